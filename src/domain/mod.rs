@@ -1,0 +1,9 @@
+//! Cloud-neutral words: instance, policy, backup, failure, condition. No kube, no HTTP, no clock.
+
+pub mod backup;
+pub mod failure;
+pub mod policy;
+
+pub use backup::{Backup, InstanceInfo};
+pub use failure::{Class, Failure, Kind};
+pub use policy::{Change, InstanceRef, PolicyState};

@@ -1,0 +1,4 @@
+//! Cross-Region Backup Operator: keeps the cross-region backup policy of managed Redis instances as declared.
+
+pub mod domain;
+pub mod telemetry;

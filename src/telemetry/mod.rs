@@ -1,0 +1,3 @@
+//! Logs, and the redactor that every log line and every text from a cloud passes.
+
+pub mod redact;

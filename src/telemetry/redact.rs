@@ -1,0 +1,147 @@
+//! Knows every access key id, secret and token that the process holds, and replaces them in texts.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, RwLock};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+const HIDDEN: &str = "[redacted]";
+/// Shorter values are no secrets, and replacing them would garble every text.
+const SHORTEST: usize = 4;
+
+#[derive(Default)]
+struct Known {
+    /// Needle to (its replacement, how many holders know it).
+    needles: BTreeMap<String, (String, usize)>,
+}
+
+struct Matcher {
+    automaton: AhoCorasick,
+    replacements: Vec<String>,
+}
+
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+static MATCHER: RwLock<Option<Arc<Matcher>>> = RwLock::new(None);
+
+/// While it lives, [`scrub`] replaces the value that it was made for.
+pub struct Guard {
+    needles: Vec<String>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        update(|known| {
+            for needle in &self.needles {
+                if let Some(entry) = known.needles.get_mut(needle) {
+                    entry.1 -= 1;
+                    if entry.1 == 0 {
+                        known.needles.remove(needle);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Makes [`scrub`] replace this access key id by its hint.
+pub fn learn_access_key_id(id: &str) -> Guard {
+    learn(id, &access_key_id_hint(id).unwrap_or_else(|| HIDDEN.to_owned()))
+}
+
+/// Makes [`scrub`] replace this secret or token, also where it is written in base64, JSON or percent-encoding.
+pub fn learn_secret(secret: &str) -> Guard {
+    learn(secret, HIDDEN)
+}
+
+/// `AKLT…XyZ9` for an id of at least 16 letters and digits; `None` for what does not look like one.
+pub fn access_key_id_hint(id: &str) -> Option<String> {
+    let looks_like_one = id.len() >= 16 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    looks_like_one.then(|| format!("{}…{}", &id[..4], &id[id.len() - 4..]))
+}
+
+/// The text with every known value replaced.
+pub fn scrub(text: &str) -> Cow<'_, str> {
+    let matcher = MATCHER.read().unwrap_or_else(|e| e.into_inner()).clone();
+    match matcher {
+        Some(m) if m.automaton.is_match(text) => Cow::Owned(m.automaton.replace_all(text, &m.replacements)),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+fn learn(value: &str, replacement: &str) -> Guard {
+    let mut needles = Vec::new();
+    if value.len() >= SHORTEST {
+        let json = serde_json::to_string(value).unwrap_or_default();
+        let forms = [
+            value.to_owned(),
+            STANDARD.encode(value),
+            json.trim_matches('"').to_owned(),
+            utf8_percent_encode(value, NON_ALPHANUMERIC).to_string(),
+        ];
+        for form in forms {
+            if form.len() >= SHORTEST && !needles.contains(&form) {
+                needles.push(form);
+            }
+        }
+    }
+    update(|known| {
+        for needle in &needles {
+            known.needles.entry(needle.clone()).or_insert_with(|| (replacement.to_owned(), 0)).1 += 1;
+        }
+    });
+    Guard { needles }
+}
+
+fn update(change: impl FnOnce(&mut Known)) {
+    let mut known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+    change(&mut known);
+    let matcher =
+        AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(known.needles.keys()).ok().map(
+            |automaton| {
+                let replacements = known.needles.values().map(|(to, _)| to.clone()).collect();
+                Arc::new(Matcher { automaton, replacements })
+            },
+        );
+    *MATCHER.write().unwrap_or_else(|e| e.into_inner()) = matcher.filter(|m| !m.replacements.is_empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_every_form_while_the_guard_lives() {
+        let secret = "c2VjcmV0/Li8+\"quoted\"==";
+        let guard = learn_secret(secret);
+        let base64 = STANDARD.encode(secret);
+        let json = serde_json::to_string(secret).unwrap();
+        for text in [secret, &base64, &json] {
+            let out = scrub(text).into_owned();
+            assert!(out.contains(HIDDEN) && !out.contains("quoted"), "{text} gave {out}");
+        }
+        drop(guard);
+        assert_eq!(scrub(secret), secret);
+    }
+
+    #[test]
+    fn keeps_a_value_hidden_until_its_last_holder_is_gone() {
+        let first = learn_secret("held-by-two-holders");
+        let second = learn_secret("held-by-two-holders");
+        drop(first);
+        assert_eq!(scrub("held-by-two-holders"), HIDDEN);
+        drop(second);
+        assert_eq!(scrub("held-by-two-holders"), "held-by-two-holders");
+    }
+
+    #[test]
+    fn shows_an_access_key_id_only_as_its_hint() {
+        let _guard = learn_access_key_id("AKLTZz0123456789XyZ9");
+        assert_eq!(scrub("key AKLTZz0123456789XyZ9 is invalid"), "key AKLT…XyZ9 is invalid");
+        assert_eq!(access_key_id_hint("short"), None);
+        assert_eq!(access_key_id_hint("has spaces and more text"), None);
+    }
+}
