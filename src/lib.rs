@@ -1,4 +1,5 @@
 //! Cross-Region Backup Operator: keeps the cross-region backup policy of managed Redis instances as declared.
 
+pub mod clock;
 pub mod domain;
 pub mod telemetry;
