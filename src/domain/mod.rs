@@ -1,9 +1,13 @@
 //! Cloud-neutral words: instance, policy, backup, failure, condition. No kube, no HTTP, no clock.
 
 pub mod backup;
+pub mod condition;
+pub mod facts;
 pub mod failure;
 pub mod policy;
 
 pub use backup::{Backup, InstanceInfo};
+pub use condition::{Condition, Outcome, Progress, Reason, Truth};
+pub use facts::Facts;
 pub use failure::{Class, Failure, Kind};
 pub use policy::{Change, InstanceRef, PolicyState};

@@ -60,3 +60,9 @@ impl fmt::Display for OrNone<'_> {
         f.write_str(self.0.as_deref().unwrap_or("none"))
     }
 }
+
+impl From<&PolicyState> for Change {
+    fn from(state: &PolicyState) -> Self {
+        Self { active: state.active, cross_backup_region: state.cross_backup_region.clone() }
+    }
+}

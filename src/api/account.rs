@@ -1,0 +1,163 @@
+//! `CloudAccount`: how to reach one cloud account.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How to reach one cloud account: provider, credentials, endpoint, request budget. It serves the resources of its own namespace.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "crossregionbackup.io",
+    version = "v1alpha1",
+    kind = "CloudAccount",
+    namespaced,
+    status = "CloudAccountStatus",
+    shortname = "cacct",
+    category = "crossregionbackup",
+    derive = "PartialEq",
+    printcolumn(name = "Provider", type_ = "string", json_path = ".spec.provider"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#
+    ),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.endpoint) || self.endpoint.startsWith('https://') || self.endpoint.startsWith('http://')").message("endpoint must start with https://, or with http:// where the operator's --allowed-endpoint names it so").field_path(".endpoint"))]
+pub struct CloudAccountSpec {
+    /// The cloud: Volcengine or BytePlus. Immutable.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("provider is immutable").reason(Reason::FieldValueForbidden))]
+    pub provider: Provider,
+    /// Home region: where the credentials are verified. Default cn-beijing for Volcengine, ap-southeast-1 for BytePlus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
+    pub region: Option<String>,
+    /// Where the credentials come from: exactly one member.
+    pub credentials: CredentialsSource,
+    /// Overrides the provider's endpoint; `{region}` stands for the resource's region, and without it the one host serves all
+    /// regions. Hosts outside the provider's own domains must be named by the operator's --allowed-endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 253), regex(pattern = r"^https?://[a-z0-9.{}-]+(:[0-9]{1,5})?$"))]
+    pub endpoint: Option<String>,
+    /// This account's share of the cloud's rate limit, over all its resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_budget: Option<RequestBudget>,
+    /// How long one request to the cloud may take: 1s to 60s.
+    #[serde(default = "default_request_timeout")]
+    #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('60s')").message("requestTimeout must be 1s to 60s"))]
+    pub request_timeout: String,
+    /// True: all resources of this account are Suspended, and nothing is sent for them.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+fn default_request_timeout() -> String {
+    "10s".to_owned()
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema)]
+pub enum Provider {
+    Volcengine,
+    BytePlus,
+}
+
+impl Provider {
+    /// The region where an account is verified that names none.
+    pub fn default_region(self) -> &'static str {
+        match self {
+            Provider::Volcengine => "cn-beijing",
+            Provider::BytePlus => "ap-southeast-1",
+        }
+    }
+
+    /// Requests per second of an account that says nothing.
+    pub fn default_requests_per_second(self) -> i32 {
+        match self {
+            Provider::Volcengine | Provider::BytePlus => 10,
+        }
+    }
+}
+
+/// Where the credentials come from.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialsSource {
+    /// A Secret in the same namespace.
+    pub secret_ref: SecretRef,
+}
+
+/// A Secret and the keys in it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Name of the Secret, in the account's namespace.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
+    /// Key that holds the access key id.
+    #[serde(default = "default_access_key_id_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
+    pub access_key_id_key: String,
+    /// Key that holds the secret access key.
+    #[serde(default = "default_secret_access_key_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
+    pub secret_access_key_key: String,
+    /// Key that holds the session token of temporary credentials; used where the Secret has it.
+    #[serde(default = "default_session_token_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
+    pub session_token_key: String,
+}
+
+fn default_access_key_id_key() -> String {
+    "accessKeyId".to_owned()
+}
+
+fn default_secret_access_key_key() -> String {
+    "secretAccessKey".to_owned()
+}
+
+fn default_session_token_key() -> String {
+    "sessionToken".to_owned()
+}
+
+/// Requests per second and burst.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestBudget {
+    /// Default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub requests_per_second: Option<i32>,
+    /// Default: a quarter of requestsPerSecond, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub burst: Option<i32>,
+}
+
+/// What the operator found out about the account.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct CloudAccountStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Value of the annotation crossregionbackup.io/reconcile-requested-at that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// First and last characters of the access key id in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id_hint: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}

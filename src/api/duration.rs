@@ -1,0 +1,47 @@
+//! Durations as manifests write them: `10m`, `1h30m`, `26h`.
+
+use std::time::Duration;
+
+/// What the schema demands of every duration.
+pub const PATTERN: &str = "^([0-9]{1,6}(h|m|s)){1,3}$";
+
+/// Reads a duration of the form [`PATTERN`]; `None` for any other text.
+pub fn parse(text: &str) -> Option<Duration> {
+    let mut seconds = 0u64;
+    let mut parts = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 || digits > 6 {
+            return None;
+        }
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = match rest.as_bytes().get(digits)? {
+            b'h' => 3600,
+            b'm' => 60,
+            b's' => 1,
+            _ => return None,
+        };
+        seconds += number * unit;
+        parts += 1;
+        rest = &rest[digits + 1..];
+    }
+    (1..=3).contains(&parts).then(|| Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_schema_allows_and_nothing_else() {
+        for (text, seconds) in
+            [("10m", 600), ("26h", 93_600), ("1h30m5s", 5405), ("0s", 0), ("999999h", 3_599_996_400)]
+        {
+            assert_eq!(parse(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "10", "m", "1.5h", "-1m", "1d", "1h1h1h1h", "1234567s", "1 h", "10m ", "١m"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

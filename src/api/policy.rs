@@ -1,0 +1,311 @@
+//! `CrossRegionBackupPolicy`: the desired cross-region backup policy of one instance, and what is observed of it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Desired cross-region backup policy of one Redis instance, and what is observed of it.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "crossregionbackup.io",
+    version = "v1alpha1",
+    kind = "CrossRegionBackupPolicy",
+    plural = "crossregionbackuppolicies",
+    namespaced,
+    status = "CrossRegionBackupPolicyStatus",
+    shortname = "crbp",
+    category = "crossregionbackup",
+    derive = "PartialEq",
+    selectable = ".spec.instanceId",
+    selectable = ".spec.region",
+    selectable = ".spec.accountRef.name",
+    printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instanceId"),
+    printcolumn(name = "Active", type_ = "boolean", json_path = ".spec.active"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.crossBackupRegion"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Recovery-Point", type_ = "date", json_path = ".status.recoveryPoint.time"),
+    printcolumn(name = "Backups", type_ = "integer", json_path = ".status.backups.total"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Account", type_ = "string", priority = 1, json_path = ".spec.accountRef.name"),
+    printcolumn(name = "Region", type_ = "string", priority = 1, json_path = ".spec.region"),
+    printcolumn(name = "TTL", type_ = "integer", priority = 1, json_path = ".status.policy.ttlDays"),
+    printcolumn(
+        name = "RPO",
+        type_ = "string",
+        priority = 1,
+        json_path = r#".status.conditions[?(@.type=="RecoveryPointMet")].status"#
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#
+    ),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.active || has(self.crossBackupRegion)").message("crossBackupRegion is required when active is true").field_path(".crossBackupRegion").reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("!has(self.crossBackupRegion) || self.crossBackupRegion != self.region").message("crossBackupRegion must be different from region").field_path(".crossBackupRegion"))]
+pub struct CrossRegionBackupPolicySpec {
+    /// The account that reaches the instance.
+    pub account_ref: AccountRef,
+    /// Region of the instance. Immutable.
+    #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("region is immutable").reason(Reason::FieldValueForbidden))]
+    pub region: String,
+    /// The Redis instance. Immutable.
+    #[schemars(length(min = 5, max = 64), regex(pattern = r"^[a-z][a-z0-9]*(-[a-z0-9]+)+$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("instanceId is immutable").reason(Reason::FieldValueForbidden))]
+    pub instance_id: String,
+    /// Whether backups are copied to another region.
+    pub active: bool,
+    /// The region that the copies go to: required when active, and different from region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
+    pub cross_backup_region: Option<String>,
+    /// Manage: correct differences. Observe: report them, never modify.
+    #[serde(default)]
+    pub management_policy: ManagementPolicy,
+    /// What becomes of the cloud's policy when this resource is deleted. Retain: it stays. Disable: it is set to Active=false.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// True: nothing is called, nothing is changed.
+    #[serde(default)]
+    pub suspend: bool,
+    /// How often the cloud is looked at: 1m to 24h.
+    #[serde(default = "default_resync_interval")]
+    #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("resyncInterval must be 1m to 24h"))]
+    pub resync_interval: String,
+    /// How old the newest usable backup in the other region may become: 1m to 8760h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('8760h')").message("recoveryPointObjective must be 1m to 8760h"))]
+    pub recovery_point_objective: Option<String>,
+    #[serde(default)]
+    pub backups: BackupsSpec,
+}
+
+fn default_resync_interval() -> String {
+    "10m".to_owned()
+}
+
+/// Reference to an account.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountRef {
+    #[serde(default)]
+    pub kind: AccountKind,
+    /// Name of the account; a CloudAccount is looked for in the same namespace.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, JsonSchema)]
+pub enum AccountKind {
+    #[default]
+    CloudAccount,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum ManagementPolicy {
+    #[default]
+    Manage,
+    Observe,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum DeletionPolicy {
+    #[default]
+    Retain,
+    Disable,
+}
+
+/// What of the backups is kept in status.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupsSpec {
+    /// How many of the newest backups are kept in status: 0 to 100.
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 0, max = 100))]
+    pub limit: i32,
+}
+
+fn default_limit() -> i32 {
+    10
+}
+
+impl Default for BackupsSpec {
+    fn default() -> Self {
+        Self { limit: default_limit() }
+    }
+}
+
+/// What the operator observed, and what it did.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct CrossRegionBackupPolicyStatus {
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Value of the annotation crossregionbackup.io/reconcile-requested-at that was last acted on, also when the look failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// The last generation that was seen in sync with the cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced_generation: Option<i64>,
+    /// The policy as the cloud last reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<ObservedPolicy>,
+    /// The last change that the operator made in the cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modification: Option<Modification>,
+    /// Differences that appeared after the spec was in sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+    /// When the current active and target were first seen in sync; drift does not move it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_since: Option<Time>,
+    /// The newest available backup in the other region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_point: Option<RecoveryPoint>,
+    /// The cross-region backups of the instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<BackupsStatus>,
+    /// The instance, as its newest backup describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A policy as the cloud reported it.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedPolicy {
+    pub active: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_backup_region: Option<String>,
+    /// Days that the copies are kept; no API sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_days: Option<i64>,
+}
+
+/// One change that the operator made.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Modification {
+    pub time: Time,
+    /// The cloud's id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    pub from: PolicyValues,
+    pub to: PolicyValues,
+    /// SpecChanged if this generation was never in sync before, else Drift.
+    pub cause: Cause,
+}
+
+/// The two values that a change sets.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyValues {
+    pub active: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_backup_region: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum Cause {
+    SpecChanged,
+    Drift,
+}
+
+/// Differences that appeared after the spec was in sync.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// How many were corrected.
+    #[serde(default)]
+    pub corrections: i64,
+    /// When the last one was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_time: Option<Time>,
+    /// What it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_difference: Option<String>,
+    /// When the last three were corrected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<Time>,
+}
+
+/// The newest available backup in the other region.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryPoint {
+    /// When the backup was begun.
+    pub time: Time,
+    pub backup_point_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+}
+
+/// The cross-region backups of the instance.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupsStatus {
+    pub total: i64,
+    /// How many of each status: Available, Creating, Unavailable and Deleting always, others when seen.
+    pub by_status: BTreeMap<String, i64>,
+    /// The newest ones by startTime, newest first.
+    #[serde(default)]
+    pub items: Vec<BackupItem>,
+}
+
+/// One backup.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupItem {
+    pub backup_point_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_point_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub backup_type: Option<String>,
+    pub status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_status: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_days: Option<i64>,
+}
+
+/// The instance, as its newest backup describes it.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_name: Option<String>,
+}

@@ -1,0 +1,156 @@
+//! Accounts: what their Ready condition says, what that means for their resources, when to verify again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::pace::{PERSON_LONGEST, backoff};
+use super::{Gate, after, since};
+use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
+
+/// So long a first verification may take before resources say AccountNotReady.
+const FIRST_VERIFICATION: Duration = Duration::from_secs(10);
+/// An account without resources is probed this often while it is rejected.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+
+/// What is known about an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No verification has ended.
+    Unknown,
+    Verified,
+    /// The Secret is missing, or what it holds cannot be a credential.
+    CredentialsMissing(String),
+    CredentialsRejected(String),
+    EndpointNotAllowed(String),
+    /// The spec cannot be used.
+    Invalid(String),
+    EndpointUnreachable(String),
+    Throttled(String),
+}
+
+/// What the operator remembers of one account.
+#[derive(Clone, Debug)]
+pub struct AccountMemory {
+    pub standing: Standing,
+    /// Once verified, passing failures do not reach the account's resources any more.
+    pub ever_verified: bool,
+    /// When the account came to be, as far as this process knows.
+    pub since: Timestamp,
+    /// When the cloud last accepted its credentials.
+    pub last_good: Option<Timestamp>,
+    pub failures: u32,
+    /// When to verify; `None`: when something changes.
+    pub next_verification: Option<Timestamp>,
+}
+
+impl AccountMemory {
+    /// `verified`: what the stored status says of this very spec.
+    pub fn new(verified: bool, now: Timestamp) -> Self {
+        Self {
+            standing: if verified { Standing::Verified } else { Standing::Unknown },
+            ever_verified: verified,
+            since: now,
+            last_good: verified.then_some(now),
+            failures: 0,
+            next_verification: (!verified).then_some(now),
+        }
+    }
+
+    /// Other credentials or another endpoint: to be verified now. A rejection holds until that has ended.
+    pub fn changed(&mut self, now: Timestamp) {
+        if !matches!(self.standing, Standing::Verified | Standing::CredentialsRejected(_)) {
+            self.standing = Standing::Unknown;
+        }
+        self.failures = 0;
+        self.next_verification = Some(now);
+    }
+
+    /// Nothing can be sent until the user changes something.
+    pub fn blocked(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.next_verification = None;
+    }
+
+    /// A call of the account was accepted, by whichever resource.
+    pub fn accepted(&mut self, now: Timestamp) {
+        self.standing = Standing::Verified;
+        self.ever_verified = true;
+        self.last_good = Some(now);
+        self.failures = 0;
+        self.next_verification = None;
+    }
+
+    /// A verification failed, or a resource's call was rejected. `interval`: the shortest one of the account's resources.
+    pub fn refused(&mut self, failure: &Failure, interval: Option<Duration>, now: Timestamp, dice: f64) {
+        let cause = format!("{}: {}", failure.action, failure.code);
+        self.failures = self.failures.saturating_add(1);
+        let soon = Some(after(now, backoff(self.failures, Duration::MAX, dice)));
+        let person = Some(after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST)));
+        (self.standing, self.next_verification) = match failure.kind {
+            Kind::CredentialsRejected => (Standing::CredentialsRejected(cause), person),
+            Kind::EndpointNotAllowed => (Standing::EndpointNotAllowed(cause), person),
+            kind if kind.class() == Class::Throttled => (Standing::Throttled(cause), soon),
+            _ => (Standing::EndpointUnreachable(cause), soon),
+        };
+    }
+
+    /// What Ready shall say; `None`: what it said before. `staleness`: how long a verified account is believed without a call.
+    pub fn outcome(&self, suspended: bool, staleness: Duration, now: Timestamp) -> Option<Outcome> {
+        let say = |status, reason, progress, cause: &str| {
+            Some(Outcome { status, reason, progress, cause: cause.to_owned(), detail: None })
+        };
+        if suspended {
+            return say(Truth::Unknown, Reason::Suspended, Progress::Settled, "spec.suspend is true");
+        }
+        let believed = self.ever_verified && self.last_good.is_some_and(|good| since(good, now) < staleness);
+        match &self.standing {
+            Standing::Unknown => None,
+            Standing::Verified => say(
+                Truth::True,
+                Reason::CredentialsVerified,
+                Progress::Settled,
+                "the cloud accepted the credentials",
+            ),
+            Standing::CredentialsMissing(text) => {
+                say(Truth::False, Reason::CredentialsMissing, Progress::Reconciling, text)
+            }
+            Standing::CredentialsRejected(text) => {
+                say(Truth::False, Reason::CredentialsRejected, Progress::Stalled, text)
+            }
+            Standing::EndpointNotAllowed(text) => {
+                say(Truth::False, Reason::EndpointNotAllowed, Progress::Stalled, text)
+            }
+            Standing::Invalid(text) => say(Truth::False, Reason::InvalidRequest, Progress::Stalled, text),
+            Standing::EndpointUnreachable(_) | Standing::Throttled(_) if believed => None,
+            Standing::EndpointUnreachable(text) => {
+                say(Truth::False, Reason::EndpointUnreachable, Progress::Reconciling, text)
+            }
+            Standing::Throttled(text) => say(Truth::False, Reason::Throttled, Progress::Reconciling, text),
+        }
+    }
+
+    /// What the account's standing means for its resources.
+    pub fn gate(&self, name: &str, suspended: bool, now: Timestamp) -> Gate {
+        let closed = |reason, text: &str| Gate::Closed(reason, format!("CloudAccount {name}: {text}"));
+        if suspended {
+            return closed(Reason::Suspended, "spec.suspend is true");
+        }
+        match &self.standing {
+            Standing::Verified => Gate::Open,
+            Standing::CredentialsMissing(text) => closed(Reason::CredentialsMissing, text),
+            Standing::CredentialsRejected(text) => closed(Reason::CredentialsRejected, text),
+            Standing::EndpointNotAllowed(text) => closed(Reason::EndpointNotAllowed, text),
+            Standing::Invalid(text) => closed(Reason::AccountNotReady, text),
+            _ if self.ever_verified => Gate::Open,
+            Standing::EndpointUnreachable(_) => {
+                closed(Reason::AccountNotReady, "not verified yet: EndpointUnreachable")
+            }
+            Standing::Throttled(_) => closed(Reason::AccountNotReady, "not verified yet: Throttled"),
+            Standing::Unknown => match after(self.since, FIRST_VERIFICATION) {
+                until if until > now => Gate::Pending(until),
+                _ => closed(Reason::AccountNotReady, "not verified yet"),
+            },
+        }
+    }
+}

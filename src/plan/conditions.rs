@@ -1,0 +1,198 @@
+//! What the conditions say, and when that is written: the table of the contract, first row that holds.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::memory::{Memory, PATIENCE, Verdict};
+use super::pace::NOT_FOUND_GRACE;
+use super::{Desired, Gate, Surroundings, reason_of, recovery, since};
+use crate::domain::condition::{self, types};
+use crate::domain::{Class, Facts, Failure, Kind, Outcome, Progress, Reason, Truth};
+
+/// The facts as status shall tell them. Without `observed_generation` nothing is to be written yet.
+pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Facts {
+    let mut facts = memory.facts.clone();
+    if !desired.change.active {
+        facts.recovery_point = None;
+        facts.protected_since = None;
+    }
+    let Some(outcome) = outcome(desired, around, memory, now) else {
+        if facts.observed_generation == Some(desired.generation) {
+            facts.conditions = with_own_conditions(facts.conditions.clone(), desired, around, memory, now);
+        }
+        return facts;
+    };
+    let main = [types::SYNCED, types::READY];
+    let merged = condition::merge(&facts.conditions, &main, &outcome, desired.generation, now);
+    facts.conditions = with_own_conditions(merged, desired, around, memory, now);
+    facts.observed_generation = Some(desired.generation);
+    facts
+}
+
+/// Sets or removes the conditions that the clock decides: RecoveryPointMet and Contested.
+fn with_own_conditions(
+    mut conditions: Vec<condition::Condition>,
+    desired: &Desired,
+    around: &Surroundings,
+    memory: &Memory,
+    now: Timestamp,
+) -> Vec<condition::Condition> {
+    let own = [
+        (types::RECOVERY_POINT_MET, recovery::outcome(desired, &around.gate, memory, now)),
+        (types::CONTESTED, contested(desired, memory, now)),
+    ];
+    for (kind, outcome) in own {
+        let new = outcome.map(|o| condition::set(&conditions, kind, o.status, &o, desired.generation, now));
+        conditions.retain(|c| c.kind != kind);
+        conditions.extend(new);
+    }
+    let order = [
+        types::READY,
+        types::SYNCED,
+        types::RECOVERY_POINT_MET,
+        types::CONTESTED,
+        types::RECONCILING,
+        types::STALLED,
+    ];
+    conditions.sort_by_key(|c| order.iter().position(|o| *o == c.kind));
+    conditions
+}
+
+/// Three corrections within max(1 h, 4 × the interval in force).
+fn contested(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Outcome> {
+    let first = memory.facts.drift.recent.first().filter(|_| memory.facts.drift.recent.len() >= 3)?;
+    (since(*first, now) < contest_window(desired)).then(|| Outcome {
+        status: Truth::True,
+        reason: Reason::Contested,
+        progress: Progress::Settled,
+        cause: "something else keeps changing the policy back".to_owned(),
+        detail: None,
+    })
+}
+
+pub(super) fn contest_window(desired: &Desired) -> Duration {
+    (desired.interval * 4).max(Duration::from_secs(3600))
+}
+
+/// What Synced and Ready shall say; `None`: what they said before.
+pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Option<Outcome> {
+    if desired.suspended {
+        return Some(say(Truth::Unknown, Reason::Suspended, Progress::Settled, "spec.suspend is true"));
+    }
+    match &around.gate {
+        Gate::Open => {}
+        Gate::Pending(_) => return None,
+        Gate::Closed(reason, text) => return Some(closed(*reason, text)),
+    }
+    let new_generation = memory.facts.observed_generation != Some(desired.generation);
+    if !memory.looked {
+        let paused = around.paused_until.is_some_and(|until| until > now);
+        return (new_generation && paused).then(|| {
+            say(Truth::Unknown, Reason::Throttled, Progress::Reconciling, "the account is throttled")
+        });
+    }
+    let seen = memory.look_failure.is_none();
+    let verdict = memory.verdict.as_ref();
+    if let Some(Verdict::Failed(failure)) = verdict
+        && matches!(failure.kind, Kind::CredentialsRejected | Kind::NotSupported | Kind::EndpointNotAllowed)
+    {
+        return Some(failed(desired, memory, failure, now));
+    }
+    if let Some(rival) = &around.rival {
+        let cause = match &rival.name {
+            Some(name) => format!("CrossRegionBackupPolicy {name} manages this instance"),
+            None => "a CrossRegionBackupPolicy of another namespace manages this instance".to_owned(),
+        };
+        return Some(say(Truth::False, Reason::Conflict, Progress::Stalled, cause));
+    }
+    match verdict {
+        Some(Verdict::RegionNotAvailable { wanted, available }) => {
+            let cause = match available.as_slice() {
+                [] => {
+                    format!("{wanted} is not available as target of this instance, nor is any other region")
+                }
+                some => {
+                    format!(
+                        "{wanted} is not available as target of this instance; available: {}",
+                        some.join(", ")
+                    )
+                }
+            };
+            return Some(say(Truth::False, Reason::RegionNotAvailable, Progress::Stalled, cause));
+        }
+        Some(Verdict::Failed(failure)) => return Some(failed(desired, memory, failure, now)),
+        None => {}
+    }
+    let stale =
+        memory.failed_since && memory.last_good.is_none_or(|good| since(good, now) >= desired.staleness());
+    if let Some(failure) = memory.look_failure.as_ref().filter(|_| stale || new_generation) {
+        return Some(failed(desired, memory, failure, now));
+    }
+    match &memory.difference {
+        Some(difference) if !desired.manages => {
+            seen.then(|| say(Truth::False, Reason::DriftDetected, Progress::Stalled, difference))
+        }
+        Some(difference) => modifying(memory, difference),
+        None => (seen && memory.backups.tried).then(|| in_sync(desired)),
+    }
+}
+
+fn modifying(memory: &Memory, difference: &str) -> Option<Outcome> {
+    let waiting = memory.confirming.as_ref().is_some_and(|c| c.looks > 0);
+    if memory.not_taken >= PATIENCE {
+        let cause =
+            format!("{difference}; the cloud accepted the change repeatedly, and it never became visible");
+        return Some(say(Truth::False, Reason::Modifying, Progress::Stalled, cause));
+    }
+    (waiting || memory.not_taken > 0).then(|| {
+        let cause = format!("{difference}; the cloud accepted the change, and it is not visible yet");
+        say(Truth::False, Reason::Modifying, Progress::Reconciling, cause)
+    })
+}
+
+fn in_sync(desired: &Desired) -> Outcome {
+    let cause = match (&desired.change.cross_backup_region, desired.change.active) {
+        (Some(target), true) => format!("backups are copied to {target}"),
+        _ => "cross-region backup is off".to_owned(),
+    };
+    let reason = if desired.manages { Reason::InSync } else { Reason::Observed };
+    say(Truth::True, reason, Progress::Settled, cause)
+}
+
+/// What the account causes.
+fn closed(reason: Reason, text: &str) -> Outcome {
+    let (status, progress) = match reason {
+        Reason::Suspended => (Truth::Unknown, Progress::Settled),
+        Reason::AccountNotFound | Reason::AccountNotReady | Reason::CredentialsMissing => {
+            (Truth::False, Progress::Reconciling)
+        }
+        _ => (Truth::False, Progress::Stalled),
+    };
+    say(status, reason, progress, text)
+}
+
+/// What a failed call causes.
+fn failed(desired: &Desired, memory: &Memory, failure: &Failure, now: Timestamp) -> Outcome {
+    let waits_to_exist =
+        failure.kind == Kind::InstanceNotFound && since(desired.created, now) < NOT_FOUND_GRACE;
+    let (status, progress) = match failure.kind.class() {
+        _ if waits_to_exist || failure.kind == Kind::InstanceNotReady => {
+            (Truth::False, Progress::Reconciling)
+        }
+        Class::NeedsPerson => (Truth::False, Progress::Stalled),
+        Class::Passing | Class::Throttled => (Truth::Unknown, Progress::Reconciling),
+    };
+    let mut cause = format!("{}: {}", failure.action, failure.code);
+    if let Some(difference) = memory.difference.as_ref().filter(|_| memory.uncorrected) {
+        cause = format!("{difference}; {cause}");
+    }
+    let shows_message =
+        matches!(failure.kind, Kind::InvalidRequest | Kind::PermissionDenied | Kind::NotSupported);
+    let detail = failure.message.clone().filter(|m| shows_message && !m.is_empty());
+    Outcome { status, reason: reason_of(failure.kind), progress, cause, detail }
+}
+
+fn say(status: Truth, reason: Reason, progress: Progress, cause: impl Into<String>) -> Outcome {
+    Outcome { status, reason, progress, cause: cause.into(), detail: None }
+}

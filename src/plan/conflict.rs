@@ -1,0 +1,47 @@
+//! Which of several policies manages an instance.
+
+use jiff::Timestamp;
+
+/// A policy that manages, and has proved that its account reaches the instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+    pub created: Timestamp,
+    /// The cloud refused it: it ranks behind all that were not.
+    pub refused: bool,
+}
+
+/// The claim that manages: not refused first, then the older, then the smaller UID.
+pub fn manager(claims: &[Claim]) -> Option<&Claim> {
+    claims.iter().min_by(|a, b| (a.refused, a.created, &a.uid).cmp(&(b.refused, b.created, &b.uid)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(uid: &str, created: i64, refused: bool) -> Claim {
+        Claim {
+            uid: uid.to_owned(),
+            namespace: "a".to_owned(),
+            name: uid.to_owned(),
+            created: Timestamp::from_second(created).unwrap(),
+            refused,
+        }
+    }
+
+    #[test]
+    fn the_older_manages_then_the_smaller_uid_and_the_refused_last() {
+        let old = claim("b", 10, false);
+        let new = claim("a", 20, false);
+        assert_eq!(manager(&[new.clone(), old.clone()]), Some(&old));
+        let twin = claim("a", 10, false);
+        assert_eq!(manager(&[old.clone(), twin.clone()]), Some(&twin));
+        let refused = claim("a", 5, true);
+        assert_eq!(manager(&[refused.clone(), new.clone()]), Some(&new));
+        assert_eq!(manager(&[refused.clone()]), Some(&refused));
+        assert_eq!(manager(&[]), None);
+    }
+}

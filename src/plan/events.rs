@@ -1,0 +1,118 @@
+//! Events, from the difference between old and new facts, so that a restart repeats none.
+
+use super::recovery::turned;
+use crate::domain::condition::types;
+use crate::domain::facts::Cause;
+use crate::domain::{Facts, Reason, Truth};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    pub warning: bool,
+    pub reason: &'static str,
+    pub text: String,
+}
+
+/// What happened between two states of one policy.
+pub fn between(old: &Facts, new: &Facts) -> Vec<Happening> {
+    let mut all = Vec::new();
+    let mut tell = |warning, reason, text: String| all.push(Happening { warning, reason, text });
+
+    let synced = new.condition(types::SYNCED);
+    let was = old.condition(types::SYNCED);
+    let now_reason = synced.map_or("", |c| c.reason.as_str());
+    let new_reason = was.is_none_or(|c| c.reason != now_reason);
+    let message = synced.map(|c| c.message.clone()).unwrap_or_default();
+
+    let drifted_anew = new.drift.last_time.is_some() && new.drift.last_time != old.drift.last_time;
+    if drifted_anew || (new_reason && now_reason == Reason::DriftDetected.as_str()) {
+        let what =
+            new.drift.last_difference.clone().filter(|_| drifted_anew).unwrap_or_else(|| message.clone());
+        tell(true, "DriftDetected", what);
+    }
+    let was_modifying = was.is_some_and(|c| c.reason == Reason::Modifying.as_str());
+    let gave_up = new.condition(types::STALLED).is_some() && now_reason == Reason::Modifying.as_str();
+    let had_given_up = old.condition(types::STALLED).is_some() && was_modifying;
+    let modified = new.modification != old.modification;
+    if (modified && was_modifying && !had_given_up && now_reason == Reason::Modifying.as_str())
+        || (gave_up && !had_given_up)
+    {
+        tell(true, "ModifyNotVisible", message.clone());
+    }
+    if let Some(change) = new.modification.as_ref().filter(|_| modified) {
+        let cause = match change.cause {
+            Cause::SpecChanged => "SpecChanged",
+            Cause::Drift => "Drift",
+        };
+        let request = change.request_id.as_ref().map(|id| format!(", request {id}")).unwrap_or_default();
+        tell(
+            false,
+            "PolicyModified",
+            format!("{} to {} ({cause}{request})", words(&change.from), words(&change.to)),
+        );
+    }
+    if new.drift.corrections > old.drift.corrections {
+        tell(false, "DriftCorrected", new.drift.last_difference.clone().unwrap_or_default());
+    }
+    if let Some(contested) =
+        new.condition(types::CONTESTED).filter(|_| old.condition(types::CONTESTED).is_none())
+    {
+        tell(true, "Contested", contested.message.clone());
+    }
+    if new_reason && now_reason == Reason::Conflict.as_str() {
+        tell(true, "Conflict", message.clone());
+    }
+    if new_reason && FAILURES.iter().any(|r| r.as_str() == now_reason) {
+        tell(true, "ReconcileFailed", format!("{now_reason}: {message}"));
+    }
+    let point = |facts: &Facts| facts.condition(types::RECOVERY_POINT_MET).map(|c| c.status);
+    let text = new.condition(types::RECOVERY_POINT_MET).map(|c| c.message.clone()).unwrap_or_default();
+    match turned(point(old), point(new)) {
+        Some(true) => tell(false, "RecoveryPointRestored", text),
+        Some(false) => tell(true, "RecoveryPointExceeded", text),
+        None => {}
+    }
+    all
+}
+
+/// What `ReconcileFailed` tells; what comes from the account is told on the account alone.
+const FAILURES: [Reason; 9] = [
+    Reason::AccountNotFound,
+    Reason::NotSupported,
+    Reason::InstanceNotFound,
+    Reason::PermissionDenied,
+    Reason::InvalidRequest,
+    Reason::RegionNotAvailable,
+    Reason::InstanceNotReady,
+    Reason::CloudUnavailable,
+    Reason::Throttled,
+];
+
+fn words(change: &crate::domain::Change) -> String {
+    match (&change.cross_backup_region, change.active) {
+        (Some(target), true) => format!("active, {target}"),
+        (None, true) => "active".to_owned(),
+        (_, false) => "off".to_owned(),
+    }
+}
+
+/// What happened to an account's Ready condition.
+pub fn of_account(old: Option<(Truth, &str)>, new: (Truth, &str), text: &str) -> Option<Happening> {
+    let rejected = Reason::CredentialsRejected.as_str();
+    let verified = Reason::CredentialsVerified.as_str();
+    if old.map(|(_, reason)| reason) == Some(new.1) {
+        return None;
+    }
+    match new.1 {
+        reason if reason == rejected => {
+            Some(Happening { warning: true, reason: "AccountRejected", text: text.to_owned() })
+        }
+        reason if reason == verified => {
+            Some(Happening { warning: false, reason: "AccountVerified", text: text.to_owned() })
+        }
+        reason if new.0 == Truth::False => {
+            Some(Happening { warning: true, reason: "ReconcileFailed", text: format!("{reason}: {text}") })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,522 @@
+//! What the operator remembers of one policy between looks, and how each answer of the cloud changes it.
+//!
+//! The facts are what status tells; the rest is how to go on, and is lost with the process without harm:
+//! after a start the next look brings it back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::backups::{Known, goes_backwards};
+use super::pace::{NOT_FOUND_GRACE, NOT_FOUND_LONGEST, PERSON_LONGEST, backoff, next_turn};
+use super::{Desired, after, since, whole};
+use crate::domain::condition::types;
+use crate::domain::facts::{Cause, Modification};
+use crate::domain::{Backup, Change, Class, Facts, Failure, Kind, PolicyState, Reason};
+
+/// When an accepted change is looked for, in seconds after it was accepted; the first look is made at once.
+const CONFIRMATIONS: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
+/// After so many changes that never became visible, the pace is one attempt per interval.
+pub const PATIENCE: u32 = 3;
+/// A difference is corrected only so shortly after the Describe that showed it.
+pub const FRESHNESS: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug)]
+pub struct Memory {
+    pub facts: Facts,
+    /// The generation that all below belongs to.
+    pub generation: i64,
+    pub epoch: u64,
+    /// When the policy was last described successfully.
+    pub last_good: Option<Timestamp>,
+    /// Whether a look failed since.
+    pub failed_since: bool,
+    /// Whether a look has ended in this generation, well or not.
+    pub looked: bool,
+    pub next_look: Timestamp,
+    pub failures: u32,
+    /// Why the last look failed, where that will pass.
+    pub look_failure: Option<Failure>,
+    pub verdict: Option<Verdict>,
+    /// The difference that the last good look showed.
+    pub difference: Option<String>,
+    /// A Describe showed a difference at this time, and no Modify has followed it.
+    pub correctable: Option<Timestamp>,
+    /// The difference was known when the last attempt to correct it failed.
+    pub uncorrected: bool,
+    pub confirming: Option<Confirming>,
+    pub not_taken: u32,
+    pub regions: Regions,
+    /// A Modify without an answer: it may have taken effect.
+    pub unanswered: Option<(Change, Change)>,
+    /// The difference is drift, to be counted once it is corrected.
+    pub drifted: bool,
+    pub refused: Option<Refusal>,
+    pub request: Request,
+    pub backups: BackupMemory,
+    pub deletion: super::deletion::DeletionMemory,
+    /// What was last seen in sync.
+    synced: Option<Change>,
+}
+
+/// Why the policy is not in sync although the cloud answered, or because it did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Failed(Failure),
+    RegionNotAvailable { wanted: String, available: Vec<String> },
+}
+
+/// An accepted change that is not visible yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirming {
+    pub from: Change,
+    pub to: Change,
+    pub accepted: Timestamp,
+    /// How many looks did not show it yet.
+    pub looks: usize,
+}
+
+/// The regions that the instance can copy to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Regions {
+    /// To be asked before a target is set.
+    Unknown,
+    /// The cloud does not say: the change is sent all the same.
+    NotTold,
+    Told,
+    /// A Modify was refused in a way that could be the region's fault: ask again, to name the cause.
+    Recheck,
+}
+
+/// Ranks a policy behind those that were not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Until a look succeeds.
+    Look,
+    /// Until spec, account, Secret or annotation change.
+    Modify,
+}
+
+/// The annotation's value that is being acted on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    pub pending: Option<String>,
+    /// The account's verification was asked for on its behalf.
+    pub forwarded: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct BackupMemory {
+    pub known: Known,
+    /// When they were last read.
+    pub read: Option<Timestamp>,
+    /// Whether a reading has ended in this process, well or not.
+    pub tried: bool,
+    /// When they are to be read.
+    pub due: Option<Timestamp>,
+    failures: u32,
+    /// A reading that would take the recovery point away waits for a second one.
+    doubt: Option<Known>,
+    /// The recovery point for which the reading before its deadline was asked.
+    pub deadline_read_for: Option<Timestamp>,
+}
+
+impl BackupMemory {
+    pub fn in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+}
+
+impl Memory {
+    /// `as_of`: when the facts of the stored status were true. After a longer absence than the interval the look is due at
+    /// once, as it is for whatever was not in sync.
+    pub fn new(facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
+        let settled = facts.observed_generation == Some(desired.generation)
+            && facts
+                .condition(types::SYNCED)
+                .is_some_and(|c| [Reason::InSync, Reason::Observed].iter().any(|r| r.as_str() == c.reason));
+        let fresh = settled && since(as_of, now) <= desired.interval;
+        let known = facts.backups.as_ref().map(Known::from_summary).unwrap_or_default();
+        let synced = if facts.synced_generation == Some(desired.generation) {
+            Some(desired.change.clone())
+        } else {
+            facts.policy.as_ref().map(Change::from).filter(|_| facts.protected_since.is_some())
+        };
+        let difference = facts.policy.as_ref().and_then(|p| desired.change.difference(p));
+        Self {
+            generation: desired.generation,
+            epoch: 0,
+            last_good: facts.policy.is_some().then_some(as_of),
+            failed_since: false,
+            looked: fresh,
+            next_look: if fresh { next_turn(desired.phase, desired.interval, now) } else { now },
+            failures: 0,
+            look_failure: None,
+            verdict: None,
+            difference,
+            correctable: None,
+            uncorrected: false,
+            confirming: None,
+            not_taken: 0,
+            regions: Regions::Unknown,
+            unanswered: None,
+            drifted: false,
+            refused: None,
+            request: Request::default(),
+            backups: BackupMemory {
+                known,
+                read: facts.backups.is_some().then_some(as_of),
+                tried: fresh,
+                due: (!fresh).then_some(now),
+                ..BackupMemory::default()
+            },
+            deletion: super::deletion::DeletionMemory::default(),
+            synced,
+            facts,
+        }
+    }
+
+    /// Takes in what changed about the resource and its surroundings since the last time.
+    pub fn notice(&mut self, desired: &Desired, epoch: u64, now: Timestamp) {
+        if self.generation != desired.generation {
+            self.generation = desired.generation;
+            self.looked = false;
+            self.confirming = self.confirming.take().filter(|c| c.to == desired.change);
+            self.retarget(desired);
+            self.start_afresh(now);
+        }
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.start_afresh(now);
+        }
+        let unhandled = desired.request.is_some() && desired.request != self.facts.handled_request;
+        if unhandled && self.request.pending != desired.request {
+            self.request = Request { pending: desired.request.clone(), forwarded: false };
+            self.start_afresh(now);
+        }
+        if !unhandled {
+            self.request = Request::default();
+        }
+    }
+
+    /// Another account: what was seen through the old one proves nothing.
+    pub fn forget_proof(&mut self) {
+        self.facts.policy = None;
+        self.difference = None;
+        self.last_good = None;
+    }
+
+    fn start_afresh(&mut self, now: Timestamp) {
+        self.next_look = now;
+        self.failures = 0;
+        self.look_failure = None;
+        self.verdict = None;
+        self.uncorrected = false;
+        self.correctable = None;
+        self.not_taken = 0;
+        self.regions = Regions::Unknown;
+        self.refused = None;
+        self.backups.due = Some(now);
+        self.backups.failures = 0;
+    }
+
+    /// The spec's target decides which copies count.
+    fn retarget(&mut self, desired: &Desired) {
+        self.drifted = false;
+        self.backups.doubt = None;
+        self.facts.recovery_point = self.backups.known.recovery_point(&desired.change);
+        if self.synced.as_ref() != Some(&desired.change) {
+            self.facts.protected_since = None;
+        }
+        self.difference = self.facts.policy.as_ref().and_then(|p| desired.change.difference(p));
+    }
+
+    /// The answer to a Describe. `dice`: random in 0..1.
+    pub fn looked(
+        &mut self,
+        desired: &Desired,
+        answer: Result<PolicyState, Failure>,
+        now: Timestamp,
+        dice: f64,
+    ) {
+        self.looked = true;
+        match answer {
+            Ok(state) => self.saw(desired, state, now),
+            Err(failure) => {
+                if matches!(failure.kind, Kind::PermissionDenied | Kind::InstanceNotFound) {
+                    self.refused.get_or_insert(Refusal::Look);
+                }
+                self.failed_since = true;
+                self.pace(desired, &failure, now, dice);
+                match failure.kind.class() {
+                    Class::Passing | Class::Throttled => self.look_failure = Some(failure),
+                    Class::NeedsPerson => {
+                        self.look_failure = None;
+                        self.uncorrected = false;
+                        self.verdict = Some(Verdict::Failed(failure));
+                    }
+                }
+            }
+        }
+    }
+
+    fn saw(&mut self, desired: &Desired, state: PolicyState, now: Timestamp) {
+        let difference = desired.change.difference(&state);
+        let value = Change::from(&state);
+        self.facts.policy = Some(state);
+        self.last_good = Some(now);
+        self.failed_since = false;
+        self.failures = 0;
+        self.look_failure = None;
+        if self.refused == Some(Refusal::Look) {
+            self.refused = None;
+        }
+        let confirming = self.confirming.take();
+        let regular = confirming.is_none();
+        self.difference = difference;
+        match (self.difference.clone(), confirming) {
+            (None, _) => self.in_sync(desired, now),
+            (Some(_), Some(mut waiting)) if waiting.from == value => {
+                waiting.looks += 1;
+                self.verdict = None;
+                match self.confirmation_at(&waiting) {
+                    Some(at) => {
+                        self.next_look = at;
+                        self.confirming = Some(waiting);
+                    }
+                    None => self.gave_up_confirming(desired, now),
+                }
+                return;
+            }
+            (Some(_), Some(_)) => {
+                // Neither the old value nor ours: somebody else was faster. It counts as an attempt, so that a cloud that
+                // stores something else than it was told is not told so without end.
+                self.gave_up_confirming(desired, now);
+                return;
+            }
+            (Some(difference), None) => self.out_of_sync(desired, difference, now),
+        }
+        self.next_look = next_turn(desired.phase, desired.interval, now);
+        if regular && self.backups.due.is_none() {
+            self.backups.due = Some(now);
+        }
+    }
+
+    fn in_sync(&mut self, desired: &Desired, now: Timestamp) {
+        if let Some((from, to)) = self.unanswered.take() {
+            self.modified(desired, from, to, None, now);
+        }
+        if self.drifted && self.facts.modification.as_ref().is_some_and(|m| m.cause == Cause::Drift) {
+            let drift = &mut self.facts.drift;
+            drift.corrections += 1;
+            drift.recent.push(whole(now));
+            if drift.recent.len() > 3 {
+                drift.recent.remove(0);
+            }
+        }
+        self.drifted = false;
+        self.verdict = None;
+        self.uncorrected = false;
+        self.correctable = None;
+        self.not_taken = 0;
+        self.regions = Regions::Unknown;
+        self.facts.synced_generation = Some(desired.generation);
+        if !desired.change.active {
+            self.facts.protected_since = None;
+        } else if self.synced.as_ref() != Some(&desired.change) || self.facts.protected_since.is_none() {
+            self.facts.protected_since = Some(whole(now));
+        }
+        self.synced = Some(desired.change.clone());
+    }
+
+    fn out_of_sync(&mut self, desired: &Desired, difference: String, now: Timestamp) {
+        let was_synced = self.facts.synced_generation == Some(desired.generation);
+        let new = !self.drifted || self.facts.drift.last_difference.as_ref() != Some(&difference);
+        if was_synced && new && self.unanswered.is_none() {
+            self.drifted = true;
+            self.facts.drift.last_time = Some(whole(now));
+            self.facts.drift.last_difference = Some(difference);
+        }
+        self.unanswered = None;
+        if !self.uncorrected {
+            self.verdict = None;
+        }
+        self.correctable = Some(now);
+    }
+
+    /// When the accepted change is looked for next; `None` when it counts as not taken.
+    fn confirmation_at(&self, waiting: &Confirming) -> Option<Timestamp> {
+        if self.not_taken >= PATIENCE {
+            return None;
+        }
+        CONFIRMATIONS.get(waiting.looks - 1).map(|s| after(waiting.accepted, Duration::from_secs(*s)))
+    }
+
+    fn gave_up_confirming(&mut self, desired: &Desired, now: Timestamp) {
+        self.not_taken = self.not_taken.saturating_add(1);
+        self.verdict = None;
+        self.regions = Regions::Unknown;
+        if self.not_taken < PATIENCE {
+            self.correctable = Some(now);
+        }
+        self.next_look = next_turn(desired.phase, desired.interval, now);
+    }
+
+    /// A Modify was accepted.
+    pub fn accepted(&mut self, desired: &Desired, to: &Change, request_id: Option<String>, now: Timestamp) {
+        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+        self.correctable = None;
+        self.unanswered = None;
+        self.uncorrected = false;
+        self.verdict = None;
+        self.failures = 0;
+        if self.refused == Some(Refusal::Modify) {
+            self.refused = None;
+        }
+        self.modified(desired, from.clone(), to.clone(), request_id, now);
+        self.confirming = Some(Confirming { from, to: to.clone(), accepted: now, looks: 0 });
+        self.next_look = now;
+    }
+
+    fn modified(
+        &mut self,
+        desired: &Desired,
+        from: Change,
+        to: Change,
+        request_id: Option<String>,
+        now: Timestamp,
+    ) {
+        let was_synced = self.facts.synced_generation == Some(desired.generation);
+        self.facts.modification = Some(Modification {
+            time: whole(now),
+            request_id,
+            from,
+            to,
+            cause: if was_synced { Cause::Drift } else { Cause::SpecChanged },
+        });
+    }
+
+    /// A Modify failed, after its retries.
+    pub fn not_accepted(
+        &mut self,
+        desired: &Desired,
+        to: &Change,
+        failure: Failure,
+        now: Timestamp,
+        dice: f64,
+    ) {
+        self.correctable = None;
+        self.uncorrected = true;
+        if failure.kind == Kind::CloudUnavailable {
+            let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+            self.unanswered = Some((from, to.clone()));
+        }
+        if failure.kind == Kind::PermissionDenied {
+            self.refused = Some(Refusal::Modify);
+        }
+        let could_be_region = to.active
+            && failure.kind == Kind::InvalidRequest
+            && matches!(failure.code.as_str(), "InvalidRegion" | "ParamError");
+        self.regions = if could_be_region { Regions::Recheck } else { Regions::Unknown };
+        self.pace(desired, &failure, now, dice);
+        self.verdict = Some(Verdict::Failed(failure));
+    }
+
+    /// The answer to the question where the instance can copy to.
+    pub fn told_regions(&mut self, desired: &Desired, answer: Result<Vec<String>, Failure>, now: Timestamp) {
+        let recheck = self.regions == Regions::Recheck;
+        let wanted = desired.change.cross_backup_region.clone().unwrap_or_default();
+        match answer {
+            Ok(available) if !available.contains(&wanted) => {
+                let mut available = available;
+                available.sort();
+                self.verdict = Some(Verdict::RegionNotAvailable { wanted, available });
+                self.uncorrected = true;
+                self.correctable = None;
+                self.regions = Regions::Unknown;
+                self.next_look = self.persons_turn(desired, now);
+            }
+            Ok(_) if recheck => self.regions = Regions::Unknown,
+            Ok(_) => self.regions = Regions::Told,
+            Err(_) if recheck => self.regions = Regions::Unknown,
+            Err(_) => self.regions = Regions::NotTold,
+        }
+    }
+
+    /// When to look again after a failure.
+    fn pace(&mut self, desired: &Desired, failure: &Failure, now: Timestamp, dice: f64) {
+        let waits_to_exist =
+            failure.kind == Kind::InstanceNotFound && since(desired.created, now) < NOT_FOUND_GRACE;
+        self.next_look = match failure.kind.class() {
+            Class::NeedsPerson if waits_to_exist => {
+                self.failures = self.failures.saturating_add(1);
+                after(now, backoff(self.failures, NOT_FOUND_LONGEST, dice))
+            }
+            Class::NeedsPerson => {
+                self.failures = 0;
+                self.persons_turn(desired, now)
+            }
+            Class::Passing | Class::Throttled => {
+                self.failures = self.failures.saturating_add(1);
+                after(now, backoff(self.failures, Duration::MAX, dice))
+            }
+        };
+    }
+
+    fn persons_turn(&self, desired: &Desired, now: Timestamp) -> Timestamp {
+        next_turn(desired.phase, desired.interval.min(PERSON_LONGEST), now)
+    }
+
+    /// A whole reading of the instance's backups, or why there is none.
+    pub fn read_backups(
+        &mut self,
+        desired: &Desired,
+        reading: Result<Vec<Backup>, Failure>,
+        now: Timestamp,
+        dice: f64,
+    ) {
+        self.backups.tried = true;
+        match reading {
+            Ok(reading) => self.took_reading(desired, reading, now),
+            Err(failure) => {
+                self.backups.doubt = None;
+                self.backups.due = match failure.kind.class() {
+                    // The next regular look brings the next reading.
+                    Class::NeedsPerson => None,
+                    Class::Passing | Class::Throttled => {
+                        self.backups.failures = self.backups.failures.saturating_add(1);
+                        Some(after(now, backoff(self.backups.failures, Duration::MAX, dice)))
+                    }
+                };
+            }
+        }
+    }
+
+    fn took_reading(&mut self, desired: &Desired, reading: Vec<Backup>, now: Timestamp) {
+        let before = self.backups.doubt.take();
+        let second = before.is_some();
+        let known = before.as_ref().unwrap_or(&self.backups.known).merge(reading);
+        let newest = known.point_of_last_reading(&desired.change);
+        if !second && goes_backwards(self.facts.recovery_point.as_ref(), newest.as_ref()) {
+            self.backups.doubt = Some(known);
+            self.backups.due = Some(now);
+            return;
+        }
+        self.facts.recovery_point = known.recovery_point(&desired.change);
+        self.facts.backups = Some(known.summary(desired.limit));
+        if let Some(instance) = known.instance() {
+            self.facts.instance = Some(instance);
+        }
+        self.backups.known = known;
+        self.backups.read = Some(now);
+        self.backups.failures = 0;
+        self.backups.due = None;
+    }
+
+    /// The annotation's value was acted on.
+    pub fn handled_request(&mut self) {
+        if let Some(value) = self.request.pending.take() {
+            self.facts.handled_request = Some(value);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What to do next for a policy: the one decision that the controller makes again and again until it is to wait.
+
+use jiff::Timestamp;
+
+use super::memory::{FRESHNESS, Memory, Regions};
+use super::{Desired, Gate, Surroundings, after, recovery, since};
+use crate::plan::pace::NOT_FOUND_GRACE;
+
+/// One step, or none until a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Do {
+    /// Describe the policy.
+    Look,
+    /// Ask where the instance can copy to.
+    AskRegions,
+    /// Modify the policy: a difference was seen just now, and nothing speaks against correcting it.
+    Modify,
+    /// Read the instance's backups, all of them.
+    ReadBackups,
+    /// Nothing until then; `None`: until something changes.
+    Wait(Option<Timestamp>),
+}
+
+/// Decides the next step.
+pub fn next(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Do {
+    let timers = timers(desired, memory, now);
+    if desired.suspended {
+        return Do::Wait(None);
+    }
+    match &around.gate {
+        Gate::Open => {}
+        Gate::Pending(until) => return Do::Wait(earliest([Some(*until), timers])),
+        Gate::Closed(..) => return Do::Wait(timers),
+    }
+    if let Some(until) = around.paused_until.filter(|until| *until > now) {
+        return Do::Wait(earliest([Some(until), timers]));
+    }
+    if memory.next_look <= now {
+        return Do::Look;
+    }
+    if memory.regions == Regions::Recheck {
+        return Do::AskRegions;
+    }
+    if let Some(seen) = memory.correctable.filter(|_| desired.manages && around.rival.is_none()) {
+        if since(seen, now) > FRESHNESS {
+            return Do::Look;
+        }
+        if desired.change.active && memory.regions == Regions::Unknown {
+            return Do::AskRegions;
+        }
+        return Do::Modify;
+    }
+    if memory.backups.due.is_some_and(|due| due <= now) || recovery::wants_reading(desired, memory, now) {
+        return Do::ReadBackups;
+    }
+    Do::Wait(earliest([Some(memory.next_look), memory.backups.due, timers]))
+}
+
+/// The moments at which the conditions change although nothing is seen.
+fn timers(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let still_to_come = |t: Timestamp| Some(t).filter(|t| *t > now);
+    let not_found =
+        still_to_come(after(desired.created, NOT_FOUND_GRACE)).filter(|_| memory.verdict.is_some());
+    let stale = memory
+        .last_good
+        .filter(|_| memory.failed_since)
+        .and_then(|good| still_to_come(after(good, desired.staleness())));
+    earliest([not_found, stale, recovery::next_change(desired, memory, now)])
+}
+
+fn earliest<const N: usize>(times: [Option<Timestamp>; N]) -> Option<Timestamp> {
+    times.into_iter().flatten().min()
+}

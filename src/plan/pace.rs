@@ -1,0 +1,53 @@
+//! When to look again: each resource at its own phase of its interval, failures with exponential backoff and full jitter.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::after;
+
+const LONGEST: Duration = Duration::from_secs(300);
+/// Who waits for a person is looked at again at least this often.
+pub const PERSON_LONGEST: Duration = Duration::from_secs(3600);
+/// An instance that does not exist yet is looked for this often at least.
+pub const NOT_FOUND_LONGEST: Duration = Duration::from_secs(60);
+/// So long an instance may not exist before a person is needed.
+pub const NOT_FOUND_GRACE: Duration = Duration::from_secs(600);
+
+/// The next moment after `now` that is this resource's turn.
+pub fn next_turn(phase: u64, interval: Duration, now: Timestamp) -> Timestamp {
+    let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+    let offset = i64::try_from(phase % interval_ms.unsigned_abs()).unwrap_or(0);
+    let into = (now.as_millisecond() - offset).rem_euclid(interval_ms);
+    after(now, Duration::from_millis((interval_ms - into).unsigned_abs()))
+}
+
+/// The delay before try `failures + 1`, full jitter: 1 s up to `min(longest, 2^failures s)`. `dice` is random in 0..1.
+pub fn backoff(failures: u32, longest: Duration, dice: f64) -> Duration {
+    let ceiling = Duration::from_secs(1 << failures.min(16)).min(longest.min(LONGEST));
+    ceiling.mul_f64(dice.clamp(0.0, 1.0)).max(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_turn_comes_within_one_interval_and_keeps_its_phase(phase: u64, seconds in 1u64..86_400, now in 0i64..4_000_000_000_000) {
+            let now = Timestamp::from_millisecond(now).unwrap();
+            let interval = Duration::from_secs(seconds);
+            let turn = next_turn(phase, interval, now);
+            prop_assert!(turn > now && turn <= after(now, interval));
+            prop_assert_eq!(next_turn(phase, interval, turn), after(turn, interval));
+        }
+
+        #[test]
+        fn a_delay_is_between_one_second_and_its_ceiling(failures: u32, dice in 0.0f64..1.0) {
+            let delay = backoff(failures, LONGEST, dice);
+            prop_assert!(delay >= Duration::from_secs(1) && delay <= LONGEST);
+            prop_assert!(delay <= Duration::from_secs(1 << failures.min(9)));
+        }
+    }
+}

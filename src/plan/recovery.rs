@@ -1,0 +1,95 @@
+//! RecoveryPointMet: whether the newest usable copy is young enough, decided by the clock between looks.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::memory::Memory;
+use super::{Desired, Gate, after, since};
+use crate::domain::condition::types;
+use crate::domain::{Outcome, Progress, Reason, Truth};
+
+/// So long before the deadline the backups are read once more.
+const LAST_READING: Duration = Duration::from_secs(30);
+
+/// The condition, where the policy has one.
+pub fn outcome(desired: &Desired, gate: &Gate, memory: &Memory, now: Timestamp) -> Option<Outcome> {
+    let objective = desired.objective.filter(|_| desired.change.active)?;
+    let target = desired.change.cross_backup_region.as_deref().unwrap_or_default();
+    let say = |status, reason, cause: String| {
+        Some(Outcome { status, reason, progress: Progress::Settled, cause, detail: None })
+    };
+    let limit = format!("{:#}", SignedDuration::try_from(objective).unwrap_or(SignedDuration::MAX));
+    if desired.suspended || matches!(gate, Gate::Closed(Reason::Suspended, _)) {
+        return say(Truth::Unknown, Reason::Suspended, "nothing is read while suspended".to_owned());
+    }
+    if memory.backups.read.is_none_or(|read| since(read, now) >= desired.staleness()) {
+        let cause = format!("the backups in {target} could not be read recently");
+        return say(Truth::Unknown, Reason::BackupsUnknown, cause);
+    }
+    match &memory.facts.recovery_point {
+        Some(point) if now < after(point.time, objective) => {
+            let cause = format!("the newest usable backup in {target} is younger than {limit}");
+            say(Truth::True, Reason::WithinObjective, cause)
+        }
+        Some(_) => {
+            let mut cause = format!("the newest usable backup in {target} is older than {limit}");
+            if let Some(failed) = memory.backups.known.newest_failed() {
+                let status = &failed.status;
+                cause.push_str(&format!("; the newest attempt, {}, is {status}", failed.backup_point_id));
+            }
+            say(Truth::False, Reason::ObjectiveExceeded, cause)
+        }
+        None => {
+            let late = now >= no_backup_deadline(desired, memory, objective);
+            let status = if late { Truth::False } else { Truth::Unknown };
+            say(status, Reason::NoBackupYet, format!("there is no usable backup in {target} yet"))
+        }
+    }
+}
+
+fn no_backup_deadline(desired: &Desired, memory: &Memory, objective: Duration) -> Timestamp {
+    let protected = memory.facts.protected_since.unwrap_or(desired.created);
+    after(protected.max(desired.created), objective)
+}
+
+/// Whether the reading shortly before the deadline is to be made now.
+pub fn wants_reading(desired: &Desired, memory: &Memory, now: Timestamp) -> bool {
+    last_reading(desired, memory).is_some_and(|(at, deadline)| at <= now && now < deadline)
+}
+
+/// The next moment at which the condition, or the need to read, changes by the clock alone.
+pub fn next_change(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let objective = desired.objective.filter(|_| desired.change.active)?;
+    let deadline = match &memory.facts.recovery_point {
+        Some(point) => after(point.time, objective),
+        None => no_backup_deadline(desired, memory, objective),
+    };
+    let stale = memory.backups.read.map(|read| after(read, desired.staleness()));
+    let reading = last_reading(desired, memory).map(|(at, _)| at);
+    [Some(deadline), stale, reading].into_iter().flatten().filter(|t| *t > now).min()
+}
+
+/// When the backups are to be read before the deadline, and the deadline; `None` where that was done.
+fn last_reading(desired: &Desired, memory: &Memory) -> Option<(Timestamp, Timestamp)> {
+    let objective = desired.objective.filter(|_| desired.change.active)?;
+    let point = memory.facts.recovery_point.as_ref()?;
+    let deadline = after(point.time, objective);
+    let at = deadline.checked_sub(SignedDuration::try_from(LAST_READING).ok()?).ok()?;
+    let done = memory.backups.deadline_read_for == Some(point.time)
+        || memory.backups.read.is_some_and(|read| read >= at);
+    (!done).then_some((at, deadline))
+}
+
+/// Whether what the condition says is bad news that was not told before, or good news after it.
+pub fn turned(old: Option<Truth>, new: Option<Truth>) -> Option<bool> {
+    match (old, new) {
+        (Some(Truth::False), Some(Truth::True)) => Some(true),
+        (Some(Truth::False), _) => None,
+        (_, Some(Truth::False)) => Some(false),
+        _ => None,
+    }
+}
+
+/// The condition's type, for those who look it up.
+pub const TYPE: &str = types::RECOVERY_POINT_MET;
