@@ -57,6 +57,11 @@ impl AccountMemory {
         }
     }
 
+    /// Whether the account is to be verified now.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next_verification.is_some_and(|at| at <= now)
+    }
+
     /// Other credentials or another endpoint: to be verified now. A rejection holds until that has ended.
     pub fn changed(&mut self, now: Timestamp) {
         if !matches!(self.standing, Standing::Verified | Standing::CredentialsRejected(_)) {

@@ -26,7 +26,8 @@ pub struct Memory {
     pub facts: Facts,
     /// The generation that all below belongs to.
     pub generation: i64,
-    pub epoch: u64,
+    /// The account's epoch, as far as one was seen.
+    pub epoch: Option<u64>,
     /// When the policy was last described successfully.
     pub last_good: Option<Timestamp>,
     /// Whether a look failed since.
@@ -145,7 +146,7 @@ impl Memory {
         let difference = facts.policy.as_ref().and_then(|p| desired.change.difference(p));
         Self {
             generation: desired.generation,
-            epoch: 0,
+            epoch: None,
             last_good: facts.policy.is_some().then_some(as_of),
             failed_since: false,
             looked: fresh,
@@ -177,7 +178,7 @@ impl Memory {
     }
 
     /// Takes in what changed about the resource and its surroundings since the last time.
-    pub fn notice(&mut self, desired: &Desired, epoch: u64, now: Timestamp) {
+    pub fn notice(&mut self, desired: &Desired, epoch: Option<u64>, now: Timestamp) {
         if self.generation != desired.generation {
             self.generation = desired.generation;
             self.looked = false;
@@ -185,8 +186,9 @@ impl Memory {
             self.retarget(desired);
             self.start_afresh(now);
         }
-        if self.epoch != epoch {
-            self.epoch = epoch;
+        if let Some(epoch) = epoch
+            && self.epoch.replace(epoch).is_some_and(|before| before != epoch)
+        {
             self.start_afresh(now);
         }
         let unhandled = desired.request.is_some() && desired.request != self.facts.handled_request;
@@ -422,6 +424,14 @@ impl Memory {
         self.verdict = Some(Verdict::Failed(failure));
     }
 
+    /// The resource changed while a Modify was under way, which may have taken effect.
+    pub fn superseded(&mut self, to: &Change, now: Timestamp) {
+        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+        self.unanswered = Some((from, to.clone()));
+        self.correctable = None;
+        self.next_look = now;
+    }
+
     /// The answer to the question where the instance can copy to.
     pub fn told_regions(&mut self, desired: &Desired, answer: Result<Vec<String>, Failure>, now: Timestamp) {
         let recheck = self.regions == Regions::Recheck;
@@ -465,6 +475,14 @@ impl Memory {
 
     fn persons_turn(&self, desired: &Desired, now: Timestamp) -> Timestamp {
         next_turn(desired.phase, desired.interval.min(PERSON_LONGEST), now)
+    }
+
+    /// The backups are about to be read: what asked for it is served.
+    pub fn begin_reading(&mut self, desired: &Desired, now: Timestamp) {
+        if super::recovery::wants_reading(desired, self, now) {
+            self.backups.deadline_read_for = self.facts.recovery_point.as_ref().map(|point| point.time);
+        }
+        self.backups.due = None;
     }
 
     /// A whole reading of the instance's backups, or why there is none.

@@ -55,8 +55,9 @@ pub struct Surroundings {
     pub paused_until: Option<Timestamp>,
     /// Another policy manages this instance.
     pub rival: Option<Rival>,
-    /// Moves when account, Secret or verdict changed in a way that makes a new look worth while.
-    pub epoch: u64,
+    /// Moves when account, Secret or verdict changed in a way that makes a new look worth while; `None` while nothing is
+    /// known of the account.
+    pub epoch: Option<u64>,
 }
 
 /// Whether the account lets calls through.

@@ -1,0 +1,275 @@
+//! Accounts: reads the Secret, verifies the credentials by one cheap call, and says so in Ready.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Api, Resource, ResourceExt};
+
+use super::policy::interval_of;
+use super::watch::{Gone, Guarded};
+use super::{Context, NotReported, requeue};
+use crate::api::account::CloudAccountStatus;
+use crate::api::{CloudAccount, RECONCILE_REQUESTED_AT};
+use crate::cluster::events::Note;
+use crate::cluster::status::{Applied, apply_status};
+use crate::controllers::policy::convert;
+use crate::domain::condition::{self, types};
+use crate::domain::{Outcome, Progress, Reason, Truth};
+use crate::observe::{Account, AccountKey, NoCredentials, Reached, home_region, provider_name};
+use crate::plan::account::Standing;
+use crate::plan::{after, events};
+
+/// Requests by annotation that were acted on, by UID, until status says so.
+#[derive(Default)]
+pub struct Handled(Mutex<HashMap<String, String>>);
+
+/// A Secret that could not be read is read again so soon.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Whether an account's credentials come from this Secret.
+pub fn reads(account: &Guarded<CloudAccount>, namespace: Option<&str>, secret: &str) -> bool {
+    let Ok(account) = &account.0 else { return false };
+    account.metadata.namespace.as_deref() == namespace && account.spec.credentials.secret_ref.name == secret
+}
+
+pub fn forget(context: &Context, gone: Gone) {
+    match gone {
+        Gone::One(meta) => {
+            if let (Some(namespace), Some(name)) = (meta.namespace, meta.name) {
+                context.accounts.leave(&AccountKey { namespace, name });
+            }
+        }
+        Gone::Unlisted => {
+            for key in context.accounts.keys() {
+                if context.account(&key).is_none() {
+                    context.accounts.leave(&key);
+                }
+            }
+        }
+    }
+}
+
+pub async fn reconcile(object: Arc<Guarded<CloudAccount>>, context: Arc<Context>) -> Result<Action, NotReported> {
+    context.ready().await;
+    let meta = object.meta();
+    let key = AccountKey {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    };
+    let uid = meta.uid.clone().unwrap_or_default();
+    let spec = match &object.0 {
+        Ok(account) => account,
+        Err(invalid) => {
+            let account = context.accounts.enter(&key, &uid, "", false);
+            let text = format!("the account cannot be read: {}", invalid.error);
+            context.accounts.update(&account, |c| c.close(Standing::Invalid(text), false));
+            return report(&context, &object, &account, None, Duration::MAX, context.clock.now()).await;
+        }
+    };
+    let provider = provider_name(spec.spec.provider);
+    let account = context.accounts.enter(&key, &uid, provider, was_verified(spec));
+    configure_budget(spec, &account);
+    let interval = shortest_interval(&context, &key);
+    let staleness = (interval.unwrap_or(DEFAULT_INTERVAL) * 2).max(Duration::from_secs(120));
+    context.accounts.update(&account, |change| change.suspend(spec.spec.suspend));
+    let mut again = None;
+    let request = unhandled_request(&context, spec, &uid);
+    if !spec.spec.suspend {
+        let asked = request.is_some() || account.memory().is_due(context.clock.now());
+        again = observe(&context, spec, &account, interval, request.is_some()).await;
+        if asked {
+            context.accounts.tell(&key);
+        }
+        if let Some(value) = request {
+            context.account_requests.0.lock().unwrap_or_else(|e| e.into_inner()).insert(uid, value);
+        }
+    }
+    let now = context.clock.now();
+    let action = report(&context, &object, &account, Some(spec), staleness, now).await?;
+    let stale = account.memory().last_good.map(|good| after(good, staleness)).filter(|t| *t > now);
+    let stale = stale.filter(|_| account.memory().standing != Standing::Verified);
+    let due = account.memory().next_verification.filter(|_| !spec.spec.suspend);
+    Ok([again, due, stale].into_iter().flatten().min().map_or(action, |until| requeue(Some(until), now)))
+}
+
+pub fn retry(_: Arc<Guarded<CloudAccount>>, error: &NotReported, _: Arc<Context>) -> Action {
+    tracing::warn!(%error, "an account's status could not be written");
+    Action::requeue(READ_AGAIN)
+}
+
+/// Reads the Secret and verifies where that is due; the result says when to read again.
+async fn observe(
+    context: &Context,
+    spec: &CloudAccount,
+    account: &Account,
+    interval: Option<Duration>,
+    requested: bool,
+) -> Option<Timestamp> {
+    let accounts = &context.accounts;
+    let recipe = match accounts.recipe(spec, &account.key.namespace) {
+        Ok(recipe) => recipe,
+        Err(not_allowed) => {
+            accounts.update(account, |c| c.close(Standing::EndpointNotAllowed(not_allowed.0), false));
+            return None;
+        }
+    };
+    let credentials = match accounts.credentials(&recipe).await {
+        Ok(credentials) => credentials,
+        Err(NoCredentials::Missing { text, gone }) => {
+            accounts.update(account, |c| c.close(Standing::CredentialsMissing(text), gone));
+            return None;
+        }
+        Err(NoCredentials::Unreadable(error)) => {
+            tracing::warn!(account = %account.key.name, namespace = %account.key.namespace, %error, "a Secret could not be read");
+            return Some(after(context.clock.now(), READ_AGAIN));
+        }
+    };
+    let had_one = account.client().is_some();
+    let renewed = accounts.supply(account, &recipe, credentials);
+    let now = context.clock.now();
+    let believed = !had_one && account.memory().standing == Standing::Verified;
+    accounts.update(account, |change| {
+        let memory = change.memory();
+        // After a start, what status says of this spec is believed until a call shows otherwise.
+        if renewed && !believed {
+            memory.changed(now);
+        }
+        if requested {
+            memory.next_verification = Some(now);
+        }
+    });
+    if account.memory().is_due(now) {
+        verify(context, spec, account, interval).await;
+    }
+    None
+}
+
+async fn verify(context: &Context, spec: &CloudAccount, account: &Account, interval: Option<Duration>) {
+    let region = home_region(spec).to_owned();
+    let accounts = &context.accounts;
+    let answer = Reached::Account(accounts, account)
+        .call("DescribeDBInstances", |client| {
+            let region = region.clone();
+            async move { client.verify(&region).await }
+        })
+        .await;
+    let now = context.clock.now();
+    accounts.update(account, |change| match &answer {
+        Ok(()) => change.memory().accepted(now),
+        Err(failure) => change.memory().refused(failure, interval, now, fastrand::f64()),
+    });
+}
+
+/// Whether the stored status says of this very spec that the credentials were accepted.
+fn was_verified(account: &CloudAccount) -> bool {
+    account.status.as_ref().is_some_and(|status| {
+        status.observed_generation == account.metadata.generation
+            && status.conditions.iter().any(|c| {
+                c.type_ == types::READY && c.reason == Reason::CredentialsVerified.as_str()
+            })
+    })
+}
+
+fn configure_budget(spec: &CloudAccount, account: &Account) {
+    let budget = spec.spec.request_budget.clone().unwrap_or_default();
+    let rate = budget.requests_per_second.unwrap_or_else(|| spec.spec.provider.default_requests_per_second());
+    let burst = budget.burst.unwrap_or_else(|| (rate / 4).max(1));
+    let positive = |number: i32| u32::try_from(number).unwrap_or(1).max(1);
+    account.budget.reconfigure(positive(rate), positive(burst));
+}
+
+fn shortest_interval(context: &Context, key: &AccountKey) -> Option<Duration> {
+    let policies = context.policies_of(key);
+    policies.iter().filter_map(|p| p.0.as_ref().ok()).map(|p| interval_of(context, p)).min()
+}
+
+fn unhandled_request(context: &Context, account: &CloudAccount, uid: &str) -> Option<String> {
+    let wanted = account.annotations().get(RECONCILE_REQUESTED_AT)?;
+    let stored = account.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_ref());
+    let handled = context.account_requests.0.lock().unwrap_or_else(|e| e.into_inner()).get(uid).cloned();
+    (stored != Some(wanted) && handled.as_ref() != Some(wanted)).then(|| wanted.clone())
+}
+
+/// Writes the status where it differs.
+async fn report(
+    context: &Context,
+    object: &Guarded<CloudAccount>,
+    account: &Account,
+    spec: Option<&CloudAccount>,
+    staleness: Duration,
+    now: Timestamp,
+) -> Result<Action, NotReported> {
+    let generation = object.meta().generation.unwrap_or_default();
+    let stored = spec.and_then(|s| s.status.clone()).unwrap_or_default();
+    let suspended = spec.is_some_and(|s| s.spec.suspend);
+    let memory = account.memory();
+    let old: Vec<_> = stored.conditions.iter().map(convert::condition_from).collect();
+    let mut new = stored.clone();
+    let mut outcome = memory.outcome(suspended, staleness, now);
+    if outcome.is_none() && stored.observed_generation != Some(generation) {
+        outcome = unsettled(&memory.standing);
+    }
+    if let Some(outcome) = &outcome {
+        let conditions = condition::merge(&old, &[types::READY], outcome, generation, now);
+        new.conditions = conditions.iter().map(convert::condition_to).collect();
+        new.observed_generation = Some(generation);
+    }
+    if let Some(client) = account.client().filter(|_| !suspended) {
+        new.access_key_id_hint = client.credentials().access_key_id_hint();
+    } else if matches!(memory.standing, Standing::CredentialsMissing(_)) {
+        new.access_key_id_hint = None;
+    }
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    let handled = context.account_requests.0.lock().unwrap_or_else(|e| e.into_inner()).get(&uid).cloned();
+    new.last_handled_reconcile_at = handled.or(new.last_handled_reconcile_at);
+    if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
+        return Ok(Action::await_change());
+    }
+    let api = Api::<Guarded<CloudAccount>>::namespaced(context.kube.clone(), &account.key.namespace);
+    let status = serde_json::to_value(&new).map_err(|error| NotReported(error.to_string()))?;
+    match apply_status(&api, object, status).await {
+        Ok(Applied::Written(_)) => {
+            tell(context, object, &old, &new, outcome.as_ref()).await;
+            Ok(Action::await_change())
+        }
+        // Somebody else has written: the watch brings it.
+        Ok(_) => Ok(Action::requeue(Duration::from_secs(1))),
+        Err(error) => Err(NotReported(error.to_string())),
+    }
+}
+
+/// A new spec whose verification fails in passing is told at once, although the account was believed before.
+fn unsettled(standing: &Standing) -> Option<Outcome> {
+    let (reason, text) = match standing {
+        Standing::EndpointUnreachable(text) => (Reason::EndpointUnreachable, text),
+        Standing::Throttled(text) => (Reason::Throttled, text),
+        _ => return None,
+    };
+    let progress = Progress::Reconciling;
+    Some(Outcome { status: Truth::False, reason, progress, cause: text.clone(), detail: None })
+}
+
+async fn tell(
+    context: &Context,
+    object: &Guarded<CloudAccount>,
+    old: &[condition::Condition],
+    new: &CloudAccountStatus,
+    outcome: Option<&Outcome>,
+) {
+    let Some(outcome) = outcome else { return };
+    let before = old.iter().find(|c| c.kind == types::READY).map(|c| (c.status, c.reason.as_str()));
+    let text = new.conditions.iter().find(|c| c.type_ == types::READY).map_or("", |c| c.message.as_str());
+    if let Some(happening) = events::of_account(before, (outcome.status, outcome.reason.as_str()), text) {
+        let note = Note {
+            warning: happening.warning,
+            reason: happening.reason,
+            action: "Verify",
+            text: happening.text,
+        };
+        context.events.publish(&object.object_ref(&()), note).await;
+    }
+}

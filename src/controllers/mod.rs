@@ -1,0 +1,337 @@
+//! The controllers: each gathers (observe), plans (pure), acts (IO), and reports (IO, always).
+
+mod account;
+mod policy;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::future::{BoxFuture, select_all};
+use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Error as ControllerError};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Controller, watcher};
+use kube::{Api, ResourceExt};
+
+use crate::api::{CloudAccount, CrossRegionBackupPolicy};
+use crate::clock::Clock;
+use crate::cloud::{EndpointRule, Transport};
+use crate::cluster::elector::Leadership;
+use crate::cluster::events::Events;
+use crate::observe::{AccountKey, Accounts};
+use policy::Claims;
+use watch::{Gone, Guarded, watched};
+
+/// What the controllers are given.
+pub struct Settings {
+    pub kube: kube::Client,
+    pub clock: Clock,
+    pub rule: EndpointRule,
+    pub transport: Transport,
+    pub events: Events,
+    pub leadership: Leadership,
+    /// Empty: all.
+    pub namespaces: Vec<String>,
+    pub read_only: bool,
+    /// Cloud calls in flight over all accounts.
+    pub concurrency: usize,
+    pub interval_override: Option<Duration>,
+    /// When the facts in stored statuses were true.
+    pub as_of: Timestamp,
+}
+
+/// What every reconcile can use.
+pub struct Context {
+    kube: kube::Client,
+    clock: Clock,
+    events: Events,
+    leadership: Leadership,
+    read_only: bool,
+    interval_override: Option<Duration>,
+    as_of: Timestamp,
+    accounts: Arc<Accounts>,
+    policy_stores: Vec<Store<Guarded<CrossRegionBackupPolicy>>>,
+    account_stores: Vec<Store<Guarded<CloudAccount>>>,
+    policies: policy::Memories,
+    account_requests: account::Handled,
+    claims: Claims,
+    seeded: tokio::sync::OnceCell<()>,
+}
+
+impl Context {
+    /// Waits until every store has synced and the instances' managers are known: before that, every account would
+    /// look as if it did not exist.
+    async fn ready(&self) {
+        self.seeded
+            .get_or_init(|| async {
+                for store in &self.account_stores {
+                    let _ = store.wait_until_ready().await;
+                }
+                for store in &self.policy_stores {
+                    let _ = store.wait_until_ready().await;
+                }
+                policy::seed_claims(self);
+            })
+            .await;
+    }
+
+    fn account(&self, key: &AccountKey) -> Option<Arc<Guarded<CloudAccount>>> {
+        let reference = ObjectRef::new(&key.name).within(&key.namespace);
+        self.account_stores.iter().find_map(|store| store.get(&reference))
+    }
+
+    fn policies_of(&self, key: &AccountKey) -> Vec<Arc<Guarded<CrossRegionBackupPolicy>>> {
+        self.policy_stores.iter().flat_map(|s| s.state_filter(|p| policy::uses(p, key))).collect()
+    }
+}
+
+/// What wakes a policy besides its own changes.
+enum Wake {
+    Account(AccountKey),
+    Policy(ObjectRef<Guarded<CrossRegionBackupPolicy>>),
+}
+
+/// One watched scope: its ends of the channels that wake its controllers.
+struct Scope {
+    namespace: Option<String>,
+    policy_wakes: UnboundedReceiver<Wake>,
+    account_wakes: UnboundedReceiver<AccountKey>,
+}
+
+#[derive(Clone, Default)]
+struct Wakes {
+    policies: Vec<UnboundedSender<Wake>>,
+    accounts: Vec<UnboundedSender<AccountKey>>,
+}
+
+impl Wakes {
+    fn account(&self, key: &AccountKey) {
+        for sender in &self.accounts {
+            // A receiver that is gone belongs to a controller that has ended.
+            let _ = sender.unbounded_send(key.clone());
+        }
+    }
+
+    fn policies_of(&self, key: &AccountKey) {
+        for sender in &self.policies {
+            let _ = sender.unbounded_send(Wake::Account(key.clone()));
+        }
+    }
+
+    fn policy(&self, reference: &ObjectRef<Guarded<CrossRegionBackupPolicy>>) {
+        for sender in &self.policies {
+            let _ = sender.unbounded_send(Wake::Policy(reference.clone()));
+        }
+    }
+}
+
+/// Runs the controllers until `stop` resolves; reconciles that are under way then are ended first.
+///
+/// # Errors
+/// A controller has ended by itself, which none should.
+pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+    let stop = stop.shared();
+    let (wakes, scopes) = scopes(&settings.namespaces);
+    let accounts = {
+        let (wake, changed) = (wakes.clone(), wakes.clone());
+        Arc::new(Accounts::new(
+            settings.kube.clone(),
+            settings.clock.clone(),
+            settings.rule,
+            settings.transport,
+            settings.concurrency,
+            move |key| wake.account(key),
+            move |key| changed.policies_of(key),
+        ))
+    };
+    let mut streams = Vec::new();
+    let (mut policy_stores, mut account_stores) = (Vec::new(), Vec::new());
+    let (gone_policy, mut gone_policies) = unbounded();
+    let (gone_account, mut gone_accounts) = unbounded();
+    for scope in &scopes {
+        let policies = watched(api(&settings.kube, scope), gone_policy.clone());
+        let accounts = watched(api(&settings.kube, scope), gone_account.clone());
+        policy_stores.push(policies.store.clone());
+        account_stores.push(accounts.store.clone());
+        streams.push((policies, accounts));
+    }
+    let context = Arc::new(Context {
+        kube: settings.kube,
+        clock: settings.clock,
+        events: settings.events,
+        leadership: settings.leadership,
+        read_only: settings.read_only,
+        interval_override: settings.interval_override,
+        as_of: settings.as_of,
+        accounts,
+        policy_stores,
+        account_stores,
+        policies: policy::Memories::default(),
+        account_requests: account::Handled::default(),
+        claims: Claims::new(move |reference| wakes.policy(reference)),
+        seeded: tokio::sync::OnceCell::new(),
+    });
+
+    let mut tasks: Vec<BoxFuture<'static, &'static str>> = Vec::new();
+    for (scope, (policies, accounts)) in scopes.into_iter().zip(streams) {
+        tasks.push(run_policies(&context, policies, scope.policy_wakes, stop.clone()));
+        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, &scope.namespace);
+        tasks.push(run_accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
+    }
+    let forgetting = context.clone();
+    let forget = async move {
+        loop {
+            tokio::select! {
+                Some(gone) = gone_policies.next() => policy::forget(&forgetting, gone),
+                Some(gone) = gone_accounts.next() => account::forget(&forgetting, gone),
+                else => return "watch",
+            }
+        }
+    };
+    let forget = tokio::spawn(forget);
+    let (ended, _, rest) = select_all(tasks.into_iter().map(tokio::spawn)).await;
+    let stopped = stop.now_or_never().is_some();
+    for task in rest {
+        if stopped {
+            let _ = task.await;
+        } else {
+            task.abort();
+        }
+    }
+    forget.abort();
+    match ended {
+        Ok(_) if stopped => Ok(()),
+        Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
+        Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
+    }
+}
+
+trait Scoped {
+    fn namespace(&self) -> Option<&str>;
+}
+
+impl Scoped for Scope {
+    fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+}
+
+impl Scoped for Option<String> {
+    fn namespace(&self) -> Option<&str> {
+        self.as_deref()
+    }
+}
+
+fn api<K>(kube: &kube::Client, scope: &impl Scoped) -> Api<K>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match scope.namespace() {
+        Some(namespace) => Api::namespaced(kube.clone(), namespace),
+        None => Api::all(kube.clone()),
+    }
+}
+
+fn scopes(namespaces: &[String]) -> (Wakes, Vec<Scope>) {
+    let mut wakes = Wakes::default();
+    let mut wanted: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
+    wanted.sort();
+    wanted.dedup();
+    if wanted.is_empty() {
+        wanted.push(None);
+    }
+    let scopes = wanted
+        .into_iter()
+        .map(|namespace| {
+            let (policy, policy_wakes) = unbounded();
+            let (account, account_wakes) = unbounded();
+            wakes.policies.push(policy);
+            wakes.accounts.push(account);
+            Scope { namespace, policy_wakes, account_wakes }
+        })
+        .collect();
+    (wakes, scopes)
+}
+
+fn run_policies(
+    context: &Arc<Context>,
+    policies: watch::Watched<CrossRegionBackupPolicy>,
+    wakes: UnboundedReceiver<Wake>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> BoxFuture<'static, &'static str> {
+    let store = policies.store.clone();
+    let references = wakes.flat_map(move |wake| {
+        let found = match wake {
+            Wake::Policy(reference) => store.get(&reference).into_iter().collect(),
+            Wake::Account(key) => store.state_filter(|p| policy::uses(p, &key)),
+        };
+        futures::stream::iter(found.into_iter().map(|p| ObjectRef::from_obj(&*p)))
+    });
+    Controller::for_stream(policies.stream, policies.store)
+        .reconcile_on(references)
+        .graceful_shutdown_on(stop)
+        .run(policy::reconcile, policy::retry, context.clone())
+        .for_each(|result| async { log_queue_error("policy", result.map(|_| ())) })
+        .map(|()| "policy")
+        .boxed()
+}
+
+fn run_accounts(
+    context: &Arc<Context>,
+    accounts: watch::Watched<CloudAccount>,
+    secrets: Api<PartialObjectMeta<Secret>>,
+    wakes: UnboundedReceiver<AccountKey>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> BoxFuture<'static, &'static str> {
+    let store = accounts.store.clone();
+    let by_secret = accounts.store.clone();
+    let references = wakes.filter_map(move |key| {
+        let reference = ObjectRef::new(&key.name).within(&key.namespace);
+        std::future::ready(store.get(&reference).map(|_| reference))
+    });
+    Controller::for_stream(accounts.stream, accounts.store)
+        // Metadata alone: what a Secret holds is read by name when it is needed.
+        .watches(secrets, watcher::Config::default(), move |secret| {
+            let namespace = secret.namespace();
+            let name = secret.name_any();
+            by_secret
+                .state_filter(|account| account::reads(account, namespace.as_deref(), &name))
+                .into_iter()
+                .map(|account| ObjectRef::from_obj(&*account))
+        })
+        .reconcile_on(references)
+        .graceful_shutdown_on(stop)
+        .run(account::reconcile, account::retry, context.clone())
+        .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
+        .map(|()| "account")
+        .boxed()
+}
+
+/// Reconciles report their own failures; what is left are the watch's, which heal with its backoff.
+fn log_queue_error<E: std::fmt::Display + std::fmt::Debug + std::error::Error + 'static>(
+    controller: &'static str,
+    result: Result<(), ControllerError<E, watcher::Error>>,
+) {
+    match result {
+        Ok(()) | Err(ControllerError::ObjectNotFound(_)) => {}
+        Err(error) => tracing::warn!(controller, %error, "the queue of a controller has failed"),
+    }
+}
+
+/// A reconcile that could not write to the API server.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReported(String);
+
+fn requeue(until: Option<Timestamp>, now: Timestamp) -> Action {
+    match until {
+        Some(until) => Action::requeue(crate::plan::since(now, until).max(Duration::from_millis(1))),
+        None => Action::await_change(),
+    }
+}

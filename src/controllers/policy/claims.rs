@@ -1,0 +1,126 @@
+//! Which policies compete for which instance, over all namespaces that are watched.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kube::runtime::reflector::ObjectRef;
+
+use crate::api::CrossRegionBackupPolicy;
+use crate::controllers::watch::Guarded;
+use crate::domain::InstanceRef;
+use crate::plan::Rival;
+use crate::plan::conflict::{Claim, manager};
+
+type Reference = ObjectRef<Guarded<CrossRegionBackupPolicy>>;
+
+/// An instance of one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Contested {
+    pub provider: &'static str,
+    pub instance: InstanceRef,
+}
+
+#[derive(Default)]
+struct Index {
+    by_instance: HashMap<Contested, Vec<Claim>>,
+    by_uid: HashMap<String, Contested>,
+}
+
+pub struct Claims {
+    index: Mutex<Index>,
+    wake: Box<dyn Fn(&Reference) + Send + Sync>,
+}
+
+impl Claims {
+    /// `wake` is told of every policy whose rival has changed.
+    pub fn new(wake: impl Fn(&Reference) + Send + Sync + 'static) -> Self {
+        Self { index: Mutex::default(), wake: Box::new(wake) }
+    }
+
+    /// Sets or takes back one policy's claim, and wakes the others where that changes something.
+    pub fn set(&self, uid: &str, claim: Option<(Contested, Claim)>) {
+        let mut index = self.lock();
+        let old = index.by_uid.get(uid).cloned();
+        let before = old.as_ref().and_then(|at| index.by_instance.get(at)?.iter().find(|c| c.uid == uid)).cloned();
+        let unchanged = match (&claim, &before) {
+            (Some((at, claim)), Some(before)) => Some(at) == old.as_ref() && claim == before,
+            (None, None) => true,
+            _ => false,
+        };
+        if unchanged {
+            return;
+        }
+        let mut others = Vec::new();
+        if let Some(at) = old {
+            let claims = index.by_instance.entry(at.clone()).or_default();
+            claims.retain(|c| c.uid != uid);
+            others.extend(claims.iter().cloned());
+            if claims.is_empty() {
+                index.by_instance.remove(&at);
+            }
+            index.by_uid.remove(uid);
+        }
+        if let Some((at, claim)) = claim {
+            index.by_uid.insert(uid.to_owned(), at.clone());
+            let claims = index.by_instance.entry(at).or_default();
+            others.extend(claims.iter().filter(|c| c.uid != uid).cloned());
+            claims.push(claim);
+        }
+        drop(index);
+        for other in others {
+            (self.wake)(&ObjectRef::new(&other.name).within(&other.namespace));
+        }
+    }
+
+    /// The policy that manages the instance instead of this one, which claims it.
+    pub fn rival(&self, uid: &str, namespace: &str) -> Option<Rival> {
+        let index = self.lock();
+        let claims = index.by_instance.get(index.by_uid.get(uid)?)?;
+        let winner = manager(claims).filter(|claim| claim.uid != uid)?;
+        Some(Rival { name: (winner.namespace == namespace).then(|| winner.name.clone()) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn claim(uid: &str, namespace: &str, created: i64) -> Option<(Contested, Claim)> {
+        let instance = InstanceRef { region: "cn-beijing".to_owned(), id: "redis-a1".to_owned() };
+        let claim = Claim {
+            uid: uid.to_owned(),
+            namespace: namespace.to_owned(),
+            name: format!("name-{uid}"),
+            created: Timestamp::from_second(created).unwrap(),
+            refused: false,
+        };
+        Some((Contested { provider: "Volcengine", instance }, claim))
+    }
+
+    #[test]
+    fn the_loser_learns_who_manages_and_is_woken_when_that_ends() {
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let seen = woken.clone();
+        let claims = Claims::new(move |r| seen.lock().unwrap().push(r.name.clone()));
+        claims.set("a", claim("a", "one", 1));
+        claims.set("b", claim("b", "one", 2));
+        claims.set("c", claim("c", "two", 3));
+        assert_eq!(claims.rival("a", "one"), None);
+        assert_eq!(claims.rival("b", "one"), Some(Rival { name: Some("name-a".to_owned()) }));
+        assert_eq!(claims.rival("c", "two"), Some(Rival { name: None }));
+        woken.lock().unwrap().clear();
+        claims.set("a", claim("a", "one", 1));
+        assert!(woken.lock().unwrap().is_empty(), "nothing changed");
+        claims.set("a", None);
+        assert_eq!(*woken.lock().unwrap(), ["name-b", "name-c"]);
+        assert_eq!(claims.rival("b", "one"), None);
+    }
+}

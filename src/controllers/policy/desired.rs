@@ -1,0 +1,57 @@
+//! From a policy's spec to what is desired.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::policy::{DeletionPolicy, ManagementPolicy};
+use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT, duration};
+use crate::controllers::Context;
+use crate::domain::{Change, InstanceRef};
+use crate::observe::AccountKey;
+use crate::plan::Desired;
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+
+/// The interval in force.
+pub fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
+    let own = || duration::parse(&policy.spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
+    context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
+}
+
+pub fn desired(context: &Context, policy: &CrossRegionBackupPolicy) -> Desired {
+    let spec = &policy.spec;
+    let manages = spec.management_policy == ManagementPolicy::Manage && !context.read_only;
+    Desired {
+        generation: policy.metadata.generation.unwrap_or_default(),
+        created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+        change: Change { active: spec.active, cross_backup_region: spec.cross_backup_region.clone() },
+        manages,
+        suspended: spec.suspend,
+        disable_on_delete: spec.deletion_policy == DeletionPolicy::Disable,
+        interval: interval_of(context, policy),
+        objective: spec.recovery_point_objective.as_deref().and_then(duration::parse),
+        limit: usize::try_from(spec.backups.limit).unwrap_or(0),
+        request: policy.annotations().get(RECONCILE_REQUESTED_AT).cloned(),
+        phase: phase(&policy.uid().unwrap_or_default()),
+    }
+}
+
+pub fn instance_of(policy: &CrossRegionBackupPolicy) -> InstanceRef {
+    InstanceRef { region: policy.spec.region.clone(), id: policy.spec.instance_id.clone() }
+}
+
+pub fn account_of(policy: &CrossRegionBackupPolicy) -> AccountKey {
+    AccountKey {
+        namespace: policy.namespace().unwrap_or_default(),
+        name: policy.spec.account_ref.name.clone(),
+    }
+}
+
+fn phase(uid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,358 @@
+//! Policies: look at the cloud, decide, modify where that is asked for, and tell in status.
+
+mod act;
+mod claims;
+pub mod convert;
+mod delete;
+mod desired;
+mod memories;
+mod report;
+mod unreadable;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource};
+
+use super::watch::{Gone, Guarded};
+use super::{Context, NotReported, requeue};
+use crate::api::policy::ManagementPolicy;
+use crate::api::{CrossRegionBackupPolicy, FINALIZER};
+use crate::cluster::status::{Applied, set_finalizer};
+use crate::domain::{InstanceRef, Reason};
+use crate::observe::{Account, AccountKey, Reached, View, provider_name};
+use crate::plan::conflict::Claim;
+use crate::plan::memory::Memory;
+use crate::plan::next::{Do, next};
+use crate::plan::{Desired, Gate, Surroundings, after};
+use act::Attempt;
+use claims::Contested;
+pub use claims::Claims;
+pub use desired::interval_of;
+use desired::{account_of, desired, instance_of};
+pub use memories::Memories;
+use memories::Slot;
+
+/// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
+const STEPS: usize = 64;
+/// A turn that could not end properly is taken again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// One reconcile of one policy.
+struct Turn<'a> {
+    context: &'a Context,
+    policy: Arc<CrossRegionBackupPolicy>,
+    uid: String,
+    instance: InstanceRef,
+    key: AccountKey,
+    account: Option<&'a Account>,
+}
+
+/// Whether a policy refers to this account.
+pub fn uses(policy: &Guarded<CrossRegionBackupPolicy>, key: &AccountKey) -> bool {
+    policy.0.as_ref().is_ok_and(|p| account_of(p) == *key)
+}
+
+/// What stored statuses prove, before the first reconcile.
+pub fn seed_claims(context: &Context) {
+    for policy in context.policy_stores.iter().flat_map(|store| store.state()) {
+        let Ok(policy) = &policy.0 else { continue };
+        let proven = policy.status.as_ref().is_some_and(|status| status.policy.is_some());
+        let account = context.account(&account_of(policy));
+        let provider = account.as_ref().and_then(|a| a.0.as_ref().ok()).map(|a| a.spec.provider);
+        if let Some(provider) = provider.filter(|_| proven) {
+            context.claims.set(&policy.uid().unwrap_or_default(), claim(context, policy, provider_name(provider), false));
+        }
+    }
+}
+
+/// What a watch lost is forgotten.
+pub fn forget(context: &Context, gone: Gone) {
+    let uids = match gone {
+        Gone::One(meta) => meta.uid.into_iter().collect(),
+        Gone::Unlisted => {
+            let live: std::collections::HashSet<String> = context
+                .policy_stores
+                .iter()
+                .flat_map(|store| store.state())
+                .filter_map(|p| p.meta().uid.clone())
+                .collect();
+            context.policies.uids().into_iter().filter(|uid| !live.contains(uid)).collect::<Vec<_>>()
+        }
+    };
+    for uid in uids {
+        context.policies.forget(&uid);
+        context.claims.set(&uid, None);
+    }
+}
+
+fn claim(
+    context: &Context,
+    policy: &CrossRegionBackupPolicy,
+    provider: &'static str,
+    refused: bool,
+) -> Option<(Contested, Claim)> {
+    if policy.spec.management_policy != ManagementPolicy::Manage || context.read_only {
+        return None;
+    }
+    let claim = Claim {
+        uid: policy.uid().unwrap_or_default(),
+        namespace: policy.namespace().unwrap_or_default(),
+        name: policy.name_any(),
+        created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+        refused,
+    };
+    Some((Contested { provider, instance: instance_of(policy) }, claim))
+}
+
+pub fn retry(object: Arc<Guarded<CrossRegionBackupPolicy>>, error: &NotReported, _: Arc<Context>) -> Action {
+    let meta = object.meta();
+    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+    tracing::warn!(namespace, policy = name, %error, "the API server did not take a change");
+    Action::requeue(AGAIN + Duration::from_secs_f64(fastrand::f64() * 4.0))
+}
+
+pub async fn reconcile(
+    object: Arc<Guarded<CrossRegionBackupPolicy>>,
+    context: Arc<Context>,
+) -> Result<Action, NotReported> {
+    context.ready().await;
+    if !context.leadership.is_current() {
+        return Ok(Action::requeue(AGAIN));
+    }
+    let policy = match &object.0 {
+        Ok(policy) => policy,
+        Err(invalid) => return unreadable::reconcile(&context, invalid).await,
+    };
+    let uid = policy.uid().unwrap_or_default();
+    let slot = context.policies.slot(&uid);
+    let mut slot = slot.lock().await;
+    let policy = slot.newest(policy);
+    let key = account_of(&policy);
+    let account = context.accounts.view(&key).map(|view| view.account);
+    let mut turn = Turn {
+        context: &context,
+        instance: instance_of(&policy),
+        account: account.as_deref(),
+        key,
+        uid,
+        policy,
+    };
+    let result = turn.take(&mut slot).await;
+    // A policy that vanished meanwhile must not leave a claim behind.
+    if turn.stored().is_none() {
+        forget(&context, Gone::One(Box::new(turn.policy.metadata.clone())));
+    }
+    result
+}
+
+impl Turn<'_> {
+    async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
+        let now = self.context.clock.now();
+        let desired = desired(self.context, &self.policy);
+        let mut memory = match slot.memory.take() {
+            Some(memory) => memory,
+            None => {
+                let status = self.policy.status.clone().unwrap_or_default();
+                let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
+                Memory::new(facts, &desired, self.context.as_of, now)
+            }
+        };
+        if slot.account.replace(self.key.clone()).is_some_and(|before| before != self.key) {
+            memory.forget_proof();
+        }
+        let result = if self.policy.metadata.deletion_timestamp.is_some() {
+            self.say_farewell(slot, &desired, &mut memory).await
+        } else {
+            self.converge(slot, &desired, &mut memory).await
+        };
+        slot.memory = Some(memory);
+        result
+    }
+
+    async fn converge(
+        &mut self,
+        slot: &mut Slot,
+        desired: &Desired,
+        memory: &mut Memory,
+    ) -> Result<Action, NotReported> {
+        if !self.finalizer_is(slot, desired.disable_on_delete).await? {
+            return Ok(Action::requeue(Duration::from_millis(100)));
+        }
+        for _ in 0..STEPS {
+            let now = self.context.clock.now();
+            let around = self.surroundings(memory, now);
+            memory.notice(desired, around.epoch, now);
+            self.forward_request(memory, &around);
+            let step = next(desired, &around, memory, now);
+            if let Do::Wait(until) = step {
+                self.settle_request(memory, desired, &around, now);
+                return match self.report(slot, desired, &around, memory).await? {
+                    true => Ok(requeue(until, self.context.clock.now())),
+                    false => Ok(Action::requeue(Duration::from_millis(100))),
+                };
+            }
+            self.act(step, desired, memory).await;
+            if !self.is_current() {
+                return Ok(Action::requeue(Duration::from_millis(100)));
+            }
+        }
+        tracing::error!(policy = %self.policy.name_any(), "a turn did not come to an end");
+        Ok(Action::requeue(AGAIN))
+    }
+
+    async fn act(&self, step: Do, desired: &Desired, memory: &mut Memory) {
+        let Some(account) = self.account else { return };
+        let reached = Reached::Account(&self.context.accounts, account);
+        let clock = &self.context.clock;
+        match step {
+            Do::Look => {
+                let answer = self.describe(&reached).await;
+                memory.looked(desired, answer, clock.now(), fastrand::f64());
+            }
+            Do::AskRegions => {
+                let answer = self.regions(&reached).await;
+                memory.told_regions(desired, answer, clock.now());
+            }
+            Do::Modify => self.attempt(&reached, desired, memory).await,
+            Do::ReadBackups => {
+                memory.begin_reading(desired, clock.now());
+                let reading = self.backups(&reached).await;
+                memory.read_backups(desired, reading, clock.now(), fastrand::f64());
+            }
+            Do::Wait(_) => {}
+        }
+    }
+
+    async fn attempt(&self, reached: &Reached<'_>, desired: &Desired, memory: &mut Memory) {
+        let change = desired.change.clone();
+        let attempt = self.modify(reached, &change).await;
+        let now = self.context.clock.now();
+        match attempt {
+            Attempt::Accepted(request_id) => {
+                tracing::info!(
+                    namespace = %self.key.namespace,
+                    policy = %self.policy.name_any(),
+                    instance = %self.instance.id,
+                    active = change.active,
+                    target = change.cross_backup_region.as_deref(),
+                    request_id = request_id.as_deref(),
+                    "the cloud accepted a change"
+                );
+                memory.accepted(desired, &change, request_id, now);
+            }
+            Attempt::Failed(failure) => memory.not_accepted(desired, &change, failure, now, fastrand::f64()),
+            Attempt::Superseded => memory.superseded(&change, now),
+        }
+    }
+
+    /// Account, rivals, and what else decides besides the resource itself.
+    fn surroundings(&self, memory: &Memory, now: Timestamp) -> Surroundings {
+        let view = self.context.account(&self.key).and_then(|_| self.context.accounts.view(&self.key));
+        self.stake(memory, view.as_ref());
+        let rival = memory
+            .facts
+            .policy
+            .as_ref()
+            .and_then(|_| self.context.claims.rival(&self.uid, &self.key.namespace));
+        match view {
+            Some(view) => Surroundings {
+                gate: view.gate,
+                paused_until: view.paused_until,
+                rival,
+                epoch: Some(view.epoch),
+            },
+            None => {
+                let gate = match self.context.account(&self.key) {
+                    Some(_) => Gate::Pending(after(now, Duration::from_secs(10))),
+                    None => {
+                        let text = format!("CloudAccount {} does not exist in this namespace", self.key.name);
+                        Gate::Closed(Reason::AccountNotFound, text)
+                    }
+                };
+                Surroundings { gate, paused_until: None, rival, epoch: None }
+            }
+        }
+    }
+
+    /// Claims the instance where this policy has proved that its account reaches it.
+    fn stake(&self, memory: &Memory, view: Option<&View>) {
+        let Some(view) = view else { return };
+        let proven = memory.facts.policy.is_some();
+        let claim = claim(self.context, &self.policy, view.provider, memory.refused.is_some()).filter(|_| proven);
+        self.context.claims.set(&self.uid, claim);
+    }
+
+    /// A request on a resource whose account is not Ready asks for the account's verification first.
+    fn forward_request(&self, memory: &mut Memory, around: &Surroundings) {
+        let concerns_account = match &around.gate {
+            Gate::Closed(Reason::Suspended | Reason::AccountNotFound, _) | Gate::Open => false,
+            Gate::Closed(..) => true,
+            Gate::Pending(_) => false,
+        };
+        if memory.request.pending.is_some() && concerns_account && !memory.request.forwarded {
+            memory.request.forwarded = true;
+            self.context.accounts.request_verification(&self.key);
+        }
+    }
+
+    /// A request was acted on when a look has ended, or when nothing can be looked at.
+    fn settle_request(&self, memory: &mut Memory, desired: &Desired, around: &Surroundings, now: Timestamp) {
+        let acted_on = match &around.gate {
+            _ if desired.suspended => false,
+            Gate::Open => memory.next_look > now && memory.backups.due.is_none_or(|due| due > now),
+            Gate::Pending(_) | Gate::Closed(Reason::Suspended, _) => false,
+            Gate::Closed(Reason::AccountNotFound, _) => true,
+            Gate::Closed(..) => {
+                let verifying = self.context.accounts.view(&self.key).is_some_and(|view| view.verifying);
+                memory.request.forwarded && !verifying
+            }
+        };
+        if acted_on {
+            memory.handled_request();
+        }
+    }
+
+    /// Adds or removes the finalizer; false where the object was written by somebody else meanwhile.
+    async fn finalizer_is(&mut self, slot: &mut Slot, wanted: bool) -> Result<bool, NotReported> {
+        if self.policy.finalizers().iter().any(|f| f == FINALIZER) == wanted {
+            return Ok(true);
+        }
+        let applied = set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted).await;
+        match applied.map_err(|error| NotReported(error.to_string()))? {
+            Applied::Written(object) => {
+                self.policy = slot.keep(object);
+                Ok(true)
+            }
+            Applied::Stale(Some(object)) => {
+                slot.keep(object);
+                Ok(false)
+            }
+            Applied::Stale(None) => Ok(false),
+        }
+    }
+
+    fn api(&self) -> Api<CrossRegionBackupPolicy> {
+        Api::namespaced(self.context.kube.clone(), &self.key.namespace)
+    }
+
+    /// The object as the watch last brought it.
+    fn stored(&self) -> Option<Arc<Guarded<CrossRegionBackupPolicy>>> {
+        let reference = ObjectRef::<Guarded<CrossRegionBackupPolicy>>::new(&self.policy.name_any())
+            .within(&self.key.namespace);
+        self.context
+            .policy_stores
+            .iter()
+            .find_map(|store| store.get(&reference))
+            .filter(|stored| stored.meta().uid.as_deref() == Some(self.uid.as_str()))
+    }
+
+    /// Whether the watch has brought nothing newer about what is desired.
+    fn is_current(&self) -> bool {
+        self.stored().is_some_and(|s| s.meta().generation <= self.policy.metadata.generation)
+    }
+}

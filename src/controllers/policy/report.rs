@@ -1,0 +1,62 @@
+//! Status and Events: written where they differ from what is stored.
+
+use kube::Resource;
+
+use super::memories::Slot;
+use super::{Turn, convert};
+use crate::cluster::events::Note;
+use crate::cluster::status::{Applied, apply_status};
+use crate::controllers::NotReported;
+use crate::domain::Facts;
+use crate::plan::memory::Memory;
+use crate::plan::{Desired, Surroundings, conditions, events};
+
+impl Turn<'_> {
+    /// Writes the status where it differs; false where the object was written by somebody else meanwhile.
+    pub(super) async fn report(
+        &mut self,
+        slot: &mut Slot,
+        desired: &Desired,
+        around: &Surroundings,
+        memory: &mut Memory,
+    ) -> Result<bool, NotReported> {
+        let facts = conditions::report(desired, around, memory, self.context.clock.now());
+        if facts.observed_generation.is_none() {
+            return Ok(true);
+        }
+        let stored = self.policy.status.clone().unwrap_or_default();
+        let status = convert::status_from(&facts);
+        if status == stored {
+            memory.facts = facts;
+            return Ok(true);
+        }
+        let before = convert::facts_from(&stored, &self.instance.id);
+        let status = serde_json::to_value(&status).map_err(|error| NotReported(error.to_string()))?;
+        let applied = apply_status(&self.api(), &*self.policy, status).await;
+        match applied.map_err(|error| NotReported(error.to_string()))? {
+            Applied::Written(object) => {
+                self.policy = slot.keep(object);
+                self.tell_between(&before, &facts).await;
+                memory.facts = facts;
+                Ok(true)
+            }
+            Applied::Stale(object) => {
+                if let Some(object) = object {
+                    slot.keep(object);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    async fn tell_between(&self, before: &Facts, now: &Facts) {
+        for happening in events::between(before, now) {
+            self.tell(happening.warning, happening.reason, happening.text).await;
+        }
+    }
+
+    pub(super) async fn tell(&self, warning: bool, reason: &'static str, text: String) {
+        let note = Note { warning, reason, action: "Reconcile", text };
+        self.context.events.publish(&self.policy.object_ref(&()), note).await;
+    }
+}

@@ -1,0 +1,55 @@
+//! A watch with its store, that also tells what is gone.
+
+use futures::channel::mpsc::UnboundedSender;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+/// An object that may not parse: it stops nothing else.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+pub struct Watched<K: 'static>
+where
+    Guarded<K>: Resource<DynamicType = ()>,
+{
+    pub store: Store<Guarded<K>>,
+    pub stream: BoxStream<'static, Result<Guarded<K>, watcher::Error>>,
+}
+
+/// What a watch lost.
+pub enum Gone {
+    /// This object was deleted.
+    One(Box<ObjectMeta>),
+    /// The watch began anew: whatever the store does not hold is gone.
+    Unlisted,
+}
+
+/// Watches all objects that `api` reaches.
+pub fn watched<K>(api: Api<Guarded<K>>, gone: UnboundedSender<Gone>) -> Watched<K>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let stream = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object: &mut Guarded<K>| object.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .inspect_ok(move |event| {
+            let news = match event {
+                Event::Delete(object) => Gone::One(Box::new(object.meta().clone())),
+                Event::InitDone => Gone::Unlisted,
+                _ => return,
+            };
+            // Nobody listens any more when the controllers have ended.
+            let _ = gone.unbounded_send(news);
+        })
+        .applied_objects()
+        .boxed();
+    Watched { store, stream }
+}
