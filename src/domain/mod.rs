@@ -2,8 +2,10 @@
 
 pub mod backup;
 pub mod failure;
+pub mod instance;
 pub mod policy;
 
 pub use backup::{Backup, InstanceInfo};
 pub use failure::{Class, Failure, Kind};
+pub use instance::Instance;
 pub use policy::{Change, InstanceRef, PolicyState};
