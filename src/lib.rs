@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod cloud;
 pub mod domain;
 pub mod plan;
 pub mod telemetry;

@@ -4,10 +4,12 @@ pub mod backup;
 pub mod condition;
 pub mod facts;
 pub mod failure;
+pub mod instance;
 pub mod policy;
 
 pub use backup::{Backup, InstanceInfo};
 pub use condition::{Condition, Outcome, Progress, Reason, Truth};
 pub use facts::Facts;
 pub use failure::{Class, Failure, Kind};
+pub use instance::Instance;
 pub use policy::{Change, InstanceRef, PolicyState};

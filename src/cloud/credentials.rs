@@ -1,0 +1,106 @@
+//! The key pair, and the token of temporary credentials, that sign the calls of one account.
+
+use std::fmt;
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::telemetry::redact::{self, Guard};
+
+/// Cheap to clone. While any clone lives, the redactor replaces its values in every text that passes it.
+#[derive(Clone)]
+pub struct Credentials(Arc<Inner>);
+
+struct Inner {
+    access_key_id: String,
+    secret: SecretString,
+    token: Option<SecretString>,
+    _guards: Vec<Guard>,
+}
+
+impl Credentials {
+    /// An empty token is none.
+    pub fn new(access_key_id: &str, secret: &str, token: Option<&str>) -> Self {
+        let token = token.filter(|t| !t.is_empty());
+        let mut guards = vec![redact::learn_access_key_id(access_key_id), redact::learn_secret(secret)];
+        guards.extend(token.map(redact::learn_secret));
+        Self(Arc::new(Inner {
+            access_key_id: access_key_id.to_owned(),
+            secret: SecretString::from(secret),
+            token: token.map(SecretString::from),
+            _guards: guards,
+        }))
+    }
+
+    /// `AKLT…XyZ9`; `None` for an id that is too short to be shown in part, or does not look like one.
+    pub fn access_key_id_hint(&self) -> Option<String> {
+        redact::access_key_id_hint(&self.0.access_key_id)
+    }
+
+    /// SHA-256 over the three values, each with its length: to see whether two are the same, never to be shown.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let token = self.0.token.as_ref().map_or("", |t| t.expose_secret());
+        let mut hash = Sha256::new();
+        for part in [&self.0.access_key_id, self.0.secret.expose_secret(), token] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.finalize().into()
+    }
+
+    pub(super) fn access_key_id(&self) -> &str {
+        &self.0.access_key_id
+    }
+
+    pub(super) fn secret(&self) -> &SecretString {
+        &self.0.secret
+    }
+
+    pub(super) fn token(&self) -> Option<&SecretString> {
+        self.0.token.as_ref()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.access_key_id_hint().as_deref().unwrap_or("hidden"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_values_apart_wherever_their_borders_are() {
+        // The redactor is the process's: short everyday words here would be replaced in other tests' texts.
+        let of = |id, secret, token| Credentials::new(id, secret, token).fingerprint();
+        assert_eq!(of("fpr-idfpr", "fpr-key", None), of("fpr-idfpr", "fpr-key", None));
+        assert_eq!(
+            of("fpr-id", "fpr-key", None),
+            of("fpr-id", "fpr-key", Some("")),
+            "an empty token is none"
+        );
+        let all = [
+            of("fpr-id", "fpr-key", None),
+            of("fpr-idf", "pr-key", None),
+            of("fpr-id", "fpr-", Some("key")),
+            of("fpr-", "idfpr-key", None),
+            of("fpr-id", "fpr-key", Some("fpr-token")),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(i + 1).all(|other| other != one), "{i}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_hint_alone() {
+        let shown = format!(
+            "{:?}",
+            Credentials::new("AKLTdebugdebug00XyZ9", "debug-secret-1", Some("debug-token-1"))
+        );
+        assert_eq!(shown, "Credentials(AKLT…XyZ9)");
+        assert_eq!(format!("{:?}", Credentials::new("short", "debug-secret-2", None)), "Credentials(hidden)");
+    }
+}

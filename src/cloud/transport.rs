@@ -1,0 +1,220 @@
+//! How a request gets to a cloud: over sockets in production, into a service of the same process in tests.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, future::BoxFuture};
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt, service_fn};
+
+use super::address::is_global;
+use super::endpoint::EndpointRule;
+
+/// Sends one request once, and reads the whole answer.
+pub type Transport = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>;
+
+/// Why there is no answer, in words that name no address and do not differ between tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    #[error("timeout")]
+    Timeout,
+    #[error("connection refused")]
+    ConnectionRefused,
+    #[error("connection reset")]
+    ConnectionReset,
+    #[error("name not resolved")]
+    NameNotResolved,
+    #[error("TLS handshake failed")]
+    Tls,
+    #[error("answer too large")]
+    TooLarge,
+    #[error("answer cut short")]
+    CutShort,
+    /// The endpoint rule refuses every address of the host.
+    #[error("address not allowed")]
+    AddressNotAllowed,
+    #[error("no connection")]
+    NoConnection,
+}
+
+impl From<Infallible> for TransportError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A page of 100 backups is some 100 KiB.
+const BODY_MAX: usize = 8 << 20;
+
+/// The process's way to the clouds: no redirects, no proxy, no retries of its own. It uses the process's rustls
+/// provider, which must be installed.
+///
+/// Two clients are behind it. The resolver of a client sees names alone, but the rule lets one scheme, host and
+/// port lead to any address and not the same host on another port, so each kind has its own.
+pub fn reqwest_transport(rule: &EndpointRule) -> anyhow::Result<Transport> {
+    let build = |resolver: Resolver| {
+        reqwest::Client::builder()
+            .user_agent(concat!("cross-region-backup-operator/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .dns_resolver(resolver)
+            .build()
+    };
+    let guarded = build(Resolver { global_only: true })?;
+    let named = build(Resolver { global_only: false })?;
+    let rule = rule.clone();
+    Ok(Transport::new(service_fn(move |request: Request<Bytes>| {
+        let (guarded, named, rule) = (guarded.clone(), named.clone(), rule.clone());
+        async move {
+            let request = reqwest::Request::try_from(request).map_err(|_| TransportError::NoConnection)?;
+            let url = request.url();
+            let port = url.port_or_known_default().unwrap_or_default();
+            let client = if rule.names_exactly(url.scheme(), url.host_str().unwrap_or_default(), port) {
+                named
+            } else if url.domain().is_some() {
+                guarded
+            } else {
+                // An address is never asked of a resolver.
+                return Err(TransportError::AddressNotAllowed);
+            };
+            let mut response = client.execute(request).await.map_err(|e| why(&e))?;
+            let mut answer = Response::new(());
+            *answer.status_mut() = response.status();
+            *answer.headers_mut() = std::mem::take(response.headers_mut());
+            let mut body = Capped::default();
+            while let Some(chunk) = response.chunk().await.map_err(|e| why(&e))? {
+                body.push(&chunk)?;
+            }
+            Ok(answer.map(|()| body.0.freeze()))
+        }
+    })))
+}
+
+#[derive(Default)]
+struct Capped(BytesMut);
+
+impl Capped {
+    fn push(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
+        if self.0.len() + chunk.len() > BODY_MAX {
+            return Err(TransportError::TooLarge);
+        }
+        self.0.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
+struct Resolver {
+    global_only: bool,
+}
+
+/// The marker by which [`why`] finds the resolver's own verdict in reqwest's chain of errors.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unresolved(TransportError);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let global_only = self.global_only;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
+                .await
+                .map_err(|_| Unresolved(TransportError::NameNotResolved))?
+                .collect();
+            if found.is_empty() {
+                return Err(Unresolved(TransportError::NameNotResolved).into());
+            }
+            let allowed: Vec<_> = found.into_iter().filter(|a| !global_only || is_global(a.ip())).collect();
+            if allowed.is_empty() {
+                return Err(Unresolved(TransportError::AddressNotAllowed).into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// reqwest's own kinds are coarse: the causes below them tell more.
+fn why(error: &reqwest::Error) -> TransportError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        if let Some(found) = known(e) {
+            return found;
+        }
+        cause = e.source();
+    }
+    if error.is_timeout() {
+        TransportError::Timeout
+    } else if error.is_body() || error.is_decode() {
+        TransportError::CutShort
+    } else {
+        TransportError::NoConnection
+    }
+}
+
+fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
+    if let Some(Unresolved(verdict)) = error.downcast_ref() {
+        return Some(*verdict);
+    }
+    if error.is::<rustls::Error>() {
+        return Some(TransportError::Tls);
+    }
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        // An io::Error's source is the source of what it wraps, never that itself.
+        if let Some(inner) = error.get_ref().and_then(|inner| known(inner)) {
+            return Some(inner);
+        }
+        return match error.kind() {
+            io::ErrorKind::ConnectionRefused => Some(TransportError::ConnectionRefused),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                Some(TransportError::ConnectionReset)
+            }
+            io::ErrorKind::TimedOut => Some(TransportError::Timeout),
+            _ => None,
+        };
+    }
+    // hyper's error for a connection that ended before an answer began; its type is not in reach here.
+    (error.to_string() == "connection closed before message completed")
+        .then_some(TransportError::ConnectionReset)
+}
+
+/// A transport into a service of this process, such as an axum router: no sockets, so it works in virtual time.
+/// A service whose error is a [`TransportError`] can stand for any way in which a connection fails.
+pub fn service_transport<S>(service: S) -> Transport
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+    S::Error: Into<TransportError>,
+    S::Future: Send + 'static,
+{
+    Transport::new(service_fn(move |request: Request<Bytes>| -> BoxFuture<'static, _> {
+        let service = service.clone();
+        Box::pin(async move {
+            let mut request = request.map(Body::from);
+            // What an HTTP client adds on the wire, and a router needs to check a signature.
+            let host = request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+            if let Some(host) = host {
+                request.headers_mut().entry(HOST).or_insert(host);
+            }
+            let (head, body) = service.oneshot(request).await.map_err(Into::into)?.into_parts();
+            let mut chunks = body.into_data_stream();
+            let mut whole = Capped::default();
+            while let Some(chunk) = chunks.next().await {
+                whole.push(&chunk.map_err(|_| TransportError::CutShort)?)?;
+            }
+            Ok(Response::from_parts(head, whole.0.freeze()))
+        })
+    }))
+}
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod tests;

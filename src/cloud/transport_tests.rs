@@ -1,0 +1,140 @@
+use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+fn transport(allowed: &[String]) -> Transport {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        rustls::crypto::ring::default_provider().install_default().ok();
+    });
+    reqwest_transport(&EndpointRule::new(allowed).unwrap()).unwrap()
+}
+
+/// A server on 127.0.0.1 that answers every connection's first request with these bytes and closes.
+async fn serve(answer: impl Into<Vec<u8>>) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (answer, count) = (answer.into(), Arc::new(AtomicUsize::new(0)));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut asked = [0; 4096];
+            let _ = socket.read(&mut asked).await;
+            let _ = socket.write_all(&answer).await;
+            let _ = socket.shutdown().await;
+        }
+    });
+    (port, count)
+}
+
+async fn ask(transport: Transport, url: &str) -> Result<Response<Bytes>, TransportError> {
+    transport.oneshot(Request::post(url).body(Bytes::from_static(b"{}")).unwrap()).await
+}
+
+async fn ask_named(url: &str) -> Result<Response<Bytes>, TransportError> {
+    let named = url.trim_end_matches('/').to_owned();
+    ask(transport(&[named]), url).await
+}
+
+#[tokio::test]
+async fn reads_status_headers_and_body() {
+    let (port, _) = serve("HTTP/1.1 418 Teapot\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\nhello").await;
+    let answer = ask_named(&format!("http://127.0.0.1:{port}/")).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["retry-after"]),
+        (418, &HeaderValue::from_static("7"))
+    );
+    assert_eq!(answer.body().as_ref(), b"hello");
+}
+
+#[tokio::test]
+async fn follows_no_redirect() {
+    let (target, asked) = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let (port, _) = serve(format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:{target}/\r\nContent-Length: 0\r\n\r\n"
+    ))
+    .await;
+    let allowed = [port, target].map(|p| format!("http://127.0.0.1:{p}"));
+    let answer = ask(transport(&allowed), &format!("http://127.0.0.1:{port}/")).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 307);
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_bound_is_not_read() {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY_MAX + 1);
+    let mut answer = head.into_bytes();
+    answer.resize(answer.len() + BODY_MAX + 1, b' ');
+    let (port, _) = serve(answer).await;
+    let error = ask_named(&format!("http://127.0.0.1:{port}/")).await.unwrap_err();
+    assert_eq!(error, TransportError::TooLarge);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_cut_short() {
+    for head in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let (port, _) = serve(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n5\r\nhello")).await;
+        let error = ask_named(&format!("http://127.0.0.1:{port}/")).await.unwrap_err();
+        assert_eq!(error, TransportError::CutShort, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_fail_say_how() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let error = ask_named(&format!("http://127.0.0.1:{closed}/")).await.unwrap_err();
+    assert_eq!(error, TransportError::ConnectionRefused);
+
+    let (silent, asked) = serve("").await;
+    let error = ask_named(&format!("http://127.0.0.1:{silent}/")).await.unwrap_err();
+    assert_eq!(error, TransportError::ConnectionReset);
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "no retry of its own");
+
+    let (plain, _) = serve("this is no TLS at all").await;
+    let error = ask_named(&format!("https://127.0.0.1:{plain}/")).await.unwrap_err();
+    assert_eq!(error, TransportError::Tls);
+
+    let error = ask_named("https://no-such-host.invalid/").await.unwrap_err();
+    assert_eq!(error, TransportError::NameNotResolved);
+}
+
+#[tokio::test]
+async fn addresses_of_the_own_network_are_reached_by_exact_name_alone() {
+    let (port, asked) = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let named = format!("http://localhost:{port}");
+    ask(transport(std::slice::from_ref(&named)), &named).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+
+    let rules: [&[String]; 3] = [
+        &[],
+        &["*.localhost".to_owned()],
+        &[format!("https://localhost:{port}"), "http://localhost".to_owned()],
+    ];
+    for rule in rules {
+        for host in ["localhost", "127.0.0.1", "127.1", "2130706433", "[::1]"] {
+            let error = ask(transport(rule), &format!("http://{host}:{port}/")).await.unwrap_err();
+            assert_eq!(error, TransportError::AddressNotAllowed, "{host} with {rule:?}");
+        }
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_service_is_a_transport() {
+    let router = axum::Router::new().fallback(async |request: axum::extract::Request| {
+        format!("{} {}", request.headers()[HOST].to_str().unwrap(), request.uri())
+    });
+    let answer = ask(service_transport(router), "http://127.0.0.1:9443/?a=b").await.unwrap();
+    assert_eq!(answer.body().as_ref(), b"127.0.0.1:9443 http://127.0.0.1:9443/?a=b");
+
+    let large = service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from(vec![0; BODY_MAX + 1]))));
+    assert_eq!(ask(service_transport(large), "http://x/").await.unwrap_err(), TransportError::TooLarge);
+    let broken = service_fn(async |_| Err::<Response<Body>, _>(TransportError::ConnectionReset));
+    assert_eq!(
+        ask(service_transport(broken), "http://x/").await.unwrap_err(),
+        TransportError::ConnectionReset
+    );
+}

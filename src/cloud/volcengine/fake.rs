@@ -1,0 +1,106 @@
+//! A cloud for unit tests: answers what a closure says, and keeps what it was asked.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use http::{HeaderMap, Response, Uri};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use crate::clock::Clock;
+use crate::cloud::{Budget, Client, ClientConfig, Credentials, EndpointRule, Site, service_transport};
+use crate::domain::InstanceRef;
+
+pub const KEY_ID: &str = "AKLTExampleAccessKeyId0000000001";
+pub const SECRET: &str = "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE=";
+pub const START: &str = "2025-08-22T03:14:15Z";
+
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub headers: HeaderMap,
+    pub uri: Uri,
+    pub body: Value,
+    pub at: Instant,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+}
+
+pub struct Fake {
+    pub client: Client,
+    pub budget: Arc<Budget>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Fake {
+    /// `answer` is given the number of the request, from 0, and the request.
+    pub fn new(answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Self {
+        Self::with(Credentials::new(KEY_ID, SECRET, None), move |n, seen| (Duration::ZERO, answer(n, seen)))
+    }
+
+    /// With a delay before each answer.
+    pub fn with(
+        credentials: Credentials,
+        answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let keep = seen.clone();
+        let router = Router::new().fallback(move |request: Request| async move {
+            let (head, body) = request.into_parts();
+            let body = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap();
+            let request = Seen { headers: head.headers, uri: head.uri, body, at: Instant::now() };
+            let number = {
+                let mut all = keep.lock().unwrap();
+                all.push(request.clone());
+                all.len() - 1
+            };
+            let (delay, answer) = answer(number, &request);
+            sleep(delay).await;
+            answer
+        });
+        let budget = Arc::new(Budget::new(1000, 1000, Arc::new(Semaphore::new(256))));
+        let client = Client::new(ClientConfig {
+            site: Site::Volcengine,
+            credentials,
+            endpoint: EndpointRule::default().endpoint(Site::Volcengine, None).unwrap(),
+            transport: service_transport(router),
+            budget: budget.clone(),
+            clock: Clock::from_tokio(START.parse().unwrap()),
+            timeout: Duration::from_secs(10),
+        });
+        Self { client, budget, seen }
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+pub fn instance() -> InstanceRef {
+    InstanceRef { region: "cn-beijing".to_owned(), id: "redis-cn0212gzmh2xs1234".to_owned() }
+}
+
+pub fn now() -> Timestamp {
+    START.parse().unwrap()
+}
+
+pub fn raw(status: u16, body: impl Into<Body>) -> Response<Body> {
+    Response::builder().status(status).body(body.into()).unwrap()
+}
+
+pub fn ok(result: Value) -> Response<Body> {
+    raw(200, json!({"ResponseMetadata": {"RequestId": "20230604110420-ok"}, "Result": result}).to_string())
+}
+
+pub fn error(status: u16, code: &str, message: &str) -> Response<Body> {
+    let error = json!({"CodeN": 1, "Code": code, "Message": message});
+    raw(status, json!({"ResponseMetadata": {"RequestId": "20230604110420-err", "Error": error}}).to_string())
+}
