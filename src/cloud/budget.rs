@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use super::text::RETRY_AFTER_MAX;
+
 /// Calls in flight of one account.
 const IN_FLIGHT_MAX: usize = 32;
 /// The same while its calls time out: more of them would only wait longer, and take the other accounts' room.
 const IN_FLIGHT_TIMING_OUT: usize = 4;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 const SHARE_MIN: f64 = 1.0 / 8.0;
 /// What one accepted call gives back of the configured rate: 28 calls bring it from an eighth to the whole.
 const SHARE_STEP: f64 = 1.0 / 32.0;
@@ -151,6 +152,7 @@ impl State {
     }
 
     fn throttled(&mut self, epoch: u64, retry_after: Option<Duration>, now: Instant) {
+        self.timing_out = false;
         let asked = retry_after.filter(|d| !d.is_zero()).map(|d| d.min(RETRY_AFTER_MAX));
         let news = epoch == self.epoch;
         if news {
@@ -185,7 +187,7 @@ fn backoff(throttles: u32) -> Duration {
 }
 
 /// The right to one request in flight. What its answer was is told by one of the methods; dropped without, as when
-/// the caller gave up, it only ends the flight.
+/// the caller gave up or there was no connection, it only ends the flight.
 pub struct Permit<'a> {
     budget: &'a Budget,
     epoch: u64,
@@ -196,6 +198,11 @@ impl Permit<'_> {
     /// The cloud worked on the request, whatever it then said.
     pub fn accepted(self) {
         self.budget.state().accepted(self.epoch);
+    }
+
+    /// An answer came in time, but tells nothing of the rate: the cloud is unavailable.
+    pub fn answered(self) {
+        self.budget.state().timing_out = false;
     }
 
     /// The cloud said that requests come too fast, and how long to wait, if it did.
@@ -343,7 +350,7 @@ mod tests {
         assert!(budget.acquire().now_or_never().is_none());
         held.pop();
         held.push(budget.acquire().now_or_never().unwrap());
-        held.pop().unwrap().accepted();
+        held.pop().unwrap().answered();
         while let Some(permit) = budget.acquire().now_or_never() {
             held.push(permit);
         }

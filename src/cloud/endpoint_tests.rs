@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 fn rule(entries: &[&str]) -> EndpointRule {
     EndpointRule::new(&entries.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>()).unwrap()
@@ -198,5 +199,27 @@ fn only_a_region_goes_into_a_host() {
     ] {
         assert!(!is_region(bad), "{bad}");
         assert!(rule(&[]).endpoint(Site::Volcengine, None).unwrap().url(bad).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    /// The rule reads the text itself, and the HTTP client another time: the two must see the same host.
+    #[test]
+    fn what_is_allowed_is_the_providers_host_for_a_url_parser_too(
+        text in prop_oneof![
+            "https?://[a-z0-9.{}-]{0,12}(:[0-9]{1,5})?",
+            "https?://[a-z0-9.{}:/@#?%-]{0,12}[.-]?volcengine-?api\\.com(:443|:[0-9]{1,5}|[./@?#][a-z.]{0,5})?",
+            "https://[a-z.-]{0,4}\\{region\\}[a-z.-]{0,4}\\.volcengineapi\\.com",
+            ".{0,20}",
+        ],
+    ) {
+        if let Some(url) = url(&rule(&[]), Site::Volcengine, &text, "cn-beijing") {
+            let parsed = reqwest::Url::parse(&url).unwrap();
+            let host = parsed.domain().unwrap();
+            prop_assert!(host.ends_with(".volcengineapi.com") || host.ends_with(".volcengine-api.com"), "{} {}", text, host);
+            prop_assert_eq!((parsed.scheme(), parsed.port_or_known_default()), ("https", Some(443)));
+            prop_assert_eq!((parsed.username(), parsed.path(), parsed.query()), ("", "/", None));
+            prop_assert_eq!(format!("{}/", url), parsed.as_str());
+        }
     }
 }

@@ -12,7 +12,8 @@ use crate::telemetry::redact::scrub;
 const MESSAGE_MAX: usize = 256;
 const CODE_MAX: usize = 64;
 const REQUEST_ID_MAX: usize = 128;
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
+/// The longest wait that a cloud can ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The message, or `None` where nothing is left of it. Control characters go first: one inside a secret would hide
 /// it from the redactor.

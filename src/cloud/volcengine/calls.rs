@@ -6,7 +6,7 @@ use crate::domain::{Change, Failure, InstanceRef, PolicyState};
 
 use super::client::{Call, Client, is_not_sent, not_promised, not_sent};
 use super::codes;
-use super::query::{BackupQuery, page_number};
+use super::query::{BackupQuery, Scope, page_number};
 use super::wire::{Answer, BackupPage, InstancePage};
 
 const DESCRIBE_POLICY: &str = "DescribeCrossRegionBackupPolicy";
@@ -84,12 +84,18 @@ impl Client {
         answer.regions().map_err(|what| not_promised(AVAILABLE_REGIONS, &answer, what))
     }
 
-    /// DescribeCrossRegionBackups, one page. Nothing is sent for a query that breaks one of the API's rules.
+    /// DescribeCrossRegionBackups, one page. Nothing is sent for a query that breaks one of the API's rules. With
+    /// Scope OneInstance, backups of another instance are left out.
     pub async fn backups_page(&self, region: &str, query: &BackupQuery) -> Result<BackupPage, Failure> {
         let body = query.body().map_err(|message| not_sent(LIST_BACKUPS, message))?;
         let call = Call { action: LIST_BACKUPS, region, instance: query.instance_id.as_deref(), body };
         let answer = self.send(&call).await?;
-        answer.backups().map_err(|what| not_promised(LIST_BACKUPS, &answer, what))
+        let mut page = answer.backups().map_err(|what| not_promised(LIST_BACKUPS, &answer, what))?;
+        if let (Scope::OneInstance, Some(id)) = (query.scope, &query.instance_id) {
+            page.backups.retain(|b| b.instance_id.is_empty() || b.instance_id == *id);
+            page.backups.iter_mut().for_each(|b| b.instance_id.clone_from(id));
+        }
+        Ok(page)
     }
 
     /// DescribeDBInstances, one page of 1 to 1000; `instance_id` is exact. RegionId is left out: the region that

@@ -1,5 +1,4 @@
 use super::*;
-use crate::cloud::Scope;
 use crate::cloud::volcengine::fake::{Fake, error, instance, ok, raw};
 use crate::domain::Kind;
 

@@ -26,6 +26,8 @@ const VERSION: &str = "2020-12-07";
 const SERVICE: &str = "redis";
 const JSON: &str = "application/json; charset=utf-8";
 const NOT_SENT: &str = "not sent";
+const ADDRESS_RULE: &str = "the endpoint resolves to addresses that are not globally routable, and no --allowed-endpoint \
+     names its very scheme, host and port";
 
 /// What a [`Client`] is made of.
 pub struct ClientConfig {
@@ -166,9 +168,10 @@ impl Client {
             Ok(response) => {
                 wire::answer(action, response.status(), response.headers(), response.body(), self.now())
             }
-            Err(TransportError::AddressNotAllowed) => {
-                Err(failure(action, Kind::EndpointNotAllowed, TransportError::AddressNotAllowed))
-            }
+            Err(error @ TransportError::AddressNotAllowed) => Err(Failure {
+                message: Some(ADDRESS_RULE.to_owned()),
+                ..failure(action, Kind::EndpointNotAllowed, error)
+            }),
             Err(error) => Err(failure(action, Kind::CloudUnavailable, error)),
         }
     }
@@ -181,12 +184,13 @@ impl Client {
 }
 
 fn tell(permit: Permit<'_>, outcome: &Result<Answer, Failure>, error: Option<&TransportError>) {
-    match outcome {
-        _ if error == Some(&TransportError::Timeout) => permit.timed_out(),
-        Ok(_) => permit.accepted(),
-        Err(failure) => match failure.kind {
+    match (error, outcome) {
+        (Some(TransportError::Timeout), _) => permit.timed_out(),
+        (Some(_), _) => {}
+        (None, Ok(_)) => permit.accepted(),
+        (None, Err(failure)) => match failure.kind {
             Kind::Throttled => permit.throttled(failure.retry_after),
-            Kind::CloudUnavailable | Kind::EndpointNotAllowed => {}
+            Kind::CloudUnavailable => permit.answered(),
             _ => permit.accepted(),
         },
     }

@@ -63,14 +63,7 @@ impl Client {
             reading.moved |= number > 1 && page.total != total;
             total = page.total;
             records += page.records as u64;
-            for mut backup in page.backups {
-                if backup.instance_id.is_empty() {
-                    backup.instance_id.clone_from(&instance.id);
-                }
-                if backup.instance_id == instance.id {
-                    reading.backups.insert(backup.backup_point_id.clone(), backup);
-                }
-            }
+            reading.backups.extend(page.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
             let full = page.records >= PAGE_SIZE_MAX as usize;
             let complete = total.is_none_or(|t| records >= t);
             // A full page goes on unless Total says exactly that all is read: a Total may also be too low.
