@@ -42,19 +42,6 @@ impl Kind {
             | Kind::EndpointNotAllowed => Class::NeedsPerson,
         }
     }
-
-    /// Whether the cloud answered in a way that proves that it accepted the signature.
-    /// Throttling and unavailability can be said before a signature is checked.
-    pub fn proves_credentials(self) -> bool {
-        matches!(
-            self,
-            Kind::PermissionDenied
-                | Kind::InstanceNotFound
-                | Kind::InstanceNotReady
-                | Kind::NotSupported
-                | Kind::InvalidRequest
-        )
-    }
 }
 
 /// A failed call.
@@ -72,6 +59,23 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// From Retry-After, at most 5 minutes.
     pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// Whether the cloud answered in a way that proves that it accepted the signature. Throttling and unavailability can be
+    /// said before a signature is checked; an unknown service or action says that this is not the API at all; and what
+    /// was never sent proves nothing.
+    pub fn proves_credentials(&self) -> bool {
+        let answered = matches!(
+            self.kind,
+            Kind::PermissionDenied
+                | Kind::InstanceNotFound
+                | Kind::InstanceNotReady
+                | Kind::NotSupported
+                | Kind::InvalidRequest
+        );
+        answered && !matches!(self.code.as_str(), "ServiceNotFound" | "InvalidActionOrVersion" | "not sent")
+    }
 }
 
 impl fmt::Display for Failure {

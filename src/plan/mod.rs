@@ -11,6 +11,8 @@ pub mod memory;
 pub mod next;
 pub mod pace;
 pub mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

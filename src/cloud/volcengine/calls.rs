@@ -32,15 +32,8 @@ impl Client {
     /// InvalidActionOrVersion are not: they tell of an endpoint of another make.
     pub async fn verify(&self, region: &str) -> Result<(), Failure> {
         match self.instances_page(region, 1, 1, None).await {
-            Ok(_) => Ok(()),
-            Err(failure) => {
-                let wrong_endpoint = codes::WRONG_ENDPOINT.contains(&failure.code.as_str());
-                if failure.kind.proves_credentials() && !wrong_endpoint && !is_not_sent(&failure) {
-                    Ok(())
-                } else {
-                    Err(failure)
-                }
-            }
+            Err(failure) if !failure.proves_credentials() => Err(failure),
+            _ => Ok(()),
         }
     }
 
