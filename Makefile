@@ -1,0 +1,91 @@
+# Everything from an empty machine. Needs Rust, Go, make, kubectl and Python 3 with venv; what else is used is built into
+# .build, once. CI runs `make test`.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Go and cargo use all cores by themselves; two of them at once would only compete.
+.NOTPARALLEL:
+
+BUILD := .build
+BIN := $(BUILD)/bin
+VENV := $(BUILD)/venv
+CARGO_DENY := $(BUILD)/tools/bin/cargo-deny
+CONTROL_PLANE := tools/control-plane
+
+# The field's convention (controller-runtime's envtest): a folder with ready binaries, which win over our own. Made
+# absolute, since cargo runs tests in other folders. Without it the tests look into .build/bin.
+ifneq ($(KUBEBUILDER_ASSETS),)
+override KUBEBUILDER_ASSETS := $(abspath $(KUBEBUILDER_ASSETS))
+export KUBEBUILDER_ASSETS
+endif
+# Of these programs, the ones that the folder lacks: all where it is not set.
+OWN := $(foreach program,etcd kube-apiserver kube-controller-manager,\
+	$(if $(and $(KUBEBUILDER_ASSETS),$(wildcard $(KUBEBUILDER_ASSETS)/$(program))),,$(BIN)/$(program)))
+
+# Static, small, and the same wherever they are built.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+
+.PHONY: help
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: test
+test: control-plane $(VENV)/ready ## Format, lints, and all tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	CRBO_SDK_PYTHON='$(abspath $(VENV)/bin/python)' cargo test --locked --workspace
+
+.PHONY: demo
+demo: control-plane ## The operator at work, against the simulator and a real control plane
+	cargo build --locked --package cross-region-backup-operator --package cloud-simulator --bins
+	cargo run --quiet --locked --package testbed --bin demo
+
+.PHONY: control-plane
+control-plane: $(OWN) kubectl ## Builds kube-apiserver, kube-controller-manager and etcd
+
+.PHONY: kubectl
+kubectl:
+	@if [ ! -x "$${KUBEBUILDER_ASSETS:-}/kubectl" ] && ! command -v kubectl >/dev/null; then \
+		echo 'kubectl is missing: install it, or set KUBEBUILDER_ASSETS to a folder that has it' >&2; exit 1; \
+	fi
+
+$(BIN)/etcd: $(addprefix $(CONTROL_PLANE)/etcd/,go.mod go.sum main.go)
+	mkdir -p $(BIN)
+	cd $(CONTROL_PLANE)/etcd && $(GO_BUILD) -ldflags '-s -w' -o $(abspath $@) .
+	touch $@
+
+# kubectl cannot parse the version of a server that was built without these. touch, because go leaves a binary alone
+# that is up to date for it.
+$(BIN)/kube-%: $(addprefix $(CONTROL_PLANE)/kubernetes/,go.mod go.sum)
+	mkdir -p $(BIN)
+	cd $(CONTROL_PLANE)/kubernetes; \
+	version=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes); \
+	IFS=. read -r major minor _ <<<"$${version#v}"; \
+	stamp=k8s.io/component-base/version; \
+	$(GO_BUILD) -o $(abspath $@) -ldflags "-s -w -X $$stamp.gitVersion=$$version -X $$stamp.gitMajor=$$major \
+		-X $$stamp.gitMinor=$$minor" k8s.io/kubernetes/cmd/kube-$*
+	touch $@
+
+# The clouds' official SDKs, against which the simulator is held.
+$(VENV)/ready: simulator/tests/sdk/requirements.txt
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: crds
+crds: ## Writes crds/*.yaml anew from the Rust types
+	UPDATE_CRDS=1 cargo test --quiet --locked --test crds
+
+# Without `advisories`: they need a database from the network, and would fail a build for what somebody published today.
+.PHONY: deny
+deny: $(CARGO_DENY) ## Licences, sources and duplicates of the dependencies
+	$(CARGO_DENY) --workspace --locked check licenses sources bans
+
+$(CARGO_DENY):
+	cargo install --locked cargo-deny --version 0.20.2 --root $(BUILD)/tools
+
+.PHONY: clean
+clean: ## Removes all that was built
+	cargo clean
+	rm -rf $(BUILD)
