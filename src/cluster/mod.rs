@@ -1,6 +1,9 @@
 //! What the operator needs of Kubernetes besides watching: leadership, Events, Secrets, and writes to status and finalizers.
 
 pub mod elector;
+pub mod events;
+pub mod secrets;
+pub mod status;
 #[cfg(test)]
 mod testing;
 
