@@ -3,6 +3,9 @@
 pub mod api;
 pub mod clock;
 pub mod cloud;
+pub mod cluster;
+pub mod controllers;
 pub mod domain;
+pub mod observe;
 pub mod plan;
 pub mod telemetry;

@@ -1,0 +1,109 @@
+//! Renews a Lease that is held, until that fails.
+
+use k8s_openapi::api::coordination::v1::Lease;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{error, warn};
+
+use super::leadership::Term;
+use super::{CallError, Candidate, LeaseExt};
+
+/// Owns the task that renews: dropping it ends the leadership at once, whatever the task is doing.
+pub(super) struct Renewals {
+    term: watch::Sender<Term>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Renewals {
+    fn drop(&mut self) {
+        self.term.send_modify(Term::mark_ended);
+        self.task.abort();
+    }
+}
+
+impl Renewals {
+    pub(super) fn start(candidate: Candidate, lease: Lease, term: Term) -> (Self, watch::Receiver<Term>) {
+        let (sender, receiver) = watch::channel(term);
+        let task = tokio::spawn({
+            let sender = sender.clone();
+            async move {
+                let why = renew(&candidate, lease, &sender).await;
+                sender.send_modify(Term::mark_ended);
+                error!(why, "no longer leading");
+            }
+        });
+        (Self { term: sender, task }, receiver)
+    }
+}
+
+/// Why one renewal did not happen.
+enum Failure {
+    /// Worth another try while the term lasts.
+    Passing(CallError),
+    /// The Lease is no longer ours.
+    Lost(String),
+}
+
+/// Returns why the leadership is over.
+async fn renew(candidate: &Candidate, mut lease: Lease, term: &watch::Sender<Term>) -> String {
+    let timing = candidate.timing;
+    let mut next = Instant::now() + timing.renew;
+    let mut failure = "no try was made".to_owned();
+    loop {
+        let end = term.borrow().end();
+        sleep_until(next.min(end)).await;
+        if !term.borrow().is_current() {
+            return format!("the Lease could not be renewed in time: {failure}");
+        }
+        let started = Instant::now();
+        match timeout_at(end, renew_once(candidate, &mut lease)).await {
+            Ok(Ok(begun)) => {
+                // Only a leadership that still lasts is prolonged, so that none comes back that someone has seen end.
+                term.send_if_modified(|term| {
+                    let lasts = term.is_current();
+                    if lasts {
+                        *term = candidate.term_from(begun);
+                    }
+                    lasts
+                });
+                next = started + timing.renew;
+                failure = "the answer came too late".to_owned();
+                continue;
+            }
+            Ok(Err(Failure::Lost(why))) => return why,
+            Ok(Err(Failure::Passing(error))) => failure = error.to_string(),
+            Err(_) => failure = "no answer before its end".to_owned(),
+        }
+        warn!(error = failure, "could not renew the Lease");
+        next = started + timing.retry;
+    }
+}
+
+/// Returns when the write that succeeded was begun.
+async fn renew_once(candidate: &Candidate, lease: &mut Lease) -> Result<Instant, Failure> {
+    loop {
+        let begun = Instant::now();
+        match candidate.replace(candidate.renewed(lease.clone())).await {
+            Ok(renewed) => {
+                *lease = renewed;
+                return Ok(begun);
+            }
+            // Also after a write of our own whose answer was lost: a look tells whose the Lease is.
+            Err(error) if error.is(409) => match candidate.get().await.map_err(Failure::Passing)? {
+                Some(found) if found.holder() == candidate.identity => *lease = found,
+                Some(found) => {
+                    return Err(Failure::Lost(format!("the Lease is held by {:?}", found.holder())));
+                }
+                None => return Err(deleted()),
+            },
+            // A rival may have made its own already.
+            Err(error) if error.is(404) => return Err(deleted()),
+            Err(error) => return Err(Failure::Passing(error)),
+        }
+    }
+}
+
+fn deleted() -> Failure {
+    Failure::Lost("the Lease was deleted".to_owned())
+}

@@ -1,0 +1,492 @@
+//! The election in virtual time, against a Lease API whose answers fail as each test wants.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::cluster::testing::{self, Call, refusal};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What happens to a request on its way.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    None,
+    Refused(StatusCode),
+    /// It never arrives, and no answer comes.
+    Hangs,
+    /// It is done, and no answer comes.
+    AnswerLost,
+    /// It is done this much later, and no answer comes.
+    Late(Duration),
+}
+
+type Schedule = dyn Fn(usize, Duration, &Method) -> Fault + Send + Sync;
+
+#[derive(Default)]
+struct Store {
+    lease: Option<Value>,
+    version: u64,
+    /// When the Lease was written last.
+    written: Option<Instant>,
+}
+
+#[derive(Clone)]
+struct Server {
+    store: Arc<Mutex<Store>>,
+    schedule: Arc<Schedule>,
+    start: Instant,
+}
+
+impl Server {
+    fn new(schedule: impl Fn(usize, Duration, &Method) -> Fault + Send + Sync + 'static) -> Self {
+        Self { store: Arc::default(), schedule: Arc::new(schedule), start: Instant::now() }
+    }
+
+    fn sound() -> Self {
+        Self::new(|_, _, _| Fault::None)
+    }
+
+    /// The elector of the candidate with this number, whose requests the schedule can tell from others'.
+    fn elector(&self, number: usize) -> Elector {
+        let server = self.clone();
+        let client = testing::client(move |call| {
+            let server = server.clone();
+            async move { server.answer(number, call).await }
+        });
+        Elector::new(client, "backup", format!("candidate-{number}"), Timing::default())
+    }
+
+    async fn answer(&self, number: usize, call: Call) -> (StatusCode, Value) {
+        match (self.schedule)(number, self.start.elapsed(), &call.method) {
+            Fault::None => self.apply(call),
+            Fault::Refused(code) => refusal(code, "Refused", "refused on purpose"),
+            Fault::Hangs => std::future::pending().await,
+            Fault::AnswerLost => {
+                self.apply(call);
+                std::future::pending().await
+            }
+            Fault::Late(delay) => {
+                let server = self.clone();
+                tokio::spawn(async move {
+                    sleep(delay).await;
+                    server.apply(call);
+                });
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// As the API server does it: a write of another resourceVersion is a conflict.
+    fn apply(&self, call: Call) -> (StatusCode, Value) {
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/backup/leases";
+        let one = format!("{leases}/{LEASE}");
+        let mut store = self.store.lock().unwrap();
+        let current = store.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
+        let mut written = call.body;
+        match (call.method, call.path) {
+            (Method::GET, path) if path == one => match &store.lease {
+                Some(lease) => return (StatusCode::OK, lease.clone()),
+                None => return refusal(StatusCode::NOT_FOUND, "NotFound", "no such Lease"),
+            },
+            (Method::POST, path) if path == leases => {
+                if current.is_some() {
+                    return refusal(StatusCode::CONFLICT, "AlreadyExists", "there is one already");
+                }
+            }
+            (Method::PUT, path) if path == one => match current {
+                None => return refusal(StatusCode::NOT_FOUND, "NotFound", "no such Lease"),
+                Some(version) if written["metadata"]["resourceVersion"] != version => {
+                    return refusal(StatusCode::CONFLICT, "Conflict", "the object has been modified");
+                }
+                Some(_) => {}
+            },
+            (method, path) => panic!("unexpected {method} {path}"),
+        }
+        store.version += 1;
+        written["metadata"]["resourceVersion"] = json!(store.version.to_string());
+        store.lease = Some(written.clone());
+        store.written = Some(Instant::now());
+        (StatusCode::OK, written)
+    }
+
+    fn spec(&self) -> Value {
+        self.store.lock().unwrap().lease.as_ref().unwrap()["spec"].clone()
+    }
+
+    fn written(&self) -> Instant {
+        self.store.lock().unwrap().written.unwrap()
+    }
+
+    /// A Lease written by someone else, without a conflict.
+    fn put(&self, spec: Value) {
+        let mut store = self.store.lock().unwrap();
+        store.version += 1;
+        let metadata =
+            json!({"name": LEASE, "namespace": "backup", "resourceVersion": store.version.to_string()});
+        store.lease = Some(
+            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}),
+        );
+        store.written = Some(Instant::now());
+    }
+}
+
+/// From `from` on the candidate 0 meets `fault`, and nobody else does.
+fn cut_off(from: Duration, fault: Fault) -> Server {
+    Server::new(move |number, now, _| if number == 0 && now >= from { fault } else { Fault::None })
+}
+
+#[tokio::test(start_paused = true)]
+async fn makes_the_lease_and_keeps_it() {
+    let server = Server::sound();
+    let mut elector = server.elector(0);
+    let leadership = elector.acquire().await.unwrap();
+    let first = server.spec();
+    assert_eq!(first["holderIdentity"], "candidate-0");
+    assert_eq!(first["leaseDurationSeconds"], 15);
+    assert_eq!(first["leaseTransitions"], 0);
+    assert_eq!(leadership.previous_renewal(), None);
+    for _ in 0..3_600 {
+        sleep(SECOND).await;
+        assert!(leadership.is_current());
+        assert!(leadership.safe_until() <= Instant::now() + 10 * SECOND);
+    }
+    let last = server.spec();
+    assert_eq!(last["acquireTime"], first["acquireTime"]);
+    assert_eq!(last["leaseTransitions"], 0);
+    assert_ne!(last["renewTime"], first["renewTime"]);
+    assert!(server.written().elapsed() <= 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_candidate_waits_while_the_first_leads() {
+    let server = Server::sound();
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    let leadership = first.acquire().await.unwrap();
+    assert!(tokio::time::timeout(600 * SECOND, second.acquire()).await.is_err());
+    assert!(leadership.is_current());
+    assert_eq!(server.spec()["holderIdentity"], "candidate-0");
+}
+
+async fn the_rival_starts_after_the_leader_stopped(fault: Fault) {
+    let server = cut_off(22 * SECOND, fault);
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    let leadership = first.acquire().await.unwrap();
+    let rival = tokio::spawn(async move {
+        let leadership = second.acquire().await.unwrap();
+        (Instant::now(), leadership, second)
+    });
+    leadership.lost().await;
+    let stopped = Instant::now();
+    assert!(!leadership.is_current());
+    assert!(stopped - server.start <= 32 * SECOND, "{fault:?}: {:?}", stopped - server.start);
+    let first_write_of_rival = async { rival.await.unwrap() };
+    let (started, theirs, _second) = first_write_of_rival.await;
+    assert!(theirs.is_current() && !leadership.is_current());
+    assert!(started >= server.start + 35 * SECOND, "{fault:?}: {:?}", started - server.start);
+    assert!(started <= server.start + 50 * SECOND, "{fault:?}: {:?}", started - server.start);
+    assert!(started > stopped);
+    assert_eq!(server.spec()["leaseTransitions"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_gets_errors_stops_before_the_rival_starts() {
+    the_rival_starts_after_the_leader_stopped(Fault::Refused(StatusCode::INTERNAL_SERVER_ERROR)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_gets_no_answer_stops_before_the_rival_starts() {
+    the_rival_starts_after_the_leader_stopped(Fault::Hangs).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_writes_arrive_late_stops_before_the_rival_starts() {
+    the_rival_starts_after_the_leader_stopped(Fault::Late(4 * SECOND)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_answers_are_lost_stops_though_its_writes_are_done() {
+    the_rival_starts_after_the_leader_stopped(Fault::AnswerLost).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_survives_what_passes_in_time() {
+    let server = Server::new(|_, now, method| match now.as_secs() {
+        20..24 => Fault::Refused(StatusCode::SERVICE_UNAVAILABLE),
+        40..44 if method == Method::PUT => Fault::AnswerLost,
+        60..64 => Fault::Hangs,
+        _ => Fault::None,
+    });
+    let mut elector = server.elector(0);
+    let leadership = elector.acquire().await.unwrap();
+    for _ in 0..100 {
+        sleep(SECOND).await;
+        assert!(leadership.is_current(), "at {:?}", server.start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_finds_the_lease_taken_or_deleted_stops_at_its_next_renewal() {
+    for deleted in [false, true] {
+        let server = Server::sound();
+        let mut elector = server.elector(0);
+        let leadership = elector.acquire().await.unwrap();
+        sleep(SECOND).await;
+        if deleted {
+            server.store.lock().unwrap().lease = None;
+        } else {
+            server.put(json!({"holderIdentity": "someone-else", "leaseDurationSeconds": 15}));
+        }
+        leadership.lost().await;
+        assert!(!leadership.is_current());
+        assert!(server.start.elapsed() <= 6 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_create_at_the_same_time_one_wins() {
+    let server = Server::sound();
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    let both = tokio::time::timeout(60 * SECOND, async { tokio::join!(first.acquire(), second.acquire()) });
+    assert!(both.await.is_err(), "one of the two waits for ever");
+    let holder = server.spec()["holderIdentity"].clone();
+    assert!(holder == "candidate-0" || holder == "candidate-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_lease_is_taken_at_once() {
+    let server = Server::sound();
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    let leadership = first.acquire().await.unwrap();
+    let rival = tokio::spawn(async move { (second.acquire().await.unwrap(), Instant::now(), second) });
+    sleep(7 * SECOND).await;
+    first.release().await;
+    let released = Instant::now();
+    assert!(!leadership.is_current());
+    leadership.lost().await;
+    assert_eq!(server.spec()["holderIdentity"], "");
+    let until = server.spec()["renewTime"].clone();
+    let (theirs, started, _second) = rival.await.unwrap();
+    assert!(started - released <= 2 * SECOND);
+    assert_eq!(server.spec()["leaseTransitions"], 1);
+    assert_eq!(json!(MicroTime(theirs.previous_renewal().unwrap())), until);
+}
+
+#[tokio::test(start_paused = true)]
+async fn releases_also_what_it_won_without_learning_it() {
+    let server =
+        Server::new(
+            |_, now, method| {
+                if now < SECOND && method == Method::POST { Fault::AnswerLost } else { Fault::None }
+            },
+        );
+    let mut elector = server.elector(0);
+    assert!(tokio::time::timeout(SECOND, elector.acquire()).await.is_err());
+    assert_eq!(server.spec()["holderIdentity"], "candidate-0");
+    elector.release().await;
+    assert_eq!(server.spec()["holderIdentity"], "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn release_leaves_a_rival_s_lease_alone_and_ends_when_nothing_answers() {
+    let server = Server::sound();
+    let mut elector = server.elector(0);
+    elector.acquire().await.unwrap();
+    server.put(json!({"holderIdentity": "someone-else", "leaseDurationSeconds": 15}));
+    elector.release().await;
+    assert_eq!(server.spec()["holderIdentity"], "someone-else");
+
+    let server = cut_off(SECOND, Fault::Hangs);
+    let mut elector = server.elector(0);
+    elector.acquire().await.unwrap();
+    sleep(SECOND).await;
+    let asked = Instant::now();
+    elector.release().await;
+    assert!(asked.elapsed() <= 5 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_an_old_lease_after_its_own_duration_and_tells_its_renewal() {
+    let server = Server::sound();
+    server.put(json!({
+        "holderIdentity": "of-yesterday", "leaseDurationSeconds": 40, "leaseTransitions": 7,
+        // By the wall clock it ran out long ago, or runs for ever: neither counts.
+        "renewTime": "2020-01-01T00:00:00.000000Z", "acquireTime": "2099-01-01T00:00:00.000000Z",
+    }));
+    let mut elector = server.elector(0);
+    let leadership = elector.acquire().await.unwrap();
+    let waited = server.start.elapsed();
+    assert!(40 * SECOND <= waited && waited <= 42 * SECOND, "{waited:?}");
+    assert_eq!(leadership.previous_renewal(), Some("2020-01-01T00:00:00Z".parse().unwrap()));
+    let spec = server.spec();
+    assert_eq!(spec["leaseTransitions"], 8);
+    assert_eq!(spec["leaseDurationSeconds"], 15);
+    assert_eq!(spec["acquireTime"], spec["renewTime"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_a_lease_that_nobody_holds_at_once() {
+    for spec in [json!({"holderIdentity": "", "leaseDurationSeconds": 15}), json!({})] {
+        let server = Server::sound();
+        server.put(spec);
+        let mut elector = server.elector(0);
+        elector.acquire().await.unwrap();
+        assert_eq!(server.start.elapsed(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_was_lost_does_not_hide_who_led_before() {
+    let server =
+        Server::new(
+            |_, now, method| {
+                if now < 16 * SECOND && method == Method::PUT { Fault::AnswerLost } else { Fault::None }
+            },
+        );
+    server.put(json!({
+        "holderIdentity": "of-yesterday", "leaseDurationSeconds": 15, "renewTime": "2020-01-01T00:00:00.000000Z",
+    }));
+    let mut elector = server.elector(0);
+    let leadership = elector.acquire().await.unwrap();
+    assert_eq!(leadership.previous_renewal(), Some("2020-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(server.spec()["leaseTransitions"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_had_is_an_error_that_names_namespace_and_verb() {
+    for (method, verb) in [(Method::GET, "get"), (Method::POST, "create"), (Method::PUT, "update")] {
+        let server =
+            Server::new(
+                move |_, _, asked| {
+                    if *asked == method { Fault::Refused(StatusCode::FORBIDDEN) } else { Fault::None }
+                },
+            );
+        if verb == "update" {
+            server.put(json!({}));
+        }
+        let error = server.elector(0).acquire().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot {verb} the Lease cross-region-backup-operator in namespace backup: refused on purpose"
+            )
+        );
+    }
+    let server =
+        Server::new(
+            |_, _, asked| {
+                if *asked == Method::POST { Fault::Refused(StatusCode::NOT_FOUND) } else { Fault::None }
+            },
+        );
+    assert_eq!(server.elector(0).acquire().await.unwrap_err().verb, "create");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_through_an_api_server_that_is_not_there_yet() {
+    let server = Server::new(|_, now, _| match now.as_secs() {
+        0..30 => Fault::Refused(StatusCode::INTERNAL_SERVER_ERROR),
+        30..60 => Fault::Hangs,
+        _ => Fault::None,
+    });
+    let mut elector = server.elector(0);
+    assert!(elector.acquire().await.unwrap().is_current());
+    assert!(server.start.elapsed() <= 65 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_elector_ends_the_leadership_at_once() {
+    let server = Server::sound();
+    let mut elector = server.elector(0);
+    let leadership = elector.acquire().await.unwrap();
+    drop(elector);
+    assert!(!leadership.is_current());
+    leadership.lost().await;
+    assert_eq!(server.start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_election_leadership_never_ends() {
+    let leadership = Leadership::always();
+    assert!(tokio::time::timeout(86_400 * SECOND, leadership.lost()).await.is_err());
+    assert!(leadership.is_current());
+    assert!(leadership.safe_until() > Instant::now() + 86_400 * SECOND);
+    assert_eq!(leadership.previous_renewal(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_write_changes_the_lease_though_the_clock_stands_still() {
+    let server = Server::sound();
+    let still = Clock::from_tokio(Timestamp::UNIX_EPOCH);
+    let fixed = still.now();
+    let mut elector = server.elector(0).with_clock(still);
+    elector.candidate.clock = Clock::from_tokio(fixed);
+    let lease = elector.candidate.create().await.unwrap();
+    let renewed = elector.candidate.renewed(lease.clone());
+    assert_ne!(renewed.renewed(), lease.renewed());
+}
+
+#[test]
+fn names_differ_between_processes_and_fit_into_events() {
+    assert_ne!(identity(), identity());
+    let long = name_of_process(&"h".repeat(300));
+    assert!(long.len() <= 128, "{long}");
+    assert!(name_of_process("operator-7d9f-x2x1").starts_with("operator-7d9f-x2x1_"));
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        6 => Just(Fault::None),
+        1 => Just(Fault::Refused(StatusCode::INTERNAL_SERVER_ERROR)),
+        1 => Just(Fault::Refused(StatusCode::CONFLICT)),
+        2 => Just(Fault::Hangs),
+        2 => Just(Fault::AnswerLost),
+        2 => (1..40_u32).prop_map(|s| Fault::Late(s * SECOND)),
+    ]
+}
+
+/// Leads again and again, each time as another process, and shows its leadership to the judge.
+async fn candidate(server: Server, number: usize, shown: Arc<Mutex<Vec<Option<Leadership>>>>) {
+    loop {
+        let mut elector = server.elector(number);
+        elector.candidate.identity = identity();
+        let leadership = elector.acquire().await.unwrap();
+        shown.lock().unwrap()[number] = Some(leadership.clone());
+        leadership.lost().await;
+        if fastrand::bool() {
+            elector.release().await;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Each candidate meets each fault of its list for 4 seconds.
+    #[test]
+    fn never_do_two_lead_at_once(faults in prop::collection::vec(prop::collection::vec(fault(), 40), 3)) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let server = Server::new(move |number, now, _| {
+                faults[number].get(usize::try_from(now.as_secs() / 4).unwrap()).copied().unwrap_or(Fault::None)
+            });
+            let shown = Arc::new(Mutex::new(vec![None::<Leadership>; 3]));
+            for number in 0..3 {
+                tokio::spawn(candidate(server.clone(), number, shown.clone()));
+            }
+            let mut led = false;
+            while server.start.elapsed() < 250 * SECOND {
+                sleep(Duration::from_millis(50)).await;
+                let leading = shown.lock().unwrap().iter().flatten().filter(|l| l.is_current()).count();
+                assert!(leading <= 1, "{leading} lead after {:?}", server.start.elapsed());
+                led = leading == 1;
+            }
+            assert!(led, "once the faults have passed someone leads");
+        });
+    }
+}

@@ -1,0 +1,220 @@
+//! Kubernetes Events about our objects.
+//!
+//! Not by kube's Recorder: its deduplication ignores the note, so that of two different notes with one reason it keeps the first and counts
+//! it up. Here the note is part of the Event's name: what says the same about the same object is one Event, all else is another.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{MANAGER, answered};
+use crate::clock::Clock;
+use crate::telemetry::redact::scrub;
+
+const CONTROLLER: &str = "crossregionbackup.io/cross-region-backup-operator";
+/// For Events about cluster-scoped objects, and about objects in a namespace that takes no new objects any more.
+const FALLBACK_NAMESPACE: &str = "default";
+/// The API server takes 1,024 bytes.
+const NOTE_BYTES: usize = 1_000;
+/// For all calls that one Event needs.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many Events are remembered, so that their counts go on. An Event that was forgotten is asked for its count.
+const REMEMBERED: usize = 1_000;
+
+/// What is told about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Type `Warning` rather than `Normal`.
+    pub warning: bool,
+    /// UpperCamelCase, at most 128 characters.
+    pub reason: &'static str,
+    /// What was being done, in the same style.
+    pub action: &'static str,
+    /// For people. Known secrets are taken out, and it is cut at 1,000 bytes.
+    pub text: String,
+}
+
+/// Publishes Events; a clone shares the memory of what was published.
+#[derive(Clone)]
+pub struct Events {
+    client: Client,
+    instance: String,
+    clock: Clock,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Events {
+    /// `identity` tells this process from others, see [`super::elector::identity`].
+    pub fn new(client: Client, identity: String, clock: Clock) -> Self {
+        Self { client, instance: identity, clock, memory: Arc::default() }
+    }
+
+    /// Tells `note` about the object; one that was told before is counted instead. A failure is logged and changes nothing.
+    pub async fn publish(&self, about: &ObjectReference, note: Note) {
+        let reason = note.reason;
+        let problem = match timeout(PATIENCE, self.write(about, note)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer from the API server within {PATIENCE:?}"),
+        };
+        warn!(
+            reason,
+            namespace = about.namespace,
+            name = about.name,
+            error = %scrub(&problem),
+            "could not write an Event"
+        );
+    }
+
+    async fn write(&self, about: &ObjectReference, note: Note) -> Result<(), kube::Error> {
+        // Scrubbed first: the half of a secret that a cut leaves would not be known any more.
+        let text = cut(&scrub(&note.text)).to_owned();
+        let name = name_of(about, note.reason, &text);
+        let again = self.lock().again(&name);
+        if let Some(told) = again {
+            match self.count(&told.namespace, &name, told.count).await {
+                // The API server forgets Events after an hour.
+                Err(error) if answered(&error, 404) => self.lock().forget(&name),
+                other => return other,
+            }
+        }
+        let own = about.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(FALLBACK_NAMESPACE);
+        let mut event = self.event(about, note, text, &name);
+        match self.tell(own, &mut event).await {
+            Err(error) if own != FALLBACK_NAMESPACE && is_terminating(&error) => {
+                self.tell(FALLBACK_NAMESPACE, &mut event).await
+            }
+            other => other,
+        }
+    }
+
+    /// Creates the Event, or counts one that an earlier process, or this one long ago, created.
+    async fn tell(&self, namespace: &str, event: &mut Event) -> Result<(), kube::Error> {
+        event.metadata.namespace = Some(namespace.to_owned());
+        let name = event.metadata.name.clone().unwrap_or_default();
+        let count = match self.api(namespace).create(&PostParams::default(), event).await {
+            Ok(_) => 1,
+            Err(error) if answered(&error, 409) => {
+                // A patch that changes nothing is a read for which the verb `patch` is enough.
+                let found = self.patch(namespace, &name, json!({})).await?;
+                let count = found.series.map_or(1, |series| series.count).saturating_add(1);
+                self.count(namespace, &name, count).await?;
+                count
+            }
+            Err(error) => return Err(error),
+        };
+        self.lock().remember(name, Told { namespace: namespace.to_owned(), count, turn: 0 });
+        Ok(())
+    }
+
+    async fn count(&self, namespace: &str, name: &str, count: i32) -> Result<(), kube::Error> {
+        let seen = MicroTime(self.clock.now());
+        let series = json!({"series": {"count": count, "lastObservedTime": seen}});
+        self.patch(namespace, name, series).await.map(drop)
+    }
+
+    async fn patch(&self, namespace: &str, name: &str, patch: Value) -> Result<Event, kube::Error> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        self.api(namespace).patch(name, &params, &Patch::Merge(patch)).await
+    }
+
+    fn api(&self, namespace: &str) -> Api<Event> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    fn event(&self, about: &ObjectReference, note: Note, text: String, name: &str) -> Event {
+        Event {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+            reason: Some(note.reason.to_owned()),
+            action: Some(note.action.to_owned()),
+            note: Some(text),
+            regarding: Some(about.clone()),
+            event_time: Some(MicroTime(self.clock.now())),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            ..Event::default()
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// The Events published last, by name.
+#[derive(Default)]
+struct Memory {
+    told: BTreeMap<String, Told>,
+    turn: u64,
+}
+
+#[derive(Clone)]
+struct Told {
+    namespace: String,
+    count: i32,
+    /// Grows with every use: the smallest was used longest ago.
+    turn: u64,
+}
+
+impl Memory {
+    /// Counts one up that is remembered.
+    fn again(&mut self, name: &str) -> Option<Told> {
+        self.turn += 1;
+        let told = self.told.get_mut(name)?;
+        told.count = told.count.saturating_add(1);
+        told.turn = self.turn;
+        Some(told.clone())
+    }
+
+    fn remember(&mut self, name: String, told: Told) {
+        if self.told.len() >= REMEMBERED && !self.told.contains_key(&name) {
+            let oldest = self.told.iter().min_by_key(|(_, told)| told.turn).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| self.told.remove(&oldest));
+        }
+        self.turn += 1;
+        self.told.insert(name, Told { turn: self.turn, ..told });
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.told.remove(name);
+    }
+}
+
+/// The same for the same object, reason and text, across restarts; and a DNS subdomain.
+fn name_of(about: &ObjectReference, reason: &str, text: &str) -> String {
+    let mut hash = Sha256::new();
+    for part in [about.uid.as_deref().unwrap_or_default(), reason, text] {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    let hash = hex::encode(&hash.finalize()[..8]);
+    let name = about.name.as_deref().unwrap_or_default();
+    let name: String = name.chars().take(200).collect();
+    let name = name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    if name.is_empty() { hash } else { format!("{name}.{hash}") }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(NOTE_BYTES)]
+}
+
+/// Objects cannot be created in a namespace that is being deleted, and the API server says so in the cause of its 403.
+fn is_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}

@@ -1,0 +1,207 @@
+//! Reads Secrets by name. Their values are in secrecy's types from the moment they are read, and never in a log line or an error.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use kube::core::request::Request;
+use kube::{Client, Resource};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use tokio::time::timeout;
+
+use super::answered;
+
+/// The longest wait for one answer.
+const CALL: Duration = Duration::from_secs(10);
+
+/// A Secret that can be shown: its Debug has names and keys, and no value.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    name: String,
+    resource_version: String,
+    data: BTreeMap<String, SecretSlice<u8>>,
+}
+
+impl Secret {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Differs where the Secret was written in between; empty where it does not come from an API server.
+    pub fn resource_version(&self) -> &str {
+        &self.resource_version
+    }
+}
+
+/// Reads a manifest as the API server does: `stringData` overrides `data`.
+impl From<core::Secret> for Secret {
+    fn from(secret: core::Secret) -> Self {
+        let encoded = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        let plain = secret.string_data.unwrap_or_default().into_iter().map(|(key, s)| (key, s.into_bytes()));
+        Self {
+            name: secret.metadata.name.unwrap_or_default(),
+            resource_version: secret.metadata.resource_version.unwrap_or_default(),
+            data: encoded.chain(plain).map(|(key, value)| (key, SecretSlice::from(value))).collect(),
+        }
+    }
+}
+
+/// A Secret that could not be read, though it may exist.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("no answer from the API server within {CALL:?}")]
+    Timeout,
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// What exactly is wrong with it is not told, since that may repeat a value.
+    #[error("the API server's answer is no Secret")]
+    Malformed,
+}
+
+/// A value that no credential can have. It names Secret and key, and never the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Secret {secret}, key {key}: {problem}")]
+pub struct BadValue {
+    pub secret: String,
+    pub key: String,
+    pub problem: &'static str,
+}
+
+/// The Secret, or `None` where the API server says that there is none.
+///
+/// # Errors
+/// Where the API server refuses or gives no answer.
+pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, ReadError> {
+    let request = Request::new(core::Secret::url_path(&(), Some(namespace)))
+        .get(name, &kube::api::GetParams::default())
+        .map_err(kube::Error::BuildRequest)?;
+    // Not by `Api::get`, which logs an answer that it cannot parse, values and all.
+    let text = match timeout(CALL, client.request_text(request)).await.map_err(|_| ReadError::Timeout)? {
+        Ok(text) => SecretString::from(text),
+        Err(error) if answered(&error, 404) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let secret: core::Secret =
+        serde_json::from_str(text.expose_secret()).map_err(|_| ReadError::Malformed)?;
+    Ok(Some(secret.into()))
+}
+
+/// The value under `key` without surrounding white space; `None` where the Secret has no such key.
+///
+/// # Errors
+/// Where the value is empty, not ASCII, or has control characters inside.
+pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, BadValue> {
+    let Some(value) = secret.data.get(key) else { return Ok(None) };
+    let bad = |problem| BadValue { secret: secret.name.clone(), key: key.to_owned(), problem };
+    let value = value.expose_secret().trim_ascii();
+    match std::str::from_utf8(value) {
+        Ok("") => Err(bad("the value is empty")),
+        Ok(text) if text.is_ascii() => {
+            if text.bytes().any(|byte| byte.is_ascii_control()) {
+                return Err(bad("the value has control characters, such as a line break, inside"));
+            }
+            Ok(Some(SecretString::from(text)))
+        }
+        _ => Err(bad("the value has characters that are not ASCII")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, StatusCode};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster::testing::{self, refusal};
+
+    async fn read(status: StatusCode, answer: Value) -> Result<Option<Secret>, ReadError> {
+        let client = testing::client(move |call| {
+            assert_eq!(
+                (call.method, call.path.as_str()),
+                (Method::GET, "/api/v1/namespaces/payments/secrets/volc-prod")
+            );
+            let answer = answer.clone();
+            async move { (status, answer) }
+        });
+        read_secret(&client, "payments", "volc-prod").await
+    }
+
+    fn secret(value: &[u8]) -> Secret {
+        core::Secret {
+            metadata: kube::api::ObjectMeta { name: Some("volc-prod".to_owned()), ..Default::default() },
+            data: Some(BTreeMap::from([("accessKeyId".to_owned(), k8s_openapi::ByteString(value.to_vec()))])),
+            ..core::Secret::default()
+        }
+        .into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_a_secret_and_shows_no_value_of_it() {
+        let answer = json!({
+            "metadata": {"name": "volc-prod", "resourceVersion": "5"}, "data": {"accessKeyId": "QUtMVC1jYW5hcnk="},
+        });
+        let secret = read(StatusCode::OK, answer).await.unwrap().unwrap();
+        assert_eq!((secret.name(), secret.resource_version()), ("volc-prod", "5"));
+        assert_eq!(credential(&secret, "accessKeyId").unwrap().unwrap().expose_secret(), "AKLT-canary");
+        assert!(credential(&secret, "sessionToken").unwrap().is_none());
+        let shown = format!("{secret:?}");
+        assert!(
+            shown.contains("accessKeyId") && !shown.contains("canary") && !shown.contains("65, 75"),
+            "{shown}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tells_a_missing_secret_from_one_that_cannot_be_read() {
+        assert!(read(StatusCode::NOT_FOUND, json!({"code": 404})).await.unwrap().is_none());
+        let (code, body) = refusal(StatusCode::FORBIDDEN, "Forbidden", "not you");
+        assert!(matches!(read(code, body).await, Err(ReadError::Api(_))));
+        let error =
+            read(StatusCode::OK, json!({"metadata": {}, "data": {"key": "canary!"}})).await.unwrap_err();
+        assert!(matches!(error, ReadError::Malformed));
+        assert!(!format!("{error} {error:?}").contains("canary"));
+        let silent = testing::client(|_| std::future::pending());
+        assert!(matches!(read_secret(&silent, "payments", "volc-prod").await, Err(ReadError::Timeout)));
+    }
+
+    #[test]
+    fn cuts_surrounding_white_space() {
+        for value in ["AKLT x+/=", " AKLT x+/=\n", "\r\n\tAKLT x+/=\r\n"] {
+            let found = credential(&secret(value.as_bytes()), "accessKeyId").unwrap().unwrap();
+            assert_eq!(found.expose_secret(), "AKLT x+/=");
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_credential_is_without_repeating_it() {
+        for (value, problem) in [
+            (b"".as_slice(), "empty"),
+            (b" \n\t", "empty"),
+            (b"canary\nsecond", "control"),
+            (b"canary\0", "control"),
+            (b"canary\x7f", "control"),
+            ("canary\u{a0}".as_bytes(), "not ASCII"),
+            ("\u{feff}canary".as_bytes(), "not ASCII"),
+            (b"canary\xff", "not ASCII"),
+        ] {
+            let error = credential(&secret(value), "accessKeyId").unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.starts_with("Secret volc-prod, key accessKeyId: ") && text.contains(problem),
+                "{text}"
+            );
+            assert!(!format!("{text}{error:?}").contains("canary"));
+        }
+    }
+
+    #[test]
+    fn reads_string_data_of_a_manifest() {
+        let manifest: core::Secret = serde_json::from_value(json!({
+            "metadata": {"name": "volc-prod"}, "data": {"a": "b2xk", "b": "b2xk"}, "stringData": {"a": "new"},
+        }))
+        .unwrap();
+        let secret = Secret::from(manifest);
+        assert_eq!(credential(&secret, "a").unwrap().unwrap().expose_secret(), "new");
+        assert_eq!(credential(&secret, "b").unwrap().unwrap().expose_secret(), "old");
+    }
+}

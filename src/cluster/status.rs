@@ -1,0 +1,308 @@
+//! Writes what is the operator's in an object: its status, and its finalizers. Each write is bound to the resourceVersion that it was
+//! computed from, for that alone protects against writing to a namesake: the status subresource ignores a wrong UID.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use kube::Resource;
+use kube::api::{Api, Patch, PatchParams};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{MANAGER, answered};
+
+/// The longest wait for one answer.
+const CALL: Duration = Duration::from_secs(10);
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied<K> {
+    /// The object as the API server answered it, with its new resourceVersion.
+    Written(K),
+    /// Nothing was written, for the object has changed since it was read: it is here as it is now. `None`: it is gone, a
+    /// namesake with another UID included, and there is nothing left to write to.
+    Stale(Option<K>),
+}
+
+/// A write that neither happened nor was refused as outdated.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    #[error("no answer from the API server within {CALL:?}")]
+    Timeout,
+    /// The object was not read from an API server.
+    #[error("the object has no {0}")]
+    Incomplete(&'static str),
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// Makes `status` the object's status, by server-side apply: what an earlier status had and this one has not is removed.
+///
+/// # Errors
+/// Where the API server gave no answer or refused for another reason than a change of the object. A write that timed out
+/// may have happened; then the next one is stale.
+pub async fn apply_status<K>(api: &Api<K>, object: &K, status: Value) -> Result<Applied<K>, StatusError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+{
+    let Target { name, resource_version } = Target::of(object)?;
+    let mut metadata = json!({"name": name, "resourceVersion": resource_version});
+    if let Some(namespace) = &object.meta().namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": metadata,
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    let written = within(api.patch_status(name, &params, &Patch::Apply(&body))).await;
+    settle(api, object, written).await
+}
+
+/// Adds or removes one finalizer, and keeps the others. Where nothing is to be changed, `object` itself is the answer.
+/// A terminating object gets no finalizer any more, as the API server would refuse it: it is answered as it is.
+///
+/// # Errors
+/// As [`apply_status`].
+pub async fn set_finalizer<K>(
+    api: &Api<K>,
+    object: &K,
+    finalizer: &str,
+    present: bool,
+) -> Result<Applied<K>, StatusError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+{
+    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
+    let has = finalizers.iter().any(|f| f == finalizer);
+    if has == present || (present && object.meta().deletion_timestamp.is_some()) {
+        return Ok(Applied::Written(object.clone()));
+    }
+    if present {
+        finalizers.push(finalizer.to_owned());
+    } else {
+        finalizers.retain(|f| f != finalizer);
+    }
+    let Target { name, resource_version } = Target::of(object)?;
+    // A merge patch replaces the whole list; the resourceVersion makes sure that it is the list that was read. A JSON patch
+    // with a test would be answered by 422, which other causes have as well.
+    let body = json!({"metadata": {"resourceVersion": resource_version, "finalizers": finalizers}});
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let written = within(api.patch(name, &params, &Patch::Merge(&body))).await;
+    settle(api, object, written).await
+}
+
+struct Target<'a> {
+    name: &'a str,
+    resource_version: &'a str,
+}
+
+impl<'a> Target<'a> {
+    fn of<K: Resource<DynamicType = ()>>(object: &'a K) -> Result<Self, StatusError> {
+        let meta = object.meta();
+        Ok(Self {
+            name: meta.name.as_deref().ok_or(StatusError::Incomplete("name"))?,
+            resource_version: meta
+                .resource_version
+                .as_deref()
+                .ok_or(StatusError::Incomplete("resourceVersion"))?,
+        })
+    }
+}
+
+/// Reads the object again where a write was refused as outdated.
+async fn settle<K>(
+    api: &Api<K>,
+    object: &K,
+    written: Result<K, StatusError>,
+) -> Result<Applied<K>, StatusError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+{
+    match written {
+        Ok(written) => Ok(Applied::Written(written)),
+        Err(StatusError::Api(error)) if answered(&error, 404) => Ok(Applied::Stale(None)),
+        Err(StatusError::Api(error)) if answered(&error, 409) => {
+            let name = Target::of(object)?.name;
+            let now = within(api.get_opt(name)).await?;
+            Ok(Applied::Stale(now.filter(|now| now.meta().uid == object.meta().uid)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StatusError> {
+    Ok(timeout(CALL, call).await.map_err(|_| StatusError::Timeout)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, StatusCode};
+    use k8s_openapi::api::core::v1::Node;
+    use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+    use super::*;
+    use crate::cluster::testing::{self, Call, refusal};
+
+    const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
+
+    fn object(uid: &str, version: &str, finalizers: &[&str]) -> PodDisruptionBudget {
+        serde_json::from_value(json!({"metadata": {
+            "name": "sessions", "namespace": "payments", "uid": uid, "resourceVersion": version, "finalizers": finalizers,
+        }}))
+        .unwrap()
+    }
+
+    /// Answers a write by `write` and a read by `read`, and keeps the calls.
+    fn server(
+        write: (StatusCode, Value),
+        read: (StatusCode, Value),
+    ) -> (kube::Client, Arc<Mutex<Vec<Call>>>) {
+        let calls = Arc::<Mutex<Vec<Call>>>::default();
+        let client = testing::client({
+            let calls = calls.clone();
+            move |call| {
+                let answer = if call.method == Method::GET { read.clone() } else { write.clone() };
+                calls.lock().unwrap().push(call);
+                async move { answer }
+            }
+        });
+        (client, calls)
+    }
+
+    fn found(object: &PodDisruptionBudget) -> (StatusCode, Value) {
+        (StatusCode::OK, serde_json::to_value(object).unwrap())
+    }
+
+    fn conflict() -> (StatusCode, Value) {
+        refusal(StatusCode::CONFLICT, "Conflict", "the object has been modified")
+    }
+
+    fn gone() -> (StatusCode, Value) {
+        refusal(StatusCode::NOT_FOUND, "NotFound", "not found")
+    }
+
+    async fn apply(client: kube::Client) -> Result<Applied<PodDisruptionBudget>, StatusError> {
+        let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
+        apply_status(&api, &object("u1", "7", &[]), json!({"observedGeneration": 3})).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn applies_the_status_to_the_version_that_it_was_computed_from() {
+        let after = object("u1", "8", &[]);
+        let (client, calls) = server(found(&after), gone());
+        assert_eq!(apply(client).await.unwrap(), Applied::Written(after));
+        let calls = calls.lock().unwrap();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0].method, Method::PATCH);
+        assert_eq!(calls[0].path, "/apis/policy/v1/namespaces/payments/poddisruptionbudgets/sessions/status");
+        assert!(calls[0].query.contains("force=true"), "{}", calls[0].query);
+        assert!(calls[0].query.contains("fieldManager=cross-region-backup-operator"), "{}", calls[0].query);
+        assert_eq!(calls[0].content_type, "application/apply-patch+yaml");
+        assert_eq!(
+            calls[0].body,
+            json!({
+                "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+                "metadata": {"name": "sessions", "namespace": "payments", "resourceVersion": "7"},
+                "status": {"observedGeneration": 3},
+            })
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_scoped_object_has_no_namespace() {
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "n", "resourceVersion": "1"}})).unwrap();
+        let (client, calls) = server((StatusCode::OK, serde_json::to_value(&node).unwrap()), gone());
+        apply_status(&Api::all(client), &node, json!({})).await.unwrap();
+        let calls = calls.lock().unwrap();
+        assert_eq!(calls[0].path, "/api/v1/nodes/n/status");
+        assert_eq!(calls[0].body["metadata"], json!({"name": "n", "resourceVersion": "1"}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outdated_write_brings_the_object_as_it_is_now() {
+        let now = object("u1", "9", &[]);
+        let (client, _) = server(conflict(), found(&now));
+        assert_eq!(apply(client).await.unwrap(), Applied::Stale(Some(now)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namesake_and_a_deleted_object_are_gone() {
+        let (client, _) = server(conflict(), found(&object("u2", "9", &[])));
+        assert_eq!(apply(client).await.unwrap(), Applied::Stale(None));
+        let (client, _) = server(conflict(), gone());
+        assert_eq!(apply(client).await.unwrap(), Applied::Stale(None));
+        let (client, calls) = server(gone(), gone());
+        assert_eq!(apply(client).await.unwrap(), Applied::Stale(None));
+        assert_eq!(calls.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_refusals_and_silence_are_errors() {
+        let (client, _) = server(refusal(StatusCode::FORBIDDEN, "Forbidden", "not you"), gone());
+        assert!(matches!(apply(client).await, Err(StatusError::Api(_))));
+        let client = testing::client(|_| std::future::pending());
+        assert!(matches!(apply(client).await, Err(StatusError::Timeout)));
+        let unread = PodDisruptionBudget::default();
+        let api = Api::namespaced(testing::client(|_| std::future::pending()), "payments");
+        assert!(matches!(apply_status(&api, &unread, json!({})).await, Err(StatusError::Incomplete("name"))));
+    }
+
+    async fn finalize(
+        before: &PodDisruptionBudget,
+        present: bool,
+    ) -> (Applied<PodDisruptionBudget>, Vec<Call>) {
+        let after = object("u1", "8", &["after"]);
+        let (client, calls) = server(found(&after), gone());
+        let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
+        let applied = set_finalizer(&api, before, FINALIZER, present).await.unwrap();
+        let calls = calls.lock().unwrap().clone();
+        (applied, calls)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_finalizer_comes_and_goes_beside_others() {
+        let (applied, calls) = finalize(&object("u1", "7", &["other/one"]), true).await;
+        assert_eq!(applied, Applied::Written(object("u1", "8", &["after"])));
+        assert_eq!(calls[0].path, "/apis/policy/v1/namespaces/payments/poddisruptionbudgets/sessions");
+        assert_eq!(calls[0].content_type, "application/merge-patch+json");
+        assert_eq!(
+            calls[0].body["metadata"],
+            json!({"resourceVersion": "7", "finalizers": ["other/one", FINALIZER]})
+        );
+        let (_, calls) = finalize(&object("u1", "7", &["a/b", FINALIZER, "c/d"]), false).await;
+        assert_eq!(calls[0].body["metadata"]["finalizers"], json!(["a/b", "c/d"]));
+        let (_, calls) = finalize(&object("u1", "7", &[FINALIZER]), false).await;
+        assert_eq!(calls[0].body["metadata"]["finalizers"], json!([]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_written_where_nothing_changes_or_the_object_is_terminating() {
+        let with = object("u1", "7", &[FINALIZER]);
+        assert!(finalize(&with, true).await.1.is_empty());
+        assert!(finalize(&object("u1", "7", &["other/one"]), false).await.1.is_empty());
+        let mut terminating: PodDisruptionBudget = object("u1", "7", &["other/one"]);
+        terminating.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        let (applied, calls) = finalize(&terminating, true).await;
+        assert!(calls.is_empty());
+        assert_eq!(applied, Applied::Written(terminating.clone()));
+        terminating.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        assert_eq!(finalize(&terminating, false).await.1.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_finalizer_patch_can_be_outdated_too() {
+        let now = object("u1", "9", &[]);
+        let (client, _) = server(conflict(), found(&now));
+        let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
+        let applied = set_finalizer(&api, &object("u1", "7", &[]), FINALIZER, true).await.unwrap();
+        assert_eq!(applied, Applied::Stale(Some(now)));
+    }
+}
