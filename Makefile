@@ -75,7 +75,7 @@ $(VENV)/ready: simulator/tests/sdk/requirements.txt
 
 .PHONY: crds
 crds: ## Writes crds/*.yaml anew from the Rust types
-	UPDATE_CRDS=1 cargo test --quiet --locked --test crds
+	UPDATE_CRDS=1 cargo test --quiet --locked --lib crds_are_fresh
 
 # Without `advisories`: they need a database from the network, and would fail a build for what somebody published today.
 .PHONY: deny

@@ -14,6 +14,14 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [CloudAccount::crd(), CrossRegionBackupPolicy::crd()].into_iter().map(tidy).collect()
 }
 
+/// One CRD as YAML.
+///
+/// # Errors
+/// None that an input could cause.
+pub fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string(crd)?)
+}
+
 /// An absent field is absent: `Option` would allow an explicit null everywhere, which server-side apply keeps.
 fn tidy(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut value = serde_json::to_value(crd)?;
@@ -29,5 +37,36 @@ fn drop_nullable(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nullable),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// `make crds` writes them.
+    #[test]
+    fn crds_are_fresh() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+        for crd in crds().unwrap() {
+            let file = folder.join(format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural));
+            let fresh = yaml(&crd).unwrap();
+            if std::env::var_os("UPDATE_CRDS").is_some() {
+                std::fs::write(&file, &fresh).unwrap();
+            }
+            let stored = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(stored == fresh, "{} is stale: run `make crds`", file.display());
+        }
+    }
+
+    #[test]
+    fn schemas_hold_what_no_api_server_warns_about() {
+        let all = serde_json::to_string(&crds().unwrap()).unwrap();
+        for word in ["nullable", "\"uint", "int8", "int16"] {
+            assert!(!all.contains(word), "{word}");
+        }
+        assert_eq!(all.matches(r#""default":{"observedGeneration":-1}"#).count(), 2);
     }
 }

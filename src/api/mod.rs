@@ -6,7 +6,7 @@ mod generate;
 pub mod policy;
 
 pub use account::CloudAccount;
-pub use generate::crds;
+pub use generate::{crds, yaml};
 pub use policy::CrossRegionBackupPolicy;
 
 use jiff::Timestamp;
@@ -15,8 +15,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub const GROUP: &str = "crossregionbackup.io";
 /// The category of the namespaced kinds: `kubectl get crossregionbackup`.
 pub const CATEGORY: &str = "crossregionbackup";
-/// The field manager of every status.
-pub const MANAGER: &str = "cross-region-backup-operator";
 /// There only while `deletionPolicy: Disable`.
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
 /// Any new value asks for a look now.

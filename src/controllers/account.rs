@@ -53,7 +53,10 @@ pub fn forget(context: &Context, gone: Gone) {
     }
 }
 
-pub async fn reconcile(object: Arc<Guarded<CloudAccount>>, context: Arc<Context>) -> Result<Action, NotReported> {
+pub async fn reconcile(
+    object: Arc<Guarded<CloudAccount>>,
+    context: Arc<Context>,
+) -> Result<Action, NotReported> {
     context.ready().await;
     let meta = object.meta();
     let key = AccountKey {
@@ -168,9 +171,10 @@ async fn verify(context: &Context, spec: &CloudAccount, account: &Account, inter
 fn was_verified(account: &CloudAccount) -> bool {
     account.status.as_ref().is_some_and(|status| {
         status.observed_generation == account.metadata.generation
-            && status.conditions.iter().any(|c| {
-                c.type_ == types::READY && c.reason == Reason::CredentialsVerified.as_str()
-            })
+            && status
+                .conditions
+                .iter()
+                .any(|c| c.type_ == types::READY && c.reason == Reason::CredentialsVerified.as_str())
     })
 }
 

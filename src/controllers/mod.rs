@@ -25,7 +25,7 @@ use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::observe::{AccountKey, Accounts};
 use policy::Claims;
-use watch::{Gone, Guarded, watched};
+use watch::{Guarded, watched};
 
 /// What the controllers are given.
 pub struct Settings {

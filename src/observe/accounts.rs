@@ -151,9 +151,10 @@ impl Accounts {
     pub fn view(&self, key: &AccountKey) -> Option<View> {
         let account = lock(&self.known).get(key)?.clone();
         let now = self.clock.now();
-        let paused_until = account.budget.paused_until().map(|until| {
-            after(now, until.saturating_duration_since(tokio::time::Instant::now()))
-        });
+        let paused_until = account
+            .budget
+            .paused_until()
+            .map(|until| after(now, until.saturating_duration_since(tokio::time::Instant::now())));
         let state = lock(&account.state);
         let gate = match state.memory.gate(&key.name, state.suspended, now) {
             // After a start the client is there as soon as the Secret was read.
@@ -161,8 +162,14 @@ impl Accounts {
             gate => gate,
         };
         let verifying = state.memory.is_due(now);
-        let view =
-            View { gate, epoch: state.epoch, provider: state.provider, paused_until, verifying, account: account.clone() };
+        let view = View {
+            gate,
+            epoch: state.epoch,
+            provider: state.provider,
+            paused_until,
+            verifying,
+            account: account.clone(),
+        };
         drop(state);
         Some(view)
     }

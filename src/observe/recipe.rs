@@ -96,8 +96,7 @@ impl Accounts {
 
     /// Makes the account's client out of these, where it was made from something else so far. Says whether it did.
     pub fn supply(&self, account: &Account, recipe: &Recipe, credentials: Credentials) -> bool {
-        let made_from =
-            MadeFrom { generation: recipe.generation, credentials: credentials.fingerprint() };
+        let made_from = MadeFrom { generation: recipe.generation, credentials: credentials.fingerprint() };
         self.update(account, |change| {
             change.keep(recipe.clone());
             if change.is_made_from(&made_from) {

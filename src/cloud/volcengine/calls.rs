@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{Change, Failure, InstanceRef, PolicyState};
 
-use super::client::{Call, Client, is_not_sent, not_promised, not_sent};
-use super::codes;
+use super::client::{Call, Client, not_promised, not_sent};
 use super::query::{BackupQuery, Scope, page_number};
 use super::wire::{Answer, BackupPage, InstancePage};
 

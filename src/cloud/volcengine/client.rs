@@ -224,10 +224,6 @@ pub(super) fn not_sent(action: &'static str, message: String) -> Failure {
     Failure { message: Some(message), ..failure(action, Kind::InvalidRequest, NOT_SENT) }
 }
 
-pub(super) fn is_not_sent(failure: &Failure) -> bool {
-    failure.code == NOT_SENT
-}
-
 /// A successful answer that lacks what the API promises.
 pub(super) fn not_promised(action: &'static str, answer: &Answer, what: &str) -> Failure {
     Failure {

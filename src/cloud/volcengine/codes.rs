@@ -4,8 +4,6 @@ use http::StatusCode;
 
 use crate::domain::Kind;
 
-/// The gateway knows no such service, or no such action in this version: an endpoint of another make.
-pub const WRONG_ENDPOINT: [&str; 2] = ["ServiceNotFound", "InvalidActionOrVersion"];
 /// Said when X-Date is too far from the gateway's clock, 15 minutes by default (D/6469/1126803).
 pub const INVALID_TIMESTAMP: &str = "InvalidTimestamp";
 

@@ -41,7 +41,8 @@ impl Claims {
     pub fn set(&self, uid: &str, claim: Option<(Contested, Claim)>) {
         let mut index = self.lock();
         let old = index.by_uid.get(uid).cloned();
-        let before = old.as_ref().and_then(|at| index.by_instance.get(at)?.iter().find(|c| c.uid == uid)).cloned();
+        let before =
+            old.as_ref().and_then(|at| index.by_instance.get(at)?.iter().find(|c| c.uid == uid)).cloned();
         let unchanged = match (&claim, &before) {
             (Some((at, claim)), Some(before)) => Some(at) == old.as_ref() && claim == before,
             (None, None) => true,

@@ -30,8 +30,8 @@ use crate::plan::memory::Memory;
 use crate::plan::next::{Do, next};
 use crate::plan::{Desired, Gate, Surroundings, after};
 use act::Attempt;
-use claims::Contested;
 pub use claims::Claims;
+use claims::Contested;
 pub use desired::interval_of;
 use desired::{account_of, desired, instance_of};
 pub use memories::Memories;
@@ -65,7 +65,10 @@ pub fn seed_claims(context: &Context) {
         let account = context.account(&account_of(policy));
         let provider = account.as_ref().and_then(|a| a.0.as_ref().ok()).map(|a| a.spec.provider);
         if let Some(provider) = provider.filter(|_| proven) {
-            context.claims.set(&policy.uid().unwrap_or_default(), claim(context, policy, provider_name(provider), false));
+            context.claims.set(
+                &policy.uid().unwrap_or_default(),
+                claim(context, policy, provider_name(provider), false),
+            );
         }
     }
 }
@@ -283,7 +286,8 @@ impl Turn<'_> {
     fn stake(&self, memory: &Memory, view: Option<&View>) {
         let Some(view) = view else { return };
         let proven = memory.facts.policy.is_some();
-        let claim = claim(self.context, &self.policy, view.provider, memory.refused.is_some()).filter(|_| proven);
+        let claim =
+            claim(self.context, &self.policy, view.provider, memory.refused.is_some()).filter(|_| proven);
         self.context.claims.set(&self.uid, claim);
     }
 

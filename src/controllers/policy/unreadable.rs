@@ -1,6 +1,7 @@
 //! A stored object that this version cannot read: it is told in status, and holds nothing else up.
 
 use kube::api::{ApiResource, DynamicObject};
+use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
@@ -20,7 +21,7 @@ use crate::telemetry::redact;
 const LONGEST: usize = 256;
 
 pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Action, NotReported> {
-    let guarded = Guarded::<CrossRegionBackupPolicy>(Err(invalid.clone()));
+    let guarded: Guarded<CrossRegionBackupPolicy> = DeserializeGuard(Err(invalid.clone()));
     let meta = &invalid.metadata;
     let namespace = meta.namespace.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
@@ -57,7 +58,8 @@ pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Act
         detail: None,
     };
     let generation = meta.generation.unwrap_or_default();
-    let new = condition::merge(&old, &[types::READY, types::SYNCED], &outcome, generation, context.clock.now());
+    let new =
+        condition::merge(&old, &[types::READY, types::SYNCED], &outcome, generation, context.clock.now());
     let observed = status.get("observedGeneration").and_then(Value::as_i64);
     if new == old && observed == Some(generation) {
         return Ok(Action::await_change());
