@@ -1,0 +1,238 @@
+//! The admin API under `/admin`: the methods of [`Simulator`] over HTTP, unsigned. The README shows each call.
+
+use std::collections::BTreeSet;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::faults::FaultSpec;
+use crate::model::{AccountSpec, KeyStatus, Policy, RateLimit, Seed};
+use crate::simulator::{AdminError, Simulator};
+
+type Reply = Result<Json, AdminError>;
+type Handle = State<Simulator>;
+
+/// A JSON answer.
+struct Json(Value);
+
+impl IntoResponse for Json {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0.to_string()).into_response()
+    }
+}
+
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+        };
+        (status, Json(json!({ "error": self.to_string() }))).into_response()
+    }
+}
+
+pub(crate) fn router() -> Router<Simulator> {
+    Router::new()
+        .route("/admin/reset", post(reset))
+        .route("/admin/seed", post(seed))
+        .route("/admin/settings", put(put_settings))
+        .route("/admin/accounts/{id}", put(put_account))
+        .route("/admin/keys", get(keys))
+        .route("/admin/keys/{id}", put(put_key).delete(remove_key))
+        .route("/admin/keys/{id}/{verb}", post(change_key))
+        .route("/admin/instances", get(instances))
+        .route(
+            "/admin/instances/{id}",
+            get(instance).put(put_instance).patch(patch_instance).delete(remove_instance),
+        )
+        .route("/admin/instances/{id}/policy", get(policy).put(put_policy))
+        .route("/admin/backups", get(backups))
+        .route("/admin/backups/{id}", put(put_backup).patch(patch_backup).delete(remove_backup))
+        .route("/admin/faults", get(faults).post(place_fault).delete(clear_faults))
+        .route("/admin/faults/{id}", axum::routing::delete(remove_fault))
+        .route("/admin/counters", get(counters))
+        .route("/admin/counters/reset", post(reset_counters))
+        .route("/admin/requests", get(requests))
+}
+
+/// The body, whatever Content-Type it comes with; an empty one is an empty object.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| AdminError::Invalid(error.to_string()))
+}
+
+/// The body of a PUT with the id of its path in `field`.
+fn read_with_id<T: DeserializeOwned>(body: &[u8], field: &str, id: &str) -> Result<T, AdminError> {
+    let mut fields: serde_json::Map<String, Value> = read(body)?;
+    fields.insert(field.to_owned(), json!(id));
+    serde_json::from_value(Value::Object(fields)).map_err(|error| AdminError::Invalid(error.to_string()))
+}
+
+fn show(value: impl Serialize) -> Reply {
+    serde_json::to_value(value).map(Json).map_err(|error| AdminError::Invalid(error.to_string()))
+}
+
+fn done(result: Result<(), AdminError>) -> Reply {
+    result.map(|()| Json(json!({ "ok": true })))
+}
+
+async fn reset(State(simulator): Handle) -> Reply {
+    simulator.reset();
+    done(Ok(()))
+}
+
+async fn seed(State(simulator): Handle, body: Bytes) -> Reply {
+    done(simulator.seed(read::<Seed>(&body)?))
+}
+
+async fn put_settings(State(simulator): Handle, body: Bytes) -> Reply {
+    simulator.set_settings(read(&body)?);
+    done(Ok(()))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AccountBody {
+    rate_limit: Option<RateLimit>,
+}
+
+async fn put_account(State(simulator): Handle, Path(account_id): Path<u64>, body: Bytes) -> Reply {
+    let AccountBody { rate_limit } = read(&body)?;
+    simulator.put_account(AccountSpec { account_id, rate_limit });
+    done(Ok(()))
+}
+
+async fn keys(State(simulator): Handle) -> Reply {
+    show(simulator.keys())
+}
+
+async fn put_key(State(simulator): Handle, Path(id): Path<String>, body: Bytes) -> Reply {
+    done(simulator.put_key(read_with_id(&body, "accessKeyId", &id)?))
+}
+
+async fn remove_key(State(simulator): Handle, Path(id): Path<String>) -> Reply {
+    done(simulator.remove_key(&id))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Actions {
+    actions: BTreeSet<String>,
+}
+
+async fn change_key(
+    State(simulator): Handle,
+    Path((id, verb)): Path<(String, String)>,
+    body: Bytes,
+) -> Reply {
+    done(match verb.as_str() {
+        "activate" => simulator.set_key_status(&id, KeyStatus::Active),
+        "deactivate" => simulator.set_key_status(&id, KeyStatus::Inactive),
+        "revoke" => simulator.set_key_status(&id, KeyStatus::Revoked),
+        "rotate" => simulator.rotate_key(&id, read(&body)?),
+        "deny" => simulator.deny(&id, read::<Actions>(&body)?.actions),
+        "allow" => simulator.allow(&id, read::<Actions>(&body)?.actions),
+        _ => Err(AdminError::NotFound(format!("key operation {verb}"))),
+    })
+}
+
+async fn instances(State(simulator): Handle) -> Reply {
+    show(simulator.instances())
+}
+
+async fn instance(State(simulator): Handle, Path(id): Path<String>) -> Reply {
+    show(simulator.instance(&id)?)
+}
+
+async fn put_instance(State(simulator): Handle, Path(id): Path<String>, body: Bytes) -> Reply {
+    done(simulator.put_instance(read_with_id(&body, "instanceId", &id)?))
+}
+
+async fn patch_instance(State(simulator): Handle, Path(id): Path<String>, body: Bytes) -> Reply {
+    show(simulator.patch_instance(&id, read(&body)?)?)
+}
+
+async fn remove_instance(State(simulator): Handle, Path(id): Path<String>) -> Reply {
+    done(simulator.remove_instance(&id))
+}
+
+async fn policy(State(simulator): Handle, Path(id): Path<String>) -> Reply {
+    show(simulator.policy(&id)?)
+}
+
+async fn put_policy(State(simulator): Handle, Path(id): Path<String>, body: Bytes) -> Reply {
+    done(simulator.set_policy(&id, read::<Policy>(&body)?))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BackupQuery {
+    instance_id: Option<String>,
+}
+
+async fn backups(State(simulator): Handle, Query(query): Query<BackupQuery>) -> Reply {
+    let mut backups = simulator.backups();
+    if let Some(id) = query.instance_id {
+        backups.retain(|backup| backup.spec.instance_id == id);
+    }
+    show(backups)
+}
+
+async fn put_backup(State(simulator): Handle, Path(id): Path<String>, body: Bytes) -> Reply {
+    done(simulator.put_backup(read_with_id(&body, "backupPointId", &id)?))
+}
+
+async fn patch_backup(State(simulator): Handle, Path(id): Path<String>, body: Bytes) -> Reply {
+    done(simulator.patch_backup(&id, read(&body)?))
+}
+
+async fn remove_backup(State(simulator): Handle, Path(id): Path<String>) -> Reply {
+    done(simulator.remove_backup(&id))
+}
+
+async fn faults(State(simulator): Handle) -> Reply {
+    show(simulator.faults())
+}
+
+async fn place_fault(State(simulator): Handle, body: Bytes) -> Reply {
+    let id = simulator.place_fault(read::<FaultSpec>(&body)?)?;
+    show(json!({ "id": id }))
+}
+
+async fn clear_faults(State(simulator): Handle) -> Reply {
+    simulator.clear_faults();
+    done(Ok(()))
+}
+
+async fn remove_fault(State(simulator): Handle, Path(id): Path<u64>) -> Reply {
+    done(simulator.remove_fault(id))
+}
+
+async fn counters(State(simulator): Handle) -> Reply {
+    show(simulator.counters())
+}
+
+async fn reset_counters(State(simulator): Handle) -> Reply {
+    simulator.reset_counters();
+    done(Ok(()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Last {
+    last: Option<usize>,
+}
+
+async fn requests(State(simulator): Handle, Query(Last { last }): Query<Last>) -> Reply {
+    let mut requests = simulator.requests();
+    let skipped = requests.len().saturating_sub(last.unwrap_or(usize::MAX));
+    requests.drain(..skipped);
+    show(requests)
+}

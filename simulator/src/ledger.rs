@@ -1,0 +1,138 @@
+//! What was asked and what became of it: counters and the last requests, for tests to read.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+/// How many requests are remembered.
+const REMEMBERED: usize = 2_000;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    pub requests: u64,
+    pub by_action: BTreeMap<String, u64>,
+    pub by_instance: BTreeMap<String, u64>,
+    pub by_key: BTreeMap<String, u64>,
+    /// `ok`, an error code, or the name of the fault that left the request without a proper answer.
+    pub by_outcome: BTreeMap<String, u64>,
+    /// `<action>/<outcome>`.
+    pub by_action_and_outcome: BTreeMap<String, u64>,
+    /// Modifies that took effect; neither refusals nor replays of a ClientToken.
+    pub modifies_applied: u64,
+    pub modifies_applied_by_instance: BTreeMap<String, u64>,
+    /// Modifies answered from the memory of their ClientToken.
+    pub modifies_replayed: u64,
+    pub in_flight: u64,
+    pub max_in_flight: u64,
+}
+
+/// One request as it came and how it ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestRecord {
+    pub number: u64,
+    pub at: Timestamp,
+    pub method: String,
+    pub action: Option<String>,
+    pub version: Option<String>,
+    pub region: Option<String>,
+    pub access_key_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub client_token: Option<String>,
+    pub x_date: Option<String>,
+    pub signature: Option<String>,
+    pub signed_headers: Option<String>,
+    pub security_token: Option<String>,
+    pub host: Option<String>,
+    pub content_type: Option<String>,
+    pub user_agent: Option<String>,
+    /// The parsed body; a string where it is not JSON.
+    pub body: Value,
+    /// Whether key, date, token and signature were in order. `None` if that was never checked.
+    pub authentic: Option<bool>,
+    /// `None` while it is being worked on, or when the client gave up.
+    pub outcome: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    counters: Counters,
+    last: VecDeque<RequestRecord>,
+    numbered: u64,
+}
+
+fn count(counter: &mut BTreeMap<String, u64>, name: Option<&str>) {
+    if let Some(name) = name {
+        *counter.entry(name.to_owned()).or_default() += 1;
+    }
+}
+
+impl Ledger {
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+
+    /// The last requests, the oldest first.
+    pub fn requests(&self) -> Vec<RequestRecord> {
+        self.last.iter().cloned().collect()
+    }
+
+    /// Forgets everything but the requests that are being worked on.
+    pub fn reset(&mut self) {
+        let in_flight = self.counters.in_flight;
+        self.counters = Counters { in_flight, max_in_flight: in_flight, ..Counters::default() };
+        self.last.clear();
+    }
+
+    pub fn begin(&mut self, mut record: RequestRecord) -> u64 {
+        self.numbered += 1;
+        record.number = self.numbered;
+        let counters = &mut self.counters;
+        counters.requests += 1;
+        count(&mut counters.by_action, record.action.as_deref());
+        count(&mut counters.by_instance, record.instance_id.as_deref());
+        count(&mut counters.by_key, record.access_key_id.as_deref());
+        counters.in_flight += 1;
+        counters.max_in_flight = counters.max_in_flight.max(counters.in_flight);
+        self.last.push_back(record);
+        while self.last.len() > REMEMBERED {
+            self.last.pop_front();
+        }
+        self.numbered
+    }
+
+    fn record(&mut self, number: u64) -> Option<&mut RequestRecord> {
+        self.last.iter_mut().rev().find(|record| record.number == number)
+    }
+
+    pub fn authentic(&mut self, number: u64, authentic: bool) {
+        if let Some(record) = self.record(number) {
+            record.authentic = Some(authentic);
+        }
+    }
+
+    pub fn outcome(&mut self, number: u64, action: Option<&str>, outcome: &str) {
+        if let Some(record) = self.record(number) {
+            record.outcome = Some(outcome.to_owned());
+        }
+        count(&mut self.counters.by_outcome, Some(outcome));
+        let both = format!("{}/{outcome}", action.unwrap_or("-"));
+        count(&mut self.counters.by_action_and_outcome, Some(&both));
+    }
+
+    pub fn end(&mut self) {
+        self.counters.in_flight = self.counters.in_flight.saturating_sub(1);
+    }
+
+    pub fn modify_applied(&mut self, instance_id: &str) {
+        self.counters.modifies_applied += 1;
+        count(&mut self.counters.modifies_applied_by_instance, Some(instance_id));
+    }
+
+    pub fn modify_replayed(&mut self) {
+        self.counters.modifies_replayed += 1;
+    }
+}

@@ -1,0 +1,86 @@
+//! The actions of the Redis API, version 2020-12-07.
+
+mod backups;
+mod instances;
+mod policy;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::params::Params;
+use super::replay::Replays;
+use crate::ledger::Ledger;
+use crate::world::{Instance, World};
+
+pub(super) const VERSION: &str = "2020-12-07";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    DescribePolicy,
+    ModifyPolicy,
+    DescribeBackups,
+    DescribeAvailableRegions,
+    DescribeInstances,
+}
+
+impl Action {
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "DescribeCrossRegionBackupPolicy" => Self::DescribePolicy,
+            "ModifyCrossRegionBackupPolicy" => Self::ModifyPolicy,
+            "DescribeCrossRegionBackups" => Self::DescribeBackups,
+            "DescribeAvailableCrossRegion" => Self::DescribeAvailableRegions,
+            "DescribeDBInstances" => Self::DescribeInstances,
+            _ => return None,
+        })
+    }
+}
+
+/// An authentic, permitted request and the world it acts on.
+pub(super) struct Call<'a> {
+    pub world: &'a mut World,
+    pub replays: &'a mut Replays,
+    pub ledger: &'a mut Ledger,
+    pub account: u64,
+    /// The region of the credential's scope: an instance lives in one and does not exist in the others.
+    pub region: &'a str,
+    pub params: &'a Params,
+    pub now: Timestamp,
+    pub quirks: bool,
+}
+
+impl Call<'_> {
+    pub fn run(&mut self, action: Action) -> Result<Value, ApiError> {
+        match action {
+            Action::DescribePolicy => self.describe_policy(),
+            Action::ModifyPolicy => self.modify_policy(),
+            Action::DescribeBackups => self.describe_backups(),
+            Action::DescribeAvailableRegions => self.describe_available_regions(),
+            Action::DescribeInstances => self.describe_instances(),
+        }
+    }
+
+    /// The instance, if the caller's account has it in the region asked.
+    fn instance(&self, id: &str) -> Result<&Instance, ApiError> {
+        self.world
+            .instance(id)
+            .filter(|instance| {
+                instance.spec.account_id == self.account && instance.spec.region == self.region
+            })
+            .ok_or_else(|| ApiError::instance_not_exist(id))
+    }
+
+    /// An enum value as it is, or one that no client knows.
+    fn word(&self, known: &str, unknown: &str) -> Value {
+        json!(if self.quirks { unknown } else { known })
+    }
+
+    /// Adds a field that no client knows.
+    fn with_quirk(&self, mut object: Value) -> Value {
+        if self.quirks {
+            object["FutureField"] = json!({ "Nested": [1, "two", null], "Enabled": true });
+        }
+        object
+    }
+}

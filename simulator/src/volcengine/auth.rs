@@ -1,0 +1,186 @@
+//! Who sends a request, and whether the signature proves it. The order of the checks is the order of the errors.
+
+use http::HeaderMap;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::error::ApiError;
+use super::signing::{self, ALGORITHM, Scope};
+use crate::model::{KeySpec, KeyStatus};
+
+/// For how long a signature is good unless X-Expires says otherwise.
+const VALIDITY_SECONDS: i64 = 900;
+
+const X_DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+
+/// The Authorization header, taken apart but not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub access_key_id: String,
+    pub scope: Scope,
+    pub signed_headers: Vec<String>,
+    pub signature: String,
+}
+
+/// A request as far as the signature covers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub query: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    }
+
+    pub fn query_value(&self, name: &str) -> Option<String> {
+        let found = signing::query_pairs(self.query).into_iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value).filter(|value| !value.is_empty())
+    }
+}
+
+impl Claim {
+    /// Reads the header; its parts are separated by `,` with or without a space.
+    pub fn parse(authorization: &str) -> Result<Self, ApiError> {
+        let rest = authorization
+            .strip_prefix(ALGORITHM)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .ok_or_else(ApiError::invalid_authorization)?;
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for part in rest.split(',') {
+            match part.trim().split_once('=') {
+                Some(("Credential", value)) => credential = Some(value),
+                Some(("SignedHeaders", value)) => signed_headers = Some(value),
+                Some(("Signature", value)) => signature = Some(value),
+                _ => return Err(ApiError::invalid_authorization()),
+            }
+        }
+        let credential = credential.ok_or_else(ApiError::invalid_authorization)?;
+        let signed_headers = signed_headers.ok_or_else(ApiError::invalid_authorization)?;
+        let signature = signature.filter(|text| !text.is_empty()).ok_or_else(ApiError::missing_signature)?;
+        let (access_key_id, scope) = read_credential(credential).ok_or_else(ApiError::invalid_credential)?;
+        Ok(Self {
+            access_key_id,
+            scope,
+            signed_headers: signed_headers.split(';').map(str::to_owned).collect(),
+            signature: signature.to_owned(),
+        })
+    }
+
+    fn signs(&self, header: &str) -> bool {
+        self.signed_headers.iter().any(|name| name == header)
+    }
+}
+
+fn read_credential(credential: &str) -> Option<(String, Scope)> {
+    let parts: Vec<_> = credential.split('/').collect();
+    let [id, date, region, service, "request"] = parts[..] else { return None };
+    let date_ok = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
+    let filled = [id, region, service].iter().all(|part| !part.is_empty());
+    let scope = Scope { date: date.into(), region: region.into(), service: service.into() };
+    (date_ok && filled).then(|| (id.to_owned(), scope))
+}
+
+/// What the verifier works out for a claim, for comparison with what other implementations do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub canonical_request: String,
+    pub string_to_sign: String,
+    pub signature: String,
+}
+
+/// The signature this request should carry if `secret` made it. `None` if a signed header is not there.
+pub fn expected(request: Signed<'_>, claim: &Claim, x_date: &str, secret: &str) -> Option<Expected> {
+    let names: Vec<_> = claim.signed_headers.iter().map(String::as_str).collect();
+    let canonical_request = signing::canonical_request(
+        request.method,
+        request.path,
+        request.query,
+        request.headers,
+        &names,
+        &signing::sha256_hex(request.body),
+    )?;
+    let string_to_sign = signing::string_to_sign(x_date, &claim.scope, &canonical_request);
+    let signature = signing::signature(secret, &claim.scope, &string_to_sign);
+    Some(Expected { canonical_request, string_to_sign, signature })
+}
+
+/// Believes a request or says why not. `find` knows the keys.
+pub fn authenticate<'k>(
+    request: Signed<'_>,
+    find: impl FnOnce(&str) -> Option<&'k KeySpec>,
+    now: Timestamp,
+) -> Result<(Claim, &'k KeySpec), ApiError> {
+    let header = request.header("authorization").ok_or_else(ApiError::missing_authentication_token)?;
+    let claim = Claim::parse(header)?;
+    // The signing page demands both in SignedHeaders; which code it answers otherwise is not documented.
+    if !claim.signs("host") || !claim.signs("x-date") {
+        return Err(ApiError::invalid_authorization());
+    }
+    let key = find(&claim.access_key_id)
+        .filter(|key| key.status == KeyStatus::Active)
+        .ok_or_else(|| ApiError::invalid_access_key(&claim.access_key_id))?;
+    let x_date = request.header("x-date").ok_or_else(|| ApiError::missing_request_info("X-Date"))?;
+    check_date(request, &claim, x_date, now)?;
+    check_token(request, &claim, key, now)?;
+    check_signature(request, &claim, x_date, key)?;
+    Ok((claim, key))
+}
+
+fn check_date(request: Signed<'_>, claim: &Claim, x_date: &str, now: Timestamp) -> Result<(), ApiError> {
+    let signed_at = DateTime::strptime(X_DATE_FORMAT, x_date)
+        .ok()
+        .filter(|_| x_date.len() == "20250822T031415Z".len())
+        .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
+        .ok_or_else(ApiError::invalid_timestamp)?
+        .timestamp();
+    if !x_date.starts_with(&claim.scope.date) {
+        return Err(ApiError::invalid_credential());
+    }
+    let validity = match request.query_value("X-Expires") {
+        None => VALIDITY_SECONDS,
+        Some(text) => text.parse().map_err(|_| ApiError::invalid_timestamp())?,
+    };
+    // How far ahead of the server a date may lie is not documented; taken to be as far as behind.
+    let distance = now.duration_since(signed_at).abs();
+    if distance > SignedDuration::from_secs(validity) {
+        return Err(ApiError::invalid_timestamp());
+    }
+    Ok(())
+}
+
+fn check_token(request: Signed<'_>, claim: &Claim, key: &KeySpec, now: Timestamp) -> Result<(), ApiError> {
+    let refused = |why: &str| Err(ApiError::invalid_secret_token(why));
+    match (&key.session_token, request.header("x-security-token")) {
+        (None, None) => {}
+        (None, Some(_)) => return refused("the access key has no session token"),
+        (Some(_), None) => return refused("the session token is missing"),
+        (Some(wanted), Some(found)) if wanted != found => return refused("the session token is wrong"),
+        // Every official signer signs the token it sends.
+        (Some(_), Some(_)) if !claim.signs("x-security-token") => {
+            return refused("the session token is not signed");
+        }
+        (Some(_), Some(_)) => {}
+    }
+    if key.expires_at.is_some_and(|end| now >= end) {
+        return refused("the session token has expired");
+    }
+    Ok(())
+}
+
+fn check_signature(request: Signed<'_>, claim: &Claim, x_date: &str, key: &KeySpec) -> Result<(), ApiError> {
+    let sent_hash = request.header("x-content-sha256");
+    if sent_hash.is_some_and(|hash| hash != signing::sha256_hex(request.body)) {
+        return Err(ApiError::signature_does_not_match());
+    }
+    let expected = expected(request, claim, x_date, &key.secret_access_key);
+    if expected.is_none_or(|expected| expected.signature != claim.signature) {
+        return Err(ApiError::signature_does_not_match());
+    }
+    Ok(())
+}

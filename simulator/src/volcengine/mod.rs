@@ -1,0 +1,12 @@
+//! The Volcengine side: signatures, errors, actions and the gateway in front of them.
+
+mod actions;
+pub mod auth;
+mod envelope;
+mod error;
+pub(crate) mod gateway;
+mod params;
+pub(crate) mod replay;
+pub mod signing;
+
+pub use error::ApiError;

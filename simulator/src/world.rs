@@ -1,0 +1,287 @@
+//! The instances and backups, and how they change with the time. Nothing changes by itself unless a seed says so.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::clock::later;
+use crate::model::{BackupSpec, Cadence, InstanceSpec, Policy, Visibility};
+
+const DAY_SECONDS: f64 = 86_400.0;
+
+/// A cadence that fell behind (a clock that jumped) makes up for at most this many backups.
+const CATCH_UP: f64 = 10_000.0;
+
+/// An instance, its policy and the changes of it that are still on their way.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance {
+    /// Its `policy` is the one in force.
+    pub spec: InstanceSpec,
+    pending: Vec<Pending>,
+    next_backup: Option<Timestamp>,
+    made: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    at: Timestamp,
+    policy: Policy,
+}
+
+/// The policy of an instance, as the admin API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyView {
+    /// What is in force and what Describe shows.
+    pub current: Policy,
+    /// Accepted changes that are not in force yet, the next first.
+    pub pending: Vec<Policy>,
+}
+
+impl Instance {
+    fn new(spec: InstanceSpec, now: Timestamp) -> Self {
+        let mut instance = Self { spec, pending: Vec::new(), next_backup: None, made: 0 };
+        instance.reschedule(now);
+        instance
+    }
+
+    fn put_in_force(&mut self, policy: Policy, at: Timestamp) {
+        self.spec.policy = policy;
+        self.reschedule(at);
+    }
+
+    /// Keeps the running schedule of a cadence, begins or ends one as policy and cadence ask.
+    fn reschedule(&mut self, at: Timestamp) {
+        self.next_backup = match &self.spec.cadence {
+            Some(cadence) if self.spec.policy.active => {
+                self.next_backup.or_else(|| Some(later(at, every(cadence))))
+            }
+            _ => None,
+        };
+    }
+
+    /// Lets everything happen that was due by `now`, in the order of its time, and gives the backups made.
+    fn settle(&mut self, now: Timestamp) -> Vec<BackupSpec> {
+        let mut made = Vec::new();
+        loop {
+            let change = self.pending.first().map(|pending| pending.at);
+            let due = [change, self.next_backup].into_iter().flatten().min();
+            match due {
+                Some(at) if at <= now => {
+                    if change == Some(at) {
+                        let pending = self.pending.remove(0);
+                        self.put_in_force(pending.policy, at);
+                    } else {
+                        made.extend(self.make_backup(at, now));
+                    }
+                }
+                _ => return made,
+            }
+        }
+    }
+
+    fn make_backup(&mut self, at: Timestamp, now: Timestamp) -> Option<BackupSpec> {
+        let Some(cadence) = &self.spec.cadence else {
+            self.next_backup = None;
+            return None;
+        };
+        let every = every(cadence);
+        let behind = now.duration_since(at).as_secs_f64();
+        let skipped = (behind / every - CATCH_UP).max(0.0).floor() * every;
+        let start = whole_second(later(at, skipped));
+        self.next_backup = Some(later(at, skipped + every));
+        self.made += 1;
+        Some(BackupSpec {
+            backup_point_id: format!("b-{}-auto-{}", self.spec.instance_id, self.made),
+            backup_point_name: format!("auto-{}", self.made),
+            instance_id: self.spec.instance_id.clone(),
+            account_id: self.spec.account_id,
+            source_region: self.spec.region.clone(),
+            target_region: self.spec.policy.region.clone(),
+            project_name: self.spec.project_name.clone(),
+            start_time: Some(start),
+            ttl: self.spec.policy.ttl,
+            available_after_seconds: Some(cadence.creating_seconds),
+            expires: true,
+            deleting_seconds: cadence.deleting_seconds,
+            ..BackupSpec::default()
+        })
+    }
+
+    pub fn policy_view(&self) -> PolicyView {
+        PolicyView {
+            current: self.spec.policy.clone(),
+            pending: self.pending.iter().map(|pending| pending.policy.clone()).collect(),
+        }
+    }
+
+    /// Replaces the policy as if somebody did it outside the API; changes on their way are dropped.
+    fn drift(&mut self, policy: Policy, now: Timestamp) {
+        self.pending.clear();
+        self.put_in_force(policy, now);
+    }
+
+    /// A Modify that was accepted. Inactive keeps the region, which "does not take effect" then.
+    pub fn modify(&mut self, active: bool, region: Option<&str>, now: Timestamp) {
+        let last = self.pending.last().map_or(&self.spec.policy, |pending| &pending.policy);
+        let policy = match region {
+            Some(region) if active => Policy { active, region: region.to_owned(), ttl: last.ttl },
+            _ => Policy { active, ..last.clone() },
+        };
+        let seconds = match self.spec.visibility {
+            Visibility::AtOnce => 0.0,
+            Visibility::AfterSeconds(seconds) => seconds,
+            Visibility::Never => return,
+        };
+        let at = later(now, seconds.max(0.0));
+        self.pending.retain(|pending| pending.at < at);
+        self.pending.push(Pending { at, policy });
+    }
+}
+
+fn every(cadence: &Cadence) -> f64 {
+    f64::from(cadence.every_seconds.max(1))
+}
+
+/// Answers tell times in whole seconds, and filters by time compare with what they tell.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A backup as it stands at some moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupView {
+    #[serde(flatten)]
+    pub spec: BackupSpec,
+    pub status: String,
+    /// Absent while it is Creating.
+    pub end_time: Option<Timestamp>,
+}
+
+fn view(spec: &BackupSpec, now: Timestamp) -> Option<BackupView> {
+    let start = spec.start_time.unwrap_or(now);
+    if spec.hidden_until_start && now < start {
+        return None;
+    }
+    let (mut status, mut end_time) = (spec.status.clone(), spec.end_time);
+    if let Some(seconds) = spec.available_after_seconds {
+        let done = later(start, seconds);
+        status = if now < done { "Creating" } else { "Available" }.into();
+        end_time = Some(spec.end_time.unwrap_or(done));
+    }
+    if spec.expires {
+        let expiry = later(start, spec.ttl as f64 * DAY_SECONDS);
+        if now >= later(expiry, spec.deleting_seconds) {
+            return None;
+        }
+        if now >= expiry {
+            status = "Deleting".into();
+        }
+    }
+    if status == "Creating" {
+        end_time = None;
+    }
+    Some(BackupView { spec: spec.clone(), status, end_time })
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    instances: BTreeMap<String, Instance>,
+    /// What backups still tell about instances that are gone.
+    destroyed: BTreeMap<String, InstanceSpec>,
+    backups: BTreeMap<String, BackupSpec>,
+}
+
+impl World {
+    /// Brings the world to `now`; to be called before it is looked at or changed.
+    pub fn settle(&mut self, now: Timestamp) {
+        for instance in self.instances.values_mut() {
+            for backup in instance.settle(now) {
+                self.backups.insert(backup.backup_point_id.clone(), backup);
+            }
+        }
+        self.backups.retain(|_, backup| {
+            !backup.expires
+                || view(backup, now).is_some()
+                || backup.start_time.is_some_and(|start| now < start)
+        });
+    }
+
+    pub fn put_instance(&mut self, spec: InstanceSpec, now: Timestamp) {
+        self.destroyed.remove(&spec.instance_id);
+        self.instances.insert(spec.instance_id.clone(), Instance::new(spec, now));
+    }
+
+    /// Replaces what an instance is without touching its history; `drifts` when the policy is to be replaced too.
+    pub fn update_instance(&mut self, spec: InstanceSpec, drifts: bool, now: Timestamp) {
+        if let Some(instance) = self.instances.get_mut(&spec.instance_id) {
+            let policy = spec.policy.clone();
+            instance.spec = spec;
+            instance.reschedule(now);
+            if drifts {
+                instance.drift(policy, now);
+            }
+        }
+    }
+
+    pub fn remove_instance(&mut self, id: &str) -> bool {
+        match self.instances.remove(id) {
+            Some(instance) => self.destroyed.insert(id.to_owned(), instance.spec).is_none(),
+            None => false,
+        }
+    }
+
+    pub fn instance(&self, id: &str) -> Option<&Instance> {
+        self.instances.get(id)
+    }
+
+    pub fn instance_mut(&mut self, id: &str) -> Option<&mut Instance> {
+        self.instances.get_mut(id)
+    }
+
+    pub fn set_policy(&mut self, id: &str, policy: Policy, now: Timestamp) -> bool {
+        self.instances.get_mut(id).map(|instance| instance.drift(policy, now)).is_some()
+    }
+
+    pub fn instances(&self) -> impl Iterator<Item = &InstanceSpec> {
+        self.instances.values().map(|instance| &instance.spec)
+    }
+
+    /// The instance a backup was made of, whether it still exists or not.
+    pub fn origin(&self, instance_id: &str) -> Option<&InstanceSpec> {
+        self.instances
+            .get(instance_id)
+            .map(|instance| &instance.spec)
+            .or_else(|| self.destroyed.get(instance_id))
+    }
+
+    /// Turns the relative times of a backup into absolute ones and keeps it.
+    pub fn put_backup(&mut self, mut spec: BackupSpec, now: Timestamp) {
+        let start = match spec.age_seconds.take() {
+            Some(age) => later(now, -age),
+            None => spec.start_time.unwrap_or(now),
+        };
+        let start = whole_second(start);
+        spec.start_time = Some(start);
+        if spec.end_time.is_none() && spec.available_after_seconds.is_none() && spec.status != "Creating" {
+            spec.end_time = Some(later(start, 60.0).min(now).max(start));
+        }
+        self.backups.insert(spec.backup_point_id.clone(), spec);
+    }
+
+    pub fn remove_backup(&mut self, id: &str) -> bool {
+        self.backups.remove(id).is_some()
+    }
+
+    pub fn backup(&self, id: &str) -> Option<&BackupSpec> {
+        self.backups.get(id)
+    }
+
+    /// The backups that exist at `now`, the newest first. The real order is not documented.
+    pub fn backups(&self, now: Timestamp) -> Vec<BackupView> {
+        let mut views: Vec<_> = self.backups.values().filter_map(|spec| view(spec, now)).collect();
+        views.sort_by_key(|backup| std::cmp::Reverse(backup.spec.start_time));
+        views
+    }
+}

@@ -1,0 +1,88 @@
+//! The admin API: every example of the README works as it is written.
+
+use axum::body::Body;
+use cloud_simulator::{Clock, Simulator};
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
+
+use crate::client::{Told, raw, start};
+
+const README: &str = include_str!("../../README.md");
+
+struct Example {
+    method: String,
+    path: String,
+    body: String,
+}
+
+/// The lines `curl -X METHOD "$SIM/path" [-d 'body']` of the README, in their order.
+fn examples() -> Vec<Example> {
+    let read = |line: &str| {
+        let rest = line.strip_prefix("curl -sX ")?;
+        let (method, rest) = rest.split_once(" \"$SIM")?;
+        let (path, rest) = rest.split_once('"')?;
+        let body = rest.trim().strip_prefix("-d '").and_then(|body| body.strip_suffix('\''));
+        Some(Example { method: method.into(), path: path.into(), body: body.unwrap_or_default().into() })
+    };
+    README.lines().filter_map(read).collect()
+}
+
+async fn call(simulator: &Simulator, method: &str, path: &str, body: &str) -> Told {
+    let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned()));
+    Told::read(raw(simulator, request.unwrap()).await).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_example_of_the_readme_works() {
+    let simulator = Simulator::new(Clock::from_tokio(start()));
+    let examples = examples();
+    assert!(examples.len() > 40, "{}", examples.len());
+    for Example { method, path, body } in examples {
+        let told = call(&simulator, &method, &path, &body).await;
+        assert_eq!(told.status, StatusCode::OK, "{method} {path} {body}: {}", told.text);
+        assert_eq!(told.headers["content-type"], "application/json");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_put_can_be_read() {
+    let simulator = Simulator::new(Clock::from_tokio(start()));
+    call(&simulator, "PUT", "/admin/instances/redis-1", r#"{"region":"cn-shanghai"}"#).await;
+    let body = r#"{"active":true,"region":"cn-beijing"}"#;
+    call(&simulator, "PUT", "/admin/instances/redis-1/policy", body).await;
+    let policy = call(&simulator, "GET", "/admin/instances/redis-1/policy", "").await.json;
+    let current = json!({ "active": true, "region": "cn-beijing", "ttl": 7 });
+    assert_eq!(policy, json!({ "current": current, "pending": [] }));
+    let instance = call(&simulator, "GET", "/admin/instances/redis-1", "").await.json;
+    assert_eq!((&instance["region"], &instance["policy"]), (&json!("cn-shanghai"), &current));
+
+    let body = r#"{"instanceId":"redis-1","ageSeconds":50}"#;
+    call(&simulator, "PUT", "/admin/backups/b-1", body).await;
+    let backups = call(&simulator, "GET", "/admin/backups?instanceId=redis-1", "").await.json;
+    assert_eq!(backups[0]["startTime"], "2026-01-02T03:03:15Z");
+    let none = call(&simulator, "GET", "/admin/backups?instanceId=redis-2", "").await.json;
+    assert_eq!(none, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn mistakes_are_told() {
+    let simulator = Simulator::new(Clock::from_tokio(start()));
+    for (method, path, body, status) in [
+        ("GET", "/admin/instances/redis-1", "", 404),
+        ("PATCH", "/admin/instances/redis-1", "{}", 404),
+        ("DELETE", "/admin/keys/AKLTNone", "", 404),
+        ("POST", "/admin/keys/AKLTNone/revoke", "", 404),
+        ("POST", "/admin/keys/AKLTNone/praise", "", 404),
+        ("DELETE", "/admin/faults/9", "", 404),
+        ("PUT", "/admin/instances/redis-1", r#"{"colour":"red"}"#, 400),
+        ("PUT", "/admin/instances/redis-1", "[", 400),
+        ("POST", "/admin/faults", r#"{"effect":{"type":"earthquake"}}"#, 400),
+        ("POST", "/admin/seed", r#"{"keys":[{}]}"#, 400),
+    ] {
+        let told = call(&simulator, method, path, body).await;
+        assert_eq!(told.status, status, "{method} {path}: {}", told.text);
+        assert!(told.json["error"].is_string(), "{}", told.text);
+    }
+    let told = call(&simulator, "GET", "/admin/requests?last=3", "").await;
+    assert_eq!(told.json, Value::Array(Vec::new()));
+}
