@@ -1,1 +1,27 @@
-fn main() {}
+//! The operator's binary.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cross_region_backup_operator::cli::Cli;
+use cross_region_backup_operator::{app, telemetry};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match work(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(cli: Cli) -> anyhow::Result<()> {
+    telemetry::init(cli.global.log_format(), &cli.global.log_level)?;
+    // kube and reqwest share rustls: one provider for the process, chosen here.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider was installed before"))?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app::run(cli))
+}

@@ -1,0 +1,112 @@
+//! Wires the rooms together; the only one that knows them all.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::FutureExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api;
+use crate::cli::{Cli, Command, Global, Run};
+use crate::clock::Clock;
+use crate::cloud::{EndpointRule, reqwest_transport};
+use crate::cluster::elector::{Elector, Leadership, Timing, identity};
+use crate::cluster::events::Events;
+use crate::controllers::{self, Settings};
+use crate::serve::{Health, serve};
+
+/// Longer than a watch without events: the API server ends one after 5 minutes at the latest.
+const SILENCE: Duration = Duration::from_secs(310);
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// What keeps the command from its work: a flag, the cluster, the Lease.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Crds => print_crds(),
+        Command::Run(run) => operate(&cli.global, run).await,
+    }
+}
+
+fn print_crds() -> anyhow::Result<()> {
+    for crd in api::crds()? {
+        println!("---\n{}", api::yaml(&crd)?.trim_end());
+    }
+    Ok(())
+}
+
+async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
+    let stop = stop_signal()?.shared();
+    let rule = EndpointRule::new(&global.allowed_endpoint)
+        .map_err(|error| anyhow::anyhow!("--allowed-endpoint: {error}"))?;
+    let transport = reqwest_transport(&rule)?;
+    let clock = Clock::system();
+    let started = clock.now();
+    let health = Health::default();
+    let serving = tokio::spawn(serve(run.http_address, health.clone(), stop.clone()));
+
+    let mut config = kube::Config::infer().await.context("no Kubernetes cluster to connect to")?;
+    config.read_timeout = Some(SILENCE);
+    let kube = kube::Client::try_from(config.clone())?;
+    health.started();
+    let identity = identity();
+    let mut elector = None;
+    let leadership = if run.leader_elect {
+        // A renewal must not be held up by retries: the elector has its own pace.
+        config.default_retry = false;
+        let client = kube::Client::try_from(config)?;
+        let mut candidate = Elector::new(client, &run.operator_namespace(), identity.clone(), Timing::default());
+        let leadership = tokio::select! {
+            leadership = candidate.acquire() => leadership?,
+            () = stop.clone() => return Ok(()),
+            served = serving => return served?,
+        };
+        elector = Some(candidate);
+        tracing::info!(%identity, "leading");
+        leadership
+    } else {
+        Leadership::always()
+    };
+
+    let settings = Settings {
+        events: Events::new(kube.clone(), identity, clock.clone()),
+        kube,
+        rule,
+        transport,
+        as_of: leadership.previous_renewal().unwrap_or(started),
+        clock,
+        leadership: leadership.clone(),
+        namespaces: run.watch_namespace.clone(),
+        read_only: run.read_only,
+        concurrency: run.concurrency,
+        interval_override: run.resync_interval_override,
+    };
+    let ended = tokio::select! {
+        ended = controllers::run(settings, stop.clone()) => ended,
+        () = leadership.lost() => Err(anyhow::anyhow!("the Lease was lost; another replica takes over")),
+        served = serving => served?,
+    };
+    if let Err(error) = &ended {
+        health.fail(&error.to_string());
+    }
+    if let Some(elector) = elector {
+        elector.release().await;
+    }
+    ended
+}
+
+/// Resolves on SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + Sync + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (done, asked) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        drop(done);
+    });
+    Ok(asked.map(|_| ()))
+}

@@ -1,0 +1,5 @@
+//! What a user does, end to end: a real control plane, kubectl, the operator's own binary, and the simulated cloud.
+
+mod harness;
+mod lifecycle;
+mod validation;
