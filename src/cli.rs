@@ -13,7 +13,6 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cluster::MANAGER;
-use crate::serve::DEFAULT_ADDRESS;
 use crate::telemetry::{Filter, Format};
 
 /// Where Kubernetes tells a pod its namespace.
@@ -88,7 +87,7 @@ pub struct Run {
     operator_namespace: Option<String>,
 
     /// Serves /livez and /readyz on this address and port
-    #[arg(long, value_name = "A", env = "CRBO_HTTP_ADDRESS", default_value_t = DEFAULT_ADDRESS)]
+    #[arg(long, value_name = "A", env = "CRBO_HTTP_ADDRESS", default_value = "[::]:8080")]
     pub http_address: SocketAddr,
 
     /// Whether to wait for the Lease before anything is done

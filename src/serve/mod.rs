@@ -19,7 +19,7 @@ use tracing::info;
 pub use health::Health;
 
 /// The default of `--http-address`: every address of the host.
-pub const DEFAULT_ADDRESS: SocketAddr =
+const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT);
 const DEFAULT_PORT: u16 = 8080;
 
