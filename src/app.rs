@@ -44,7 +44,16 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let clock = Clock::system();
     let started = clock.now();
     let health = Health::default();
-    let serving = tokio::spawn(serve(run.http_address, health.clone(), stop.clone()));
+    let server = tokio::spawn(serve(run.http_address, health.clone(), stop.clone()));
+    // The server's end is news only where it failed: asked to stop, it ends before the controllers do.
+    let failed = async move {
+        match server.await {
+            Ok(Ok(())) => std::future::pending().await,
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        }
+    };
+    tokio::pin!(failed);
 
     let mut config = kube::Config::infer().await.context("no Kubernetes cluster to connect to")?;
     config.read_timeout = Some(SILENCE);
@@ -60,7 +69,7 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         let leadership = tokio::select! {
             leadership = candidate.acquire() => leadership?,
             () = stop.clone() => return Ok(()),
-            served = serving => return served?,
+            error = &mut failed => return Err(error),
         };
         elector = Some(candidate);
         tracing::info!(%identity, "leading");
@@ -85,7 +94,7 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let ended = tokio::select! {
         ended = controllers::run(settings, stop.clone()) => ended,
         () = leadership.lost() => Err(anyhow::anyhow!("the Lease was lost; another replica takes over")),
-        served = serving => served?,
+        error = &mut failed => Err(error),
     };
     if let Err(error) = &ended {
         health.fail(&error.to_string());

@@ -1,6 +1,8 @@
 //! Cross-Region Backup Operator: keeps the cross-region backup policy of managed Redis instances as declared.
 
 pub mod api;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod cluster;
@@ -8,4 +10,5 @@ pub mod controllers;
 pub mod domain;
 pub mod observe;
 pub mod plan;
+pub mod serve;
 pub mod telemetry;

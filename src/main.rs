@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use cross_region_backup_operator::cli::Cli;
 use cross_region_backup_operator::{app, telemetry};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_process();
     match work(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

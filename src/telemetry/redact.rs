@@ -13,6 +13,9 @@ const HIDDEN: &str = "[redacted]";
 /// Shorter values are no secrets, and replacing them would garble every text.
 const SHORTEST: usize = 4;
 
+/// How many times over a value may be escaped and is still found: a Debug text inside of another one in a JSON log line.
+const ESCAPED: usize = 3;
+
 #[derive(Default)]
 struct Known {
     /// Needle to (its replacement, how many holders know it).
@@ -75,13 +78,16 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
 fn learn(value: &str, replacement: &str) -> Guard {
     let mut needles = Vec::new();
     if value.len() >= SHORTEST {
-        let json = serde_json::to_string(value).unwrap_or_default();
-        let forms = [
+        let mut forms = vec![
             value.to_owned(),
             STANDARD.encode(value),
-            json.trim_matches('"').to_owned(),
             utf8_percent_encode(value, NON_ALPHANUMERIC).to_string(),
         ];
+        let mut escaped = value.to_owned();
+        for _ in 0..ESCAPED {
+            escaped = escape(&escaped);
+            forms.push(escaped.clone());
+        }
         for form in forms {
             if form.len() >= SHORTEST && !needles.contains(&form) {
                 needles.push(form);
@@ -94,6 +100,12 @@ fn learn(value: &str, replacement: &str) -> Guard {
         }
     });
     Guard { needles }
+}
+
+/// As JSON has it inside of a string, and for ordinary text Rust's Debug as well.
+fn escape(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or(&quoted).to_owned()
 }
 
 fn update(change: impl FnOnce(&mut Known)) {
@@ -125,6 +137,14 @@ mod tests {
         }
         drop(guard);
         assert_eq!(scrub(secret), secret);
+    }
+
+    #[test]
+    fn a_quote_at_the_end_belongs_to_the_secret() {
+        let secret = "ends-with-a-quote\"";
+        let _guard = learn_secret(secret);
+        let json = serde_json::json!({ "key": secret }).to_string();
+        assert_eq!(scrub(&json), r#"{"key":"[redacted]"}"#);
     }
 
     #[test]

@@ -147,25 +147,26 @@ impl Elector {
             let state = match self.attempt(&mut rival, &mut before).await? {
                 Attempt::Won(lease, term) => {
                     info!(identity = self.candidate.identity, "leading");
-                    let (renewals, term) = Renewals::start(self.candidate.clone(), lease, term);
+                    let (renewals, term) = Renewals::start(self.candidate.clone(), *lease, term);
                     self.renewals = Some(renewals);
                     return Ok(Leadership::new(term, before.flatten()));
                 }
-                Attempt::HeldBy(holder) => format!("held by {holder}"),
+                Attempt::HeldBy(holder) => {
+                    let state = format!("held by {holder}");
+                    if state != told {
+                        info!(holder, "standing by for the Lease");
+                    }
+                    state
+                }
                 Attempt::Failed(error) => {
                     let state = error.to_string();
                     if state != told {
-                        warn!(error = state, "cannot reach the Lease, trying on");
+                        warn!(error = state, "could not take the Lease, trying on");
                     }
-                    told = state;
-                    sleep(self.candidate.timing.retry).await;
-                    continue;
+                    state
                 }
             };
-            if state != told {
-                info!(state, "standing by for the Lease");
-                told = state;
-            }
+            told = state;
             sleep(self.candidate.timing.retry).await;
         }
     }
@@ -188,7 +189,7 @@ impl Elector {
             self.wrote = true;
             let started = Instant::now();
             return match candidate.create().await {
-                Ok(lease) => Ok(Attempt::Won(lease, candidate.term_from(started))),
+                Ok(lease) => Ok(Attempt::Won(Box::new(lease), candidate.term_from(started))),
                 Err(error) if error.is(409) => Ok(Attempt::Failed(error)),
                 Err(error) => candidate.judge("create", error),
             };
@@ -214,7 +215,7 @@ impl Elector {
         self.wrote = true;
         let started = Instant::now();
         match candidate.replace(candidate.taken(found)).await {
-            Ok(lease) => Ok(Attempt::Won(lease, candidate.term_from(started))),
+            Ok(lease) => Ok(Attempt::Won(Box::new(lease), candidate.term_from(started))),
             // Someone was faster, or has deleted it: the next look tells.
             Err(error) if error.is(409) || error.is(404) => Ok(Attempt::Failed(error)),
             Err(error) => candidate.judge("update", error),
@@ -239,7 +240,7 @@ impl Elector {
 
 /// What came of one look at the Lease.
 enum Attempt {
-    Won(Lease, Term),
+    Won(Box<Lease>, Term),
     HeldBy(String),
     Failed(CallError),
 }

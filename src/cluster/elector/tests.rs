@@ -1,140 +1,19 @@
 //! The election in virtual time, against a Lease API whose answers fail as each test wants.
 
+mod server;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use self::server::{Fault, Server};
 use super::*;
-use crate::cluster::testing::{self, Call, refusal};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What happens to a request on its way.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    None,
-    Refused(StatusCode),
-    /// It never arrives, and no answer comes.
-    Hangs,
-    /// It is done, and no answer comes.
-    AnswerLost,
-    /// It is done this much later, and no answer comes.
-    Late(Duration),
-}
-
-type Schedule = dyn Fn(usize, Duration, &Method) -> Fault + Send + Sync;
-
-#[derive(Default)]
-struct Store {
-    lease: Option<Value>,
-    version: u64,
-    /// When the Lease was written last.
-    written: Option<Instant>,
-}
-
-#[derive(Clone)]
-struct Server {
-    store: Arc<Mutex<Store>>,
-    schedule: Arc<Schedule>,
-    start: Instant,
-}
-
-impl Server {
-    fn new(schedule: impl Fn(usize, Duration, &Method) -> Fault + Send + Sync + 'static) -> Self {
-        Self { store: Arc::default(), schedule: Arc::new(schedule), start: Instant::now() }
-    }
-
-    fn sound() -> Self {
-        Self::new(|_, _, _| Fault::None)
-    }
-
-    /// The elector of the candidate with this number, whose requests the schedule can tell from others'.
-    fn elector(&self, number: usize) -> Elector {
-        let server = self.clone();
-        let client = testing::client(move |call| {
-            let server = server.clone();
-            async move { server.answer(number, call).await }
-        });
-        Elector::new(client, "backup", format!("candidate-{number}"), Timing::default())
-    }
-
-    async fn answer(&self, number: usize, call: Call) -> (StatusCode, Value) {
-        match (self.schedule)(number, self.start.elapsed(), &call.method) {
-            Fault::None => self.apply(call),
-            Fault::Refused(code) => refusal(code, "Refused", "refused on purpose"),
-            Fault::Hangs => std::future::pending().await,
-            Fault::AnswerLost => {
-                self.apply(call);
-                std::future::pending().await
-            }
-            Fault::Late(delay) => {
-                let server = self.clone();
-                tokio::spawn(async move {
-                    sleep(delay).await;
-                    server.apply(call);
-                });
-                std::future::pending().await
-            }
-        }
-    }
-
-    /// As the API server does it: a write of another resourceVersion is a conflict.
-    fn apply(&self, call: Call) -> (StatusCode, Value) {
-        let leases = "/apis/coordination.k8s.io/v1/namespaces/backup/leases";
-        let one = format!("{leases}/{LEASE}");
-        let mut store = self.store.lock().unwrap();
-        let current = store.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
-        let mut written = call.body;
-        match (call.method, call.path) {
-            (Method::GET, path) if path == one => match &store.lease {
-                Some(lease) => return (StatusCode::OK, lease.clone()),
-                None => return refusal(StatusCode::NOT_FOUND, "NotFound", "no such Lease"),
-            },
-            (Method::POST, path) if path == leases => {
-                if current.is_some() {
-                    return refusal(StatusCode::CONFLICT, "AlreadyExists", "there is one already");
-                }
-            }
-            (Method::PUT, path) if path == one => match current {
-                None => return refusal(StatusCode::NOT_FOUND, "NotFound", "no such Lease"),
-                Some(version) if written["metadata"]["resourceVersion"] != version => {
-                    return refusal(StatusCode::CONFLICT, "Conflict", "the object has been modified");
-                }
-                Some(_) => {}
-            },
-            (method, path) => panic!("unexpected {method} {path}"),
-        }
-        store.version += 1;
-        written["metadata"]["resourceVersion"] = json!(store.version.to_string());
-        store.lease = Some(written.clone());
-        store.written = Some(Instant::now());
-        (StatusCode::OK, written)
-    }
-
-    fn spec(&self) -> Value {
-        self.store.lock().unwrap().lease.as_ref().unwrap()["spec"].clone()
-    }
-
-    fn written(&self) -> Instant {
-        self.store.lock().unwrap().written.unwrap()
-    }
-
-    /// A Lease written by someone else, without a conflict.
-    fn put(&self, spec: Value) {
-        let mut store = self.store.lock().unwrap();
-        store.version += 1;
-        let metadata =
-            json!({"name": LEASE, "namespace": "backup", "resourceVersion": store.version.to_string()});
-        store.lease = Some(
-            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}),
-        );
-        store.written = Some(Instant::now());
-    }
-}
 
 /// From `from` on the candidate 0 meets `fault`, and nobody else does.
 fn cut_off(from: Duration, fault: Fault) -> Server {
@@ -185,8 +64,7 @@ async fn the_rival_starts_after_the_leader_stopped(fault: Fault) {
     let stopped = Instant::now();
     assert!(!leadership.is_current());
     assert!(stopped - server.start <= 32 * SECOND, "{fault:?}: {:?}", stopped - server.start);
-    let first_write_of_rival = async { rival.await.unwrap() };
-    let (started, theirs, _second) = first_write_of_rival.await;
+    let (started, theirs, _second) = rival.await.unwrap();
     assert!(theirs.is_current() && !leadership.is_current());
     assert!(started >= server.start + 35 * SECOND, "{fault:?}: {:?}", started - server.start);
     assert!(started <= server.start + 50 * SECOND, "{fault:?}: {:?}", started - server.start);
@@ -421,10 +299,7 @@ async fn without_election_leadership_never_ends() {
 #[tokio::test(start_paused = true)]
 async fn every_write_changes_the_lease_though_the_clock_stands_still() {
     let server = Server::sound();
-    let still = Clock::from_tokio(Timestamp::UNIX_EPOCH);
-    let fixed = still.now();
-    let mut elector = server.elector(0).with_clock(still);
-    elector.candidate.clock = Clock::from_tokio(fixed);
+    let elector = server.elector(0).with_clock(Clock::from_tokio(Timestamp::UNIX_EPOCH));
     let lease = elector.candidate.create().await.unwrap();
     let renewed = elector.candidate.renewed(lease.clone());
     assert_ne!(renewed.renewed(), lease.renewed());

@@ -1,0 +1,167 @@
+//! The command line: commands, flags, and their environment variables.
+
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::cluster::MANAGER;
+use crate::telemetry::{Filter, Format};
+
+/// Where Kubernetes tells a pod its namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Keeps the cross-region backup policy of managed Redis instances as declared.
+///
+/// Each flag has an environment variable: CRBO_, its name in capitals, with _ for -; several values are separated by
+/// commas. An empty one counts as not set.
+#[derive(Clone, Debug, Parser)]
+#[command(name = MANAGER, version, arg_required_else_help = false)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Lets clouds be reached here too: host, host:port, *.suffix, or with a scheme. Repeatable
+    #[arg(
+        long,
+        global = true,
+        value_name = "E",
+        env = "CRBO_ALLOWED_ENDPOINT",
+        value_delimiter = ',',
+        value_parser = values::not_empty
+    )]
+    pub allowed_endpoint: Vec<String>,
+
+    /// How log lines are written: json or text. Default: text on a terminal, json otherwise
+    #[arg(long, global = true, value_name = "FORMAT", env = "CRBO_LOG_FORMAT")]
+    pub log_format: Option<Format>,
+
+    /// What is logged: a level is the operator's own; CRATE=LEVEL, separated by commas, adds others, which stay at warn otherwise
+    #[arg(long, global = true, value_name = "FILTER", env = "CRBO_LOG_LEVEL", default_value = "info")]
+    pub log_level: Filter,
+}
+
+impl Global {
+    /// `--log-format`, or what suits standard error.
+    pub fn log_format(&self) -> Format {
+        self.log_format.unwrap_or_else(Format::for_stderr)
+    }
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Runs the controller
+    Run(Run),
+    /// Prints the custom resource definitions as YAML
+    Crds,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Watches this namespace alone. Repeatable. Default: all namespaces
+    #[arg(
+        long,
+        value_name = "NS",
+        env = "CRBO_WATCH_NAMESPACE",
+        value_delimiter = ',',
+        value_parser = values::namespace
+    )]
+    pub watch_namespace: Vec<String>,
+
+    /// Where the Lease and the Secrets of ClusterCloudAccounts are. Default: the pod's own namespace, else
+    /// cross-region-backup-operator
+    #[arg(long, value_name = "NS", env = "CRBO_OPERATOR_NAMESPACE", value_parser = values::namespace)]
+    operator_namespace: Option<String>,
+
+    /// Serves /livez and /readyz on this address and port
+    #[arg(long, value_name = "A", env = "CRBO_HTTP_ADDRESS", default_value = "[::]:8080")]
+    pub http_address: SocketAddr,
+
+    /// Whether to wait for the Lease before anything is done
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "CRBO_LEADER_ELECT",
+        action = ArgAction::Set,
+        default_value_t = true
+    )]
+    pub leader_elect: bool,
+
+    /// Whether every policy acts as Observe, so that nothing is changed in a cloud
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "CRBO_READ_ONLY",
+        action = ArgAction::Set,
+        default_value_t = false
+    )]
+    pub read_only: bool,
+
+    /// How many cloud calls may be in flight, over all accounts: 1 to 10000
+    #[arg(
+        long,
+        value_name = "N",
+        env = "CRBO_CONCURRENCY",
+        default_value_t = 256,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000)
+    )]
+    pub concurrency: usize,
+
+    /// Uses this interval for every policy and inventory, such as 30s or 1h30m, at least 1s. For tests and drills
+    #[arg(
+        long,
+        value_name = "D",
+        env = "CRBO_RESYNC_INTERVAL_OVERRIDE",
+        value_parser = values::interval
+    )]
+    pub resync_interval_override: Option<Duration>,
+}
+
+impl Run {
+    /// `--operator-namespace`, else the namespace of the pod that this runs in, else `cross-region-backup-operator`.
+    pub fn operator_namespace(&self) -> String {
+        self.operator_namespace_or(Path::new(POD_NAMESPACE))
+    }
+
+    fn operator_namespace_or(&self, file: &Path) -> String {
+        let of_pod = || values::namespace(std::fs::read_to_string(file).ok()?.trim()).ok();
+        self.operator_namespace.clone().or_else(of_pod).unwrap_or_else(|| MANAGER.to_owned())
+    }
+}
+
+impl Cli {
+    /// Reads the process' arguments and environment; ends the process with a message where they are wrong, or ask for help.
+    pub fn from_process() -> Self {
+        Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads these arguments, the program's name first, and the process' environment.
+    ///
+    /// # Errors
+    /// Where they are wrong, with a message that names the flag; and where they ask for help or the version.
+    pub fn read<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error> {
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(args)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// Manifests set a variable to nothing where a value is optional; to clap that would be an empty value.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}

@@ -1,0 +1,81 @@
+//! Which log lines are written.
+
+use std::str::FromStr;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+/// The crate's own target; the binary has the same name.
+const OWN: &str = "cross_region_backup_operator";
+const OWN_DEFAULT: LevelFilter = LevelFilter::INFO;
+
+/// A checked filter: directives as tracing-subscriber's EnvFilter has them, separated by commas. A bare level is the operator's own;
+/// other crates stay at warn unless named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    directives: String,
+}
+
+impl Filter {
+    pub(super) fn build(&self) -> EnvFilter {
+        // Nothing is lost by lossy: what could be was refused when the filter was read.
+        EnvFilter::builder().parse_lossy(&self.directives)
+    }
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut own = None;
+        let mut named = Vec::new();
+        let directives = text.split(',').map(str::trim).filter(|d| !d.is_empty());
+        for directive in directives {
+            if directive.contains(['=', '[']) {
+                EnvFilter::builder().parse(directive).map_err(|error| format!("`{directive}`: {error}"))?;
+                named.push(directive);
+                continue;
+            }
+            // EnvFilter would take any other word for a crate of which everything is to be logged.
+            let level = directive.parse::<LevelFilter>().map_err(|_| {
+                format!(
+                    "`{directive}` is not one of off, error, warn, info, debug, trace, nor CRATE=LEVEL such as kube=debug"
+                )
+            })?;
+            if own.replace(level).is_some() {
+                return Err("has more than one bare level".to_owned());
+            }
+        }
+        if own.is_none() && named.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        // The named ones come last: of two for the same target the later one holds.
+        let defaults = format!("warn,{OWN}={}", own.unwrap_or(OWN_DEFAULT));
+        let directives = std::iter::once(defaults.as_str()).chain(named).collect::<Vec<_>>().join(",");
+        Ok(Self { directives })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_what_is_not_said() {
+        let directives = |text: &str| text.parse::<Filter>().unwrap().directives;
+        assert_eq!(directives("debug"), "warn,cross_region_backup_operator=debug");
+        assert_eq!(directives(" kube=trace , "), "warn,cross_region_backup_operator=info,kube=trace");
+        assert_eq!(directives("off,kube=info"), "warn,cross_region_backup_operator=off,kube=info");
+    }
+
+    #[test]
+    fn refuses_what_would_be_taken_for_something_else() {
+        let error = |text: &str| text.parse::<Filter>().unwrap_err();
+        assert!(error("verbose").contains("`verbose` is not one of"));
+        assert!(error("kube").contains("kube=debug"));
+        assert!(error("kube=loud").contains("`kube=loud`"));
+        assert!(error("info,debug").contains("more than one"));
+        assert!(error("").contains("empty"));
+        assert!(error(" , ").contains("empty"));
+    }
+}
