@@ -1,4 +1,5 @@
-//! The admin API under `/admin`: the methods of [`Simulator`] over HTTP, unsigned. The README shows each call.
+//! The admin API under `/admin`: the methods of [`Simulator`] over HTTP, unsigned.
+//! The README shows each call.
 
 use std::collections::BTreeSet;
 

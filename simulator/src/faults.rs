@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How a throttled request is refused. The documents leave it open; all three were reported by users of the real cloud.
+/// How a throttled request is refused. The documents leave it open; all three were reported by users of the
+/// real cloud.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ThrottleStyle {
@@ -323,8 +324,8 @@ impl Faults {
         self.placed.clear();
     }
 
-    /// The effects on a request at this stage, counted as spent: all that combine, and the first that does not,
-    /// in the order of placing.
+    /// The effects on a request at this stage, counted as spent, in the order of placing: all that combine, and
+    /// the first that does not.
     pub fn take(&mut self, stage: Stage, facts: &Facts) -> Vec<Effect> {
         let mut taken = Vec::new();
         let mut settled = false;

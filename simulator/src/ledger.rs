@@ -105,7 +105,9 @@ impl Ledger {
     }
 
     fn record(&mut self, number: u64) -> Option<&mut RequestRecord> {
-        self.last.iter_mut().rev().find(|record| record.number == number)
+        // The numbers follow each other without gaps.
+        let first = self.last.front()?.number;
+        self.last.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
     pub fn authentic(&mut self, number: u64, authentic: bool) {

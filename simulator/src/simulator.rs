@@ -229,7 +229,7 @@ impl Simulator {
     /// All backups that exist now, the newest first.
     pub fn backups(&self) -> Vec<BackupView> {
         let (state, now) = self.settled();
-        state.world.backups(now)
+        state.world.backups(None, now)
     }
 
     // Faults

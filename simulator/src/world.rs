@@ -1,6 +1,7 @@
-//! The instances and backups, and how they change with the time. Nothing changes by itself unless a seed says so.
+//! The instances and backups, and how they change with the time.
+//! Nothing changes by itself unless a seed says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -60,13 +61,17 @@ impl Instance {
         };
     }
 
+    fn next_event(&self) -> Option<Timestamp> {
+        let change = self.pending.first().map(|pending| pending.at);
+        [change, self.next_backup].into_iter().flatten().min()
+    }
+
     /// Lets everything happen that was due by `now`, in the order of its time, and gives the backups made.
     fn settle(&mut self, now: Timestamp) -> Vec<BackupSpec> {
         let mut made = Vec::new();
         loop {
             let change = self.pending.first().map(|pending| pending.at);
-            let due = [change, self.next_backup].into_iter().flatten().min();
-            match due {
+            match self.next_event() {
                 Some(at) if at <= now => {
                     if change == Some(at) {
                         let pending = self.pending.remove(0);
@@ -115,27 +120,28 @@ impl Instance {
         }
     }
 
-    /// Replaces the policy as if somebody did it outside the API; changes on their way are dropped.
-    fn drift(&mut self, policy: Policy, now: Timestamp) {
+    /// Replaces the policy at once; changes on their way are dropped.
+    fn replace(&mut self, policy: Policy, now: Timestamp) {
         self.pending.clear();
         self.put_in_force(policy, now);
     }
 
     /// A Modify that was accepted. Inactive keeps the region, which "does not take effect" then.
-    pub fn modify(&mut self, active: bool, region: Option<&str>, now: Timestamp) {
+    fn modify(&mut self, active: bool, region: Option<&str>, now: Timestamp) {
         let last = self.pending.last().map_or(&self.spec.policy, |pending| &pending.policy);
         let policy = match region {
             Some(region) if active => Policy { active, region: region.to_owned(), ttl: last.ttl },
             _ => Policy { active, ..last.clone() },
         };
-        let seconds = match self.spec.visibility {
-            Visibility::AtOnce => 0.0,
-            Visibility::AfterSeconds(seconds) => seconds,
-            Visibility::Never => return,
-        };
-        let at = later(now, seconds.max(0.0));
-        self.pending.retain(|pending| pending.at < at);
-        self.pending.push(Pending { at, policy });
+        match self.spec.visibility {
+            Visibility::AtOnce => self.replace(policy, now),
+            Visibility::AfterSeconds(seconds) => {
+                let at = later(now, seconds.max(0.0));
+                self.pending.retain(|pending| pending.at < at);
+                self.pending.push(Pending { at, policy });
+            }
+            Visibility::Never => {}
+        }
     }
 }
 
@@ -171,11 +177,10 @@ fn view(spec: &BackupSpec, now: Timestamp) -> Option<BackupView> {
         end_time = Some(spec.end_time.unwrap_or(done));
     }
     if spec.expires {
-        let expiry = later(start, spec.ttl as f64 * DAY_SECONDS);
-        if now >= later(expiry, spec.deleting_seconds) {
+        if end_of(spec).is_some_and(|end| end <= now) {
             return None;
         }
-        if now >= expiry {
+        if now >= later(start, spec.ttl as f64 * DAY_SECONDS) {
             status = "Deleting".into();
         }
     }
@@ -185,44 +190,78 @@ fn view(spec: &BackupSpec, now: Timestamp) -> Option<BackupView> {
     Some(BackupView { spec: spec.clone(), status, end_time })
 }
 
+/// When nothing of a backup is left.
+fn end_of(spec: &BackupSpec) -> Option<Timestamp> {
+    let start = spec.start_time.filter(|_| spec.expires)?;
+    Some(later(later(start, spec.ttl as f64 * DAY_SECONDS), spec.deleting_seconds))
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct World {
     instances: BTreeMap<String, Instance>,
     /// What backups still tell about instances that are gone.
     destroyed: BTreeMap<String, InstanceSpec>,
     backups: BTreeMap<String, BackupSpec>,
+    /// The ids of the backups by instance, so that a large world lists as fast as a small one.
+    shelves: BTreeMap<String, BTreeSet<String>>,
+    /// Nothing happens before it; nothing at all without it.
+    next_due: Option<Timestamp>,
 }
 
 impl World {
     /// Brings the world to `now`; to be called before it is looked at or changed.
     pub fn settle(&mut self, now: Timestamp) {
-        for instance in self.instances.values_mut() {
-            for backup in instance.settle(now) {
-                self.backups.insert(backup.backup_point_id.clone(), backup);
-            }
+        if self.next_due.is_none_or(|due| now < due) {
+            return;
         }
-        self.backups.retain(|_, backup| {
-            !backup.expires
-                || view(backup, now).is_some()
-                || backup.start_time.is_some_and(|start| now < start)
-        });
+        let made: Vec<_> = self.instances.values_mut().flat_map(|instance| instance.settle(now)).collect();
+        for backup in made {
+            self.shelve(backup);
+        }
+        let gone: Vec<_> = self
+            .backups
+            .values()
+            .filter(|backup| end_of(backup).is_some_and(|end| end <= now))
+            .map(|backup| backup.backup_point_id.clone())
+            .collect();
+        for id in gone {
+            self.remove_backup(&id);
+        }
+        let changes = self.instances.values().filter_map(Instance::next_event);
+        let ends = self.backups.values().filter_map(end_of);
+        self.next_due = changes.chain(ends).min();
+    }
+
+    /// Makes sure that the world is settled when this comes.
+    fn expect(&mut self, event: Option<Timestamp>) {
+        self.next_due = [self.next_due, event].into_iter().flatten().min();
+    }
+
+    fn shelve(&mut self, backup: BackupSpec) {
+        self.remove_backup(&backup.backup_point_id);
+        let shelf = self.shelves.entry(backup.instance_id.clone()).or_default();
+        shelf.insert(backup.backup_point_id.clone());
+        self.backups.insert(backup.backup_point_id.clone(), backup);
     }
 
     pub fn put_instance(&mut self, spec: InstanceSpec, now: Timestamp) {
         self.destroyed.remove(&spec.instance_id);
-        self.instances.insert(spec.instance_id.clone(), Instance::new(spec, now));
+        let instance = Instance::new(spec, now);
+        self.expect(instance.next_event());
+        self.instances.insert(instance.spec.instance_id.clone(), instance);
     }
 
-    /// Replaces what an instance is without touching its history; `drifts` when the policy is to be replaced too.
+    /// Replaces what an instance is without touching its history; `drifts` when its policy was given too.
     pub fn update_instance(&mut self, spec: InstanceSpec, drifts: bool, now: Timestamp) {
-        if let Some(instance) = self.instances.get_mut(&spec.instance_id) {
+        let id = spec.instance_id.clone();
+        self.change(&id, |instance| {
             let policy = spec.policy.clone();
             instance.spec = spec;
             instance.reschedule(now);
             if drifts {
-                instance.drift(policy, now);
+                instance.replace(policy, now);
             }
-        }
+        });
     }
 
     pub fn remove_instance(&mut self, id: &str) -> bool {
@@ -236,12 +275,21 @@ impl World {
         self.instances.get(id)
     }
 
-    pub fn instance_mut(&mut self, id: &str) -> Option<&mut Instance> {
-        self.instances.get_mut(id)
+    /// Changes an instance, if it is there.
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut Instance)) -> bool {
+        let Some(instance) = self.instances.get_mut(id) else { return false };
+        change(instance);
+        let event = instance.next_event();
+        self.expect(event);
+        true
+    }
+
+    pub fn modify(&mut self, id: &str, active: bool, region: Option<&str>, now: Timestamp) {
+        self.change(id, |instance| instance.modify(active, region, now));
     }
 
     pub fn set_policy(&mut self, id: &str, policy: Policy, now: Timestamp) -> bool {
-        self.instances.get_mut(id).map(|instance| instance.drift(policy, now)).is_some()
+        self.change(id, |instance| instance.replace(policy, now))
     }
 
     pub fn instances(&self) -> impl Iterator<Item = &InstanceSpec> {
@@ -267,20 +315,32 @@ impl World {
         if spec.end_time.is_none() && spec.available_after_seconds.is_none() && spec.status != "Creating" {
             spec.end_time = Some(later(start, 60.0).min(now).max(start));
         }
-        self.backups.insert(spec.backup_point_id.clone(), spec);
+        self.expect(end_of(&spec));
+        self.shelve(spec);
     }
 
     pub fn remove_backup(&mut self, id: &str) -> bool {
-        self.backups.remove(id).is_some()
+        let Some(removed) = self.backups.remove(id) else { return false };
+        if let Some(shelf) = self.shelves.get_mut(&removed.instance_id) {
+            shelf.remove(id);
+        }
+        true
     }
 
     pub fn backup(&self, id: &str) -> Option<&BackupSpec> {
         self.backups.get(id)
     }
 
-    /// The backups that exist at `now`, the newest first. The real order is not documented.
-    pub fn backups(&self, now: Timestamp) -> Vec<BackupView> {
-        let mut views: Vec<_> = self.backups.values().filter_map(|spec| view(spec, now)).collect();
+    /// The backups of one instance, or of all, that exist at `now`, the newest first. The real order is not
+    /// documented.
+    pub fn backups(&self, instance_id: Option<&str>, now: Timestamp) -> Vec<BackupView> {
+        let mut views: Vec<_> = match instance_id {
+            None => self.backups.values().filter_map(|spec| view(spec, now)).collect(),
+            Some(id) => {
+                let shelf = self.shelves.get(id).into_iter().flatten();
+                shelf.filter_map(|id| view(self.backups.get(id)?, now)).collect()
+            }
+        };
         views.sort_by_key(|backup| std::cmp::Reverse(backup.spec.start_time));
         views
     }

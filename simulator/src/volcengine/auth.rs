@@ -1,4 +1,5 @@
-//! Who sends a request, and whether the signature proves it. The order of the checks is the order of the errors.
+//! Who sends a request, and whether the signature proves it.
+//! The order of the checks is the order of the errors.
 
 use http::HeaderMap;
 use jiff::civil::DateTime;

@@ -63,7 +63,9 @@ pub(crate) async fn answer(State(simulator): State<Simulator>, request: Request)
     let connection = parts.extensions.get::<ConnectInfo<Connection>>().map(|info| info.0.clone());
     let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
         let date = simulator.now();
-        return Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "{}", date).send();
+        let refusal = Err(ApiError::param("The request body is too large."));
+        let (status, frame) = Metadata::default().wrap(&refusal, date);
+        return Answer::new(status, frame.to_string(), date).send();
     };
     Visit::begin(simulator, parts, body).run(connection.as_ref()).await
 }

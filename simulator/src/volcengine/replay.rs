@@ -1,4 +1,4 @@
-//! ClientTokens: a Modify that comes again with its token is answered as the first time and has no further effect.
+//! ClientTokens: a Modify that comes again with its token is answered as the first time, without a further effect.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,8 @@ pub(crate) struct Asked {
     pub target: Option<String>,
 }
 
-/// Outcomes by account and token; tokens are case-sensitive. They are kept for good: their lifetime is undocumented.
+/// Outcomes by account and token; tokens are case-sensitive. They are kept for good, as their lifetime is not
+/// documented.
 #[derive(Debug, Default)]
 pub(crate) struct Replays(BTreeMap<(u64, String), First>);
 

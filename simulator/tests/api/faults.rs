@@ -284,3 +284,11 @@ async fn every_request_is_remembered() {
     let told = request(&simulator).send(&simulator).await;
     assert_eq!(told.error(), (401, "InvalidAccessKey"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_beyond_all_measure_is_refused() {
+    let simulator = cloud();
+    let mut large = request(&simulator);
+    large.body = " ".repeat(2 << 20);
+    assert_eq!(large.send(&simulator).await.error(), (400, "ParamError"));
+}

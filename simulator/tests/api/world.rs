@@ -134,3 +134,14 @@ async fn a_patch_touches_nothing_else() {
     assert_eq!(simulator.now().duration_since(start).as_secs(), 5000);
     assert_eq!(view.end_time.unwrap().duration_since(start).as_secs(), 60);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_can_change_its_instance() {
+    let simulator = cloud();
+    simulator.put_instance(InstanceSpec::new("redis-2", "cn-beijing")).unwrap();
+    simulator.put_backup(backup("b-1", 10.0)).unwrap();
+    simulator.patch_backup("b-1", json!({ "instanceId": "redis-2" })).unwrap();
+    assert_eq!(statuses(&simulator).await, [""; 0]);
+    let told = ask(&simulator, BACKUPS, json!({ "InstanceId": "redis-2" })).await;
+    assert_eq!(told.result()["Total"], 1);
+}

@@ -60,7 +60,7 @@ impl Call<'_> {
         if let (Scope::OneInstance, Some(id)) = (filter.scope, &filter.instance_id) {
             self.instance(id)?;
         }
-        let mut found = self.world.backups(self.now);
+        let mut found = self.world.backups(filter.instance_id.as_deref(), self.now);
         found.retain(|backup| {
             let here = backup.spec.account_id == self.account && backup.spec.source_region == self.region;
             let destroyed = self.world.instance(&backup.spec.instance_id).is_none();

@@ -79,11 +79,8 @@ impl Call<'_> {
             let message = format!("The region {target} is not available for cross-region backup.");
             return Err(ApiError::redis("InvalidRegion", message));
         }
-        let now = self.now;
-        if let Some(instance) = self.world.instance_mut(instance_id) {
-            instance.modify(active, target, now);
-            self.ledger.modify_applied(instance_id);
-        }
+        self.world.modify(instance_id, active, target, self.now);
+        self.ledger.modify_applied(instance_id);
         Ok(())
     }
 
