@@ -65,7 +65,8 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         // A renewal must not be held up by retries: the elector has its own pace.
         config.default_retry = false;
         let client = kube::Client::try_from(config)?;
-        let mut candidate = Elector::new(client, &run.operator_namespace(), identity.clone(), Timing::default());
+        let mut candidate =
+            Elector::new(client, &run.operator_namespace(), identity.clone(), Timing::default());
         let leadership = tokio::select! {
             leadership = candidate.acquire() => leadership?,
             () = stop.clone() => return Ok(()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cloud_simulator::{
-    AccountSpec, BackupSpec, Clock, Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Server, Simulator,
+    BackupSpec, Clock, Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Server, Simulator,
 };
 use serde_json::{Value, json};
 use testbed::{ControlPlane, Kubectl, Process, wait_until};
@@ -36,10 +36,7 @@ pub async fn install(plane: &ControlPlane) -> Result<()> {
         apply_file(kubectl, &root(file)).await?;
     }
     apply_file(kubectl, &root("crds")).await?;
-    kubectl
-        .run(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])
-        .await
-        .map(drop)
+    kubectl.run(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await.map(drop)
 }
 
 async fn apply_file(kubectl: &Kubectl, path: &Path) -> Result<()> {
@@ -145,8 +142,9 @@ impl<'a> Stage<'a> {
         Ok(self.cloud.place_fault(spec)?)
     }
 
-    pub fn account(&self) -> AccountSpec {
-        AccountSpec { account_id: 2_100_000_000, rate_limit: None }
+    /// The policy that the cloud holds.
+    pub fn held(&self) -> Result<Policy> {
+        Ok(self.cloud.policy(INSTANCE)?.current)
     }
 
     /// Modifies that took effect.
@@ -166,14 +164,19 @@ impl<'a> Stage<'a> {
     }
 
     /// kubectl in the test's namespace.
-    pub async fn run<'s>(&self, args: impl IntoIterator<Item = &'s str>) -> Result<String> {
-        let args = ["-n", &self.namespace].into_iter().chain(args).collect::<Vec<_>>();
+    pub async fn run(&self, args: impl IntoIterator<Item = impl AsRef<str>>) -> Result<String> {
+        let args = self.in_namespace(args);
         self.kubectl().run(args).await
     }
 
-    pub async fn json<'s>(&self, args: impl IntoIterator<Item = &'s str>) -> Result<Value> {
-        let args = ["-n", &self.namespace].into_iter().chain(args).collect::<Vec<_>>();
+    pub async fn json(&self, args: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Value> {
+        let args = self.in_namespace(args);
         self.kubectl().json(args).await
+    }
+
+    fn in_namespace(&self, args: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
+        let own = ["-n".to_owned(), self.namespace.clone()];
+        own.into_iter().chain(args.into_iter().map(|a| a.as_ref().to_owned())).collect()
     }
 
     pub async fn apply(&self, manifest: Value) -> Result<String> {

@@ -25,10 +25,10 @@ async fn a_policy_becomes_ready_and_follows_its_spec() -> Result<()> {
 
     stage.patch_policy(json!({"crossBackupRegion": "cn-guangzhou"})).await?;
     stage.until_reason("InSync").await?;
-    ensure!(stage.cloud.policy("redis-cn0a1b2c3d4e5f6")?.policy == Policy::to_region("cn-guangzhou"));
+    ensure!(stage.held()? == Policy::to_region("cn-guangzhou"));
     stage.patch_policy(json!({"active": false})).await?;
     let policy = stage.until_reason("InSync").await?;
-    ensure!(!stage.cloud.policy("redis-cn0a1b2c3d4e5f6")?.policy.active);
+    ensure!(!stage.held()?.active);
     ensure!(policy["status"]["recoveryPoint"].is_null() && policy["status"]["protectedSince"].is_null());
     ensure!(condition(&policy, "RecoveryPointMet").is_null());
     Ok(())
@@ -40,11 +40,12 @@ async fn drift_is_corrected_and_told() -> Result<()> {
     stage.apply_policy(json!({})).await?;
     let before = stage.until_reason("InSync").await?;
     stage.drift(Policy::default())?;
-    let policy = stage
-        .until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1)
-        .await?;
+    let policy =
+        stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
     let status = &policy["status"];
-    ensure!(status["drift"]["lastDifference"].as_str().is_some_and(|d| d.starts_with("active: desired true")));
+    ensure!(
+        status["drift"]["lastDifference"].as_str().is_some_and(|d| d.starts_with("active: desired true"))
+    );
     ensure!(status["lastModification"]["cause"] == "Drift", "{status:#}");
     ensure!(status["protectedSince"] == before["status"]["protectedSince"], "drift does not move it");
     stage.until_event(POLICY, "DriftDetected").await?;

@@ -48,7 +48,10 @@ async fn a_policy_that_cannot_be_meant_is_refused() -> Result<()> {
         (json!({"instanceId": "Redis-1"}), vec!["spec.instanceId"]),
         (json!({"instanceId": format!("redis-{}", "a".repeat(60))}), vec!["spec.instanceId", "64"]),
         (json!({"accountRef": {"name": "UPPER"}}), vec!["spec.accountRef.name"]),
-        (json!({"accountRef": {"name": "prod", "kind": "Secret"}}), vec!["spec.accountRef.kind", "CloudAccount"]),
+        (
+            json!({"accountRef": {"name": "prod", "kind": "Secret"}}),
+            vec!["spec.accountRef.kind", "CloudAccount"],
+        ),
         (json!({"resyncinterval": "10m"}), vec!["resyncinterval"]),
     ] {
         refused(&stage, with(spec), &words).await?;
@@ -77,7 +80,10 @@ async fn an_account_that_cannot_be_meant_is_refused() -> Result<()> {
     for (spec, words) in [
         (json!({"provider": "Acme"}), vec!["spec.provider", "Volcengine", "BytePlus"]),
         (json!({"credentials": {}}), vec!["spec.credentials.secretRef"]),
-        (json!({"credentials": {"secretRef": {"name": "Bad_Name"}}}), vec!["spec.credentials.secretRef.name"]),
+        (
+            json!({"credentials": {"secretRef": {"name": "Bad_Name"}}}),
+            vec!["spec.credentials.secretRef.name"],
+        ),
         (
             json!({"credentials": {"secretRef": {"name": "s", "accessKeyIdKey": "a b"}}}),
             vec!["spec.credentials.secretRef.accessKeyIdKey"],
