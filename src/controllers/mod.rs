@@ -57,6 +57,7 @@ pub struct Context {
     accounts: Arc<Accounts>,
     policy_stores: Vec<Store<Guarded<CrossRegionBackupPolicy>>>,
     account_stores: Vec<Store<Guarded<CloudAccount>>>,
+    synced: Vec<tokio::sync::watch::Receiver<bool>>,
     policies: policy::Memories,
     account_requests: account::Handled,
     claims: Claims,
@@ -69,11 +70,9 @@ impl Context {
     async fn ready(&self) {
         self.seeded
             .get_or_init(|| async {
-                for store in &self.account_stores {
-                    let _ = store.wait_until_ready().await;
-                }
-                for store in &self.policy_stores {
-                    let _ = store.wait_until_ready().await;
+                for synced in &self.synced {
+                    // It fails only where the watch has ended, and the process with it.
+                    let _ = synced.clone().wait_for(|synced| *synced).await;
                 }
                 policy::seed_claims(self);
             })
@@ -150,7 +149,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         ))
     };
     let mut streams = Vec::new();
-    let (mut policy_stores, mut account_stores) = (Vec::new(), Vec::new());
+    let (mut policy_stores, mut account_stores, mut synced) = (Vec::new(), Vec::new(), Vec::new());
     let (gone_policy, mut gone_policies) = unbounded();
     let (gone_account, mut gone_accounts) = unbounded();
     for scope in &scopes {
@@ -158,6 +157,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         let accounts = watched(api(&settings.kube, scope), gone_account.clone());
         policy_stores.push(policies.store.clone());
         account_stores.push(accounts.store.clone());
+        synced.extend([accounts.synced.clone(), policies.synced.clone()]);
         streams.push((policies, accounts));
     }
     let context = Arc::new(Context {
@@ -171,6 +171,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         accounts,
         policy_stores,
         account_stores,
+        synced,
         policies: policy::Memories::default(),
         account_requests: account::Handled::default(),
         claims: Claims::new(move |reference| wakes.policy(reference)),

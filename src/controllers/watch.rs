@@ -10,6 +10,7 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 /// An object that may not parse: it stops nothing else.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -19,6 +20,9 @@ where
     Guarded<K>: Resource<DynamicType = ()>,
 {
     pub store: Store<Guarded<K>>,
+    /// Becomes true when the store holds everything for the first time. kube's own `Store::wait_until_ready` wakes only the
+    /// last of several tasks that wait, and the controller is one of them.
+    pub synced: watch::Receiver<bool>,
     pub stream: BoxStream<'static, Result<Guarded<K>, watcher::Error>>,
 }
 
@@ -36,6 +40,7 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
+    let (first, synced) = watch::channel(false);
     let stream = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(|object: &mut Guarded<K>| object.meta_mut().managed_fields = None)
@@ -43,7 +48,10 @@ where
         .inspect_ok(move |event| {
             let news = match event {
                 Event::Delete(object) => Gone::One(Box::new(object.meta().clone())),
-                Event::InitDone => Gone::Unlisted,
+                Event::InitDone => {
+                    first.send_replace(true);
+                    Gone::Unlisted
+                }
                 _ => return,
             };
             // Nobody listens any more when the controllers have ended.
@@ -51,5 +59,5 @@ where
         })
         .applied_objects()
         .boxed();
-    Watched { store, stream }
+    Watched { store, synced, stream }
 }
