@@ -78,7 +78,10 @@ pub async fn reconcile(
     configure_budget(spec, &account);
     let interval = shortest_interval(&context, &key);
     let staleness = (interval.unwrap_or(DEFAULT_INTERVAL) * 2).max(Duration::from_secs(120));
-    context.accounts.update(&account, |change| change.suspend(spec.spec.suspend));
+    context.accounts.update(&account, |change| {
+        change.suspend(spec.spec.suspend);
+        change.memory().probe_within(interval, context.clock.now());
+    });
     let mut again = None;
     let request = unhandled_request(&context, spec, &uid);
     if !spec.spec.suspend {

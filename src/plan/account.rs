@@ -100,6 +100,14 @@ impl AccountMemory {
         };
     }
 
+    /// While rejected, the account is probed once per shortest interval of its resources, whoever was rejected first.
+    pub fn probe_within(&mut self, interval: Option<Duration>, now: Timestamp) {
+        if let (Standing::CredentialsRejected(_), Some(planned)) = (&self.standing, self.next_verification) {
+            let latest = after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST));
+            self.next_verification = Some(planned.min(latest));
+        }
+    }
+
     /// What Ready shall say; `None`: what it said before. `staleness`: how long a verified account is believed without a call.
     pub fn outcome(&self, suspended: bool, staleness: Duration, now: Timestamp) -> Option<Outcome> {
         let say = |status, reason, progress, cause: &str| {

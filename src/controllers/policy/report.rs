@@ -1,6 +1,6 @@
 //! Status and Events: written where they differ from what is stored.
 
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 
 use super::memories::Slot;
 use super::{Turn, convert};
@@ -8,6 +8,7 @@ use crate::cluster::events::Note;
 use crate::cluster::status::{Applied, apply_status};
 use crate::controllers::NotReported;
 use crate::domain::Facts;
+use crate::domain::condition::types;
 use crate::plan::memory::Memory;
 use crate::plan::{Desired, Surroundings, conditions, events};
 
@@ -50,6 +51,16 @@ impl Turn<'_> {
     }
 
     async fn tell_between(&self, before: &Facts, now: &Facts) {
+        let reason = |facts: &Facts| facts.condition(types::READY).map(|c| c.reason.clone());
+        if reason(before) != reason(now) {
+            tracing::info!(
+                namespace = %self.key.namespace,
+                policy = %self.policy.name_any(),
+                instance = %self.instance.id,
+                reason = reason(now).as_deref(),
+                "Ready has changed"
+            );
+        }
         for happening in events::between(before, now) {
             self.tell(happening.warning, happening.reason, happening.text).await;
         }
