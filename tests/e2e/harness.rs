@@ -343,6 +343,21 @@ impl<'a> Stage<'a> {
     }
 }
 
+impl Drop for Stage<'_> {
+    /// No test leads the operator to something that deploy/ gives it no right to.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for number in 1..=self.started {
+            let log = self.plane.file(&format!("operator-{}-{number}.log", self.namespace));
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            let refused: Vec<&str> = log.lines().filter(|l| l.to_lowercase().contains("forbidden")).collect();
+            assert!(refused.is_empty(), "{refused:#?}");
+        }
+    }
+}
+
 /// The condition of that type, null where there is none.
 pub fn condition<'v>(object: &'v Value, kind: &str) -> &'v Value {
     object["status"]["conditions"]

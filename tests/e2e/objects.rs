@@ -1,0 +1,149 @@
+//! More of a stage, for tests with several policies, namespaces and operators.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use cloud_simulator::InstanceSpec;
+use serde_json::{Value, json};
+use testbed::{Process, wait_until};
+
+use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage, condition, operator_binary, settled};
+
+pub const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
+pub const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
+pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
+/// The user that the operator is for the API server.
+pub const OPERATOR_USER: &str =
+    "system:serviceaccount:cross-region-backup-operator:cross-region-backup-operator";
+
+impl Stage<'_> {
+    /// Asks for the deletion, and does not wait for it.
+    pub async fn delete(&self, kind: &str, name: &str) -> Result<()> {
+        self.run(["delete", kind, name, "--wait=false"]).await.map(drop)
+    }
+
+    /// Waits until there is no such object.
+    pub async fn until_gone(&self, kind: &str, name: &str) -> Result<()> {
+        let found = wait_until(LIMIT, format!("{kind} {name} to be gone"), async || {
+            let left = self.run(["get", kind, name, "--ignore-not-found", "-o", "yaml"]).await?;
+            if left.is_empty() { Ok(Some(())) } else { bail!("{left}") }
+        });
+        found.await.with_context(|| format!("operator:\n{}", self.log()))
+    }
+
+    /// [`Stage::until`] in another namespace.
+    pub async fn until_in(
+        &self,
+        namespace: &str,
+        kind: &str,
+        name: &str,
+        what: &str,
+        mut holds: impl FnMut(&Value) -> bool,
+    ) -> Result<Value> {
+        let found = wait_until(LIMIT, what, async || {
+            let object = self.kubectl().json(["get", kind, name, "-n", namespace]).await?;
+            if holds(&object) { Ok(Some(object)) } else { bail!("{object:#}") }
+        });
+        found.await.with_context(|| format!("operator:\n{}", self.log()))
+    }
+
+    /// Waits for Ready's reason of one of several policies.
+    pub async fn until_reason_of(&self, name: &str, reason: &str) -> Result<Value> {
+        let holds = |o: &Value| settled(o) && condition(o, "Ready")["reason"] == reason;
+        self.until("crbp", name, reason, holds).await
+    }
+
+    /// Merges `spec` into the stored one of one of several policies.
+    pub async fn patch_spec_of(&self, name: &str, spec: Value) -> Result<()> {
+        let patch = json!({"spec": spec}).to_string();
+        self.run(["patch", "crbp", name, "--type=merge", "-p", &patch]).await.map(drop)
+    }
+
+    /// Applies a policy that is older than all that come after it: creation times are whole seconds.
+    pub async fn apply_elder(&self, name: &str, spec: Value) -> Result<()> {
+        self.apply(self.policy_manifest(name, spec)).await?;
+        let policy = self.json(["get", "crbp", name]).await?;
+        let created: jiff::Timestamp =
+            policy["metadata"]["creationTimestamp"].as_str().unwrap_or_default().parse()?;
+        self.wait("the next second", || jiff::Timestamp::now().as_second() > created.as_second()).await
+    }
+
+    /// Active and CrossBackupRegion of every Modify that was accepted, the oldest first.
+    pub fn accepted(&self) -> Vec<(bool, String)> {
+        let values = |body: &Value| {
+            let target = body["CrossBackupRegion"].as_str().unwrap_or_default();
+            (body["Active"] == true, target.to_owned())
+        };
+        let all = self.cloud.requests();
+        let of = |r: &&cloud_simulator::RequestRecord| {
+            r.action.as_deref() == Some(MODIFY) && r.outcome.as_deref() == Some("ok")
+        };
+        all.iter().filter(of).map(|r| values(&r.body)).collect()
+    }
+
+    /// Waits until the operator has looked at the cloud so many times more.
+    pub async fn more_looks(&self, count: u64) -> Result<()> {
+        let before = self.calls(DESCRIBE);
+        self.wait("more looks", || self.calls(DESCRIBE) >= before + count).await
+    }
+
+    /// The Modifies of one instance that took effect.
+    pub fn modifies_of(&self, instance: &str) -> u64 {
+        self.cloud.counters().modifies_applied_by_instance.get(instance).copied().unwrap_or_default()
+    }
+
+    /// A CloudAccount with a Secret of its own, for another key of the same cloud.
+    pub async fn apply_account_of(&self, name: &str, namespace: &str, key: &str, secret: &str) -> Result<()> {
+        self.apply(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
+            "stringData": {"accessKeyId": key, "secretAccessKey": secret},
+        }))
+        .await?;
+        let mut account = self.account_manifest();
+        account["metadata"] = json!({"name": name, "namespace": namespace});
+        account["spec"]["credentials"]["secretRef"]["name"] = json!(name);
+        self.apply(account).await.map(drop)
+    }
+
+    /// Another operator for this stage, as a ServiceAccount of its choice, with nothing but the flags that every one needs.
+    pub async fn another_operator(
+        &self,
+        name: &str,
+        account: (&str, &str),
+        flags: &[&str],
+    ) -> Result<Process> {
+        let kubeconfig = self.plane.service_account_kubeconfig(account.0, account.1).await?;
+        let mut command = Command::new(operator_binary());
+        command
+            .arg("run")
+            .args(["--watch-namespace", &self.namespace, "--operator-namespace", &self.namespace])
+            .args(["--http-address", "127.0.0.1:0", "--allowed-endpoint", &self.endpoint])
+            .args(["--log-format", "text", "--log-level", "debug", "--resync-interval-override", "2s"])
+            .args(flags)
+            .env("KUBECONFIG", kubeconfig);
+        Process::spawn(command, self.plane.file(&format!("operator-{}-{name}.log", self.namespace)))
+    }
+
+    /// Lets the operator's ServiceAccount have a Lease in this stage's namespace, as deploy/ does in the operator's own.
+    pub async fn grant_lease(&self) -> Result<()> {
+        let subject = format!("--serviceaccount={OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}");
+        self.run(["create", "role", "lease", "--verb=create,get,update", "--resource=leases"]).await?;
+        self.run(["create", "rolebinding", "lease", "--role=lease", &subject]).await.map(drop)
+    }
+
+    pub fn add_instances(&self, ids: &[&str]) -> Result<()> {
+        for id in ids {
+            let spec = InstanceSpec { instance_id: (*id).to_owned(), ..InstanceSpec::default() };
+            self.cloud.put_instance(spec)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fails with the log unless the process ends by itself with that code in that time.
+pub async fn ends_with(process: &mut Process, code: i32, limit: Duration) -> Result<()> {
+    let status = process.wait(limit).await?;
+    ensure!(status.code() == Some(code), "{status}\n{}", process.log_tail());
+    Ok(())
+}
