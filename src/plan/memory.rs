@@ -268,7 +268,10 @@ impl Memory {
         self.facts.policy = Some(state);
         self.last_good = Some(now);
         self.failed_since = false;
-        self.failures = 0;
+        // Looks that succeed between changes that fail must not bring the pace of these back to its beginning.
+        if difference.is_none() || !self.uncorrected {
+            self.failures = 0;
+        }
         self.look_failure = None;
         if self.refused == Some(Refusal::Look) {
             self.refused = None;

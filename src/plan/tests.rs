@@ -475,6 +475,25 @@ fn an_instance_that_is_not_ready_is_retried() {
 }
 
 #[test]
+fn a_change_that_keeps_failing_is_tried_less_and_less() {
+    for kind in [Kind::InstanceNotReady, Kind::CloudUnavailable, Kind::Throttled] {
+        let mut w = World::new(on("cn-shanghai"));
+        w.modify_fails = Some(failure(kind, "Code"));
+        w.live(3600);
+        assert!((10..=30).contains(&w.count("modify")), "{kind:?}: {} in an hour", w.count("modify"));
+        w.modify_fails = None;
+        w.live(4000);
+        assert_eq!(w.reason(), "InSync");
+        w.drift_to(false);
+        w.modify_fails = Some(failure(kind, "Code"));
+        w.live(4300);
+        let times = w.times("modify");
+        let first = times.iter().position(|t| *t > 4000).unwrap();
+        assert!(times[first + 1] - times[first] <= 2, "the pace begins anew: {times:?}");
+    }
+}
+
+#[test]
 fn the_loser_of_a_conflict_looks_and_never_modifies() {
     let mut w = World::new(on("cn-shanghai"));
     w.around.rival = Some(Rival { name: Some("elder".to_owned()) });
