@@ -112,8 +112,11 @@ pub fn next(
         return Farewell::Release(Release::Abandoned(why_hopeless(around, memory)));
     }
     let wait = |until: Option<Timestamp>| Farewell::Wait([until, deadline].into_iter().flatten().min());
-    if reach != Reach::Open {
-        return wait(None);
+    match reach {
+        Reach::Open => {}
+        // Whether account and Secret are there is asked again, as nothing tells when the API server answers once more.
+        Reach::Waiting => return wait(Some(after(now, ASK_AGAIN))),
+        Reach::Hopeless => return wait(None),
     }
     if let Some(until) = around.paused_until.filter(|until| *until > now) {
         return wait(Some(until));

@@ -6,6 +6,8 @@ pub mod backups;
 pub mod conditions;
 pub mod conflict;
 pub mod deletion;
+#[cfg(test)]
+mod deletion_tests;
 pub mod events;
 pub mod memory;
 pub mod next;
