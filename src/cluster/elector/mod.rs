@@ -181,6 +181,8 @@ impl Elector {
         let candidate = &self.candidate;
         let found = match candidate.get().await {
             Ok(found) => found,
+            // Permitted before, so a stand-by waits: an API server that has just started refuses until it has read its roles.
+            Err(error) if before.is_some() => return Ok(Attempt::Failed(error)),
             Err(error) => return candidate.judge("get", error),
         };
         let now = Instant::now();

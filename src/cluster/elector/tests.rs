@@ -265,6 +265,21 @@ async fn a_lease_that_cannot_be_had_is_an_error_that_names_namespace_and_verb() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stand_by_survives_an_api_server_that_refuses_for_a_while() {
+    let server = Server::new(|number, now, _| match now.as_secs() {
+        10..20 if number == 1 => Fault::Refused(StatusCode::FORBIDDEN),
+        _ => Fault::None,
+    });
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    first.acquire().await.unwrap();
+    let waiting = tokio::spawn(async move { second.acquire().await.map(|_| second) });
+    sleep(30 * SECOND).await;
+    first.release().await;
+    let _second = waiting.await.unwrap().unwrap();
+    assert_eq!(server.spec()["holderIdentity"], "candidate-1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn waits_through_an_api_server_that_is_not_there_yet() {
     let server = Server::new(|_, now, _| match now.as_secs() {
         0..30 => Fault::Refused(StatusCode::INTERNAL_SERVER_ERROR),
