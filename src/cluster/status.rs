@@ -62,6 +62,39 @@ where
     settle(api, object, written).await
 }
 
+/// Changes the status from `found` to `status`, whoever owns its fields: server-side apply leaves what somebody else has
+/// added, by hand for example. `object` is as the API server answered it last.
+///
+/// # Errors
+/// As [`apply_status`].
+pub async fn replace_status<K>(
+    api: &Api<K>,
+    object: &K,
+    found: &Value,
+    status: &Value,
+) -> Result<Applied<K>, StatusError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+{
+    let Target { name, resource_version } = Target::of(object)?;
+    let body =
+        json!({"metadata": {"resourceVersion": resource_version}, "status": merge_patch(found, status)});
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let written = within(api.patch_status(name, &params, &Patch::Merge(&body))).await;
+    settle(api, object, written).await
+}
+
+/// The merge patch (RFC 7386) that makes `to` out of `from`.
+fn merge_patch(from: &Value, to: &Value) -> Value {
+    let (Value::Object(from), Value::Object(to)) = (from, to) else { return to.clone() };
+    let gone = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = to.iter().filter(|(key, value)| from.get(*key) != Some(value)).map(|(key, value)| {
+        let patch = from.get(key).map_or_else(|| value.clone(), |before| merge_patch(before, value));
+        (key.clone(), patch)
+    });
+    Value::Object(gone.chain(changed).collect())
+}
+
 /// Adds or removes one finalizer, and keeps the others. Where nothing is to be changed, `object` itself is the answer.
 /// A terminating object gets no finalizer any more, as the API server would refuse it: it is answered as it is.
 ///
@@ -210,6 +243,27 @@ mod tests {
                 "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
                 "metadata": {"name": "sessions", "namespace": "payments", "resourceVersion": "7"},
                 "status": {"observedGeneration": 3},
+            })
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_else_has_added_is_taken_out() {
+        let after = object("u1", "9", &[]);
+        let (client, calls) = server(found(&after), gone());
+        let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
+        let found = json!({"a": 1, "b": {"c": 1, "d": 2}, "e": [1, 2], "f": {"g": 1}, "h": 1});
+        let wanted = json!({"a": 1, "b": {"c": 1}, "e": [1], "h": {"i": 1}});
+        let replaced = replace_status(&api, &object("u1", "8", &[]), &found, &wanted).await;
+        assert_eq!(replaced.unwrap(), Applied::Written(after));
+        let calls = calls.lock().unwrap();
+        assert_eq!(calls[0].path, "/apis/policy/v1/namespaces/payments/poddisruptionbudgets/sessions/status");
+        assert_eq!(calls[0].content_type, "application/merge-patch+json");
+        assert_eq!(
+            calls[0].body,
+            json!({
+                "metadata": {"resourceVersion": "8"},
+                "status": {"b": {"d": null}, "e": [1], "f": null, "h": {"i": 1}},
             })
         );
     }

@@ -10,11 +10,11 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::policy::interval_of;
 use super::watch::{Gone, Guarded};
-use super::{Context, NotReported, requeue};
+use super::{Context, NotReported, requeue, unreadable};
 use crate::api::account::CloudAccountStatus;
 use crate::api::{CloudAccount, RECONCILE_REQUESTED_AT};
 use crate::cluster::events::Note;
-use crate::cluster::status::{Applied, apply_status};
+use crate::cluster::status::{Applied, apply_status, replace_status};
 use crate::controllers::policy::convert;
 use crate::domain::condition::{self, types};
 use crate::domain::{Outcome, Progress, Reason, Truth};
@@ -68,9 +68,9 @@ pub async fn reconcile(
         Ok(account) => account,
         Err(invalid) => {
             let account = context.accounts.enter(&key, &uid, "", false);
-            let text = format!("the account cannot be read: {}", invalid.error);
-            context.accounts.update(&account, |c| c.close(Standing::Invalid(text), false));
-            return report(&context, &object, &account, None, Duration::MAX, context.clock.now()).await;
+            let standing = Standing::Invalid(unreadable::words(invalid));
+            context.accounts.update(&account, |c| c.close(standing, false));
+            return unreadable::tell::<CloudAccount>(&context, invalid, &[types::READY]).await;
         }
     };
     let provider = provider_name(spec.spec.provider);
@@ -95,7 +95,7 @@ pub async fn reconcile(
         }
     }
     let now = context.clock.now();
-    let action = report(&context, &object, &account, Some(spec), staleness, now).await?;
+    let action = report(&context, &object, &account, spec, staleness, now).await?;
     let stale = account.memory().last_good.map(|good| after(good, staleness)).filter(|t| *t > now);
     let stale = stale.filter(|_| account.memory().standing != Standing::Verified);
     let due = account.memory().next_verification.filter(|_| !spec.spec.suspend);
@@ -206,13 +206,13 @@ async fn report(
     context: &Context,
     object: &Guarded<CloudAccount>,
     account: &Account,
-    spec: Option<&CloudAccount>,
+    spec: &CloudAccount,
     staleness: Duration,
     now: Timestamp,
 ) -> Result<Action, NotReported> {
     let generation = object.meta().generation.unwrap_or_default();
-    let stored = spec.and_then(|s| s.status.clone()).unwrap_or_default();
-    let suspended = spec.is_some_and(|s| s.spec.suspend);
+    let stored = spec.status.clone().unwrap_or_default();
+    let suspended = spec.spec.suspend;
     let memory = account.memory();
     let old: Vec<_> = stored.conditions.iter().map(convert::condition_from).collect();
     let mut new = stored.clone();
@@ -238,7 +238,16 @@ async fn report(
     }
     let api = Api::<Guarded<CloudAccount>>::namespaced(context.kube.clone(), &account.key.namespace);
     let status = serde_json::to_value(&new).map_err(|error| NotReported(error.to_string()))?;
-    match apply_status(&api, object, status).await {
+    let applied = match apply_status(&api, object, status.clone()).await {
+        // Somebody else has added to it.
+        Ok(Applied::Written(object)) if status_of(&object).is_some_and(|found| found != &new) => {
+            let found = serde_json::to_value(status_of(&object));
+            let found = found.map_err(|error| NotReported(error.to_string()))?;
+            replace_status(&api, &object, &found, &status).await
+        }
+        applied => applied,
+    };
+    match applied {
         Ok(Applied::Written(_)) => {
             tell(context, object, &old, &new, outcome.as_ref()).await;
             Ok(Action::await_change())
@@ -247,6 +256,10 @@ async fn report(
         Ok(_) => Ok(Action::requeue(Duration::from_secs(1))),
         Err(error) => Err(NotReported(error.to_string())),
     }
+}
+
+fn status_of(account: &Guarded<CloudAccount>) -> Option<&CloudAccountStatus> {
+    account.0.as_ref().ok()?.status.as_ref()
 }
 
 /// A new spec whose verification fails in passing is told at once, although the account was believed before.

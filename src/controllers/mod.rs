@@ -2,6 +2,7 @@
 
 mod account;
 mod policy;
+mod unreadable;
 mod watch;
 
 use std::sync::Arc;
@@ -129,7 +130,11 @@ impl Wakes {
     }
 }
 
-/// Runs the controllers until `stop` resolves; reconciles that are under way then are ended first.
+/// So long reconciles that are under way may delay the end. A Modify that is cut off then is as good as one whose answer was
+/// lost: the next leader looks first.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the controllers until `stop` resolves; reconciles that are under way then are ended first, within [`GRACE`].
 ///
 /// # Errors
 /// A controller has ended by itself, which none should.
@@ -195,7 +200,17 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         }
     };
     let forget = tokio::spawn(forget);
-    let (ended, _, rest) = select_all(tasks.into_iter().map(tokio::spawn)).await;
+    let running: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let aborts: Vec<_> = running.iter().map(|task| task.abort_handle()).collect();
+    let grace = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            stop.await;
+            tokio::time::sleep(GRACE).await;
+            aborts.iter().for_each(|task| task.abort());
+        }
+    });
+    let (ended, _, rest) = select_all(running).await;
     let stopped = stop.now_or_never().is_some();
     for task in rest {
         if stopped {
@@ -204,9 +219,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
             task.abort();
         }
     }
+    grace.abort();
     forget.abort();
     match ended {
         Ok(_) if stopped => Ok(()),
+        Err(error) if stopped && error.is_cancelled() => Ok(()),
         Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
         Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
     }

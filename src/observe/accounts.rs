@@ -114,6 +114,12 @@ impl Accounts {
     pub fn enter(&self, key: &AccountKey, uid: &str, provider: &'static str, verified: bool) -> Arc<Account> {
         let mut known = lock(&self.known);
         if let Some(account) = known.get(key).filter(|a| a.uid == uid) {
+            let mut state = lock(&account.state);
+            // One that could not be read at first.
+            if state.provider.is_empty() {
+                state.provider = provider;
+            }
+            drop(state);
             return account.clone();
         }
         let account = Arc::new(Account {

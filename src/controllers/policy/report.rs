@@ -5,7 +5,7 @@ use kube::{Resource, ResourceExt};
 use super::memories::Slot;
 use super::{Turn, convert};
 use crate::cluster::events::Note;
-use crate::cluster::status::{Applied, apply_status};
+use crate::cluster::status::{Applied, apply_status, replace_status};
 use crate::controllers::NotReported;
 use crate::domain::Facts;
 use crate::domain::condition::types;
@@ -26,15 +26,24 @@ impl Turn<'_> {
             return Ok(true);
         }
         let stored = self.policy.status.clone().unwrap_or_default();
-        let status = convert::status_from(&facts);
-        if status == stored {
+        let wanted = convert::status_from(&facts);
+        if wanted == stored {
             memory.facts = facts;
             return Ok(true);
         }
         let before = convert::facts_from(&stored, &self.instance.id);
-        let status = serde_json::to_value(&status).map_err(|error| NotReported(error.to_string()))?;
-        let applied = apply_status(&self.api(), &*self.policy, status).await;
-        match applied.map_err(|error| NotReported(error.to_string()))? {
+        let failed = |error: &dyn std::fmt::Display| NotReported(error.to_string());
+        let api = self.api();
+        let status = serde_json::to_value(&wanted).map_err(|error| failed(&error))?;
+        let applied = apply_status(&api, &*self.policy, status.clone()).await;
+        let applied = match applied {
+            Ok(Applied::Written(object)) if object.status.as_ref() != Some(&wanted) => {
+                let found = serde_json::to_value(&object.status).map_err(|error| failed(&error))?;
+                replace_status(&api, &object, &found, &status).await
+            }
+            applied => applied,
+        };
+        match applied.map_err(|error| failed(&error))? {
             Applied::Written(object) => {
                 self.policy = slot.keep(object);
                 self.tell_between(&before, &facts).await;
