@@ -1,7 +1,7 @@
 //! Who may talk to the API server: static users with random tokens, and the kubeconfig files that carry them.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -79,7 +79,11 @@ pub fn write_kubeconfig(
         "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": user}}],
         "current-context": "testbed",
     });
-    fs::write(&path, format!("{config:#}")).with_context(|| format!("cannot write {}", path.display()))?;
+    // Renamed when it is whole: another test's program may be reading the file of the same user.
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).context("no temporary file")?;
+    file.write_all(format!("{config:#}").as_bytes())?;
+    file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
