@@ -5,4 +5,7 @@ mod deletion;
 mod harness;
 mod lifecycle;
 mod objects;
+mod process;
+mod replicas;
+mod unreadable;
 mod validation;

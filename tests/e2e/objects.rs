@@ -60,6 +60,14 @@ impl Stage<'_> {
         self.run(["patch", "crbp", name, "--type=merge", "-p", &patch]).await.map(drop)
     }
 
+    /// [`Stage::patch_spec_of`] as soon as the API server takes it: a changed CRD is in force a moment later.
+    pub async fn wait_for_patch(&self, name: &str, spec: Value) -> Result<()> {
+        let patched = wait_until(LIMIT, "the API server to take it", async || {
+            self.patch_spec_of(name, spec.clone()).await.map(Some)
+        });
+        patched.await
+    }
+
     /// Applies a policy that is older than all that come after it: creation times are whole seconds.
     pub async fn apply_elder(&self, name: &str, spec: Value) -> Result<()> {
         self.apply(self.policy_manifest(name, spec)).await?;

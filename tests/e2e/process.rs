@@ -1,0 +1,224 @@
+//! The operator as a process: killed, restarted, stopped, asked for its health; and hands that meddle with its objects.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use cloud_simulator::{Effect, Policy};
+use serde_json::{Value, json};
+use testbed::{AuditFilter, Process, Signal, wait_until};
+
+use crate::harness::{INSTANCE, LIMIT, POLICY, Stage, condition, operator_binary, plane};
+use crate::objects::{MODIFY, OPERATOR_USER, ends_with};
+
+/// Waits until both probes answer 200, as a kubelet does.
+pub async fn until_healthy(process: &Process) -> Result<()> {
+    for path in ["/livez", "/readyz"] {
+        wait_until(LIMIT, format!("200 of {path}"), async || {
+            let answer = probe(process, path).await?;
+            if answer.contains(" 200 ") { Ok(Some(())) } else { bail!("{answer}") }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Asks one of the probes of a process that has logged its address.
+async fn probe(process: &Process, path: &str) -> Result<String> {
+    let address = wait_until(LIMIT, "the address of the probes", async || {
+        let log = process.log();
+        let found = log.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        Ok(found.map(str::to_owned))
+    })
+    .await?;
+    let mut stream = TcpStream::connect(&address).with_context(|| address.clone())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}
+
+/// How often the operator has written something in the stage's namespace, as far as the audit log tells.
+fn writes(stage: &Stage<'_>) -> Result<usize> {
+    let filter = AuditFilter {
+        user: Some(OPERATOR_USER),
+        namespace: Some(&stage.namespace),
+        writes_only: true,
+        ..AuditFilter::default()
+    };
+    Ok(stage.plane.audit_entries(&filter)?.len())
+}
+
+#[tokio::test]
+async fn killed_between_modify_and_status_it_does_not_modify_again() -> Result<()> {
+    let mut stage = Stage::running("killed").await?;
+    stage.fault(MODIFY, Some(1), Effect::Hang { after_effect: true })?;
+    stage.apply_policy(json!({})).await?;
+    stage.wait("the effect of the Modify", || stage.modifies() == 1).await?;
+    stage.operator().signal(Signal::KILL)?;
+    stage.operator().wait(LIMIT).await?;
+    ensure!(stage.policy().await?["status"] == json!({"observedGeneration": -1}));
+    stage.start_operator().await?;
+    let policy = stage.until_reason("InSync").await?;
+    ensure!(policy["status"]["policy"]["crossBackupRegion"] == "cn-shanghai", "{policy:#}");
+    ensure!(!policy["status"]["protectedSince"].is_null(), "{policy:#}");
+    stage.more_looks(3).await?;
+    ensure!(stage.calls(MODIFY) == 1 && stage.modifies() == 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_at_rest_writes_nothing_and_keeps_the_facts() -> Result<()> {
+    let mut stage = Stage::running("restart").await?;
+    stage.add_backup("b-1", 3600.0)?;
+    stage.apply_policy(json!({"recoveryPointObjective": "26h", "deletionPolicy": "Disable"})).await?;
+    stage.until_reason("InSync").await?;
+    stage.drift(Policy::default())?;
+    stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
+    stage.until_event(POLICY, "DriftCorrected").await?;
+    stage.more_looks(2).await?;
+    let (policy, account) = (stage.policy().await?, stage.json(["get", "cacct", "prod"]).await?);
+
+    let begun = Instant::now();
+    stage.operator().signal(Signal::TERM)?;
+    ends_with(stage.operator(), 0, LIMIT).await?;
+    ensure!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    let before = (writes(&stage)?, stage.calls(MODIFY));
+    ensure!(before.0 > 0, "the audit log has nothing of the operator");
+    stage.start_operator().await?;
+    stage.more_looks(4).await?;
+    ensure!((writes(&stage)?, stage.calls(MODIFY)) == before, "{}", stage.log());
+    let now = stage.policy().await?;
+    ensure!(now == policy, "{now:#}");
+    let now = stage.json(["get", "cacct", "prod"]).await?;
+    ensure!(now == account, "{now:#}");
+
+    stage.patch_policy(json!({"crossBackupRegion": "cn-guangzhou"})).await?;
+    stage.until_reason("InSync").await?;
+    ensure!(stage.modifies() == 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn probes_answer_and_sigterm_ends_it_promptly_also_while_the_cloud_hangs() -> Result<()> {
+    let mut stage = Stage::running("probes").await?;
+    until_healthy(stage.operator()).await?;
+    stage.fault(MODIFY, None, Effect::Hang { after_effect: false })?;
+    stage.apply_policy(json!({})).await?;
+    stage.wait("a Modify", || stage.calls(MODIFY) > 0).await?;
+    let begun = Instant::now();
+    stage.operator().signal(Signal::TERM)?;
+    ends_with(stage.operator(), 0, LIMIT).await?;
+    ensure!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn crds_prints_what_is_in_crds() -> Result<()> {
+    let plane = plane().await?;
+    let output = Command::new(operator_binary()).arg("crds").output()?;
+    ensure!(output.status.success() && output.stderr.is_empty());
+    let printed = String::from_utf8(output.stdout)?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crds"))? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name != "kustomization.yaml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut expected = String::new();
+    for file in &files {
+        expected.push_str("---\n");
+        expected.push_str(std::fs::read_to_string(file)?.trim_end());
+        expected.push('\n');
+    }
+    ensure!(printed == expected, "{printed}");
+    let file = plane.file("printed-crds.yaml");
+    std::fs::write(&file, printed)?;
+    let applied = plane.kubectl().output(["apply", "-f", &file.display().to_string()]).await?;
+    let stderr = String::from_utf8_lossy(&applied.stderr);
+    ensure!(applied.status.success() && stderr.is_empty(), "{stderr}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn read_only_observes_and_releases_what_is_deleted() -> Result<()> {
+    let mut stage = Stage::running("read-only").await?;
+    stage.apply_policy(json!({"deletionPolicy": "Disable"})).await?;
+    stage.until_reason("InSync").await?;
+    stage.flag("--read-only=true");
+    stage.start_operator().await?;
+    stage.until_reason("Observed").await?;
+    stage.drift(Policy::to_region("cn-guangzhou"))?;
+    stage.until_reason("DriftDetected").await?;
+    stage.delete("crbp", POLICY).await?;
+    stage.until_gone("crbp", POLICY).await?;
+    stage.until_event(POLICY, "DisableSkipped").await?;
+    ensure!(stage.calls(MODIFY) == 1 && stage.held()? == Policy::to_region("cn-guangzhou"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_status_edited_by_hand_is_put_right_again() -> Result<()> {
+    let stage = Stage::running("by-hand").await?;
+    stage.apply_policy(json!({})).await?;
+    let before = stage.until_reason("InSync").await?["status"].clone();
+    for edit in [
+        json!({"policy": {"active": false}, "protectedSince": null, "syncedGeneration": 77}),
+        json!({"conditions": []}),
+        json!({"drift": {"corrections": 9, "lastDifference": "by hand"}, "instance": {"name": "by hand"}}),
+        json!({
+            "recoveryPoint": {"time": "2020-01-01T00:00:00Z", "backupPointId": "by hand"},
+            "lastHandledReconcileAt": "by hand",
+            "conditions": [{
+                "type": "ByHand", "status": "True", "reason": "ByHand", "message": "",
+                "lastTransitionTime": "2020-01-01T00:00:00Z",
+            }],
+        }),
+    ] {
+        let patch = json!({ "status": edit }).to_string();
+        stage.run(["patch", "crbp", POLICY, "--subresource=status", "--type=merge", "-p", &patch]).await?;
+        stage.until("crbp", POLICY, &format!("no trace of {edit}"), |o| o["status"] == before).await?;
+    }
+    let patch = json!({"status": null}).to_string();
+    stage.run(["patch", "crbp", POLICY, "--subresource=status", "--type=merge", "-p", &patch]).await?;
+    stage.until("crbp", POLICY, "the whole status", |o| o["status"] == before).await?;
+    // And then it rests.
+    let writes_then = writes(&stage)?;
+    stage.more_looks(3).await?;
+    ensure!(writes(&stage)? == writes_then, "it writes on and on");
+    ensure!(stage.calls(MODIFY) == 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_namesake_starts_from_nothing() -> Result<()> {
+    let stage = Stage::running("namesake").await?;
+    stage.apply_policy(json!({})).await?;
+    stage.until_reason("InSync").await?;
+    stage.drift(Policy::default())?;
+    stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
+    stage.request_now("crbp", POLICY, "one").await?;
+    let handled = |o: &Value| o["status"]["lastHandledReconcileAt"] == "one";
+    let first = stage.until("crbp", POLICY, "the request", handled).await?;
+    stage.run(["delete", "crbp", POLICY]).await?;
+    stage.apply_policy(json!({})).await?;
+    let second = stage.until_reason("InSync").await?;
+    ensure!(first["metadata"]["uid"] != second["metadata"]["uid"]);
+    for field in ["drift", "lastModification", "lastHandledReconcileAt"] {
+        ensure!(
+            !first["status"][field].is_null() && second["status"][field].is_null(),
+            "{field}: {second:#}"
+        );
+    }
+    ensure!(condition(&second, "Ready")["status"] == "True");
+    ensure!(stage.modifies_of(INSTANCE) == 2);
+    // It does not compete with the one that it replaced.
+    stage.drift(Policy::default())?;
+    stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
+    Ok(())
+}
