@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures::future::{BoxFuture, select_all};
+use futures::future::{BoxFuture, join_all, select_all};
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -17,6 +17,8 @@ use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, ResourceExt};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::api::{CloudAccount, CrossRegionBackupPolicy};
 use crate::clock::Clock;
@@ -26,6 +28,9 @@ use crate::cluster::events::Events;
 use crate::observe::{AccountKey, Accounts};
 use policy::Claims;
 use watch::{Guarded, watched};
+
+/// How long reconciles that are under way may go on after the process was asked to stop.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What the controllers are given.
 pub struct Settings {
@@ -194,22 +199,24 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
             }
         }
     };
-    let forget = tokio::spawn(forget);
-    let (ended, _, rest) = select_all(tasks.into_iter().map(tokio::spawn)).await;
-    let stopped = stop.now_or_never().is_some();
-    for task in rest {
-        if stopped {
-            let _ = task.await;
-        } else {
-            task.abort();
+    let mut tasks: Vec<_> = tasks.into_iter().chain([forget.boxed()]).map(tokio::spawn).collect();
+    let result = tokio::select! {
+        biased;
+        () = stop => {
+            // Without its controllers, the one that forgets would never end.
+            tasks.pop().iter().for_each(JoinHandle::abort);
+            if timeout(GRACE, join_all(&mut tasks)).await.is_err() {
+                tracing::warn!("some calls did not end in time; what became of them the next look will tell");
+            }
+            Ok(())
         }
-    }
-    forget.abort();
-    match ended {
-        Ok(_) if stopped => Ok(()),
-        Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
-        Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
-    }
+        (ended, _, _) = select_all(&mut tasks) => match ended {
+            Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
+            Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
+        },
+    };
+    tasks.iter().for_each(JoinHandle::abort);
+    result
 }
 
 trait Scoped {
