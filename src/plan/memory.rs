@@ -144,6 +144,10 @@ impl Memory {
             facts.policy.as_ref().map(Change::from).filter(|_| facts.protected_since.is_some())
         };
         let difference = facts.policy.as_ref().and_then(|p| desired.change.difference(p));
+        // A drift that was told before is not told again.
+        let drifted = difference.is_some()
+            && facts.synced_generation == Some(desired.generation)
+            && facts.drift.last_difference == difference;
         Self {
             generation: desired.generation,
             epoch: None,
@@ -161,7 +165,7 @@ impl Memory {
             not_taken: 0,
             regions: Regions::Unknown,
             unanswered: None,
-            drifted: false,
+            drifted,
             refused: None,
             request: Request::default(),
             backups: BackupMemory {

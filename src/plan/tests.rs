@@ -619,3 +619,19 @@ fn a_request_is_looked_at_now_and_told_also_when_the_look_fails() {
     assert_eq!(w.turn().map(|t| since(at(50), t)), Some(Duration::from_secs(150)), "not past Retry-After");
     assert!(w.calls.is_empty());
 }
+
+#[test]
+fn a_drift_that_was_told_before_a_restart_is_not_told_again() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.desired.manages = false;
+    w.state =
+        PolicyState { active: true, cross_backup_region: Some("cn-shanghai".to_owned()), ttl_days: None };
+    w.turn();
+    w.drift_to(false);
+    w.live(700);
+    let writes = w.writes;
+    assert_eq!(w.told, ["DriftDetected"]);
+    w.restart(at(690));
+    w.live(2000);
+    assert_eq!((w.told.len(), w.writes), (1, writes));
+}
