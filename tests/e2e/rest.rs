@@ -45,7 +45,9 @@ async fn fleet(stage: &Stage<'_>) -> Result<()> {
         })?;
         if kind != 4 {
             let id = format!("b-{number}");
-            stage.add_backup_with(json!({"backupPointId": id, "instanceId": instance(number), "ageSeconds": 3600}))?;
+            stage.add_backup_with(
+                json!({"backupPointId": id, "instanceId": instance(number), "ageSeconds": 3600}),
+            )?;
         }
         let mut spec = json!({"instanceId": instance(number)});
         match kind {
@@ -152,7 +154,10 @@ async fn rounds(stage: &Stage<'_>, rounds: u64) -> Result<()> {
             .min()
             .unwrap_or(0);
         let seen = looks() - before;
-        ensure!(seen >= rounds * POLICIES as u64 && least >= rounds, "{seen} looks, at least {least} calls each");
+        ensure!(
+            seen >= rounds * POLICIES as u64 && least >= rounds,
+            "{seen} looks, at least {least} calls each"
+        );
         Ok(Some(()))
     })
     .await
@@ -183,7 +188,11 @@ async fn an_unchanged_world_causes_no_write_also_when_some_looks_fail() -> Resul
     ensure!(quiet == before, "written at rest: {:#?}", &quiet[before.len()..]);
     ensure!(stage.calls(MODIFY) == 0);
 
-    fail_some(&stage, 7, json!({"type": "error", "status": 500, "code": "InternalError", "message": "boom"}))?;
+    fail_some(
+        &stage,
+        7,
+        json!({"type": "error", "status": 500, "code": "InternalError", "message": "boom"}),
+    )?;
     rounds(&stage, ROUNDS).await?;
     ensure!(fired(&stage) >= 50, "{} looks failed", fired(&stage));
     let failing = writes(&stage, "marker-failing").await?;
