@@ -249,6 +249,9 @@ impl Memory {
                     self.refused.get_or_insert(Refusal::Look);
                 }
                 self.failed_since = true;
+                // What an earlier look showed is no ground for a change any more; or else it would ask for a look at once,
+                // again and again, as soon as it is too old.
+                self.correctable = None;
                 self.pace(desired, &failure, now, dice);
                 match failure.kind.class() {
                     Class::Passing | Class::Throttled => self.look_failure = Some(failure),
