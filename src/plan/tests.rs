@@ -1,5 +1,7 @@
 //! A policy's life against a made-up cloud, in a time that is only a number: what is called when, and what status says.
 
+mod life;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -460,6 +462,36 @@ fn a_modify_refused_needs_a_person_and_ranks_behind() {
     w.turn();
     assert_eq!(w.reason(), "InSync");
     assert!(w.memory.refused.is_none());
+}
+
+#[test]
+fn a_difference_grown_old_and_a_failing_look_are_no_reason_to_look_without_end() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.around.rival = Some(Rival { name: None });
+    w.live(5);
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.live(60);
+    w.around.rival = None;
+    w.calls.clear();
+    w.live(61);
+    assert!(w.count("describe") <= 1, "{:?}", w.calls);
+}
+
+#[test]
+fn a_clock_set_back_puts_no_look_off() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.live(700);
+    w.now = at(-86_400);
+    w.drift_to(false);
+    w.live(-86_400 + 600);
+    assert_eq!((w.reason(), w.stored.drift.corrections), ("InSync", 1));
+    // What was seen before the step is not seen now.
+    w.around.paused_until = Some(at(-86_400 + 2000));
+    w.drift_to(false);
+    w.live(-86_400 + 1300);
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.live(-86_400 + 2900);
+    assert_eq!(w.reason(), "CloudUnavailable");
 }
 
 #[test]
