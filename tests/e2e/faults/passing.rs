@@ -30,7 +30,7 @@ fn ways() -> Vec<(&'static str, Effect, &'static str)> {
         ("truncated", Effect::Truncated, "answer cut short"),
         ("other-instance", Effect::WrongInstance { instance_id: "redis-other".to_owned() }, NOT_PROMISED),
         ("oversized", Effect::Oversized { bytes: 16 << 20 }, "answer too large"),
-        ("redirect", redirect, "HTTP 302"),
+        ("redirect", redirect, "redirect refused"),
     ]
 }
 
