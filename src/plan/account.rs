@@ -107,7 +107,11 @@ impl AccountMemory {
         let soon = Some(after(now, backoff(self.failures, Duration::MAX, dice)));
         let person = Some(after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST)));
         (self.standing, self.next_verification) = match failure.kind {
-            Kind::CredentialsRejected => (Standing::CredentialsRejected(cause), person),
+            // Without the action: whichever call is rejected next, it says the same.
+            Kind::CredentialsRejected => {
+                let cause = format!("the cloud rejected the credentials: {}", failure.code);
+                (Standing::CredentialsRejected(cause), person)
+            }
             Kind::EndpointNotAllowed => (Standing::EndpointNotAllowed(cause), person),
             kind if kind.class() == Class::Throttled => (Standing::Throttled(cause), soon),
             _ => (Standing::EndpointUnreachable(cause), soon),
@@ -235,5 +239,19 @@ mod tests {
         account.changed(at(3600));
         assert_eq!(account.gate("a", false, at(3601)), Gate::Pending(at(3610)), "no AccountNotReady between");
         assert_eq!(reason(&account.gate("a", false, at(3610))), Some(Reason::AccountNotReady));
+    }
+
+    #[test]
+    fn a_rejection_reads_the_same_whichever_call_was_rejected() {
+        let mut account = AccountMemory::new(true, at(0));
+        let rejected = failure(Kind::CredentialsRejected);
+        account.refused(&rejected, None, at(1), 0.5);
+        let before = account.standing.clone();
+        account.refused(&Failure { action: "AnotherAct", ..rejected }, None, at(2), 0.5);
+        assert_eq!(account.standing, before);
+        assert_eq!(
+            before,
+            Standing::CredentialsRejected("the cloud rejected the credentials: Code".to_owned())
+        );
     }
 }
