@@ -5,7 +5,7 @@ mod recovery;
 mod throttling;
 
 use anyhow::{Result, ensure};
-use cloud_simulator::Effect;
+use cloud_simulator::{Effect, FaultSpec, Policy, RequestRecord};
 use serde_json::json;
 
 use crate::checks::{BACKUPS, DESCRIBE, MODIFY, REGIONS, With, expect, message, seconds};
@@ -182,7 +182,8 @@ async fn a_change_that_does_not_show_is_looked_for_at_its_own_pace() -> Result<(
 #[tokio::test]
 async fn a_change_whose_answer_is_lost_is_asked_for_again_with_its_token() -> Result<()> {
     let stage = Stage::running("faults-lost").await?;
-    stage.fault(MODIFY, Some(2), Effect::LostResponse)?;
+    stage.fault(MODIFY, Some(1), Effect::LostResponse)?;
+    stage.fault(MODIFY, Some(1), Effect::Hang { after_effect: true })?;
     stage.apply_policy(json!({})).await?;
     let policy = stage.until_reason("InSync").await?;
     expect(&policy, "True", "InSync", With::Nothing)?;
@@ -206,5 +207,43 @@ async fn a_change_whose_answer_is_lost_is_asked_for_again_with_its_token() -> Re
     stage.until_reason("InSync").await?;
     let tries = stage.requests(MODIFY);
     ensure!(tries.len() == 4 && tries[3].client_token.as_deref() != Some(token.as_str()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_spec_ends_the_attempt_at_the_old_one() -> Result<()> {
+    let stage = Stage::running("faults-superseded").await?;
+    let fault = stage.fault(MODIFY, None, Effect::Reset)?;
+    stage.apply_policy(json!({})).await?;
+    stage.wait("two tries", || stage.calls(MODIFY) >= 2).await?;
+    ensure!(stage.policy().await?["status"]["conditions"].is_null(), "an attempt under way is no outcome");
+    stage.patch_policy(json!({"crossBackupRegion": "cn-guangzhou"})).await?;
+    let to_new = |r: &RequestRecord| r.body["CrossBackupRegion"] == "cn-guangzhou";
+    stage.wait("a try at the new one", || stage.requests(MODIFY).iter().any(to_new)).await?;
+    let tries = stage.requests(MODIFY);
+    let first = tries.iter().position(to_new).unwrap_or_default();
+    ensure!(tries[first..].iter().all(to_new), "never back to the old one: {tries:#?}");
+    ensure!(tries[first].client_token != tries[first - 1].client_token, "another attempt, another token");
+    let looks = stage.requests(DESCRIBE);
+    let between = tries[first - 1].number..tries[first].number;
+    ensure!(looks.iter().any(|look| between.contains(&look.number)), "a Describe comes first");
+    stage.cloud.remove_fault(fault)?;
+    expect(&stage.until_reason("InSync").await?, "True", "InSync", With::Nothing)?;
+    ensure!(stage.held()? == Policy::to_region("cn-guangzhou") && stage.modifies() == 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_corrected_by_the_clouds() -> Result<()> {
+    let mut stage = Stage::new("faults-clock").await?;
+    stage.place(FaultSpec::new(Effect::ClockSkew { seconds: 3600.0 }))?;
+    stage.apply_account().await?;
+    stage.apply_policy(json!({})).await?;
+    stage.start_operator().await?;
+    expect(&stage.until_reason("InSync").await?, "True", "InSync", With::Nothing)?;
+    stage.until_another_look().await?;
+    let refused = stage.cloud.counters().by_outcome.get("InvalidTimestamp").copied();
+    ensure!(refused == Some(1), "once for the account, not once per call: {refused:?}");
+    ensure!(stage.modifies() == 1);
     Ok(())
 }

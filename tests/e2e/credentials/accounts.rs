@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Clock, Effect, Server, Simulator};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::checks::{DESCRIBE, VERIFY, With, expect, message};
+use crate::checks::{DESCRIBE, MODIFY, VERIFY, With, expect, message};
 use crate::credentials::{patient, until_recovered};
-use crate::harness::{KEY_ID, POLICY, SECRET_KEY, Stage, condition};
+use crate::harness::{KEY_ID, LIMIT, POLICY, SECRET_KEY, Stage, condition};
 
 #[tokio::test]
 async fn a_policy_waits_for_its_account_to_be_created() -> Result<()> {
@@ -160,5 +160,32 @@ async fn kubectl_shows_an_account_in_its_columns() -> Result<()> {
     ensure!(wide.contains("the cloud accepted the credentials"), "{wide}");
     let all = stage.run(["get", "crossregionbackup"]).await?;
     ensure!(all.contains("prod"), "{all}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_believes_what_was_verified_and_repeats_nothing() -> Result<()> {
+    let mut stage = patient("accounts-restart").await?;
+    stage.apply_account().await?;
+    stage.apply_policy(json!({})).await?;
+    stage.start_operator().await?;
+    until_recovered(&stage).await?;
+    let stored = stage.run(["get", "cacct,crbp", "-o", "json"]).await?;
+    let (verified, modified) = (stage.calls(VERIFY), stage.calls(MODIFY));
+    let ended = stage.operator().terminate(LIMIT).await?;
+    ensure!(ended.success(), "{ended}");
+    stage.start_operator().await?;
+    stage.request_now("crbp", POLICY, "now").await?;
+    stage.until_handled("crbp", POLICY, "now").await?;
+    ensure!(stage.calls(VERIFY) == verified, "what status says of this spec is believed");
+    ensure!(stage.calls(MODIFY) == modified);
+    let conditions = |text: &str| -> Result<Vec<Value>> {
+        let list: Value = serde_json::from_str(text)?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        Ok(items.iter().map(|o| o["status"]["conditions"].clone()).collect())
+    };
+    let now = stage.run(["get", "cacct,crbp", "-o", "json"]).await?;
+    ensure!(conditions(&now)? == conditions(&stored)?, "{now}");
+    ensure!(stage.events("prod").await?.len() == 1 && stage.events(POLICY).await?.len() == 1);
     Ok(())
 }
