@@ -5,12 +5,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How to reach one cloud account: provider, credentials, endpoint, request budget. It serves the resources of its own namespace.
+/// The way to the account.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "crossregionbackup.io",
     version = "v1alpha1",
     kind = "CloudAccount",
+    doc = "How to reach one cloud account: provider, credentials, endpoint, request budget. It serves the resources of its own namespace.",
     namespaced,
     status = "CloudAccountStatus",
     shortname = "cacct",

@@ -7,12 +7,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Desired cross-region backup policy of one Redis instance, and what is observed of it.
+/// The policy that the instance is to have, and what becomes of differences.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "crossregionbackup.io",
     version = "v1alpha1",
     kind = "CrossRegionBackupPolicy",
+    doc = "Desired cross-region backup policy of one Redis instance, and what is observed of it.",
     plural = "crossregionbackuppolicies",
     namespaced,
     status = "CrossRegionBackupPolicyStatus",

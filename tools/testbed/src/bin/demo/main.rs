@@ -70,7 +70,7 @@ async fn demo() -> Result<()> {
     let version = stage.version().await?;
     stage.terminal.say(&format!("Kubernetes {version} is ready. There are no nodes, so no pods run."))?;
     let played = play(&mut stage).await;
-    played.map_err(|error| stage.with_log(error))?;
+    played.map_err(|error| stage.with_logs(error))?;
     stage.terminal.chapter("The end")?;
     let seconds = started.elapsed().as_secs();
     stage

@@ -121,12 +121,11 @@ impl Stage {
         Ok(())
     }
 
-    /// The error with the end of the operator's log.
-    pub fn with_log(&self, error: Error) -> Error {
-        match &self.operator {
-            Some(operator) => operator.with_log(&error),
-            None => error,
-        }
+    /// The error with the ends of the logs.
+    pub fn with_logs(&self, error: Error) -> Error {
+        let logs = self.simulator.iter().chain(&self.operator).map(Process::log_tail);
+        let logs: Vec<String> = logs.collect();
+        anyhow!("{error:#}\n{}", logs.join("\n"))
     }
 }
 
@@ -147,7 +146,7 @@ async fn first_line(process: &mut Process, word: &str) -> Result<String> {
         }
         Ok(process.log().lines().find(|line| line.contains(word)).map(|line| Ok(line.to_owned())))
     });
-    found.await.and_then(|ended| ended).map_err(|error| process.with_log(&error))
+    found.await.and_then(|ended| ended)
 }
 
 /// Resolves when one of the processes has ended.
@@ -156,7 +155,7 @@ async fn ended<const N: usize>(mut processes: [&mut Option<Process>; N]) -> Erro
     let found = wait_until(forever, "the end of a process", async || {
         for process in processes.iter_mut().filter_map(|slot| slot.as_mut()) {
             if let Some(status) = process.try_wait()? {
-                return Ok(Some(process.with_log(&anyhow!("a process of the demo ended with {status}"))));
+                return Ok(Some(anyhow!("process {} of the demo ended with {status}", process.id())));
             }
         }
         Ok(None)
