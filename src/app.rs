@@ -73,7 +73,6 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
             error = &mut failed => return Err(error),
         };
         elector = Some(candidate);
-        tracing::info!(%identity, "leading");
         leadership
     } else {
         Leadership::always()

@@ -5,12 +5,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How to reach one cloud account: provider, credentials, endpoint, request budget. It serves the resources of its own namespace.
+/// The way to the account.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "crossregionbackup.io",
     version = "v1alpha1",
     kind = "CloudAccount",
+    doc = "How to reach one cloud account: provider, credentials, endpoint, request budget. It serves the resources of its own namespace.",
     namespaced,
     status = "CloudAccountStatus",
     shortname = "cacct",
@@ -34,26 +35,30 @@ pub struct CloudAccountSpec {
     /// The cloud: Volcengine or BytePlus. Immutable.
     #[x_kube(validation = Rule::new("self == oldSelf").message("provider is immutable").reason(Reason::FieldValueForbidden))]
     pub provider: Provider,
-    /// Home region: where the credentials are verified. Default cn-beijing for Volcengine, ap-southeast-1 for BytePlus.
+    /// Home region: where the credentials are verified. Resources name regions of their own. Default: cn-beijing for
+    /// Volcengine, ap-southeast-1 for BytePlus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
     pub region: Option<String>,
     /// Where the credentials come from: exactly one member.
     pub credentials: CredentialsSource,
-    /// Overrides the provider's endpoint; `{region}` stands for the resource's region, and without it the one host serves all
-    /// regions. Hosts outside the provider's own domains must be named by the operator's --allowed-endpoint.
+    /// Overrides the provider's endpoint: a scheme and a host, with a port where needed. `{region}` stands for the
+    /// resource's region; without it the one host serves all regions. Hosts outside the provider's own domains must be
+    /// named by the operator's --allowed-endpoint. Default: https://redis.{region}.volcengineapi.com for Volcengine,
+    /// https://redis.{region}.byteplusapi.com for BytePlus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 253), regex(pattern = r"^https?://[a-z0-9.{}-]+(:[0-9]{1,5})?$"))]
     pub endpoint: Option<String>,
-    /// This account's share of the cloud's rate limit, over all its resources.
+    /// This account's share of the cloud's rate limit, over all its resources. A share that is too small makes the looks
+    /// at them rarer than their resyncInterval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_budget: Option<RequestBudget>,
-    /// How long one request to the cloud may take: 1s to 60s.
+    /// How long one request to the cloud may take: 1s to 60s, default 10s.
     #[serde(default = "default_request_timeout")]
     #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('60s')").message("requestTimeout must be 1s to 60s"))]
     pub request_timeout: String,
-    /// True: all resources of this account are Suspended, and nothing is sent for them.
+    /// True: this account and all its resources are Suspended, and nothing is sent for them. Default false.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -89,7 +94,7 @@ impl Provider {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsSource {
-    /// A Secret in the same namespace.
+    /// A Secret in the account's namespace.
     pub secret_ref: SecretRef,
 }
 
@@ -103,15 +108,16 @@ pub struct SecretRef {
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     )]
     pub name: String,
-    /// Key that holds the access key id.
+    /// Key in the Secret that holds the access key id. Default accessKeyId.
     #[serde(default = "default_access_key_id_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
     pub access_key_id_key: String,
-    /// Key that holds the secret access key.
+    /// Key in the Secret that holds the secret access key. Default secretAccessKey.
     #[serde(default = "default_secret_access_key_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
     pub secret_access_key_key: String,
-    /// Key that holds the session token of temporary credentials; used where the Secret has it.
+    /// Key in the Secret that holds the session token of temporary credentials; used where the Secret has it. Default
+    /// sessionToken.
     #[serde(default = "default_session_token_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
     pub session_token_key: String,
@@ -133,11 +139,11 @@ fn default_session_token_key() -> String {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestBudget {
-    /// Default 10.
+    /// Requests per second, averaged: 1 to 10000, default 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub requests_per_second: Option<i32>,
-    /// Default: a quarter of requestsPerSecond, at least 1.
+    /// How many requests may be sent at once: 1 to 10000. Default: a quarter of requestsPerSecond, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub burst: Option<i32>,
@@ -154,9 +160,10 @@ pub struct CloudAccountStatus {
     /// Value of the annotation crossregionbackup.io/reconcile-requested-at that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// First and last characters of the access key id in use.
+    /// First and last characters of the access key id in use; absent for a value that does not look like one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id_hint: Option<String>,
+    /// Ready, and either Reconciling or Stalled where Ready waits for something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -134,20 +134,11 @@ async fn observe(
             return Some(after(context.clock.now(), READ_AGAIN));
         }
     };
-    let had_one = account.client().is_some();
-    let renewed = accounts.supply(account, &recipe, credentials);
+    accounts.supply(account, &recipe, credentials);
     let now = context.clock.now();
-    let believed = !had_one && account.memory().standing == Standing::Verified;
-    accounts.update(account, |change| {
-        let memory = change.memory();
-        // After a start, what status says of this spec is believed until a call shows otherwise.
-        if renewed && !believed {
-            memory.changed(now);
-        }
-        if requested {
-            memory.next_verification = Some(now);
-        }
-    });
+    if requested {
+        accounts.update(account, |change| change.memory().next_verification = Some(now));
+    }
     if account.memory().is_due(now) {
         verify(context, spec, account, interval).await;
     }

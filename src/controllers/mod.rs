@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures::future::{BoxFuture, select_all};
+use futures::future::{BoxFuture, join_all, select_all};
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -18,6 +18,8 @@ use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, ResourceExt};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::api::{CloudAccount, CrossRegionBackupPolicy};
 use crate::clock::Clock;
@@ -27,6 +29,9 @@ use crate::cluster::events::Events;
 use crate::observe::{AccountKey, Accounts};
 use policy::Claims;
 use watch::{Guarded, watched};
+
+/// How long reconciles that are under way may go on after the process was asked to stop.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What the controllers are given.
 pub struct Settings {
@@ -130,11 +135,7 @@ impl Wakes {
     }
 }
 
-/// So long reconciles that are under way may delay the end. A Modify that is cut off then is as good as one whose answer was
-/// lost: the next leader looks first.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Runs the controllers until `stop` resolves; reconciles that are under way then are ended first, within [`GRACE`].
+/// Runs the controllers until `stop` resolves; reconciles that are under way then are ended first.
 ///
 /// # Errors
 /// A controller has ended by itself, which none should.
@@ -199,34 +200,24 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
             }
         }
     };
-    let forget = tokio::spawn(forget);
-    let running: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
-    let aborts: Vec<_> = running.iter().map(|task| task.abort_handle()).collect();
-    let grace = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            stop.await;
-            tokio::time::sleep(GRACE).await;
-            aborts.iter().for_each(|task| task.abort());
+    let mut tasks: Vec<_> = tasks.into_iter().chain([forget.boxed()]).map(tokio::spawn).collect();
+    let result = tokio::select! {
+        biased;
+        () = stop => {
+            // Without its controllers, the one that forgets would never end.
+            tasks.pop().iter().for_each(JoinHandle::abort);
+            if timeout(GRACE, join_all(&mut tasks)).await.is_err() {
+                tracing::warn!("some calls did not end in time; what became of them the next look will tell");
+            }
+            Ok(())
         }
-    });
-    let (ended, _, rest) = select_all(running).await;
-    let stopped = stop.now_or_never().is_some();
-    for task in rest {
-        if stopped {
-            let _ = task.await;
-        } else {
-            task.abort();
-        }
-    }
-    grace.abort();
-    forget.abort();
-    match ended {
-        Ok(_) if stopped => Ok(()),
-        Err(error) if stopped && error.is_cancelled() => Ok(()),
-        Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
-        Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
-    }
+        (ended, _, _) = select_all(&mut tasks) => match ended {
+            Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
+            Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
+        },
+    };
+    tasks.iter().for_each(JoinHandle::abort);
+    result
 }
 
 trait Scoped {

@@ -237,7 +237,7 @@ impl Accounts {
     pub(super) fn accepted(&self, account: &Account, credentials: &Credentials) {
         let news = {
             let state = lock(&account.state);
-            is_current(&state, credentials) && state.memory.standing != Standing::Verified
+            is_current(&state, credentials) && !state.memory.is_proven()
         };
         let now = self.clock.now();
         if news {
@@ -292,9 +292,14 @@ impl Change<'_> {
         self.state.made_from.as_ref() == Some(made_from)
     }
 
-    /// Replaces the client.
-    pub fn renew(&mut self, client: Client, made_from: MadeFrom) {
+    /// Replaces the client. The new one is to be verified; after a start, what status says of this spec is believed
+    /// until a call shows otherwise.
+    pub fn renew(&mut self, client: Client, made_from: MadeFrom, now: Timestamp) {
         self.renewed = true;
+        let believed = self.state.client.is_none() && self.state.memory.standing == Standing::Verified;
+        if !believed {
+            self.state.memory.changed(now);
+        }
         self.state.client = Some(client);
         self.state.made_from = Some(made_from);
     }

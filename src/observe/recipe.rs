@@ -94,13 +94,13 @@ impl Accounts {
         ))
     }
 
-    /// Makes the account's client out of these, where it was made from something else so far. Says whether it did.
-    pub fn supply(&self, account: &Account, recipe: &Recipe, credentials: Credentials) -> bool {
+    /// Makes the account's client out of these, where it was made from something else so far.
+    pub fn supply(&self, account: &Account, recipe: &Recipe, credentials: Credentials) {
         let made_from = MadeFrom { generation: recipe.generation, credentials: credentials.fingerprint() };
         self.update(account, |change| {
             change.keep(recipe.clone());
             if change.is_made_from(&made_from) {
-                return false;
+                return;
             }
             let client = Client::new(ClientConfig {
                 site: recipe.site,
@@ -111,9 +111,8 @@ impl Accounts {
                 clock: self.clock.clone(),
                 timeout: recipe.timeout,
             });
-            change.renew(client, made_from);
-            true
-        })
+            change.renew(client, made_from, self.clock.now());
+        });
     }
 
     /// The cloud rejected the credentials: they are read again before anything is reported.

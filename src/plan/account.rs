@@ -8,8 +8,9 @@ use super::pace::{PERSON_LONGEST, backoff};
 use super::{Gate, after, since};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 
-/// So long a first verification may take before resources say AccountNotReady.
-const FIRST_VERIFICATION: Duration = Duration::from_secs(10);
+/// So long resources wait for the verification of new credentials: then they say AccountNotReady, or where the account was
+/// verified before, judge by their own looks.
+const TRIAL: Duration = Duration::from_secs(10);
 /// An account without resources is probed this often while it is rejected.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -35,8 +36,10 @@ pub struct AccountMemory {
     pub standing: Standing,
     /// Once verified, passing failures do not reach the account's resources any more.
     pub ever_verified: bool,
-    /// When the account came to be, as far as this process knows.
-    pub since: Timestamp,
+    /// When the present credentials and endpoint came to be, as far as this process knows.
+    since: Timestamp,
+    /// No call with them has ended, so that one call tries them for all resources.
+    untried: bool,
     /// When the cloud last accepted its credentials.
     pub last_good: Option<Timestamp>,
     pub failures: u32,
@@ -51,6 +54,7 @@ impl AccountMemory {
             standing: if verified { Standing::Verified } else { Standing::Unknown },
             ever_verified: verified,
             since: now,
+            untried: !verified,
             last_good: verified.then_some(now),
             failures: 0,
             next_verification: (!verified).then_some(now),
@@ -67,19 +71,28 @@ impl AccountMemory {
         if !matches!(self.standing, Standing::Verified | Standing::CredentialsRejected(_)) {
             self.standing = Standing::Unknown;
         }
+        self.since = now;
+        self.untried = true;
         self.failures = 0;
         self.next_verification = Some(now);
+    }
+
+    /// Whether the cloud has accepted the present credentials.
+    pub fn is_proven(&self) -> bool {
+        self.standing == Standing::Verified && !self.untried
     }
 
     /// Nothing can be sent until the user changes something.
     pub fn blocked(&mut self, standing: Standing) {
         self.standing = standing;
+        self.untried = false;
         self.next_verification = None;
     }
 
     /// A call of the account was accepted, by whichever resource.
     pub fn accepted(&mut self, now: Timestamp) {
         self.standing = Standing::Verified;
+        self.untried = false;
         self.ever_verified = true;
         self.last_good = Some(now);
         self.failures = 0;
@@ -89,11 +102,16 @@ impl AccountMemory {
     /// A verification failed, or a resource's call was rejected. `interval`: the shortest one of the account's resources.
     pub fn refused(&mut self, failure: &Failure, interval: Option<Duration>, now: Timestamp, dice: f64) {
         let cause = format!("{}: {}", failure.action, failure.code);
+        self.untried = false;
         self.failures = self.failures.saturating_add(1);
         let soon = Some(after(now, backoff(self.failures, Duration::MAX, dice)));
         let person = Some(after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST)));
         (self.standing, self.next_verification) = match failure.kind {
-            Kind::CredentialsRejected => (Standing::CredentialsRejected(cause), person),
+            // Without the action: whichever call is rejected next, it says the same.
+            Kind::CredentialsRejected => {
+                let cause = format!("the cloud rejected the credentials: {}", failure.code);
+                (Standing::CredentialsRejected(cause), person)
+            }
             Kind::EndpointNotAllowed => (Standing::EndpointNotAllowed(cause), person),
             kind if kind.class() == Class::Throttled => (Standing::Throttled(cause), soon),
             _ => (Standing::EndpointUnreachable(cause), soon),
@@ -149,21 +167,91 @@ impl AccountMemory {
         if suspended {
             return closed(Reason::Suspended, "spec.suspend is true");
         }
+        let trial_ends = after(self.since, TRIAL);
         match &self.standing {
-            Standing::Verified => Gate::Open,
             Standing::CredentialsMissing(text) => closed(Reason::CredentialsMissing, text),
             Standing::CredentialsRejected(text) => closed(Reason::CredentialsRejected, text),
             Standing::EndpointNotAllowed(text) => closed(Reason::EndpointNotAllowed, text),
             Standing::Invalid(text) => closed(Reason::AccountNotReady, text),
+            _ if self.untried && trial_ends > now => Gate::Pending(trial_ends),
+            Standing::Verified => Gate::Open,
             _ if self.ever_verified => Gate::Open,
             Standing::EndpointUnreachable(_) => {
                 closed(Reason::AccountNotReady, "not verified yet: EndpointUnreachable")
             }
             Standing::Throttled(_) => closed(Reason::AccountNotReady, "not verified yet: Throttled"),
-            Standing::Unknown => match after(self.since, FIRST_VERIFICATION) {
-                until if until > now => Gate::Pending(until),
-                _ => closed(Reason::AccountNotReady, "not verified yet"),
-            },
+            Standing::Unknown => closed(Reason::AccountNotReady, "not verified yet"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn failure(kind: Kind) -> Failure {
+        Failure {
+            kind,
+            action: "Act",
+            code: "Code".to_owned(),
+            message: None,
+            request_id: None,
+            retry_after: None,
+        }
+    }
+
+    fn reason(gate: &Gate) -> Option<Reason> {
+        match gate {
+            Gate::Closed(reason, _) => Some(*reason),
+            Gate::Open | Gate::Pending(_) => None,
+        }
+    }
+
+    #[test]
+    fn resources_wait_for_the_trial_of_new_credentials_and_not_longer() {
+        let mut account = AccountMemory::new(true, at(0));
+        assert_eq!(account.gate("a", false, at(0)), Gate::Open, "believed after a start");
+        account.changed(at(100));
+        assert_eq!(account.gate("a", false, at(101)), Gate::Pending(at(110)));
+        assert_eq!(account.gate("a", false, at(110)), Gate::Open, "it was verified once");
+        account.accepted(at(102));
+        assert_eq!(account.gate("a", false, at(102)), Gate::Open);
+
+        account.changed(at(200));
+        account.refused(&failure(Kind::CloudUnavailable), None, at(201), 0.5);
+        assert_eq!(account.gate("a", false, at(201)), Gate::Open, "each judges by its own look");
+        account.changed(at(300));
+        account.refused(&failure(Kind::CredentialsRejected), None, at(301), 0.5);
+        assert_eq!(reason(&account.gate("a", false, at(301))), Some(Reason::CredentialsRejected));
+        account.changed(at(400));
+        let during = account.gate("a", false, at(401));
+        assert_eq!(reason(&during), Some(Reason::CredentialsRejected), "until the new ones were tried");
+    }
+
+    #[test]
+    fn credentials_that_come_late_have_their_trial_as_well() {
+        let mut account = AccountMemory::new(false, at(0));
+        account.blocked(Standing::CredentialsMissing("no Secret".to_owned()));
+        account.changed(at(3600));
+        assert_eq!(account.gate("a", false, at(3601)), Gate::Pending(at(3610)), "no AccountNotReady between");
+        assert_eq!(reason(&account.gate("a", false, at(3610))), Some(Reason::AccountNotReady));
+    }
+
+    #[test]
+    fn a_rejection_reads_the_same_whichever_call_was_rejected() {
+        let mut account = AccountMemory::new(true, at(0));
+        let rejected = failure(Kind::CredentialsRejected);
+        account.refused(&rejected, None, at(1), 0.5);
+        let before = account.standing.clone();
+        account.refused(&Failure { action: "AnotherAct", ..rejected }, None, at(2), 0.5);
+        assert_eq!(account.standing, before);
+        assert_eq!(
+            before,
+            Standing::CredentialsRejected("the cloud rejected the credentials: Code".to_owned())
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backups::{Known, goes_backwards};
-use super::pace::{NOT_FOUND_GRACE, NOT_FOUND_LONGEST, PERSON_LONGEST, backoff, next_turn};
+use super::pace::{LONGEST, NOT_FOUND_GRACE, NOT_FOUND_LONGEST, PERSON_LONGEST, backoff, next_turn};
 use super::{Desired, after, since, whole};
 use crate::domain::condition::types;
 use crate::domain::facts::{Cause, Modification};
@@ -144,6 +144,10 @@ impl Memory {
             facts.policy.as_ref().map(Change::from).filter(|_| facts.protected_since.is_some())
         };
         let difference = facts.policy.as_ref().and_then(|p| desired.change.difference(p));
+        // A drift that was told before is not told again.
+        let drifted = difference.is_some()
+            && facts.synced_generation == Some(desired.generation)
+            && facts.drift.last_difference == difference;
         Self {
             generation: desired.generation,
             epoch: None,
@@ -161,7 +165,7 @@ impl Memory {
             not_taken: 0,
             regions: Regions::Unknown,
             unanswered: None,
-            drifted: false,
+            drifted,
             refused: None,
             request: Request::default(),
             backups: BackupMemory {
@@ -177,8 +181,9 @@ impl Memory {
         }
     }
 
-    /// Takes in what changed about the resource and its surroundings since the last time.
+    /// Takes in what changed about the resource, its surroundings and the clock since the last time.
     pub fn notice(&mut self, desired: &Desired, epoch: Option<u64>, now: Timestamp) {
+        self.never_ahead_of(desired, now);
         if self.generation != desired.generation {
             self.generation = desired.generation;
             self.looked = false;
@@ -198,6 +203,23 @@ impl Memory {
         }
         if !unhandled {
             self.request = Request::default();
+        }
+    }
+
+    /// A clock that is set back leaves times that are still to come behind: looks would be put off until then, and what was
+    /// seen long ago would count as seen now.
+    fn never_ahead_of(&mut self, desired: &Desired, now: Timestamp) {
+        let latest = after(now, desired.interval.max(LONGEST));
+        self.next_look = self.next_look.min(latest);
+        self.backups.due = self.backups.due.map(|due| due.min(latest));
+        self.last_good = self.last_good.map(|good| good.min(now));
+        self.backups.read = self.backups.read.map(|read| read.min(now));
+        if let Some(waiting) = &mut self.confirming {
+            waiting.accepted = waiting.accepted.min(now);
+        }
+        if self.correctable.is_some_and(|seen| seen > now) {
+            self.correctable = None;
+            self.next_look = now;
         }
     }
 
@@ -249,6 +271,9 @@ impl Memory {
                     self.refused.get_or_insert(Refusal::Look);
                 }
                 self.failed_since = true;
+                // What an earlier look showed is no ground for a change any more; or else it would ask for a look at once,
+                // again and again, as soon as it is too old.
+                self.correctable = None;
                 self.pace(desired, &failure, now, dice);
                 match failure.kind.class() {
                     Class::Passing | Class::Throttled => self.look_failure = Some(failure),

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::after;
 
-const LONGEST: Duration = Duration::from_secs(300);
+/// The longest backoff.
+pub const LONGEST: Duration = Duration::from_secs(300);
 /// Who waits for a person is looked at again at least this often.
 pub const PERSON_LONGEST: Duration = Duration::from_secs(3600);
 /// An instance that does not exist yet is looked for this often at least.

@@ -1,5 +1,7 @@
 //! A policy's life against a made-up cloud, in a time that is only a number: what is called when, and what status says.
 
+mod life;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -463,6 +465,36 @@ fn a_modify_refused_needs_a_person_and_ranks_behind() {
 }
 
 #[test]
+fn a_difference_grown_old_and_a_failing_look_are_no_reason_to_look_without_end() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.around.rival = Some(Rival { name: None });
+    w.live(5);
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.live(60);
+    w.around.rival = None;
+    w.calls.clear();
+    w.live(61);
+    assert!(w.count("describe") <= 1, "{:?}", w.calls);
+}
+
+#[test]
+fn a_clock_set_back_puts_no_look_off() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.live(700);
+    w.now = at(-86_400);
+    w.drift_to(false);
+    w.live(-86_400 + 600);
+    assert_eq!((w.reason(), w.stored.drift.corrections), ("InSync", 1));
+    // What was seen before the step is not seen now.
+    w.around.paused_until = Some(at(-86_400 + 2000));
+    w.drift_to(false);
+    w.live(-86_400 + 1300);
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.live(-86_400 + 2900);
+    assert_eq!(w.reason(), "CloudUnavailable");
+}
+
+#[test]
 fn an_instance_that_is_not_ready_is_retried() {
     let mut w = World::new(on("cn-shanghai"));
     w.modify_fails = Some(failure(Kind::InstanceNotReady, "InstanceStatusNotMatch"));
@@ -637,4 +669,20 @@ fn a_request_is_looked_at_now_and_told_also_when_the_look_fails() {
     w.calls.clear();
     assert_eq!(w.turn().map(|t| since(at(50), t)), Some(Duration::from_secs(150)), "not past Retry-After");
     assert!(w.calls.is_empty());
+}
+
+#[test]
+fn a_drift_that_was_told_before_a_restart_is_not_told_again() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.desired.manages = false;
+    w.state =
+        PolicyState { active: true, cross_backup_region: Some("cn-shanghai".to_owned()), ttl_days: None };
+    w.turn();
+    w.drift_to(false);
+    w.live(700);
+    let writes = w.writes;
+    assert_eq!(w.told, ["DriftDetected"]);
+    w.restart(at(690));
+    w.live(2000);
+    assert_eq!((w.told.len(), w.writes), (1, writes));
 }

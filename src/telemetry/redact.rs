@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, RwLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 const HIDDEN: &str = "[redacted]";
 /// Shorter values are no secrets, and replacing them would garble every text.
@@ -15,6 +15,10 @@ const SHORTEST: usize = 4;
 
 /// How many times over a value may be escaped and is still found: a Debug text inside of another one in a JSON log line.
 const ESCAPED: usize = 3;
+/// A part of a value in base64 that is shorter than this could be a part of any text.
+const SHORTEST_PART: usize = 12;
+/// RFC 3986's unreserved characters are left as they are by most encoders.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[derive(Default)]
 struct Known {
@@ -78,17 +82,7 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
 fn learn(value: &str, replacement: &str) -> Guard {
     let mut needles = Vec::new();
     if value.len() >= SHORTEST {
-        let mut forms = vec![
-            value.to_owned(),
-            STANDARD.encode(value),
-            utf8_percent_encode(value, NON_ALPHANUMERIC).to_string(),
-        ];
-        let mut escaped = value.to_owned();
-        for _ in 0..ESCAPED {
-            escaped = escape(&escaped);
-            forms.push(escaped.clone());
-        }
-        for form in forms {
+        for form in forms(value) {
             if form.len() >= SHORTEST && !needles.contains(&form) {
                 needles.push(form);
             }
@@ -100,6 +94,36 @@ fn learn(value: &str, replacement: &str) -> Guard {
         }
     });
     Guard { needles }
+}
+
+/// How the value is written where it is not written as it is.
+fn forms(value: &str) -> Vec<String> {
+    let mut forms = vec![value.to_owned()];
+    for alphabet in [STANDARD, URL_SAFE] {
+        forms.push(alphabet.encode(value));
+        // In a longer text the value begins at any of three places within a group, and its last group has other bytes as
+        // well: what is found then is its whole groups, which is all but two bytes at either end.
+        for start in 0..3 {
+            let whole = value.as_bytes().get(start..).map_or(&[][..], |rest| &rest[..rest.len() / 3 * 3]);
+            forms.push(Some(alphabet.encode(whole)).filter(|p| p.len() >= SHORTEST_PART).unwrap_or_default());
+        }
+    }
+    for kept in [NON_ALPHANUMERIC, UNRESERVED] {
+        let upper: Vec<&str> = utf8_percent_encode(value, kept).collect();
+        let lower =
+            |piece: &&str| if piece.starts_with('%') { piece.to_lowercase() } else { (*piece).to_owned() };
+        forms.push(upper.iter().map(lower).collect());
+        forms.push(upper.concat());
+    }
+    let mut escaped = value.to_owned();
+    for _ in 0..ESCAPED {
+        escaped = escape(&escaped);
+        forms.push(escaped.clone());
+        // Go, and Kubernetes with it, keeps JSON fit for HTML; PHP escapes slashes.
+        forms.push(escaped.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"));
+        forms.push(escaped.replace('/', "\\/"));
+    }
+    forms
 }
 
 /// As JSON has it inside of a string, and for ordinary text Rust's Debug as well.
@@ -137,6 +161,28 @@ mod tests {
         }
         drop(guard);
         assert_eq!(scrub(secret), secret);
+    }
+
+    #[test]
+    fn base64_and_percent_encoding_are_found_however_they_are_made() {
+        let secret = "Kx9-w.7+Jf/2Lq_8~Vd&Gp<4>Tm5";
+        let _guard = learn_secret(secret);
+        for around in ["", "\n", " ", "  ", "user:", "\r\n\t"] {
+            for alphabet in [STANDARD, URL_SAFE] {
+                let text = alphabet.encode(format!("{around}{secret}{around}"));
+                let out = scrub(&text).into_owned();
+                assert!(out.contains(HIDDEN) && out.len() <= HIDDEN.len() + 24, "{text} gave {out}");
+            }
+        }
+        for text in [
+            "Kx9-w.7%2BJf%2F2Lq_8~Vd%26Gp%3C4%3ETm5",
+            "Kx9-w.7%2bJf%2f2Lq_8~Vd%26Gp%3c4%3eTm5",
+            "Kx9%2Dw%2E7%2BJf%2F2Lq%5F8%7EVd%26Gp%3C4%3ETm5",
+            "Kx9-w.7+Jf/2Lq_8~Vd\\u0026Gp\\u003c4\\u003eTm5",
+            "Kx9-w.7+Jf\\/2Lq_8~Vd&Gp<4>Tm5",
+        ] {
+            assert_eq!(scrub(text), HIDDEN, "{text}");
+        }
     }
 
     #[test]

@@ -100,7 +100,14 @@ impl<'a> Stage<'a> {
             cloud,
             _server: server,
             operator: None,
-            flags: vec!["--resync-interval-override=2s".to_owned(), "--leader-elect=false".to_owned()],
+            flags: [
+                "--resync-interval-override=2s",
+                "--leader-elect=false",
+                "--log-format=text",
+                "--log-level=debug",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             started: 0,
             may_be_refused: false,
         };
@@ -324,7 +331,6 @@ impl<'a> Stage<'a> {
             .args(["--watch-namespace", &self.namespace])
             .args(["--http-address", "127.0.0.1:0"])
             .args(["--allowed-endpoint", &self.endpoint])
-            .args(["--log-format", "text", "--log-level", "debug"])
             .args(&self.flags)
             .env("KUBECONFIG", kubeconfig);
         self.started += 1;

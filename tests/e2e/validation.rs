@@ -1,5 +1,7 @@
 //! Wrong manifests are refused at `kubectl apply`, with a message that names the field.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
@@ -151,4 +153,44 @@ async fn the_examples_and_the_whole_deployment_are_taken_without_a_warning() -> 
         ensure!(output.status.success() && stderr.is_empty(), "{path}: {stderr}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn every_manifest_in_the_documents_is_taken() -> Result<()> {
+    let plane = plane().await?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The namespace of the examples, which those of the documents are in too.
+    let example = root.join("examples/account.yaml");
+    plane.kubectl().run(["apply", "-f", &example.display().to_string()]).await?;
+    let mut pages = vec![root.join("README.md")];
+    for entry in std::fs::read_dir(root.join("docs"))? {
+        pages.push(entry?.path());
+    }
+    let mut taken = 0;
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|e| e == "md")) {
+        for manifest in manifests(&std::fs::read_to_string(page)?) {
+            let file = plane.file("document.yaml");
+            std::fs::write(&file, &manifest)?;
+            let args = ["apply", "--dry-run=server", "-f", &file.display().to_string()];
+            let output = plane.kubectl().output(args).await?;
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let fine = output.status.success() && stderr.is_empty();
+            ensure!(fine, "{}: {stderr}\n{manifest}", page.display());
+            taken += 1;
+        }
+    }
+    ensure!(taken >= 4, "only {taken} manifests were found");
+    Ok(())
+}
+
+/// The blocks marked `yaml`, without the indentation of their fences. Those marked `yaml fragment` are no whole manifests.
+fn manifests(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = page.lines();
+    while let Some(fence) = lines.next() {
+        let Some(indent) = fence.strip_suffix("```yaml") else { continue };
+        let block = lines.by_ref().take_while(|line| line.trim() != "```");
+        found.push(block.map(|line| format!("{}\n", line.strip_prefix(indent).unwrap_or(line))).collect());
+    }
+    found
 }

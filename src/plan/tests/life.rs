@@ -1,0 +1,352 @@
+//! Properties of a whole life: whatever happens to cloud, account, spec, process and clock, in whatever order.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// No look is older than this when a Modify follows it (plan::memory::FRESHNESS).
+const FRESH: u64 = 30;
+
+#[derive(Clone, Debug)]
+enum Happens {
+    Drift(bool, Option<&'static str>),
+    LookFails(Option<Kind>),
+    ModifyFails(Option<(Kind, &'static str, bool)>),
+    RegionsFail(Option<Kind>),
+    RegionsAre(Vec<&'static str>),
+    BackupsFail(Option<Kind>),
+    /// Seconds until a Modify is visible; `None`: never.
+    Visible(Option<u64>),
+    Respec(Change),
+    Manages(bool),
+    Suspended(bool),
+    Objective(Option<u64>),
+    Restart(u64),
+    ClockStep(i64),
+    Rival(bool),
+    Gate(Option<Reason>),
+    Pending,
+    Paused(u64),
+    Renewed,
+    Requested,
+    Backup(i64),
+    BackupsGone,
+    Passes(u64),
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop::sample::select(vec![
+        Kind::CredentialsRejected,
+        Kind::PermissionDenied,
+        Kind::Throttled,
+        Kind::InstanceNotFound,
+        Kind::InstanceNotReady,
+        Kind::NotSupported,
+        Kind::InvalidRequest,
+        Kind::CloudUnavailable,
+        Kind::EndpointNotAllowed,
+    ])
+}
+
+fn target() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["cn-shanghai", "cn-guangzhou", "cn-nowhere"])
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let code = prop::sample::select(vec!["Code", "InvalidRegion", "ParamError"]);
+    let closed = prop::sample::select(vec![
+        Reason::AccountNotFound,
+        Reason::AccountNotReady,
+        Reason::CredentialsMissing,
+        Reason::CredentialsRejected,
+        Reason::EndpointNotAllowed,
+        Reason::Suspended,
+    ]);
+    prop_oneof![
+        3 => (any::<bool>(), prop::option::of(target())).prop_map(|(on, to)| Happens::Drift(on, to)),
+        2 => prop::option::of(kind()).prop_map(Happens::LookFails),
+        2 => prop::option::of((kind(), code, any::<bool>())).prop_map(Happens::ModifyFails),
+        1 => prop::option::of(kind()).prop_map(Happens::RegionsFail),
+        1 => prop::collection::vec(target(), 0..3).prop_map(Happens::RegionsAre),
+        1 => prop::option::of(kind()).prop_map(Happens::BackupsFail),
+        2 => prop::option::of(0_u64..200).prop_map(Happens::Visible),
+        2 => target().prop_map(|to| Happens::Respec(on(to))),
+        1 => Just(Happens::Respec(Change { active: false, cross_backup_region: None })),
+        1 => any::<bool>().prop_map(Happens::Manages),
+        1 => any::<bool>().prop_map(Happens::Suspended),
+        1 => prop::option::of(60_u64..7200).prop_map(Happens::Objective),
+        1 => (0_u64..5000).prop_map(Happens::Restart),
+        1 => (-20_000_i64..20_000).prop_map(Happens::ClockStep),
+        1 => any::<bool>().prop_map(Happens::Rival),
+        1 => prop::option::of(closed).prop_map(Happens::Gate),
+        1 => Just(Happens::Pending),
+        1 => (0_u64..300).prop_map(Happens::Paused),
+        1 => Just(Happens::Renewed),
+        1 => Just(Happens::Requested),
+        1 => (-4000_i64..4000).prop_map(Happens::Backup),
+        1 => Just(Happens::BackupsGone),
+        8 => (0_u64..1500).prop_map(Happens::Passes),
+    ]
+}
+
+/// A world, watched by somebody who has a clock that nobody sets.
+struct Life {
+    w: World,
+    lived: u64,
+    /// When, and for which generation, a Describe showed a difference that no Modify has followed.
+    seen: Option<(u64, i64)>,
+    /// What a Modify set, and when it shows.
+    underway: Option<(PolicyState, Option<u64>)>,
+    modify_fails: Option<(Failure, bool)>,
+    regions_fail: Option<Failure>,
+    steps: u32,
+}
+
+impl Life {
+    fn new(interval: u64) -> Self {
+        let mut w = World::new(on("cn-shanghai"));
+        w.desired.interval = Duration::from_secs(interval);
+        Self { w, lived: 0, seen: None, underway: None, modify_fails: None, regions_fail: None, steps: 0 }
+    }
+
+    fn dice(&mut self) -> f64 {
+        self.steps = self.steps.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(self.steps) / f64::from(u32::MAX)
+    }
+
+    fn happen(&mut self, what: Happens) {
+        let w = &mut self.w;
+        let fail = |kind| failure(kind, "Code");
+        match what {
+            Happens::Drift(active, to) => {
+                self.underway = None;
+                w.state =
+                    PolicyState { active, cross_backup_region: to.map(str::to_owned), ttl_days: Some(7) };
+            }
+            Happens::LookFails(kind) => w.describe_fails = kind.map(fail),
+            Happens::ModifyFails(how) => {
+                self.modify_fails = how.map(|(kind, code, effect)| (failure(kind, code), effect));
+            }
+            Happens::RegionsFail(kind) => self.regions_fail = kind.map(fail),
+            Happens::RegionsAre(all) => w.regions = all.into_iter().map(str::to_owned).collect(),
+            Happens::BackupsFail(kind) => w.backups_fail = kind.map(fail),
+            Happens::Visible(after) => w.visible_after = after,
+            Happens::Respec(change) => w.respec(|d| d.change = change),
+            Happens::Manages(manages) => w.respec(|d| d.manages = manages),
+            Happens::Suspended(suspended) => w.respec(|d| d.suspended = suspended),
+            Happens::Objective(seconds) => w.respec(|d| d.objective = seconds.map(Duration::from_secs)),
+            Happens::Restart(away) => {
+                let as_of = w.now;
+                w.now = after(w.now, Duration::from_secs(away));
+                self.lived += away;
+                self.seen = None;
+                w.restart(as_of);
+            }
+            Happens::ClockStep(seconds) => w.now += jiff::SignedDuration::from_secs(seconds),
+            Happens::Rival(there) => w.around.rival = there.then_some(Rival { name: None }),
+            Happens::Gate(reason) => {
+                w.around.gate = reason.map_or(Gate::Open, |r| Gate::Closed(r, "why".to_owned()));
+                w.around.epoch = w.around.epoch.map(|e| e + 1);
+            }
+            Happens::Pending => w.around.gate = Gate::Pending(after(w.now, Duration::from_secs(10))),
+            Happens::Paused(seconds) => {
+                w.around.paused_until = Some(after(w.now, Duration::from_secs(seconds)));
+            }
+            Happens::Renewed => w.around.epoch = w.around.epoch.map(|e| e + 1),
+            Happens::Requested => w.desired.request = Some(format!("at {}", self.lived)),
+            Happens::Backup(age) => {
+                let began = w.now.as_second() - START - age;
+                w.backups.push(backup(&format!("b-{}", self.lived), began));
+            }
+            Happens::BackupsGone => w.backups.clear(),
+            Happens::Passes(seconds) => self.live(seconds),
+        }
+        self.turn();
+    }
+
+    /// As [`World::turn`], with an eye on what it does.
+    fn turn(&mut self) -> Option<Timestamp> {
+        for _ in 0..64 {
+            let w = &mut self.w;
+            let now = w.now;
+            if matches!(w.around.gate, Gate::Pending(until) if until <= now) {
+                w.around.gate = Gate::Closed(Reason::AccountNotReady, "not verified yet".to_owned());
+            }
+            w.memory.notice(&w.desired, w.around.epoch, now);
+            let step = next(&w.desired, &w.around, &w.memory, now);
+            if !matches!(step, Do::Wait(_)) {
+                assert!(w.around.gate == Gate::Open && !w.desired.suspended, "{step:?}");
+                assert!(w.around.paused_until.is_none_or(|until| until <= now), "{step:?} past Retry-After");
+            }
+            match step {
+                Do::Look => self.look(),
+                Do::AskRegions => {
+                    w.calls.push(("regions", now));
+                    let answer = self.regions_fail.clone().map_or(Ok(w.regions.clone()), Err);
+                    w.memory.told_regions(&w.desired, answer, now);
+                }
+                Do::Modify => self.modify(),
+                Do::ReadBackups => {
+                    w.calls.push(("backups", now));
+                    w.memory.begin_reading(&w.desired, now);
+                    let reading = w.backups_fail.clone().map_or(Ok(w.backups.clone()), Err);
+                    let dice = self.dice();
+                    self.w.memory.read_backups(&self.w.desired, reading, now, dice);
+                }
+                Do::Wait(until) => {
+                    if w.around.gate == Gate::Open && w.memory.next_look > now {
+                        w.memory.handled_request();
+                    }
+                    w.report();
+                    self.check_status();
+                    return until;
+                }
+            }
+        }
+        panic!("a turn does not end: {:?}", self.w.calls.iter().rev().take(64).collect::<Vec<_>>());
+    }
+
+    fn look(&mut self) {
+        if let Some((state, Some(visible))) = &self.underway
+            && *visible <= self.lived
+        {
+            self.w.state = state.clone();
+            self.underway = None;
+        }
+        let dice = self.dice();
+        let w = &mut self.w;
+        w.calls.push(("describe", w.now));
+        let answer = w.describe_fails.clone().map_or(Ok(w.state.clone()), Err);
+        if let Ok(state) = &answer {
+            let differs = w.desired.change.difference(state).is_some();
+            self.seen = differs.then_some((self.lived, w.desired.generation));
+        }
+        w.memory.looked(&w.desired, answer, w.now, dice);
+    }
+
+    fn modify(&mut self) {
+        let dice = self.dice();
+        let w = &mut self.w;
+        w.calls.push(("modify", w.now));
+        assert!(w.desired.manages && w.around.rival.is_none(), "who does not manage does not modify");
+        let (at, generation) =
+            self.seen.take().expect("no Describe showed a difference since the last Modify");
+        assert_eq!(generation, w.desired.generation, "the difference was one from another spec");
+        assert!(self.lived - at <= FRESH, "the difference was seen {} s ago", self.lived - at);
+        let change = w.desired.change.clone();
+        let failed = self.modify_fails.clone();
+        if failed.as_ref().is_none_or(|(_, takes_effect)| *takes_effect) {
+            let state = PolicyState {
+                active: change.active,
+                cross_backup_region: change.cross_backup_region.clone(),
+                ttl_days: Some(7),
+            };
+            self.underway = Some((state, w.visible_after.map(|s| self.lived + s)));
+        }
+        match failed {
+            Some((failure, _)) => w.memory.not_accepted(&w.desired, &change, failure, w.now, dice),
+            None => w.memory.accepted(&w.desired, &change, None, w.now),
+        }
+    }
+
+    fn check_status(&self) {
+        let stored = &self.w.stored;
+        assert!(!(self.w.has(types::RECONCILING) && self.w.has(types::STALLED)), "{stored:#?}");
+        if let (Some(ready), Some(synced)) = (stored.condition(types::READY), stored.condition(types::SYNCED))
+        {
+            assert_eq!(
+                (ready.status, &ready.reason, &ready.message),
+                (synced.status, &synced.reason, &synced.message)
+            );
+            let settled = ready.status == Truth::True || ready.reason == "Suspended";
+            let waits = self.w.has(types::RECONCILING) || self.w.has(types::STALLED);
+            assert_eq!(waits, !settled, "{stored:#?}");
+        }
+        assert!(stored.observed_generation.is_none_or(|g| g <= self.w.desired.generation));
+    }
+
+    /// Time passes; the turns that are due are taken. As timers do, it waits for durations, whatever the clock shows then.
+    fn live(&mut self, seconds: u64) {
+        let end = self.lived + seconds;
+        let mut turns = 0;
+        loop {
+            let until = self.turn();
+            turns += 1;
+            assert!(turns <= seconds + 10, "it never rests");
+            let now = self.w.now;
+            let wait = until.map_or(u64::MAX, |until| {
+                assert!(until > now, "it asks to be woken in the past");
+                since(now, until).as_secs().max(1)
+            });
+            let step = wait.min(end - self.lived);
+            self.w.now = after(now, Duration::from_secs(step));
+            self.lived += step;
+            if self.lived >= end {
+                return;
+            }
+        }
+    }
+
+    fn is_in_sync(&self) -> bool {
+        let told = self.w.reason() == "InSync"
+            && self.w.stored.observed_generation == Some(self.w.desired.generation);
+        told && self.w.desired.change.is_met_by(&self.w.state)
+    }
+
+    /// All that is wrong ends, and nothing tells the policy so, but what tells it in earnest.
+    fn heal(&mut self) {
+        let w = &mut self.w;
+        w.describe_fails = None;
+        w.backups_fail = None;
+        w.visible_after = Some(0);
+        w.regions = ["cn-shanghai", "cn-guangzhou", "cn-nowhere"].map(str::to_owned).to_vec();
+        w.around.rival = None;
+        w.around.paused_until = None;
+        if w.around.gate != Gate::Open {
+            w.around.gate = Gate::Open;
+            w.around.epoch = w.around.epoch.map(|e| e + 1);
+        }
+        if !w.desired.manages || w.desired.suspended {
+            w.respec(|d| (d.manages, d.suspended) = (true, false));
+        }
+        self.modify_fails = None;
+        self.regions_fail = None;
+        if let Some((_, visible)) = &mut self.underway {
+            *visible = visible.map(|at| at.min(self.lived));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_life_is_safe_and_ends_well(
+        interval in prop::sample::select(vec![2_u64, 60, 600, 7200]),
+        all in prop::collection::vec(happens(), 0..40),
+    ) {
+        let mut life = Life::new(interval);
+        for what in all {
+            life.happen(what);
+        }
+        life.heal();
+        // At most: one wait for a person's turn, or one backoff; and one change that must first count as not taken.
+        let bound = interval.clamp(300, 3600) + 150 + interval;
+        let end = life.lived + bound;
+        life.turn();
+        while !life.is_in_sync() && life.lived < end {
+            life.live(10.min(bound));
+        }
+        prop_assert!(life.is_in_sync(), "{} after {} s", life.w.reason(), bound);
+
+        // And then there is peace.
+        if life.w.desired.objective.is_none() && life.w.stored.drift.recent.len() < 3 {
+            life.live(2 * interval + 600);
+            let (writes, modifies, looks) = (life.w.writes, life.w.count("modify"), life.w.count("describe"));
+            life.live(10 * interval);
+            prop_assert_eq!((life.w.writes, life.w.count("modify")), (writes, modifies));
+            let looked = life.w.count("describe") - looks;
+            prop_assert!((9..=11).contains(&looked), "{} looks in 10 intervals", looked);
+        }
+    }
+}
