@@ -4,18 +4,14 @@ use anyhow::{Result, ensure};
 use cloud_simulator::{KeySpec, Policy};
 use serde_json::{Value, json};
 
+use crate::checks::{MODIFY, message};
 use crate::harness::{INSTANCE, KEY_ID, POLICY, SECRET_KEY, Stage, condition};
-use crate::objects::MODIFY;
 
 const ELDER: &str = "elder";
 const YOUNGER: &str = "younger";
 
 fn to(region: &str) -> (bool, String) {
     (true, region.to_owned())
-}
-
-fn message(policy: &Value) -> &str {
-    condition(policy, "Ready")["message"].as_str().unwrap_or_default()
 }
 
 /// An elder that copies to cn-shanghai, and a younger one that wants cn-guangzhou and has lost.

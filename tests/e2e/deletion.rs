@@ -5,8 +5,9 @@ use cloud_simulator::{Effect, Policy};
 use serde_json::{Value, json};
 use testbed::wait_until;
 
+use crate::checks::{DESCRIBE, MODIFY};
 use crate::harness::{INSTANCE, LIMIT, POLICY, Stage};
-use crate::objects::{DESCRIBE, FINALIZER, MODIFY};
+use crate::objects::FINALIZER;
 
 fn finalizers(policy: &Value) -> Vec<&str> {
     policy["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()

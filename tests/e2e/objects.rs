@@ -8,10 +8,9 @@ use cloud_simulator::InstanceSpec;
 use serde_json::{Value, json};
 use testbed::{Process, wait_until};
 
-use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage, condition, operator_binary, settled};
+use crate::checks::{DESCRIBE, MODIFY};
+use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage, operator_binary};
 
-pub const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
-pub const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
 /// The user that the operator is for the API server.
 pub const OPERATOR_USER: &str =
@@ -46,12 +45,6 @@ impl Stage<'_> {
             if holds(&object) { Ok(Some(object)) } else { bail!("{object:#}") }
         });
         found.await.with_context(|| format!("operator:\n{}", self.log()))
-    }
-
-    /// Waits for Ready's reason of one of several policies.
-    pub async fn until_reason_of(&self, name: &str, reason: &str) -> Result<Value> {
-        let holds = |o: &Value| settled(o) && condition(o, "Ready")["reason"] == reason;
-        self.until("crbp", name, reason, holds).await
     }
 
     /// Merges `spec` into the stored one of one of several policies.

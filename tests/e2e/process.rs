@@ -10,8 +10,9 @@ use cloud_simulator::{Effect, Policy};
 use serde_json::{Value, json};
 use testbed::{AuditFilter, Process, Signal, wait_until};
 
+use crate::checks::MODIFY;
 use crate::harness::{INSTANCE, LIMIT, POLICY, Stage, condition, operator_binary, plane};
-use crate::objects::{MODIFY, OPERATOR_USER, ends_with};
+use crate::objects::{OPERATOR_USER, ends_with};
 
 /// Waits until both probes answer 200, as a kubelet does.
 pub async fn until_healthy(process: &Process) -> Result<()> {
@@ -112,7 +113,8 @@ async fn probes_answer_and_sigterm_ends_it_promptly_also_while_the_cloud_hangs()
     let begun = Instant::now();
     stage.operator().signal(Signal::TERM)?;
     ends_with(stage.operator(), 0, LIMIT).await?;
-    ensure!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    // Ten seconds for what is under way, and no more.
+    ensure!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use testbed::{AuditFilter, ControlPlane, Options, Process, Signal, wait_until};
 
+use crate::checks::MODIFY;
 use crate::harness::{LIMIT, OPERATOR_NAMESPACE, POLICY, Stage, condition, install};
-use crate::objects::{MODIFY, OPERATOR_USER, ends_with};
+use crate::objects::{OPERATOR_USER, ends_with};
 use crate::process::until_healthy;
 
 const OPERATOR: (&str, &str) = (OPERATOR_NAMESPACE, OPERATOR_NAMESPACE);

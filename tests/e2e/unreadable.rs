@@ -5,8 +5,8 @@ use cloud_simulator::Policy;
 use serde_json::json;
 use testbed::{ControlPlane, Options, wait_until};
 
+use crate::checks::MODIFY;
 use crate::harness::{INSTANCE, LIMIT, POLICY, Stage, condition, install};
-use crate::objects::MODIFY;
 
 /// Lets any word through where the schema has a list.
 async fn relax(plane: &ControlPlane, crd: &str, field: &str) -> Result<()> {
