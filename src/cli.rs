@@ -120,7 +120,7 @@ pub struct Run {
     )]
     pub concurrency: usize,
 
-    /// Uses this interval for every policy and inventory, such as 30s or 1h30m, at least 1s. For tests and drills
+    /// Uses this interval for every policy, such as 30s or 1h30m, at least 1s. For tests and drills
     #[arg(
         long,
         value_name = "D",

@@ -274,7 +274,17 @@ async fn tell(
     let Some(outcome) = outcome else { return };
     let before = old.iter().find(|c| c.kind == types::READY).map(|c| (c.status, c.reason.as_str()));
     let text = new.conditions.iter().find(|c| c.type_ == types::READY).map_or("", |c| c.message.as_str());
-    if let Some(happening) = events::of_account(before, (outcome.status, outcome.reason.as_str()), text) {
+    let reason = outcome.reason.as_str();
+    if before.is_none_or(|(_, was)| was != reason) {
+        let meta = object.meta();
+        tracing::info!(
+            namespace = meta.namespace.as_deref(),
+            account = meta.name.as_deref(),
+            reason,
+            "Ready has changed"
+        );
+    }
+    if let Some(happening) = events::of_account(before, (outcome.status, reason), text) {
         let note = Note {
             warning: happening.warning,
             reason: happening.reason,

@@ -48,7 +48,7 @@ pub fn between(old: &Facts, new: &Facts) -> Vec<Happening> {
         tell(
             false,
             "PolicyModified",
-            format!("{} to {} ({cause}{request})", words(&change.from), words(&change.to)),
+            format!("from {} to {} ({cause}{request})", words(&change.from), words(&change.to)),
         );
     }
     if new.drift.corrections > old.drift.corrections {
@@ -90,8 +90,8 @@ const FAILURES: [Reason; 9] = [
 
 fn words(change: &crate::domain::Change) -> String {
     match (&change.cross_backup_region, change.active) {
-        (Some(target), true) => format!("active, {target}"),
-        (None, true) => "active".to_owned(),
+        (Some(target), true) => format!("on with target {target}"),
+        (None, true) => "on".to_owned(),
         (_, false) => "off".to_owned(),
     }
 }
