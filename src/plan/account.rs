@@ -159,3 +159,7 @@ impl AccountMemory {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;
