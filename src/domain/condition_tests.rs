@@ -87,6 +87,19 @@ fn words_are_the_contract_s() {
     assert_eq!(Reason::RegionNotAvailable.as_str(), "RegionNotAvailable");
 }
 
+#[test]
+fn every_reason_is_explained_to_users() {
+    let source = include_str!("condition.rs");
+    let list = source.split("reasons!(").nth(1).and_then(|rest| rest.split(");").next()).unwrap();
+    let reasons: Vec<_> = list.split(',').map(str::trim).filter(|reason| !reason.is_empty()).collect();
+    assert!(reasons.contains(&Reason::InSync.as_str()) && reasons.len() > 20, "{reasons:?}");
+    let page = include_str!("../../docs/errors.md");
+    for reason in reasons {
+        let row = page.lines().any(|line| line.starts_with('|') && line.contains(&format!("| `{reason}` |")));
+        assert!(row, "docs/errors.md has no row for {reason}");
+    }
+}
+
 fn any_outcome() -> impl Strategy<Value = Outcome> {
     (
         prop::sample::select(vec![Truth::True, Truth::False, Truth::Unknown]),
