@@ -36,6 +36,10 @@ test: control-plane $(VENV)/ready ## Format, lints, and all tests
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	CRBO_SDK_PYTHON='$(abspath $(VENV)/bin/python)' cargo test --locked --workspace
 
+.PHONY: bench
+bench: control-plane ## What 200 policies cost at rest: calls, requests, bytes, memory
+	benches/at_rest.sh
+
 .PHONY: demo
 demo: control-plane ## The operator at work, against the simulator and a real control plane
 	cargo build --locked --package cross-region-backup-operator --package cloud-simulator --bins

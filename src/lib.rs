@@ -10,5 +10,7 @@ pub mod controllers;
 pub mod domain;
 pub mod observe;
 pub mod plan;
+#[cfg(test)]
+mod rooms;
 pub mod serve;
 pub mod telemetry;

@@ -180,3 +180,7 @@ pub fn set(
         last_transition: same_status.map_or(now, |c| c.last_transition),
     }
 }
+
+#[cfg(test)]
+#[path = "condition_tests.rs"]
+mod tests;

@@ -34,9 +34,10 @@ pub fn between(old: &Facts, new: &Facts) -> Vec<Happening> {
     let gave_up = new.condition(types::STALLED).is_some() && now_reason == Reason::Modifying.as_str();
     let had_given_up = old.condition(types::STALLED).is_some() && was_modifying;
     let modified = new.modification != old.modification;
-    if (modified && was_modifying && !had_given_up && now_reason == Reason::Modifying.as_str())
-        || (gave_up && !had_given_up)
-    {
+    // A change for another spec takes the place of one that is still waited for; it does not tell what became of it.
+    let same_spec = new.observed_generation == old.observed_generation;
+    let again = modified && same_spec && was_modifying && now_reason == Reason::Modifying.as_str();
+    if (again || gave_up) && !had_given_up {
         tell(true, "ModifyNotVisible", message.clone());
     }
     if let Some(change) = new.modification.as_ref().filter(|_| modified) {
@@ -116,3 +117,7 @@ pub fn of_account(old: Option<(Truth, &str)>, new: (Truth, &str), text: &str) ->
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -98,8 +98,11 @@ mod tests {
                 ],
             ),
         ];
+        let page = include_str!("../../../docs/errors.md").split("## From the cloud's codes").nth(1).unwrap();
         for (expected, codes) in table {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{expected:?}` |"))).unwrap();
             for code in codes {
+                assert!(row.contains(&format!("`{code}`")), "docs/errors.md lacks {code}");
                 for status in [200, 400, 401, 403, 404, 429, 500, 503] {
                     let status = StatusCode::from_u16(status).unwrap();
                     assert_eq!(kind(code, status), expected, "{code} with {status}");

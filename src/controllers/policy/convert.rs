@@ -179,3 +179,7 @@ fn backup_to(backup: &Backup) -> api::BackupItem {
         ttl_days: backup.ttl_days,
     }
 }
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

@@ -1,0 +1,264 @@
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn failure(kind: Kind, code: &str) -> Failure {
+    Failure {
+        kind,
+        action: "DescribeDBInstances",
+        code: code.to_owned(),
+        message: Some("what the cloud says".to_owned()),
+        request_id: Some("r-1".to_owned()),
+        retry_after: None,
+    }
+}
+
+const STALENESS: Duration = Duration::from_secs(1200);
+const TEXT: &str = "why";
+/// What the gate says in the table below.
+enum Means {
+    Open,
+    Pending,
+    Closed(Reason, &'static str),
+}
+
+/// Standing, what is told for a new account, what it means for its resources before and after a first verification.
+#[test]
+fn each_standing_has_its_reason_its_progress_and_its_gate() {
+    use Progress::{Reconciling, Settled, Stalled};
+    use Reason::*;
+    let not_ready = |text| Means::Closed(AccountNotReady, text);
+    let table = [
+        (Standing::Unknown, None, Means::Pending, Means::Pending),
+        (Standing::Verified, Some((Truth::True, CredentialsVerified, Settled)), Means::Open, Means::Open),
+        (
+            Standing::CredentialsMissing(TEXT.into()),
+            Some((Truth::False, CredentialsMissing, Reconciling)),
+            Means::Closed(CredentialsMissing, TEXT),
+            Means::Closed(CredentialsMissing, TEXT),
+        ),
+        (
+            Standing::CredentialsRejected(TEXT.into()),
+            Some((Truth::False, CredentialsRejected, Stalled)),
+            Means::Closed(CredentialsRejected, TEXT),
+            Means::Closed(CredentialsRejected, TEXT),
+        ),
+        (
+            Standing::EndpointNotAllowed(TEXT.into()),
+            Some((Truth::False, EndpointNotAllowed, Stalled)),
+            Means::Closed(EndpointNotAllowed, TEXT),
+            Means::Closed(EndpointNotAllowed, TEXT),
+        ),
+        (
+            Standing::Invalid(TEXT.into()),
+            Some((Truth::False, InvalidRequest, Stalled)),
+            not_ready(TEXT),
+            not_ready(TEXT),
+        ),
+        (
+            Standing::EndpointUnreachable(TEXT.into()),
+            Some((Truth::False, EndpointUnreachable, Reconciling)),
+            not_ready("not verified yet: EndpointUnreachable"),
+            Means::Open,
+        ),
+        (
+            Standing::Throttled(TEXT.into()),
+            Some((Truth::False, Throttled, Reconciling)),
+            not_ready("not verified yet: Throttled"),
+            Means::Open,
+        ),
+    ];
+    for (standing, told, new, verified_before) in table {
+        let mut memory = AccountMemory::new(false, at(0));
+        memory.standing = standing.clone();
+        memory.untried = standing == Standing::Unknown;
+        let outcome = memory.outcome(false, STALENESS, at(1)).map(|o| (o.status, o.reason, o.progress));
+        assert_eq!(outcome, told, "{standing:?}");
+        for (ever, means) in [(false, new), (true, verified_before)] {
+            memory.ever_verified = ever;
+            let expected = match means {
+                Means::Open => Gate::Open,
+                Means::Pending => Gate::Pending(at(10)),
+                Means::Closed(reason, text) => Gate::Closed(reason, format!("CloudAccount prod: {text}")),
+            };
+            assert_eq!(memory.gate("prod", false, at(1)), expected, "{standing:?}, verified before: {ever}");
+            // Suspended is said before all else.
+            assert!(matches!(memory.gate("prod", true, at(1)), Gate::Closed(Suspended, _)));
+            let suspended = memory.outcome(true, STALENESS, at(1)).map(|o| (o.status, o.reason, o.progress));
+            assert_eq!(suspended, Some((Truth::Unknown, Suspended, Settled)));
+        }
+    }
+}
+
+#[test]
+fn each_refusal_has_its_standing_and_its_pace() {
+    let minute = Some(Duration::from_secs(60));
+    let day = Some(Duration::from_secs(86_400));
+    let unreachable = |text: &str| Standing::EndpointUnreachable(format!("DescribeDBInstances: {text}"));
+    for (kind, code, interval, standing, next) in [
+        (
+            Kind::CredentialsRejected,
+            "InvalidAccessKey",
+            minute,
+            Standing::CredentialsRejected("the cloud rejected the credentials: InvalidAccessKey".into()),
+            60,
+        ),
+        (
+            Kind::CredentialsRejected,
+            "SignatureDoesNotMatch",
+            None,
+            Standing::CredentialsRejected("the cloud rejected the credentials: SignatureDoesNotMatch".into()),
+            600,
+        ),
+        (
+            Kind::CredentialsRejected,
+            "InvalidSecretToken",
+            day,
+            Standing::CredentialsRejected("the cloud rejected the credentials: InvalidSecretToken".into()),
+            3600,
+        ),
+        (
+            Kind::EndpointNotAllowed,
+            "refused",
+            day,
+            Standing::EndpointNotAllowed("DescribeDBInstances: refused".into()),
+            3600,
+        ),
+        (
+            Kind::Throttled,
+            "FlowLimitExceeded",
+            minute,
+            Standing::Throttled("DescribeDBInstances: FlowLimitExceeded".into()),
+            2,
+        ),
+        (Kind::CloudUnavailable, "timeout", minute, unreachable("timeout"), 2),
+        (Kind::InvalidRequest, "ServiceNotFound", minute, unreachable("ServiceNotFound"), 2),
+        (Kind::InvalidRequest, "InvalidActionOrVersion", minute, unreachable("InvalidActionOrVersion"), 2),
+    ] {
+        let mut memory = AccountMemory::new(false, at(0));
+        assert!(memory.is_due(at(0)));
+        memory.refused(&failure(kind, code), interval, at(5), 1.0);
+        assert_eq!(memory.standing, standing);
+        assert_eq!(memory.next_verification, Some(at(5 + next)), "{code}");
+        assert!(!memory.is_due(at(5 + next - 1)) && memory.is_due(at(5 + next)));
+        // The condition repeats neither the cloud's message nor a request id.
+        let message = memory.outcome(false, STALENESS, at(6)).unwrap().message();
+        assert!(message.ends_with(&format!(": {code}")), "{message}");
+    }
+}
+
+#[test]
+fn passing_failures_back_off_up_to_five_minutes_and_success_forgets_them() {
+    let mut memory = AccountMemory::new(false, at(0));
+    let mut delays = Vec::new();
+    for _ in 0..10 {
+        memory.refused(&failure(Kind::CloudUnavailable, "timeout"), None, at(0), 1.0);
+        delays.push(since(at(0), memory.next_verification.unwrap()).as_secs());
+    }
+    assert_eq!(delays, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    memory.accepted(at(9));
+    assert_eq!((memory.failures, memory.next_verification), (0, None));
+    assert_eq!((memory.standing.clone(), memory.last_good), (Standing::Verified, Some(at(9))));
+    assert!(!memory.is_due(at(1_000_000)), "who is verified is verified when something changes");
+}
+
+#[test]
+fn a_verified_account_is_believed_through_passing_failures_and_not_longer() {
+    let mut memory = AccountMemory::new(false, at(0));
+    memory.accepted(at(0));
+    memory.refused(&failure(Kind::CloudUnavailable, "timeout"), None, at(100), 1.0);
+    assert_eq!(memory.outcome(false, STALENESS, at(1199)), None, "what it said before");
+    let told = memory.outcome(false, STALENESS, at(1200)).unwrap();
+    assert_eq!(told.reason, Reason::EndpointUnreachable);
+    assert_eq!(memory.gate("prod", false, at(1200)), Gate::Open, "its resources judge by their own looks");
+    memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(1300), 1.0);
+    assert_eq!(memory.outcome(false, STALENESS, at(1300)).unwrap().reason, Reason::CredentialsRejected);
+}
+
+#[test]
+fn a_first_verification_that_takes_long_is_told_to_the_resources() {
+    let memory = AccountMemory::new(false, at(0));
+    assert_eq!(memory.gate("prod", false, at(9)), Gate::Pending(at(10)));
+    let late = memory.gate("prod", false, at(10));
+    assert_eq!(late, Gate::Closed(Reason::AccountNotReady, "CloudAccount prod: not verified yet".to_owned()));
+}
+
+#[test]
+fn what_status_says_is_believed_after_a_start() {
+    let memory = AccountMemory::new(true, at(0));
+    assert_eq!((memory.standing.clone(), memory.is_due(at(0))), (Standing::Verified, false));
+    assert_eq!(memory.gate("prod", false, at(0)), Gate::Open);
+}
+
+#[test]
+fn a_change_is_verified_now_and_a_rejection_holds_until_that_has_ended() {
+    for (standing, after_change) in [
+        (Standing::Verified, Standing::Verified),
+        (Standing::CredentialsRejected(TEXT.into()), Standing::CredentialsRejected(TEXT.into())),
+        (Standing::CredentialsMissing(TEXT.into()), Standing::Unknown),
+        (Standing::EndpointNotAllowed(TEXT.into()), Standing::Unknown),
+        (Standing::EndpointUnreachable(TEXT.into()), Standing::Unknown),
+        (Standing::Invalid(TEXT.into()), Standing::Unknown),
+    ] {
+        let mut memory = AccountMemory::new(false, at(0));
+        memory.standing = standing;
+        memory.failures = 7;
+        memory.next_verification = None;
+        memory.changed(at(50));
+        assert_eq!(memory.standing, after_change);
+        assert!(memory.is_due(at(50)) && memory.failures == 0);
+    }
+    let mut memory = AccountMemory::new(true, at(0));
+    memory.blocked(Standing::CredentialsMissing(TEXT.into()));
+    assert!(!memory.is_due(at(1_000_000)), "only a change helps");
+}
+
+fn reason(gate: &Gate) -> Option<Reason> {
+    match gate {
+        Gate::Closed(reason, _) => Some(*reason),
+        Gate::Open | Gate::Pending(_) => None,
+    }
+}
+
+#[test]
+fn resources_wait_for_the_trial_of_new_credentials_and_not_longer() {
+    let mut account = AccountMemory::new(true, at(0));
+    assert_eq!(account.gate("a", false, at(0)), Gate::Open, "believed after a start");
+    account.changed(at(100));
+    assert_eq!(account.gate("a", false, at(101)), Gate::Pending(at(110)));
+    assert_eq!(account.gate("a", false, at(110)), Gate::Open, "it was verified once");
+    account.accepted(at(102));
+    assert_eq!(account.gate("a", false, at(102)), Gate::Open);
+
+    account.changed(at(200));
+    account.refused(&failure(Kind::CloudUnavailable, "Code"), None, at(201), 0.5);
+    assert_eq!(account.gate("a", false, at(201)), Gate::Open, "each judges by its own look");
+    account.changed(at(300));
+    account.refused(&failure(Kind::CredentialsRejected, "Code"), None, at(301), 0.5);
+    assert_eq!(reason(&account.gate("a", false, at(301))), Some(Reason::CredentialsRejected));
+    account.changed(at(400));
+    let during = account.gate("a", false, at(401));
+    assert_eq!(reason(&during), Some(Reason::CredentialsRejected), "until the new ones were tried");
+}
+
+#[test]
+fn credentials_that_come_late_have_their_trial_as_well() {
+    let mut account = AccountMemory::new(false, at(0));
+    account.blocked(Standing::CredentialsMissing("no Secret".to_owned()));
+    account.changed(at(3600));
+    assert_eq!(account.gate("a", false, at(3601)), Gate::Pending(at(3610)), "no AccountNotReady between");
+    assert_eq!(reason(&account.gate("a", false, at(3610))), Some(Reason::AccountNotReady));
+}
+
+#[test]
+fn a_rejection_reads_the_same_whichever_call_was_rejected() {
+    let mut account = AccountMemory::new(true, at(0));
+    let rejected = failure(Kind::CredentialsRejected, "Code");
+    account.refused(&rejected, None, at(1), 0.5);
+    let before = account.standing.clone();
+    account.refused(&Failure { action: "AnotherAct", ..rejected }, None, at(2), 0.5);
+    assert_eq!(account.standing, before);
+    assert_eq!(before, Standing::CredentialsRejected("the cloud rejected the credentials: Code".to_owned()));
+}
