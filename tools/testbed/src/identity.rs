@@ -1,7 +1,7 @@
 //! Who may talk to the API server: static users with random tokens, and the kubeconfig files that carry them.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -63,7 +63,8 @@ impl Identities {
     }
 }
 
-/// Writes a kubeconfig file (in JSON, which is YAML) for one token, and returns its path.
+/// Writes a kubeconfig file (in JSON, which is YAML) for one token, and returns its path. It replaces an earlier one in
+/// one step: a process that another test has started may be reading that very moment.
 pub fn write_kubeconfig(
     path: PathBuf,
     server: &str,
@@ -79,8 +80,15 @@ pub fn write_kubeconfig(
         "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": user}}],
         "current-context": "testbed",
     });
-    fs::write(&path, format!("{config:#}")).with_context(|| format!("cannot write {}", path.display()))?;
+    replace(&path, &format!("{config:#}")).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
 }
 
 fn random_token() -> Result<String> {
@@ -94,6 +102,21 @@ fn random_token() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_reads_a_kubeconfig_while_it_is_written_again_reads_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.kubeconfig");
+        let write = || write_kubeconfig(path.clone(), "https://a", folder.path(), "user", "token").unwrap();
+        write();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..200).for_each(|_| drop(write())));
+            while !writer.is_finished() {
+                let text = fs::read_to_string(&path).unwrap();
+                assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text:?}");
+            }
+        });
+    }
 
     #[test]
     fn the_token_file_has_a_line_for_each_user() {
