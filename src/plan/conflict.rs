@@ -41,7 +41,7 @@ mod tests {
         assert_eq!(manager(&[old.clone(), twin.clone()]), Some(&twin));
         let refused = claim("a", 5, true);
         assert_eq!(manager(&[refused.clone(), new.clone()]), Some(&new));
-        assert_eq!(manager(&[refused.clone()]), Some(&refused));
+        assert_eq!(manager(std::slice::from_ref(&refused)), Some(&refused));
         assert_eq!(manager(&[]), None);
     }
 }

@@ -143,7 +143,7 @@ impl Life {
                 w.restart(as_of);
             }
             Happens::ClockStep(seconds) => w.now += jiff::SignedDuration::from_secs(seconds),
-            Happens::Rival(there) => w.around.rival = there.then(|| Rival { name: None }),
+            Happens::Rival(there) => w.around.rival = there.then_some(Rival { name: None }),
             Happens::Gate(reason) => {
                 w.around.gate = reason.map_or(Gate::Open, |r| Gate::Closed(r, "why".to_owned()));
                 w.around.epoch = w.around.epoch.map(|e| e + 1);
@@ -331,7 +331,7 @@ proptest! {
         }
         life.heal();
         // At most: one wait for a person's turn, or one backoff; and one change that must first count as not taken.
-        let bound = interval.min(3600).max(300) + 150 + interval;
+        let bound = interval.clamp(300, 3600) + 150 + interval;
         let end = life.lived + bound;
         life.turn();
         while !life.is_in_sync() && life.lived < end {
