@@ -140,6 +140,7 @@ impl<'a> Stage<'a> {
         Ok(self.cloud.set_policy(INSTANCE, policy)?)
     }
 
+    #[allow(dead_code, reason = "a stage has it for whoever needs it")]
     pub fn patch_instance(&self, patch: Value) -> Result<()> {
         self.cloud.patch_instance(INSTANCE, patch)?;
         Ok(())

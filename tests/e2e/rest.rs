@@ -202,7 +202,7 @@ async fn an_unchanged_world_causes_no_write_also_when_some_looks_fail() -> Resul
     stage.cloud.clear_faults();
     fail_some(&stage, 8, json!({"type": "throttle"}))?;
     rounds(&stage, 3).await?;
-    ensure!(fired(&stage) >= 5, "{} looks were throttled", fired(&stage));
+    stage.wait("some throttled looks", || fired(&stage) >= 5).await?;
     ensure!(stage.calls(MODIFY) == 0 && stage.modifies() == 0);
     stage.operator().terminate(LIMIT).await?;
     let throttled = writes(&stage, "marker-throttled").await?;
