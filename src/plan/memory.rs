@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::backups::{Known, goes_backwards};
+use super::backups::Known;
 use super::pace::{LONGEST, NOT_FOUND_GRACE, NOT_FOUND_LONGEST, PERSON_LONGEST, backoff, next_turn};
+use super::readings::BackupMemory;
 use super::{Desired, after, since, whole};
 use crate::domain::condition::types;
-use crate::domain::facts::{Cause, Modification};
-use crate::domain::{Backup, Change, Class, Facts, Failure, Kind, PolicyState, Reason};
+use crate::domain::facts::Cause;
+use crate::domain::{Change, Class, Facts, Failure, Kind, PolicyState, Reason};
 
-/// When an accepted change is looked for, in seconds after it was accepted; the first look is made at once.
-const CONFIRMATIONS: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
 /// After so many changes that never became visible, the pace is one attempt per interval.
 pub const PATIENCE: u32 = 3;
 /// A difference is corrected only so shortly after the Describe that showed it.
@@ -106,37 +105,11 @@ pub struct Request {
     pub forwarded: bool,
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct BackupMemory {
-    pub known: Known,
-    /// When they were last read.
-    pub read: Option<Timestamp>,
-    /// Whether a reading has ended in this process, well or not.
-    pub tried: bool,
-    /// When they are to be read.
-    pub due: Option<Timestamp>,
-    failures: u32,
-    /// A reading that would take the recovery point away waits for a second one.
-    doubt: Option<Known>,
-    /// The recovery point for which the reading before its deadline was asked.
-    pub deadline_read_for: Option<Timestamp>,
-}
-
-impl BackupMemory {
-    pub fn in_doubt(&self) -> bool {
-        self.doubt.is_some()
-    }
-}
-
 impl Memory {
     /// `as_of`: when the facts of the stored status were true. After a longer absence than the interval the look is due at
     /// once, as it is for whatever was not in sync.
     pub fn new(facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
-        let settled = facts.observed_generation == Some(desired.generation)
-            && facts
-                .condition(types::SYNCED)
-                .is_some_and(|c| [Reason::InSync, Reason::Observed].iter().any(|r| r.as_str() == c.reason));
-        let fresh = settled && since(as_of, now) <= desired.interval;
+        let fresh = is_settled(&facts, desired.generation) && since(as_of, now) <= desired.interval;
         let known = facts.backups.as_ref().map(Known::from_summary).unwrap_or_default();
         let synced = if facts.synced_generation == Some(desired.generation) {
             Some(desired.change.clone())
@@ -194,7 +167,7 @@ impl Memory {
         if let Some(epoch) = epoch
             && self.epoch.replace(epoch).is_some_and(|before| before != epoch)
         {
-            self.start_afresh(now);
+            self.account_changed(now);
         }
         let unhandled = desired.request.is_some() && desired.request != self.facts.handled_request;
         if unhandled && self.request.pending != desired.request {
@@ -228,6 +201,18 @@ impl Memory {
         self.facts.policy = None;
         self.difference = None;
         self.last_good = None;
+    }
+
+    /// Other credentials, or an account that lets calls through again: worth a look for what is not in sync, and a reading
+    /// where the last one failed. The rest keeps its turns, or each rotation of a key would ask the cloud about everything.
+    fn account_changed(&mut self, now: Timestamp) {
+        let in_sync =
+            self.verdict.is_none() && self.look_failure.is_none() && is_settled(&self.facts, self.generation);
+        if !in_sync {
+            self.start_afresh(now);
+        } else if self.backups.unread {
+            self.backups.due = Some(now);
+        }
     }
 
     fn start_afresh(&mut self, now: Timestamp) {
@@ -374,115 +359,8 @@ impl Memory {
         self.correctable = Some(now);
     }
 
-    /// When the accepted change is looked for next; `None` when it counts as not taken.
-    fn confirmation_at(&self, waiting: &Confirming) -> Option<Timestamp> {
-        if self.not_taken >= PATIENCE {
-            return None;
-        }
-        CONFIRMATIONS.get(waiting.looks - 1).map(|s| after(waiting.accepted, Duration::from_secs(*s)))
-    }
-
-    fn gave_up_confirming(&mut self, desired: &Desired, now: Timestamp) {
-        self.not_taken = self.not_taken.saturating_add(1);
-        self.verdict = None;
-        self.regions = Regions::Unknown;
-        if self.not_taken < PATIENCE {
-            self.correctable = Some(now);
-        }
-        self.next_look = next_turn(desired.phase, desired.interval, now);
-    }
-
-    /// A Modify was accepted.
-    pub fn accepted(&mut self, desired: &Desired, to: &Change, request_id: Option<String>, now: Timestamp) {
-        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
-        self.correctable = None;
-        self.unanswered = None;
-        self.uncorrected = false;
-        self.verdict = None;
-        self.failures = 0;
-        if self.refused == Some(Refusal::Modify) {
-            self.refused = None;
-        }
-        self.modified(desired, from.clone(), to.clone(), request_id, now);
-        self.confirming = Some(Confirming { from, to: to.clone(), accepted: now, looks: 0 });
-        self.next_look = now;
-    }
-
-    fn modified(
-        &mut self,
-        desired: &Desired,
-        from: Change,
-        to: Change,
-        request_id: Option<String>,
-        now: Timestamp,
-    ) {
-        let was_synced = self.facts.synced_generation == Some(desired.generation);
-        self.facts.modification = Some(Modification {
-            time: whole(now),
-            request_id,
-            from,
-            to,
-            cause: if was_synced { Cause::Drift } else { Cause::SpecChanged },
-        });
-    }
-
-    /// A Modify failed, after its retries.
-    pub fn not_accepted(
-        &mut self,
-        desired: &Desired,
-        to: &Change,
-        failure: Failure,
-        now: Timestamp,
-        dice: f64,
-    ) {
-        self.correctable = None;
-        self.uncorrected = true;
-        if failure.kind == Kind::CloudUnavailable {
-            let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
-            self.unanswered = Some((from, to.clone()));
-        }
-        if failure.kind == Kind::PermissionDenied {
-            self.refused = Some(Refusal::Modify);
-        }
-        let could_be_region = to.active
-            && failure.kind == Kind::InvalidRequest
-            && matches!(failure.code.as_str(), "InvalidRegion" | "ParamError");
-        self.regions = if could_be_region { Regions::Recheck } else { Regions::Unknown };
-        self.pace(desired, &failure, now, dice);
-        self.verdict = Some(Verdict::Failed(failure));
-    }
-
-    /// The resource changed while a Modify was under way, which may have taken effect.
-    pub fn superseded(&mut self, to: &Change, now: Timestamp) {
-        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
-        self.unanswered = Some((from, to.clone()));
-        self.correctable = None;
-        self.next_look = now;
-    }
-
-    /// The answer to the question where the instance can copy to.
-    pub fn told_regions(&mut self, desired: &Desired, answer: Result<Vec<String>, Failure>, now: Timestamp) {
-        let recheck = self.regions == Regions::Recheck;
-        let wanted = desired.change.cross_backup_region.clone().unwrap_or_default();
-        match answer {
-            Ok(available) if !available.contains(&wanted) => {
-                let mut available = available;
-                available.sort();
-                self.verdict = Some(Verdict::RegionNotAvailable { wanted, available });
-                self.uncorrected = true;
-                self.correctable = None;
-                self.regions = Regions::Unknown;
-                self.next_look = self.persons_turn(desired, now);
-            }
-            Ok(_) if recheck => self.regions = Regions::Unknown,
-            Ok(_) => self.regions = Regions::Told,
-            Err(_) if recheck => self.regions = Regions::Unknown,
-            Err(_) => self.regions = Regions::NotTold,
-        }
-    }
-
     /// When to look again after a failure.
-    fn pace(&mut self, desired: &Desired, failure: &Failure, now: Timestamp, dice: f64) {
+    pub(super) fn pace(&mut self, desired: &Desired, failure: &Failure, now: Timestamp, dice: f64) {
         let waits_to_exist =
             failure.kind == Kind::InstanceNotFound && since(desired.created, now) < NOT_FOUND_GRACE;
         self.next_look = match failure.kind.class() {
@@ -501,62 +379,8 @@ impl Memory {
         };
     }
 
-    fn persons_turn(&self, desired: &Desired, now: Timestamp) -> Timestamp {
+    pub(super) fn persons_turn(&self, desired: &Desired, now: Timestamp) -> Timestamp {
         next_turn(desired.phase, desired.interval.min(PERSON_LONGEST), now)
-    }
-
-    /// The backups are about to be read: what asked for it is served.
-    pub fn begin_reading(&mut self, desired: &Desired, now: Timestamp) {
-        if super::recovery::wants_reading(desired, self, now) {
-            self.backups.deadline_read_for = self.facts.recovery_point.as_ref().map(|point| point.time);
-        }
-        self.backups.due = None;
-    }
-
-    /// A whole reading of the instance's backups, or why there is none.
-    pub fn read_backups(
-        &mut self,
-        desired: &Desired,
-        reading: Result<Vec<Backup>, Failure>,
-        now: Timestamp,
-        dice: f64,
-    ) {
-        self.backups.tried = true;
-        match reading {
-            Ok(reading) => self.took_reading(desired, reading, now),
-            Err(failure) => {
-                self.backups.doubt = None;
-                self.backups.due = match failure.kind.class() {
-                    // The next regular look brings the next reading.
-                    Class::NeedsPerson => None,
-                    Class::Passing | Class::Throttled => {
-                        self.backups.failures = self.backups.failures.saturating_add(1);
-                        Some(after(now, backoff(self.backups.failures, Duration::MAX, dice)))
-                    }
-                };
-            }
-        }
-    }
-
-    fn took_reading(&mut self, desired: &Desired, reading: Vec<Backup>, now: Timestamp) {
-        let before = self.backups.doubt.take();
-        let second = before.is_some();
-        let known = before.as_ref().unwrap_or(&self.backups.known).merge(reading);
-        let newest = known.point_of_last_reading(&desired.change);
-        if !second && goes_backwards(self.facts.recovery_point.as_ref(), newest.as_ref()) {
-            self.backups.doubt = Some(known);
-            self.backups.due = Some(now);
-            return;
-        }
-        self.facts.recovery_point = known.recovery_point(&desired.change);
-        self.facts.backups = Some(known.summary(desired.limit));
-        if let Some(instance) = known.instance() {
-            self.facts.instance = Some(instance);
-        }
-        self.backups.known = known;
-        self.backups.read = Some(now);
-        self.backups.failures = 0;
-        self.backups.due = None;
     }
 
     /// The annotation's value was acted on.
@@ -565,4 +389,11 @@ impl Memory {
             self.facts.handled_request = Some(value);
         }
     }
+}
+
+/// Whether status says of this generation that it is in sync.
+fn is_settled(facts: &Facts, generation: i64) -> bool {
+    let settled = [Reason::InSync.as_str(), Reason::Observed.as_str()];
+    facts.observed_generation == Some(generation)
+        && facts.condition(types::SYNCED).is_some_and(|c| settled.contains(&c.reason.as_str()))
 }

@@ -5,6 +5,7 @@ pub mod account;
 pub mod backups;
 pub mod conditions;
 pub mod conflict;
+mod correcting;
 pub mod deletion;
 #[cfg(test)]
 mod deletion_tests;
@@ -12,6 +13,7 @@ pub mod events;
 pub mod memory;
 pub mod next;
 pub mod pace;
+mod readings;
 pub mod recovery;
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,10 @@ impl Turn<'_> {
             Gate::Closed(Reason::AccountNotFound, _) => self.account_is_gone().await,
             Gate::Closed(Reason::CredentialsMissing, _) => self.secret_is_gone().await,
             Gate::Closed(Reason::CredentialsRejected, _) => return (Reach::Hopeless, None),
+            // Only a person can make an account readable.
+            Gate::Closed(..) if self.context.account(&self.key).is_some_and(|account| account.0.is_err()) => {
+                return (Reach::Hopeless, None);
+            }
             _ => Some(false),
         };
         match gone {

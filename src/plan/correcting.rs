@@ -1,0 +1,123 @@
+//! Correcting a difference: how the answers to Modify, and to the question where an instance can copy to, change the memory.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::memory::{Confirming, Memory, PATIENCE, Refusal, Regions, Verdict};
+use super::pace::next_turn;
+use super::{Desired, after, whole};
+use crate::domain::facts::{Cause, Modification};
+use crate::domain::{Change, Failure, Kind};
+
+/// When an accepted change is looked for, in seconds after it was accepted; the first look is made at once.
+const CONFIRMATIONS: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
+
+impl Memory {
+    /// A Modify was accepted.
+    pub fn accepted(&mut self, desired: &Desired, to: &Change, request_id: Option<String>, now: Timestamp) {
+        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+        self.correctable = None;
+        self.unanswered = None;
+        self.uncorrected = false;
+        self.verdict = None;
+        self.failures = 0;
+        if self.refused == Some(Refusal::Modify) {
+            self.refused = None;
+        }
+        self.modified(desired, from.clone(), to.clone(), request_id, now);
+        self.confirming = Some(Confirming { from, to: to.clone(), accepted: now, looks: 0 });
+        self.next_look = now;
+    }
+
+    pub(super) fn modified(
+        &mut self,
+        desired: &Desired,
+        from: Change,
+        to: Change,
+        request_id: Option<String>,
+        now: Timestamp,
+    ) {
+        let was_synced = self.facts.synced_generation == Some(desired.generation);
+        self.facts.modification = Some(Modification {
+            time: whole(now),
+            request_id,
+            from,
+            to,
+            cause: if was_synced { Cause::Drift } else { Cause::SpecChanged },
+        });
+    }
+
+    /// A Modify failed, after its retries.
+    pub fn not_accepted(
+        &mut self,
+        desired: &Desired,
+        to: &Change,
+        failure: Failure,
+        now: Timestamp,
+        dice: f64,
+    ) {
+        self.correctable = None;
+        self.uncorrected = true;
+        if failure.kind == Kind::CloudUnavailable {
+            let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+            self.unanswered = Some((from, to.clone()));
+        }
+        if failure.kind == Kind::PermissionDenied {
+            self.refused = Some(Refusal::Modify);
+        }
+        let could_be_region = to.active
+            && failure.kind == Kind::InvalidRequest
+            && matches!(failure.code.as_str(), "InvalidRegion" | "ParamError");
+        self.regions = if could_be_region { Regions::Recheck } else { Regions::Unknown };
+        self.pace(desired, &failure, now, dice);
+        self.verdict = Some(Verdict::Failed(failure));
+    }
+
+    /// The resource changed while a Modify was under way, which may have taken effect.
+    pub fn superseded(&mut self, to: &Change, now: Timestamp) {
+        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+        self.unanswered = Some((from, to.clone()));
+        self.correctable = None;
+        self.next_look = now;
+    }
+
+    /// The answer to the question where the instance can copy to.
+    pub fn told_regions(&mut self, desired: &Desired, answer: Result<Vec<String>, Failure>, now: Timestamp) {
+        let recheck = self.regions == Regions::Recheck;
+        let wanted = desired.change.cross_backup_region.clone().unwrap_or_default();
+        match answer {
+            Ok(available) if !available.contains(&wanted) => {
+                let mut available = available;
+                available.sort();
+                self.verdict = Some(Verdict::RegionNotAvailable { wanted, available });
+                self.uncorrected = true;
+                self.correctable = None;
+                self.regions = Regions::Unknown;
+                self.next_look = self.persons_turn(desired, now);
+            }
+            Ok(_) if recheck => self.regions = Regions::Unknown,
+            Ok(_) => self.regions = Regions::Told,
+            Err(_) if recheck => self.regions = Regions::Unknown,
+            Err(_) => self.regions = Regions::NotTold,
+        }
+    }
+
+    /// When the accepted change is looked for next; `None` when it counts as not taken.
+    pub(super) fn confirmation_at(&self, waiting: &Confirming) -> Option<Timestamp> {
+        if self.not_taken >= PATIENCE {
+            return None;
+        }
+        CONFIRMATIONS.get(waiting.looks - 1).map(|s| after(waiting.accepted, Duration::from_secs(*s)))
+    }
+
+    pub(super) fn gave_up_confirming(&mut self, desired: &Desired, now: Timestamp) {
+        self.not_taken = self.not_taken.saturating_add(1);
+        self.verdict = None;
+        self.regions = Regions::Unknown;
+        if self.not_taken < PATIENCE {
+            self.correctable = Some(now);
+        }
+        self.next_look = next_turn(desired.phase, desired.interval, now);
+    }
+}

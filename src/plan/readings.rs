@@ -1,0 +1,86 @@
+//! What is remembered of a policy's backups, and how a reading of them changes it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::backups::{Known, goes_backwards};
+use super::memory::Memory;
+use super::pace::backoff;
+use super::{Desired, after, recovery};
+use crate::domain::{Backup, Class, Failure};
+
+#[derive(Clone, Debug, Default)]
+pub struct BackupMemory {
+    pub known: Known,
+    /// When they were last read.
+    pub read: Option<Timestamp>,
+    /// Whether a reading has ended in this process, well or not.
+    pub tried: bool,
+    /// When they are to be read.
+    pub due: Option<Timestamp>,
+    /// The last reading failed.
+    pub(super) unread: bool,
+    pub(super) failures: u32,
+    /// A reading that would take the recovery point away waits for a second one.
+    pub(super) doubt: Option<Known>,
+    /// The recovery point for which the reading before its deadline was asked.
+    pub deadline_read_for: Option<Timestamp>,
+}
+
+impl Memory {
+    /// The backups are about to be read: what asked for it is served.
+    pub fn begin_reading(&mut self, desired: &Desired, now: Timestamp) {
+        if recovery::wants_reading(desired, self, now) {
+            self.backups.deadline_read_for = self.facts.recovery_point.as_ref().map(|point| point.time);
+        }
+        self.backups.due = None;
+    }
+
+    /// A whole reading of the instance's backups, or why there is none.
+    pub fn read_backups(
+        &mut self,
+        desired: &Desired,
+        reading: Result<Vec<Backup>, Failure>,
+        now: Timestamp,
+        dice: f64,
+    ) {
+        self.backups.tried = true;
+        self.backups.unread = reading.is_err();
+        match reading {
+            Ok(reading) => self.took_reading(desired, reading, now),
+            Err(failure) => {
+                self.backups.doubt = None;
+                self.backups.due = match failure.kind.class() {
+                    // The next regular look brings the next reading.
+                    Class::NeedsPerson => None,
+                    Class::Passing | Class::Throttled => {
+                        self.backups.failures = self.backups.failures.saturating_add(1);
+                        Some(after(now, backoff(self.backups.failures, Duration::MAX, dice)))
+                    }
+                };
+            }
+        }
+    }
+
+    fn took_reading(&mut self, desired: &Desired, reading: Vec<Backup>, now: Timestamp) {
+        let before = self.backups.doubt.take();
+        let second = before.is_some();
+        let known = before.as_ref().unwrap_or(&self.backups.known).merge(reading);
+        let newest = known.point_of_last_reading(&desired.change);
+        if !second && goes_backwards(self.facts.recovery_point.as_ref(), newest.as_ref()) {
+            self.backups.doubt = Some(known);
+            self.backups.due = Some(now);
+            return;
+        }
+        self.facts.recovery_point = known.recovery_point(&desired.change);
+        self.facts.backups = Some(known.summary(desired.limit));
+        if let Some(instance) = known.instance() {
+            self.facts.instance = Some(instance);
+        }
+        self.backups.known = known;
+        self.backups.read = Some(now);
+        self.backups.failures = 0;
+        self.backups.due = None;
+    }
+}

@@ -1,0 +1,185 @@
+//! What fails, and what helps.
+
+use super::*;
+
+#[test]
+fn a_lost_answer_is_found_by_the_next_look_and_recorded() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.modify_fails = Some(failure(Kind::CloudUnavailable, "connection reset"));
+    w.turn();
+    assert_eq!(w.reason(), "CloudUnavailable");
+    assert!(w.stored.modification.is_none());
+    w.state =
+        PolicyState { active: true, cross_backup_region: Some("cn-shanghai".to_owned()), ttl_days: None };
+    w.live(60);
+    assert_eq!((w.reason(), w.count("modify")), ("InSync", 1));
+    assert_eq!(w.stored.modification.as_ref().unwrap().request_id, None);
+}
+
+#[test]
+fn an_unavailable_target_is_named_with_those_that_are_and_nothing_is_modified() {
+    let mut w = World::new(on("cn-nowhere"));
+    w.turn();
+    assert_eq!((w.reason(), w.count("modify")), ("RegionNotAvailable", 0));
+    assert_eq!(
+        w.stored.condition(types::READY).unwrap().message,
+        "cn-nowhere is not available as target of this instance; available: cn-guangzhou, cn-shanghai"
+    );
+    w.respec(|d| d.change = on("cn-guangzhou"));
+    w.turn();
+    assert_eq!(w.reason(), "InSync");
+}
+
+#[test]
+fn a_refused_region_is_asked_for_again_before_the_blame() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.modify_fails = Some(failure(Kind::InvalidRequest, "InvalidRegion"));
+    w.turn();
+    assert_eq!((w.reason(), w.count("regions")), ("InvalidRequest", 2));
+    w.regions.clear();
+    w.memory.regions = crate::plan::memory::Regions::NotTold;
+    w.live(1300);
+    assert_eq!(w.reason(), "RegionNotAvailable");
+}
+
+#[test]
+fn a_missing_instance_is_waited_for_ten_minutes_then_stalled_by_the_clock() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.describe_fails = Some(failure(Kind::InstanceNotFound, "InstanceNotExist"));
+    w.live(590);
+    assert_eq!(w.reason(), "InstanceNotFound");
+    assert!(w.has(types::RECONCILING));
+    let gaps: Vec<_> = w.times("describe").windows(2).map(|p| p[1] - p[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap <= 60), "{gaps:?}");
+    w.live(601);
+    assert!(w.has(types::STALLED));
+    let looks = w.count("describe");
+    w.live(601 + 6000);
+    assert!((9..=12).contains(&(w.count("describe") - looks)), "then once an interval");
+}
+
+#[test]
+fn passing_failures_are_told_only_when_the_last_good_look_is_old() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.turn();
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.live(1190);
+    assert_eq!((w.reason(), w.writes), ("InSync", 1));
+    w.live(1250);
+    assert_eq!((w.reason(), w.writes), ("CloudUnavailable", 2));
+    let ready = w.stored.condition(types::READY).unwrap();
+    assert_eq!((ready.status, ready.message.as_str()), (Truth::Unknown, "Act: timeout"));
+    w.live(9000);
+    assert_eq!(w.writes, 2, "nothing more is written while it lasts");
+    w.respec(|d| d.limit = 5);
+    w.turn();
+    assert_eq!(w.writes, 3, "a new generation is told at once");
+}
+
+#[test]
+fn needs_a_person_is_told_at_once_and_looked_at_once_an_interval() {
+    for (kind, reason) in [
+        (Kind::PermissionDenied, "PermissionDenied"),
+        (Kind::InvalidRequest, "InvalidRequest"),
+        (Kind::NotSupported, "NotSupported"),
+    ] {
+        let mut w = World::new(on("cn-shanghai"));
+        w.turn();
+        w.describe_fails = Some(failure(kind, "Code"));
+        w.live(6100);
+        assert_eq!((w.reason(), w.writes), (reason, 2));
+        assert!(w.count("describe") <= 13);
+        assert!(w.has(types::STALLED));
+    }
+}
+
+#[test]
+fn a_modify_refused_needs_a_person_and_ranks_behind() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.modify_fails = Some(failure(Kind::PermissionDenied, "AccessDenied"));
+    w.live(100);
+    assert_eq!(w.reason(), "PermissionDenied");
+    assert!(w.memory.refused.is_some());
+    w.modify_fails = None;
+    w.around.epoch = Some(2);
+    w.turn();
+    assert_eq!(w.reason(), "InSync");
+    assert!(w.memory.refused.is_none());
+}
+
+#[test]
+fn a_difference_grown_old_and_a_failing_look_are_no_reason_to_look_without_end() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.around.rival = Some(Rival { name: None });
+    w.live(5);
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.live(60);
+    w.around.rival = None;
+    w.calls.clear();
+    w.live(61);
+    assert!(w.count("describe") <= 1, "{:?}", w.calls);
+}
+
+#[test]
+fn a_clock_set_back_puts_no_look_off() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.live(700);
+    w.now = at(-86_400);
+    w.drift_to(false);
+    w.live(-86_400 + 600);
+    assert_eq!((w.reason(), w.stored.drift.corrections), ("InSync", 1));
+    // What was seen before the step is not seen now.
+    w.around.paused_until = Some(at(-86_400 + 2000));
+    w.drift_to(false);
+    w.live(-86_400 + 1300);
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.live(-86_400 + 2900);
+    assert_eq!(w.reason(), "CloudUnavailable");
+}
+
+#[test]
+fn an_instance_that_is_not_ready_is_retried() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.modify_fails = Some(failure(Kind::InstanceNotReady, "InstanceStatusNotMatch"));
+    w.live(20);
+    assert_eq!(w.reason(), "InstanceNotReady");
+    assert!(w.has(types::RECONCILING));
+    w.modify_fails = None;
+    w.live(400);
+    assert_eq!(w.reason(), "InSync");
+}
+
+#[test]
+fn a_change_that_keeps_failing_is_tried_less_and_less() {
+    for kind in [Kind::InstanceNotReady, Kind::CloudUnavailable, Kind::Throttled] {
+        let mut w = World::new(on("cn-shanghai"));
+        w.modify_fails = Some(failure(kind, "Code"));
+        w.live(3600);
+        assert!((10..=30).contains(&w.count("modify")), "{kind:?}: {} in an hour", w.count("modify"));
+        w.modify_fails = None;
+        w.live(4000);
+        assert_eq!(w.reason(), "InSync");
+        w.drift_to(false);
+        w.modify_fails = Some(failure(kind, "Code"));
+        w.live(4300);
+        let times = w.times("modify");
+        let first = times.iter().position(|t| *t > 4000).unwrap();
+        assert!(times[first + 1] - times[first] <= 2, "the pace begins anew: {times:?}");
+    }
+}
+
+#[test]
+fn a_rotated_key_is_no_reason_to_look_at_what_is_in_sync() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.live(100);
+    w.calls.clear();
+    w.around.epoch = Some(2);
+    w.turn();
+    assert!(w.calls.is_empty());
+    w.backups_fail = Some(failure(Kind::PermissionDenied, "AccessDenied"));
+    w.live(700);
+    w.calls.clear();
+    w.around.epoch = Some(3);
+    w.turn();
+    assert_eq!((w.count("describe"), w.count("backups")), (0, 1), "permission to list may have come");
+}
