@@ -112,7 +112,10 @@ impl AccountMemory {
                 let cause = format!("the cloud rejected the credentials: {}", failure.code);
                 (Standing::CredentialsRejected(cause), person)
             }
-            Kind::EndpointNotAllowed => (Standing::EndpointNotAllowed(cause), person),
+            // The message is our own: what the rule is, never an address.
+            Kind::EndpointNotAllowed => {
+                (Standing::EndpointNotAllowed(failure.message.clone().unwrap_or(cause)), person)
+            }
             kind if kind.class() == Class::Throttled => (Standing::Throttled(cause), soon),
             _ => (Standing::EndpointUnreachable(cause), soon),
         };

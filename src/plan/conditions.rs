@@ -187,8 +187,11 @@ fn failed(desired: &Desired, memory: &Memory, failure: &Failure, now: Timestamp)
     if let Some(difference) = memory.difference.as_ref().filter(|_| memory.uncorrected) {
         cause = format!("{difference}; {cause}");
     }
-    let shows_message =
-        matches!(failure.kind, Kind::InvalidRequest | Kind::PermissionDenied | Kind::NotSupported);
+    // Of a refused endpoint the message is our own.
+    let shows_message = matches!(
+        failure.kind,
+        Kind::InvalidRequest | Kind::PermissionDenied | Kind::NotSupported | Kind::EndpointNotAllowed
+    );
     let detail = failure.message.clone().filter(|m| shows_message && !m.is_empty());
     Outcome { status, reason: reason_of(failure.kind), progress, cause, detail }
 }
