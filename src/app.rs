@@ -38,8 +38,7 @@ fn print_crds() -> anyhow::Result<()> {
 
 async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let stop = stop_signal()?.shared();
-    let rule = EndpointRule::new(&global.allowed_endpoint)
-        .map_err(|error| anyhow::anyhow!("--allowed-endpoint: {error}"))?;
+    let rule = EndpointRule::new(&global.allowed_endpoint).map_err(anyhow::Error::msg)?;
     let transport = reqwest_transport(&rule)?;
     let clock = Clock::system();
     let started = clock.now();
