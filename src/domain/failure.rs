@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// One closed set: the kind alone decides retry, the condition's reason and the metric's label.
+/// One closed set: the kind alone decides retry and the condition's reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     CredentialsRejected,
@@ -62,9 +62,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether the cloud answered in a way that proves that it accepted the signature. Throttling and unavailability can be
-    /// said before a signature is checked; an unknown service or action says that this is not the API at all; and what
-    /// was never sent proves nothing.
+    /// Whether the cloud answered in a way that proves that it accepted the signature. Throttling, unavailability, a wrong
+    /// method and missing headers can be told before a signature is checked; an unknown service or action says that this
+    /// is not the API at all; and what was never sent proves nothing.
     pub fn proves_credentials(&self) -> bool {
         let answered = matches!(
             self.kind,
@@ -74,7 +74,15 @@ impl Failure {
                 | Kind::NotSupported
                 | Kind::InvalidRequest
         );
-        answered && !matches!(self.code.as_str(), "ServiceNotFound" | "InvalidActionOrVersion" | "not sent")
+        let proves_nothing = matches!(
+            self.code.as_str(),
+            "ServiceNotFound"
+                | "InvalidActionOrVersion"
+                | "MissingRequestInfo"
+                | "MethodNotAllowed"
+                | "not sent"
+        );
+        answered && !proves_nothing
     }
 }
 

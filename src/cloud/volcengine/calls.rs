@@ -28,7 +28,8 @@ pub struct Accepted {
 impl Client {
     /// Whether the cloud accepts the credentials: one DescribeDBInstances with page size 1. An answer that can only
     /// follow an accepted signature, "not permitted" included, is good enough. ServiceNotFound and
-    /// InvalidActionOrVersion are not: they tell of an endpoint of another make.
+    /// InvalidActionOrVersion are not, which tell of an endpoint of another make, nor MissingRequestInfo and
+    /// MethodNotAllowed, which are told of a request before its signature is looked at.
     pub async fn verify(&self, region: &str) -> Result<(), Failure> {
         match self.instances_page(region, 1, 1, None).await {
             Err(failure) if !failure.proves_credentials() => Err(failure),

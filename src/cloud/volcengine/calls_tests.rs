@@ -18,6 +18,8 @@ async fn what_proves_the_credentials_verifies_them() {
         (500, "InternalError", false),
         (404, "ServiceNotFound", false),
         (404, "InvalidActionOrVersion", false),
+        (400, "MissingRequestInfo", false),
+        (405, "MethodNotAllowed", false),
         (400, "BrandNewCode", false),
     ];
     for (status, code, verified) in cases {
