@@ -12,9 +12,6 @@ pub use policy::CrossRegionBackupPolicy;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub const GROUP: &str = "crossregionbackup.io";
-/// The category of the namespaced kinds: `kubectl get crossregionbackup`.
-pub const CATEGORY: &str = "crossregionbackup";
 /// There only while `deletionPolicy: Disable`.
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
 /// Any new value asks for a look now.

@@ -13,11 +13,3 @@ pub struct Instance {
     pub engine_version: Option<String>,
     pub project_name: Option<String>,
 }
-
-impl Instance {
-    /// Whether the instance has a single node: such an instance can have no backups
-    /// (Redis API, DescribeBackupPlan: only `PrimarySecondary` may call it).
-    pub fn is_standalone(&self) -> bool {
-        self.class.as_deref() == Some("Standalone")
-    }
-}

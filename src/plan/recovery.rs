@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
 use super::{Desired, Gate, after, since};
-use crate::domain::condition::types;
 use crate::domain::{Outcome, Progress, Reason, Truth};
 
 /// So long before the deadline the backups are read once more.
@@ -90,6 +89,3 @@ pub fn turned(old: Option<Truth>, new: Option<Truth>) -> Option<bool> {
         _ => None,
     }
 }
-
-/// The condition's type, for those who look it up.
-pub const TYPE: &str = types::RECOVERY_POINT_MET;

@@ -280,9 +280,10 @@ fn instances() {
     ]});
     let page = result(value).instances().unwrap();
     assert_eq!((page.total, page.records, page.instances.len()), (Some(2), 3, 2));
-    assert!(page.instances[0].is_standalone() && page.instances[0].name.as_deref() == Some("n"));
+    assert_eq!(page.instances[0].class.as_deref(), Some("Standalone"));
+    assert_eq!(page.instances[0].name.as_deref(), Some("n"));
     assert_eq!(page.instances[1].status.as_deref(), Some("Dreaming"));
-    assert!(!page.instances[1].is_standalone());
+    assert_eq!(page.instances[1].class, None);
 }
 
 /// JSON in which the API's own names come up, so that reading gets further than the first look.

@@ -127,7 +127,8 @@ impl Elector {
     }
 
     /// Takes the times that are written into the Lease from `clock`.
-    pub fn with_clock(mut self, clock: Clock) -> Self {
+    #[cfg(test)]
+    fn with_clock(mut self, clock: Clock) -> Self {
         self.candidate.clock = clock;
         self
     }
