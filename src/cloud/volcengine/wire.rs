@@ -73,8 +73,9 @@ pub fn answer(
         return Err(fail(codes::kind("", status), http_code(status), None, request_id));
     }
     let result = value.get("Result").cloned().unwrap_or_default();
-    if metadata.is_none() && result.is_null() {
-        return Err(fail(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), None, None));
+    // An error without a code is none of the API's, but no success either: a change must not count as accepted.
+    if metadata.is_none() && result.is_null() || metadata.and_then(|m| m.get("Error")).is_some_and(says) {
+        return Err(fail(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), None, request_id));
     }
     Ok(Answer { request_id, result })
 }
@@ -92,6 +93,18 @@ fn error_in(value: &Value) -> Option<(String, Option<&str>)> {
         return code.map(|code| (code, text_of(error, "Message")));
     }
     text_of(value, "errorcode").map(|code| (code.to_owned(), text_of(value, "message")))
+}
+
+/// Whether anything is in it; an SDK that writes its types' zero values says nothing by them.
+fn says(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => items.iter().any(says),
+        Value::Object(fields) => fields.values().any(says),
+        Value::Bool(true) => true,
+    }
 }
 
 impl Answer {

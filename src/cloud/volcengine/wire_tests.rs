@@ -93,6 +93,20 @@ fn envelopes_of_failures() {
         (200, r#"{"ResponseMetadata":"x"}"#, Kind::CloudUnavailable, NOT_PROMISED, None),
         (
             200,
+            r#"{"ResponseMetadata":{"RequestId":"r","Error":{"Code":7}},"Result":null}"#,
+            Kind::CloudUnavailable,
+            NOT_PROMISED,
+            None,
+        ),
+        (
+            200,
+            r#"{"ResponseMetadata":{"RequestId":"r","Error":{"Code":"","Message":"sorry"}},"Result":null}"#,
+            Kind::CloudUnavailable,
+            NOT_PROMISED,
+            None,
+        ),
+        (
+            200,
             r#"{"ResponseMetadata":{"RequestId":"r"},"Result":{"Active":"#,
             Kind::CloudUnavailable,
             NOT_PROMISED,
@@ -117,6 +131,7 @@ fn envelopes_of_success() {
         r#"{"ResponseMetadata":{"RequestId":"r","Action":"x","New":1},"Result":null}"#,
         r#"{"ResponseMetadata":{"RequestId":"r"}}"#,
         r#"{"ResponseMetadata":{"RequestId":"r","Error":null},"Result":{}}"#,
+        r#"{"ResponseMetadata":{"RequestId":"r","Error":{}},"Result":{}}"#,
         r#"{"ResponseMetadata":{"RequestId":"r","Error":{"CodeN":0,"Code":"","Message":""}},"Result":null}"#,
     ];
     for body in bodies {
