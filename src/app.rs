@@ -1,5 +1,6 @@
 //! Wires the rooms together; the only one that knows them all.
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,8 +31,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn print_crds() -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
     for crd in api::crds()? {
-        println!("---\n{}", api::yaml(&crd)?.trim_end());
+        let document = format!("---\n{}\n", api::yaml(&crd)?.trim_end());
+        match out.write_all(document.as_bytes()) {
+            // The reader has seen enough, as `head` has.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            written => written.context("cannot print the CRDs")?,
+        }
     }
     Ok(())
 }

@@ -147,6 +147,15 @@ async fn crds_prints_what_is_in_crds() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn crds_ends_in_peace_where_nobody_reads_on() -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let output = Command::new(operator_binary()).arg("crds").stdout(writer).output()?;
+    ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn read_only_observes_and_releases_what_is_deleted() -> Result<()> {
     let mut stage = Stage::running("read-only").await?;
