@@ -64,9 +64,11 @@ pub fn learn_secret(secret: &str) -> Guard {
     learn(secret, HIDDEN)
 }
 
-/// `AKLT…XyZ9` for an id of at least 16 letters and digits; `None` for what does not look like one.
+/// `AKLT…XyZ9` for an id of at least 16 letters and digits that begins with AK, as those of the clouds do; `None` for
+/// what does not look like one: an account can name any key of a Secret as that of its id, by mistake or on purpose.
 pub fn access_key_id_hint(id: &str) -> Option<String> {
-    let looks_like_one = id.len() >= 16 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    let looks_like_one =
+        id.len() >= 16 && id.starts_with("AK") && id.bytes().all(|b| b.is_ascii_alphanumeric());
     looks_like_one.then(|| format!("{}…{}", &id[..4], &id[id.len() - 4..]))
 }
 
@@ -207,7 +209,8 @@ mod tests {
     fn shows_an_access_key_id_only_as_its_hint() {
         let _guard = learn_access_key_id("AKLTZz0123456789XyZ9");
         assert_eq!(scrub("key AKLTZz0123456789XyZ9 is invalid"), "key AKLT…XyZ9 is invalid");
-        assert_eq!(access_key_id_hint("short"), None);
+        assert_eq!(access_key_id_hint("AKshort"), None);
+        assert_eq!(access_key_id_hint("SomebodysPassword0123456789"), None);
         assert_eq!(access_key_id_hint("has spaces and more text"), None);
     }
 }

@@ -60,6 +60,10 @@ impl Client {
         for number in 1..=PAGES_MAX {
             query.page_number = Some(number);
             let page = self.backups_page(&instance.region, &query).await?;
+            // "There are 5, here are none" is no answer: taken for none, it would take the recovery point away.
+            if number == 1 && page.records == 0 && page.total.is_some_and(|total| total > 0) {
+                break;
+            }
             reading.moved |= number > 1 && page.total != total;
             total = page.total;
             records += page.records as u64;

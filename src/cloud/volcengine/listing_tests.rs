@@ -110,3 +110,12 @@ async fn a_page_that_fails_fails_the_listing() {
         );
     assert_eq!(list(&fake).await.unwrap_err().code, "InternalError");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_first_page_without_what_total_promises_is_no_listing_of_none() {
+    let fake = Fake::new(|_, _| ok(json!({"Total": 5, "Backups": []})));
+    let failure = list(&fake).await.unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED));
+    let none = Fake::new(|_, _| ok(json!({"Total": 0, "Backups": []})));
+    assert_eq!(list(&none).await.map(|backups| backups.len()), Ok(0));
+}
