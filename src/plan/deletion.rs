@@ -15,8 +15,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default)]
 pub struct DeletionMemory {
-    /// Whether a look has ended since the deletion.
-    looked: bool,
+    /// Whether a look has ended since the deletion, and since what was known was last put in doubt.
+    pub(super) looked: bool,
     first_hopeless: Option<Timestamp>,
 }
 

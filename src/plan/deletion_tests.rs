@@ -346,3 +346,16 @@ fn an_account_that_cannot_be_looked_at_is_asked_for_again() {
     w.reach = Reach::Open;
     assert_eq!(w.live(3_600), Some((Release::Disabled, 3_600)));
 }
+
+#[test]
+fn what_was_never_seen_off_is_not_called_disabled_when_the_account_changes() {
+    let mut w = World::new();
+    w.memory = Memory::new(Facts::default(), &w.desired, at(0), at(0));
+    w.describe_fails = failure(Kind::CloudUnavailable, "timeout");
+    assert_eq!(w.live(10), None);
+    w.around.epoch = Some(2);
+    assert_eq!(w.live(20), None);
+    w.describe_fails = None;
+    assert!(matches!(w.live(400), Some((Release::Disabled, _))));
+    assert_eq!(w.count("modify"), 1);
+}

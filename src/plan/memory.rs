@@ -225,6 +225,7 @@ impl Memory {
         self.not_taken = 0;
         self.regions = Regions::Unknown;
         self.refused = None;
+        self.deletion.looked = false;
         self.backups.due = Some(now);
         self.backups.failures = 0;
     }
