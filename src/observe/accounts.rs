@@ -161,7 +161,8 @@ impl Accounts {
             .budget
             .paused_until()
             .map(|until| after(now, until.saturating_duration_since(tokio::time::Instant::now())));
-        let state = lock(&account.state);
+        let mut state = lock(&account.state);
+        state.memory.never_ahead_of(now);
         let gate = match state.memory.gate(&key.name, state.suspended, now) {
             // After a start the client is there as soon as the Secret was read.
             Gate::Open if state.client.is_none() => Gate::Pending(after(now, Duration::from_secs(10))),
@@ -192,6 +193,7 @@ impl Accounts {
     pub fn update<T>(&self, account: &Account, change: impl FnOnce(&mut Change<'_>) -> T) -> T {
         let now = self.clock.now();
         let mut state = lock(&account.state);
+        state.memory.never_ahead_of(now);
         let before = state.memory.gate("", state.suspended, now);
         let had_client = state.client.is_some();
         let mut lost = None;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::pace::{PERSON_LONGEST, backoff};
+use super::pace::{LONGEST, PERSON_LONGEST, backoff};
 use super::{Gate, after, since};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 
@@ -127,6 +127,18 @@ impl AccountMemory {
             let latest = after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST));
             self.next_verification = Some(planned.min(latest));
         }
+    }
+
+    /// A clock that is set back leaves times that are still to come behind: verifications and the end of a trial would be put
+    /// off until then, and what was accepted long ago would count as accepted now.
+    pub fn never_ahead_of(&mut self, now: Timestamp) {
+        let longest = match self.standing {
+            Standing::CredentialsRejected(_) | Standing::EndpointNotAllowed(_) => PERSON_LONGEST,
+            _ => LONGEST,
+        };
+        self.next_verification = self.next_verification.map(|at| at.min(after(now, longest)));
+        self.since = self.since.min(now);
+        self.last_good = self.last_good.map(|good| good.min(now));
     }
 
     /// What Ready shall say; `None`: what it said before. `staleness`: how long a verified account is believed without a call.
