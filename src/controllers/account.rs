@@ -39,14 +39,14 @@ pub fn reads(account: &Guarded<CloudAccount>, namespace: Option<&str>, secret: &
 pub fn forget(context: &Context, gone: Gone) {
     match gone {
         Gone::One(meta) => {
-            if let (Some(namespace), Some(name)) = (meta.namespace, meta.name) {
-                context.accounts.leave(&AccountKey { namespace, name });
+            if let (Some(namespace), Some(name), Some(uid)) = (meta.namespace, meta.name, meta.uid) {
+                context.accounts.leave(&AccountKey { namespace, name }, &uid);
             }
         }
         Gone::Unlisted => {
-            for key in context.accounts.keys() {
+            for (key, uid) in context.accounts.keys() {
                 if context.account(&key).is_none() {
-                    context.accounts.leave(&key);
+                    context.accounts.leave(&key, &uid);
                 }
             }
         }

@@ -140,17 +140,24 @@ impl Accounts {
         account
     }
 
-    /// The account was deleted.
-    pub fn leave(&self, key: &AccountKey) {
-        let account = lock(&self.known).remove(key);
+    /// The account was deleted. A namesake that has taken its place already stays.
+    pub fn leave(&self, key: &AccountKey, uid: &str) {
+        let account = {
+            let mut known = lock(&self.known);
+            if known.get(key).is_some_and(|account| account.uid != uid) {
+                return;
+            }
+            known.remove(key)
+        };
         if let Some(client) = account.and_then(|a| lock(&a.state).client.take()) {
             self.remember(key, client);
         }
         (self.changed)(key);
     }
 
-    pub fn keys(&self) -> Vec<AccountKey> {
-        lock(&self.known).keys().cloned().collect()
+    /// Names and UIDs.
+    pub fn keys(&self) -> Vec<(AccountKey, String)> {
+        lock(&self.known).values().map(|account| (account.key.clone(), account.uid.clone())).collect()
     }
 
     /// What its resources need to know; `None` as long as its controller has not had it.
@@ -334,3 +341,7 @@ impl Account {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "accounts_tests.rs"]
+mod tests;
