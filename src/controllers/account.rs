@@ -69,7 +69,12 @@ pub async fn reconcile(
         Err(invalid) => {
             let account = context.accounts.enter(&key, &uid, "", false);
             let standing = Standing::Invalid(unreadable::words(invalid));
+            let asked = account.memory().is_due(context.clock.now());
             context.accounts.update(&account, |c| c.close(standing, false));
+            // A resource's request has been acted on, as far as that can be.
+            if asked {
+                context.accounts.tell(&key);
+            }
             return unreadable::tell::<CloudAccount>(&context, invalid, &[types::READY]).await;
         }
     };
