@@ -141,6 +141,20 @@ impl AccountMemory {
         self.last_good = self.last_good.map(|good| good.min(now));
     }
 
+    /// When the clock alone makes another visit necessary. `not_before`: nothing can be verified until then.
+    pub fn next_visit(
+        &self,
+        suspended: bool,
+        not_before: Option<Timestamp>,
+        staleness: Duration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let due = not_before.or(self.next_verification).filter(|_| !suspended);
+        let stale = self.last_good.filter(|_| self.standing != Standing::Verified);
+        let stale = stale.map(|good| after(good, staleness)).filter(|at| *at > now);
+        [due, stale].into_iter().flatten().min()
+    }
+
     /// What Ready shall say; `None`: what it said before. `staleness`: how long a verified account is believed without a call.
     pub fn outcome(&self, suspended: bool, staleness: Duration, now: Timestamp) -> Option<Outcome> {
         let say = |status, reason, progress, cause: &str| {

@@ -267,6 +267,18 @@ fn a_rejection_reads_the_same_whichever_call_was_rejected() {
 }
 
 #[test]
+fn what_cannot_be_verified_yet_is_not_asked_for_without_end() {
+    let memory = AccountMemory::new(false, at(0));
+    assert_eq!(memory.next_visit(false, None, STALENESS, at(0)), Some(at(0)));
+    assert_eq!(memory.next_visit(false, Some(at(5)), STALENESS, at(0)), Some(at(5)));
+    assert_eq!(memory.next_visit(true, None, STALENESS, at(0)), None);
+    let mut memory = AccountMemory::new(true, at(0));
+    assert_eq!(memory.next_visit(false, None, STALENESS, at(0)), None);
+    memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(700), 1.0);
+    assert_eq!(memory.next_visit(false, None, STALENESS, at(700)), Some(at(1200)));
+}
+
+#[test]
 fn a_clock_set_back_puts_nothing_off_and_keeps_nothing_believed() {
     const BACK: i64 = -86_400;
     let mut memory = AccountMemory::new(true, at(0));
