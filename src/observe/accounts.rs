@@ -222,6 +222,11 @@ impl Accounts {
         result
     }
 
+    /// Has the account's controller look at it.
+    pub(super) fn wake(&self, key: &AccountKey) {
+        (self.wake)(key);
+    }
+
     /// Tells the account's resources to look at what became of it, although nothing about it changed.
     pub fn tell(&self, key: &AccountKey) {
         (self.changed)(key);
