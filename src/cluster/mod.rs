@@ -5,7 +5,7 @@ pub mod events;
 pub mod secrets;
 pub mod status;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 /// The name under which the operator writes: the field manager, and the Lease's name.
 pub const MANAGER: &str = "cross-region-backup-operator";

@@ -39,14 +39,14 @@ pub fn reads(account: &Guarded<CloudAccount>, namespace: Option<&str>, secret: &
 pub fn forget(context: &Context, gone: Gone) {
     match gone {
         Gone::One(meta) => {
-            if let (Some(namespace), Some(name)) = (meta.namespace, meta.name) {
-                context.accounts.leave(&AccountKey { namespace, name });
+            if let (Some(namespace), Some(name), Some(uid)) = (meta.namespace, meta.name, meta.uid) {
+                context.accounts.leave(&AccountKey { namespace, name }, &uid);
             }
         }
         Gone::Unlisted => {
-            for key in context.accounts.keys() {
+            for (key, uid) in context.accounts.keys() {
                 if context.account(&key).is_none() {
-                    context.accounts.leave(&key);
+                    context.accounts.leave(&key, &uid);
                 }
             }
         }
@@ -69,7 +69,12 @@ pub async fn reconcile(
         Err(invalid) => {
             let account = context.accounts.enter(&key, &uid, "", false);
             let standing = Standing::Invalid(unreadable::words(invalid));
+            let asked = account.memory().is_due(context.clock.now());
             context.accounts.update(&account, |c| c.close(standing, false));
+            // A resource's request has been acted on, as far as that can be.
+            if asked {
+                context.accounts.tell(&key);
+            }
             return unreadable::tell::<CloudAccount>(&context, invalid, &[types::READY]).await;
         }
     };
@@ -90,16 +95,15 @@ pub async fn reconcile(
         if asked {
             context.accounts.tell(&key);
         }
-        if let Some(value) = request {
+        // One that could not be acted on stays.
+        if let Some(value) = request.filter(|_| again.is_none()) {
             context.account_requests.0.lock().unwrap_or_else(|e| e.into_inner()).insert(uid, value);
         }
     }
     let now = context.clock.now();
     let action = report(&context, &object, &account, spec, staleness, now).await?;
-    let stale = account.memory().last_good.map(|good| after(good, staleness)).filter(|t| *t > now);
-    let stale = stale.filter(|_| account.memory().standing != Standing::Verified);
-    let due = account.memory().next_verification.filter(|_| !spec.spec.suspend);
-    Ok([again, due, stale].into_iter().flatten().min().map_or(action, |until| requeue(Some(until), now)))
+    let visit = account.memory().next_visit(spec.spec.suspend, again, staleness, now);
+    Ok(visit.map_or(action, |until| requeue(Some(until), now)))
 }
 
 pub fn retry(_: Arc<Guarded<CloudAccount>>, error: &NotReported, _: Arc<Context>) -> Action {
@@ -107,7 +111,7 @@ pub fn retry(_: Arc<Guarded<CloudAccount>>, error: &NotReported, _: Arc<Context>
     Action::requeue(READ_AGAIN)
 }
 
-/// Reads the Secret and verifies where that is due; the result says when to read again.
+/// Reads the Secret and verifies where that is due; the result says when to do so where it cannot be done now.
 async fn observe(
     context: &Context,
     spec: &CloudAccount,
@@ -140,6 +144,11 @@ async fn observe(
         accounts.update(account, |change| change.memory().next_verification = Some(now));
     }
     if account.memory().is_due(now) {
+        // The end of a pause is not awaited within the call: nothing else about the account would be noticed meanwhile.
+        let paused = context.accounts.view(&account.key).and_then(|view| view.paused_until);
+        if let Some(until) = paused.filter(|until| *until > now) {
+            return Some(until);
+        }
         verify(context, spec, account, interval).await;
     }
     None

@@ -140,17 +140,24 @@ impl Accounts {
         account
     }
 
-    /// The account was deleted.
-    pub fn leave(&self, key: &AccountKey) {
-        let account = lock(&self.known).remove(key);
+    /// The account was deleted. A namesake that has taken its place already stays.
+    pub fn leave(&self, key: &AccountKey, uid: &str) {
+        let account = {
+            let mut known = lock(&self.known);
+            if known.get(key).is_some_and(|account| account.uid != uid) {
+                return;
+            }
+            known.remove(key)
+        };
         if let Some(client) = account.and_then(|a| lock(&a.state).client.take()) {
             self.remember(key, client);
         }
         (self.changed)(key);
     }
 
-    pub fn keys(&self) -> Vec<AccountKey> {
-        lock(&self.known).keys().cloned().collect()
+    /// Names and UIDs.
+    pub fn keys(&self) -> Vec<(AccountKey, String)> {
+        lock(&self.known).values().map(|account| (account.key.clone(), account.uid.clone())).collect()
     }
 
     /// What its resources need to know; `None` as long as its controller has not had it.
@@ -161,7 +168,8 @@ impl Accounts {
             .budget
             .paused_until()
             .map(|until| after(now, until.saturating_duration_since(tokio::time::Instant::now())));
-        let state = lock(&account.state);
+        let mut state = lock(&account.state);
+        state.memory.never_ahead_of(now);
         let gate = match state.memory.gate(&key.name, state.suspended, now) {
             // After a start the client is there as soon as the Secret was read.
             Gate::Open if state.client.is_none() => Gate::Pending(after(now, Duration::from_secs(10))),
@@ -192,6 +200,7 @@ impl Accounts {
     pub fn update<T>(&self, account: &Account, change: impl FnOnce(&mut Change<'_>) -> T) -> T {
         let now = self.clock.now();
         let mut state = lock(&account.state);
+        state.memory.never_ahead_of(now);
         let before = state.memory.gate("", state.suspended, now);
         let had_client = state.client.is_some();
         let mut lost = None;
@@ -211,6 +220,11 @@ impl Accounts {
             (self.changed)(&account.key);
         }
         result
+    }
+
+    /// Has the account's controller look at it.
+    pub(super) fn wake(&self, key: &AccountKey) {
+        (self.wake)(key);
     }
 
     /// Tells the account's resources to look at what became of it, although nothing about it changed.
@@ -332,3 +346,7 @@ impl Account {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "accounts_tests.rs"]
+mod tests;

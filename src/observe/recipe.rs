@@ -120,6 +120,8 @@ impl Accounts {
         let recipe = account.recipe()?;
         let credentials = self.credentials(&recipe).await.ok()?;
         self.supply(account, &recipe, credentials);
+        // Its spec may have changed while the Secret was read: its controller has the last word.
+        self.wake(&account.key);
         account.client()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::pace::{PERSON_LONGEST, backoff};
+use super::pace::{LONGEST, PERSON_LONGEST, backoff};
 use super::{Gate, after, since};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 
@@ -127,6 +127,32 @@ impl AccountMemory {
             let latest = after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST));
             self.next_verification = Some(planned.min(latest));
         }
+    }
+
+    /// A clock that is set back leaves times that are still to come behind: verifications and the end of a trial would be put
+    /// off until then, and what was accepted long ago would count as accepted now.
+    pub fn never_ahead_of(&mut self, now: Timestamp) {
+        let longest = match self.standing {
+            Standing::CredentialsRejected(_) | Standing::EndpointNotAllowed(_) => PERSON_LONGEST,
+            _ => LONGEST,
+        };
+        self.next_verification = self.next_verification.map(|at| at.min(after(now, longest)));
+        self.since = self.since.min(now);
+        self.last_good = self.last_good.map(|good| good.min(now));
+    }
+
+    /// When the clock alone makes another visit necessary. `not_before`: nothing can be verified until then.
+    pub fn next_visit(
+        &self,
+        suspended: bool,
+        not_before: Option<Timestamp>,
+        staleness: Duration,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let due = not_before.or(self.next_verification).filter(|_| !suspended);
+        let stale = self.last_good.filter(|_| self.standing != Standing::Verified);
+        let stale = stale.map(|good| after(good, staleness)).filter(|at| *at > now);
+        [due, stale].into_iter().flatten().min()
     }
 
     /// What Ready shall say; `None`: what it said before. `staleness`: how long a verified account is believed without a call.

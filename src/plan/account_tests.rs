@@ -265,3 +265,35 @@ fn a_rejection_reads_the_same_whichever_call_was_rejected() {
     assert_eq!(account.standing, before);
     assert_eq!(before, Standing::CredentialsRejected("the cloud rejected the credentials: Code".to_owned()));
 }
+
+#[test]
+fn what_cannot_be_verified_yet_is_not_asked_for_without_end() {
+    let memory = AccountMemory::new(false, at(0));
+    assert_eq!(memory.next_visit(false, None, STALENESS, at(0)), Some(at(0)));
+    assert_eq!(memory.next_visit(false, Some(at(5)), STALENESS, at(0)), Some(at(5)));
+    assert_eq!(memory.next_visit(true, None, STALENESS, at(0)), None);
+    let mut memory = AccountMemory::new(true, at(0));
+    assert_eq!(memory.next_visit(false, None, STALENESS, at(0)), None);
+    memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(700), 1.0);
+    assert_eq!(memory.next_visit(false, None, STALENESS, at(700)), Some(at(1200)));
+}
+
+#[test]
+fn a_clock_set_back_puts_nothing_off_and_keeps_nothing_believed() {
+    const BACK: i64 = -86_400;
+    let mut memory = AccountMemory::new(true, at(0));
+    memory.changed(at(5));
+    memory.refused(&failure(Kind::CloudUnavailable, "timeout"), None, at(5), 1.0);
+    memory.never_ahead_of(at(BACK));
+    assert!(memory.is_due(at(BACK + 300)));
+    assert_eq!(memory.outcome(false, STALENESS, at(BACK + 1199)), None);
+    assert!(memory.outcome(false, STALENESS, at(BACK + 1200)).is_some());
+    let mut memory = AccountMemory::new(true, at(0));
+    memory.changed(at(5));
+    memory.never_ahead_of(at(BACK));
+    assert_eq!(memory.gate("prod", false, at(BACK + 10)), Gate::Open);
+    let mut memory = AccountMemory::new(true, at(0));
+    memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(0), 1.0);
+    memory.never_ahead_of(at(BACK));
+    assert!(memory.is_due(at(BACK + 3600)) && !memory.is_due(at(BACK + 3599)));
+}

@@ -8,15 +8,15 @@ use super::memory::{FRESHNESS, Memory, PATIENCE, Verdict};
 use super::{Desired, Gate, Surroundings, after, since};
 use crate::domain::{Change, Class, Kind, Reason};
 
-/// So long after the later of the deletion and the first hopeless answer it is given up.
+/// So long after the first hopeless answer since the deletion it is given up.
 const ABANDON_AFTER: Duration = Duration::from_secs(300);
 /// A hopeless answer is asked for again this often until then.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default)]
 pub struct DeletionMemory {
-    /// Whether a look has ended since the deletion.
-    looked: bool,
+    /// Whether a look has ended since the deletion, and since what was known was last put in doubt.
+    pub(super) looked: bool,
     first_hopeless: Option<Timestamp>,
 }
 
@@ -68,6 +68,8 @@ pub fn notice(memory: &mut Memory, reach: Reach, now: Timestamp) {
         Some(Verdict::RegionNotAvailable { .. }) => true,
         None => memory.not_taken >= PATIENCE,
     };
+    // A clock that is set back must not put the giving up off.
+    memory.deletion.first_hopeless = memory.deletion.first_hopeless.map(|first| first.min(now));
     if reach == Reach::Hopeless || answered {
         memory.deletion.first_hopeless.get_or_insert(now);
         memory.next_look = memory.next_look.min(after(now, ASK_AGAIN));
@@ -84,7 +86,6 @@ pub fn next(
     desired: &Desired,
     around: &Surroundings,
     memory: &Memory,
-    deleted: Timestamp,
     reach: Reach,
     now: Timestamp,
 ) -> Farewell {
@@ -107,7 +108,7 @@ pub fn next(
     if looked && memory.look_failure.is_none() && memory.verdict.is_none() && memory.difference.is_none() {
         return Farewell::Release(Release::Disabled);
     }
-    let deadline = memory.deletion.first_hopeless.map(|first| after(first.max(deleted), ABANDON_AFTER));
+    let deadline = memory.deletion.first_hopeless.map(|first| after(first, ABANDON_AFTER));
     if deadline.is_some_and(|deadline| deadline <= now) {
         return Farewell::Release(Release::Abandoned(why_hopeless(around, memory)));
     }

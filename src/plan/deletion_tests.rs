@@ -81,7 +81,7 @@ impl World {
             let (now, desired) = (self.now, switched_off(&self.desired));
             self.memory.notice(&desired, self.around.epoch, now);
             deletion::notice(&mut self.memory, self.reach, now);
-            match deletion::next(&desired, &self.around, &self.memory, at(0), self.reach, now) {
+            match deletion::next(&desired, &self.around, &self.memory, self.reach, now) {
                 Farewell::Look => {
                     self.calls.push("describe");
                     let state = PolicyState { active: self.active, ..PolicyState::default() };
@@ -345,4 +345,26 @@ fn an_account_that_cannot_be_looked_at_is_asked_for_again() {
     assert!(w.calls.is_empty());
     w.reach = Reach::Open;
     assert_eq!(w.live(3_600), Some((Release::Disabled, 3_600)));
+}
+
+#[test]
+fn what_was_never_seen_off_is_not_called_disabled_when_the_account_changes() {
+    let mut w = World::new();
+    w.memory = Memory::new(Facts::default(), &w.desired, at(0), at(0));
+    w.describe_fails = failure(Kind::CloudUnavailable, "timeout");
+    assert_eq!(w.live(10), None);
+    w.around.epoch = Some(2);
+    assert_eq!(w.live(20), None);
+    w.describe_fails = None;
+    assert!(matches!(w.live(400), Some((Release::Disabled, _))));
+    assert_eq!(w.count("modify"), 1);
+}
+
+#[test]
+fn a_clock_set_back_does_not_put_the_giving_up_off() {
+    let mut w = World::new();
+    (w.reach, w.around.gate) = (Reach::Hopeless, closed(Reason::CredentialsRejected));
+    assert_eq!(w.live(100), None);
+    w.now = at(-86_400);
+    assert_eq!(w.live(-86_000), abandoned("CredentialsRejected: why", 300 - 86_400));
 }

@@ -225,6 +225,7 @@ impl Memory {
         self.not_taken = 0;
         self.regions = Regions::Unknown;
         self.refused = None;
+        self.deletion.looked = false;
         self.backups.due = Some(now);
         self.backups.failures = 0;
     }
@@ -321,7 +322,10 @@ impl Memory {
         if let Some((from, to)) = self.unanswered.take() {
             self.modified(desired, from, to, None, now);
         }
-        if self.drifted && self.facts.modification.as_ref().is_some_and(|m| m.cause == Cause::Drift) {
+        let ours = self.facts.modification.as_ref().is_some_and(|m| {
+            m.cause == Cause::Drift && self.facts.drift.last_time.is_none_or(|seen| seen <= m.time)
+        });
+        if self.drifted && ours {
             let drift = &mut self.facts.drift;
             drift.corrections += 1;
             drift.recent.push(whole(now));

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kube::Resource;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
@@ -93,8 +92,7 @@ impl Turn<'_> {
 
     /// Whether the resource is still the one that this turn began with, and this process still leads.
     fn still_holds(&self) -> bool {
-        self.context.leadership.is_current()
-            && self.stored().is_some_and(|now| now.meta().generation == self.policy.metadata.generation)
+        self.context.leadership.is_current() && self.is_current()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
@@ -31,14 +30,13 @@ impl Turn<'_> {
             return Ok(Action::await_change());
         }
         let desired = switched_off(desired);
-        let deleted = self.policy.metadata.deletion_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0);
         for _ in 0..STEPS {
             let now = self.context.clock.now();
             let around = self.surroundings(memory, now);
             memory.notice(&desired, around.epoch, now);
             let (reach, reached) = self.reach(&around).await;
             deletion::notice(memory, reach, now);
-            match deletion::next(&desired, &around, memory, deleted, reach, now) {
+            match deletion::next(&desired, &around, memory, reach, now) {
                 Farewell::Look => {
                     let Some(reached) = &reached else { return Ok(Action::requeue(AGAIN)) };
                     let answer = self.describe(reached).await;

@@ -183,3 +183,18 @@ fn a_rotated_key_is_no_reason_to_look_at_what_is_in_sync() {
     w.turn();
     assert_eq!((w.count("describe"), w.count("backups")), (0, 1), "permission to list may have come");
 }
+
+#[test]
+fn a_drift_that_somebody_else_put_right_is_no_correction() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.turn();
+    w.drift_to(false);
+    w.live(700);
+    assert_eq!(w.stored.drift.corrections, 1);
+    w.modify_fails = Some(failure(Kind::PermissionDenied, "AccessDenied"));
+    w.drift_to(false);
+    w.live(1400);
+    w.drift_to(true);
+    w.live(2100);
+    assert_eq!((w.reason(), w.stored.drift.corrections), ("InSync", 1));
+}

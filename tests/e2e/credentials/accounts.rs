@@ -1,5 +1,7 @@
 //! Accounts that are not there, may not be reached, or cannot be reached yet.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use cloud_simulator::{Clock, Effect, Server, Simulator};
 use serde_json::{Value, json};
@@ -188,4 +190,33 @@ async fn a_restart_believes_what_was_verified_and_repeats_nothing() -> Result<()
     ensure!(conditions(&now)? == conditions(&stored)?, "{now}");
     ensure!(stage.events("prod").await?.len() == 1 && stage.events(POLICY).await?.len() == 1);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_read_is_asked_for_now_and_then() -> Result<()> {
+    let stage = Stage::new("accounts-blind").await?;
+    stage.run(["create", "serviceaccount", "blind"]).await?;
+    for (name, verb, resources) in [
+        (
+            "kinds",
+            "*",
+            "cloudaccounts.crossregionbackup.io,crossregionbackuppolicies.crossregionbackup.io,cloudaccounts.crossregionbackup.io/status,crossregionbackuppolicies.crossregionbackup.io/status",
+        ),
+        ("secrets", "list,watch", "secrets"),
+        ("events", "create,patch", "events.events.k8s.io"),
+    ] {
+        let (verb, resource) = (format!("--verb={verb}"), format!("--resource={resources}"));
+        stage.run(["create", "role", name, &verb, &resource]).await?;
+        let subject = format!("--serviceaccount={}:blind", stage.namespace);
+        stage.run(["create", "rolebinding", name, &format!("--role={name}"), &subject]).await?;
+    }
+    stage.apply_account().await?;
+    stage.apply_policy(json!({})).await?;
+    let account = (stage.namespace.as_str(), "blind");
+    let operator = stage.another_operator("blind", account, &["--leader-elect=false"]).await?;
+    let tries = || operator.log().matches("a Secret could not be read").count();
+    stage.wait("the first try", || tries() > 0).await?;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    ensure!((2..=4).contains(&tries()), "{} tries: {}", tries(), operator.log_tail());
+    expect(&stage.until_reason("AccountNotReady").await?, "False", "AccountNotReady", With::Reconciling)
 }

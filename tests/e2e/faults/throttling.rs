@@ -1,5 +1,7 @@
 //! A cloud that says "too fast": Retry-After is honoured, and other accounts do not notice.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, FaultSpec, RequestRecord, ThrottleStyle};
 use jiff::Timestamp;
@@ -108,4 +110,21 @@ async fn an_account_that_is_throttled_before_its_first_verification_is_not_ready
     stage.cloud.remove_fault(fault)?;
     stage.until_account("CredentialsVerified").await?;
     expect(&stage.until_reason("InSync").await?, "True", "InSync", With::Nothing)
+}
+
+#[tokio::test]
+async fn a_pause_does_not_keep_an_account_from_being_suspended() -> Result<()> {
+    let mut stage = Stage::new("faults-paused-account").await?;
+    stage.place(throttle(ThrottleStyle::Flow429, Some("60")))?;
+    stage.apply_account().await?;
+    stage.start_operator().await?;
+    stage.until_account("Throttled").await?;
+    // By now it would have been verified again, had the cloud not asked for more.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    ensure!(stage.calls(VERIFY) == 1);
+    let begun = Instant::now();
+    stage.run(["patch", "cacct", "prod", "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#]).await?;
+    stage.until_account("Suspended").await?;
+    ensure!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+    Ok(())
 }
