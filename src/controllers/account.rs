@@ -135,7 +135,14 @@ async fn observe(
         }
         Err(NoCredentials::Unreadable(error)) => {
             tracing::warn!(account = %account.key.name, namespace = %account.key.namespace, %error, "a Secret could not be read");
-            return Some(after(context.clock.now(), READ_AGAIN));
+            let now = context.clock.now();
+            // A client that was made before goes on; without one nothing can be sent, and that is told when it lasts.
+            if account.client().is_none() && account.memory().trial_is_over(now) {
+                let secret = &spec.spec.credentials.secret_ref.name;
+                let text = format!("Secret {secret} cannot be read by the operator");
+                accounts.update(account, |c| c.close(Standing::CredentialsMissing(text), false));
+            }
+            return Some(after(now, READ_AGAIN));
         }
     };
     accounts.supply(account, &recipe, credentials);
@@ -217,7 +224,13 @@ async fn report(
     let old: Vec<_> = stored.conditions.iter().map(convert::condition_from).collect();
     let mut new = stored.clone();
     let mut outcome = memory.outcome(suspended, staleness, now);
-    if outcome.is_none() && stored.observed_generation != Some(generation) {
+    // What was said before must not outlive its cause: only "verified", and the same passing failure, can go on being said.
+    let outdated = old.iter().filter(|c| c.kind == types::READY).any(|c| {
+        ![Reason::CredentialsVerified, Reason::EndpointUnreachable, Reason::Throttled]
+            .iter()
+            .any(|reason| reason.as_str() == c.reason)
+    });
+    if outcome.is_none() && (outdated || stored.observed_generation != Some(generation)) {
         outcome = unsettled(&memory.standing);
     }
     if let Some(outcome) = &outcome {

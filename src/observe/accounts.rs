@@ -81,6 +81,8 @@ pub struct View {
     pub paused_until: Option<Timestamp>,
     /// A verification is due or under way.
     pub verifying: bool,
+    /// The cloud accepted the account's last verification or call.
+    pub verified: bool,
     pub account: Arc<Account>,
 }
 
@@ -176,12 +178,14 @@ impl Accounts {
             gate => gate,
         };
         let verifying = state.memory.is_due(now);
+        let verified = state.memory.standing == Standing::Verified;
         let view = View {
             gate,
             epoch: state.epoch,
             provider: state.provider,
             paused_until,
             verifying,
+            verified,
             account: account.clone(),
         };
         drop(state);

@@ -77,6 +77,11 @@ impl AccountMemory {
         self.next_verification = Some(now);
     }
 
+    /// Whether the present credentials had time enough to be read and verified.
+    pub fn trial_is_over(&self, now: Timestamp) -> bool {
+        after(self.since, TRIAL) <= now
+    }
+
     /// Whether the cloud has accepted the present credentials.
     pub fn is_proven(&self) -> bool {
         self.standing == Standing::Verified && !self.untried

@@ -126,7 +126,8 @@ pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: T
     }
     let stale =
         memory.failed_since && memory.last_good.is_none_or(|good| since(good, now) >= desired.staleness());
-    if let Some(failure) = memory.look_failure.as_ref().filter(|_| stale || new_generation) {
+    let outdated = memory.facts.condition(types::SYNCED).is_some_and(|c| is_of_the_account(&c.reason));
+    if let Some(failure) = memory.look_failure.as_ref().filter(|_| stale || new_generation || outdated) {
         return Some(failed(desired, memory, failure, now));
     }
     match &memory.difference {
@@ -136,6 +137,20 @@ pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: T
         Some(difference) => modifying(memory, difference),
         None => (seen && memory.backups.tried).then(|| in_sync(desired)),
     }
+}
+
+/// What the account caused is over once a look was possible: it must not go on being said while looks fail otherwise.
+fn is_of_the_account(reason: &str) -> bool {
+    [
+        Reason::Suspended,
+        Reason::AccountNotFound,
+        Reason::AccountNotReady,
+        Reason::CredentialsMissing,
+        Reason::CredentialsRejected,
+        Reason::EndpointNotAllowed,
+    ]
+    .iter()
+    .any(|of_account| of_account.as_str() == reason)
 }
 
 fn modifying(memory: &Memory, difference: &str) -> Option<Outcome> {

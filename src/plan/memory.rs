@@ -264,6 +264,10 @@ impl Memory {
                 match failure.kind.class() {
                     Class::Passing | Class::Throttled => self.look_failure = Some(failure),
                     Class::NeedsPerson => {
+                        // Who may not see the policy may still see the backups.
+                        if failure.kind == Kind::PermissionDenied && self.backups.due.is_none() {
+                            self.backups.due = Some(now);
+                        }
                         self.look_failure = None;
                         self.uncorrected = false;
                         self.verdict = Some(Verdict::Failed(failure));
@@ -304,9 +308,10 @@ impl Memory {
                 }
                 return;
             }
-            (Some(_), Some(_)) => {
-                // Neither the old value nor ours: somebody else was faster. It counts as an attempt, so that a cloud that
-                // stores something else than it was told is not told so without end.
+            (Some(difference), Some(_)) => {
+                // Neither the old value nor ours: drift. It counts as an attempt as well, so that a cloud that stores
+                // something else than it was told is not told so without end.
+                self.drift(difference, now);
                 self.gave_up_confirming(desired, now);
                 return;
             }
@@ -348,13 +353,20 @@ impl Memory {
         self.synced = Some(desired.change.clone());
     }
 
-    fn out_of_sync(&mut self, desired: &Desired, difference: String, now: Timestamp) {
-        let was_synced = self.facts.synced_generation == Some(desired.generation);
+    /// Notes a drift, once for as long as it stays the same.
+    fn drift(&mut self, difference: String, now: Timestamp) {
         let new = !self.drifted || self.facts.drift.last_difference.as_ref() != Some(&difference);
-        if was_synced && new && self.unanswered.is_none() {
+        if new {
             self.drifted = true;
             self.facts.drift.last_time = Some(whole(now));
             self.facts.drift.last_difference = Some(difference);
+        }
+    }
+
+    fn out_of_sync(&mut self, desired: &Desired, difference: String, now: Timestamp) {
+        let was_synced = self.facts.synced_generation == Some(desired.generation);
+        if was_synced && self.unanswered.is_none() {
+            self.drift(difference, now);
         }
         self.unanswered = None;
         if !self.uncorrected {

@@ -294,8 +294,9 @@ impl Turn<'_> {
     /// A request on a resource whose account is not Ready asks for the account's verification first.
     fn forward_request(&self, memory: &mut Memory, around: &Surroundings) {
         let concerns_account = match &around.gate {
-            Gate::Closed(Reason::Suspended | Reason::AccountNotFound, _) | Gate::Open => false,
+            Gate::Closed(Reason::Suspended | Reason::AccountNotFound, _) => false,
             Gate::Closed(..) => true,
+            Gate::Open => self.context.accounts.view(&self.key).is_some_and(|view| !view.verified),
             Gate::Pending(_) => false,
         };
         if memory.request.pending.is_some() && concerns_account && !memory.request.forwarded {

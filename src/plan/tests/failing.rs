@@ -198,3 +198,46 @@ fn a_drift_that_somebody_else_put_right_is_no_correction() {
     w.live(2100);
     assert_eq!((w.reason(), w.stored.drift.corrections), ("InSync", 1));
 }
+
+#[test]
+fn what_the_account_caused_is_not_said_any_longer_when_looks_fail_otherwise() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.live(20);
+    w.around.gate = Gate::Closed(Reason::CredentialsMissing, "no Secret".to_owned());
+    w.turn();
+    assert_eq!(w.reason(), "CredentialsMissing");
+    w.around.gate = Gate::Open;
+    w.around.epoch = Some(2);
+    w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
+    w.turn();
+    assert_eq!(w.reason(), "CloudUnavailable");
+}
+
+#[test]
+fn who_may_not_see_the_policy_may_still_see_the_backups() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.desired.objective = Some(Duration::from_secs(360_000));
+    w.backups = vec![backup("b-1", -60)];
+    w.describe_fails = Some(failure(Kind::PermissionDenied, "AccessDenied"));
+    w.live(3000);
+    assert_eq!((w.reason(), w.rpo()), ("PermissionDenied", (Truth::True, "WithinObjective")));
+    assert!(w.count("backups") <= w.count("describe"));
+}
+
+#[test]
+fn a_third_value_after_a_change_is_told_as_drift() {
+    let mut w = World::new(on("cn-shanghai"));
+    w.visible_after = None;
+    w.turn();
+    assert_eq!(w.reason(), "Modifying");
+    w.state =
+        PolicyState { active: true, cross_backup_region: Some("cn-guangzhou".to_owned()), ttl_days: None };
+    w.visible_after = Some(0);
+    w.live(5);
+    assert_eq!((w.reason(), w.count("modify")), ("InSync", 2));
+    assert!(w.told.contains(&"DriftDetected"));
+    assert_eq!(
+        w.stored.drift.last_difference.as_deref(),
+        Some("crossBackupRegion: desired cn-shanghai, found cn-guangzhou")
+    );
+}
