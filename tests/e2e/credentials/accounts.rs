@@ -1,7 +1,5 @@
 //! Accounts that are not there, may not be reached, or cannot be reached yet.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use cloud_simulator::{Clock, Effect, Server, Simulator};
 use serde_json::{Value, json};
@@ -216,7 +214,18 @@ async fn a_secret_that_may_not_be_read_is_asked_for_now_and_then() -> Result<()>
     let operator = stage.another_operator("blind", account, &["--leader-elect=false"]).await?;
     let tries = || operator.log().matches("a Secret could not be read").count();
     stage.wait("the first try", || tries() > 0).await?;
-    tokio::time::sleep(Duration::from_secs(7)).await;
-    ensure!((2..=4).contains(&tries()), "{} tries: {}", tries(), operator.log_tail());
-    expect(&stage.until_reason("AccountNotReady").await?, "False", "AccountNotReady", With::Reconciling)
+    let account = stage.until_account("CredentialsMissing").await?;
+    ensure!(message(&account) == "Secret cloud-key cannot be read by the operator", "{}", message(&account));
+    // Every 5 s, and at each change of the account, its status included.
+    ensure!((3..=10).contains(&tries()), "{} tries: {}", tries(), operator.log_tail());
+    expect(
+        &stage.until_reason("CredentialsMissing").await?,
+        "False",
+        "CredentialsMissing",
+        With::Reconciling,
+    )?;
+    stage.run(["create", "role", "read", "--verb=get", "--resource=secrets"]).await?;
+    let subject = format!("--serviceaccount={}:blind", stage.namespace);
+    stage.run(["create", "rolebinding", "read", "--role=read", &subject]).await?;
+    expect(&stage.until_reason("InSync").await?, "True", "InSync", With::Nothing)
 }

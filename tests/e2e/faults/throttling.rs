@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, FaultSpec, RequestRecord, ThrottleStyle};
 use jiff::Timestamp;
 use serde_json::json;
+use testbed::{AuditFilter, wait_until};
 
 use crate::checks::{DESCRIBE, MODIFY, VERIFY, With, expect, message, seconds};
-use crate::harness::{KEY_ID, POLICY, Stage};
+use crate::harness::{KEY_ID, LIMIT, POLICY, Stage};
 
 const OTHER_KEY: &str = "AKLTOtherAccessKeyId00000000042";
 const OTHER_INSTANCE: &str = "redis-cn9f8e7d6c5b4a3";
@@ -119,8 +120,19 @@ async fn a_pause_does_not_keep_an_account_from_being_suspended() -> Result<()> {
     stage.apply_account().await?;
     stage.start_operator().await?;
     stage.until_account("Throttled").await?;
-    // By now it would have been verified again, had the cloud not asked for more.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // A request is the account's turn to verify, which the cloud's pause holds back; reading the Secret is its first step.
+    let of_secrets = AuditFilter {
+        verb: Some("get"),
+        resource: Some("secrets"),
+        namespace: Some(&stage.namespace),
+        ..AuditFilter::default()
+    };
+    let before = stage.plane.audit_entries(&of_secrets)?.len();
+    stage.request_now("cacct", "prod", "now").await?;
+    wait_until(LIMIT, "the account's next turn", async || {
+        Ok((stage.plane.audit_entries(&of_secrets)?.len() > before).then_some(()))
+    })
+    .await?;
     ensure!(stage.calls(VERIFY) == 1);
     let begun = Instant::now();
     stage.run(["patch", "cacct", "prod", "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#]).await?;
