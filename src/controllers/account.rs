@@ -1,7 +1,7 @@
 //! Accounts: reads the Secret, verifies the credentials by one cheap call, and says so in Ready.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,11 +10,11 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::policy::interval_of;
 use super::watch::{Gone, Guarded};
-use super::{Context, NotReported, requeue, unreadable};
+use super::{Context, NotReported, requeue, unreadable, write_status};
 use crate::api::account::CloudAccountStatus;
 use crate::api::{CloudAccount, RECONCILE_REQUESTED_AT};
 use crate::cluster::events::Note;
-use crate::cluster::status::{Applied, apply_status, replace_status};
+use crate::cluster::status::Applied;
 use crate::controllers::policy::convert;
 use crate::domain::condition::{self, types};
 use crate::domain::{Outcome, Progress, Reason, Truth};
@@ -25,6 +25,20 @@ use crate::plan::{after, events};
 /// Requests by annotation that were acted on, by UID, until status says so.
 #[derive(Default)]
 pub struct Handled(Mutex<HashMap<String, String>>);
+
+impl Handled {
+    fn get(&self, uid: &str) -> Option<String> {
+        self.lock().get(uid).cloned()
+    }
+
+    fn set(&self, uid: String, value: String) {
+        self.lock().insert(uid, value);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A Secret that could not be read is read again so soon.
 const READ_AGAIN: Duration = Duration::from_secs(5);
@@ -97,7 +111,7 @@ pub async fn reconcile(
         }
         // One that could not be acted on stays.
         if let Some(value) = request.filter(|_| again.is_none()) {
-            context.account_requests.0.lock().unwrap_or_else(|e| e.into_inner()).insert(uid, value);
+            context.account_requests.set(uid, value);
         }
     }
     let now = context.clock.now();
@@ -204,7 +218,7 @@ fn shortest_interval(context: &Context, key: &AccountKey) -> Option<Duration> {
 fn unhandled_request(context: &Context, account: &CloudAccount, uid: &str) -> Option<String> {
     let wanted = account.annotations().get(RECONCILE_REQUESTED_AT)?;
     let stored = account.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_ref());
-    let handled = context.account_requests.0.lock().unwrap_or_else(|e| e.into_inner()).get(uid).cloned();
+    let handled = context.account_requests.get(uid);
     (stored != Some(wanted) && handled.as_ref() != Some(wanted)).then(|| wanted.clone())
 }
 
@@ -244,30 +258,19 @@ async fn report(
         new.access_key_id_hint = None;
     }
     let uid = object.meta().uid.clone().unwrap_or_default();
-    let handled = context.account_requests.0.lock().unwrap_or_else(|e| e.into_inner()).get(&uid).cloned();
+    let handled = context.account_requests.get(&uid);
     new.last_handled_reconcile_at = handled.or(new.last_handled_reconcile_at);
     if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
         return Ok(Action::await_change());
     }
     let api = Api::<Guarded<CloudAccount>>::namespaced(context.kube.clone(), &account.key.namespace);
-    let status = serde_json::to_value(&new).map_err(|error| NotReported(error.to_string()))?;
-    let applied = match apply_status(&api, object, status.clone()).await {
-        // Somebody else has added to it.
-        Ok(Applied::Written(object)) if status_of(&object).is_some_and(|found| found != &new) => {
-            let found = serde_json::to_value(status_of(&object));
-            let found = found.map_err(|error| NotReported(error.to_string()))?;
-            replace_status(&api, &object, &found, &status).await
-        }
-        applied => applied,
-    };
-    match applied {
-        Ok(Applied::Written(_)) => {
+    match write_status(&api, object, &new, status_of).await? {
+        Applied::Written(_) => {
             tell(context, object, &old, &new, outcome.as_ref()).await;
             Ok(Action::await_change())
         }
         // Somebody else has written: the watch brings it.
-        Ok(_) => Ok(Action::requeue(Duration::from_secs(1))),
-        Err(error) => Err(NotReported(error.to_string())),
+        Applied::Stale(_) => Ok(Action::requeue(Duration::from_secs(1))),
     }
 }
 

@@ -5,6 +5,7 @@ mod policy;
 mod unreadable;
 mod watch;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -26,6 +29,7 @@ use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
+use crate::cluster::status::{Applied, apply_status, replace_status};
 use crate::observe::{AccountKey, Accounts};
 use policy::Claims;
 use watch::{Guarded, watched};
@@ -159,8 +163,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
     let (gone_policy, mut gone_policies) = unbounded();
     let (gone_account, mut gone_accounts) = unbounded();
     for scope in &scopes {
-        let policies = watched(api(&settings.kube, scope), gone_policy.clone());
-        let accounts = watched(api(&settings.kube, scope), gone_account.clone());
+        let policies = watched(api(&settings.kube, scope.namespace.as_deref()), gone_policy.clone());
+        let accounts = watched(api(&settings.kube, scope.namespace.as_deref()), gone_account.clone());
         policy_stores.push(policies.store.clone());
         account_stores.push(accounts.store.clone());
         synced.extend([accounts.synced.clone(), policies.synced.clone()]);
@@ -187,7 +191,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
     let mut tasks: Vec<BoxFuture<'static, &'static str>> = Vec::new();
     for (scope, (policies, accounts)) in scopes.into_iter().zip(streams) {
         tasks.push(run_policies(&context, policies, scope.policy_wakes, stop.clone()));
-        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, &scope.namespace);
+        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, scope.namespace.as_deref());
         tasks.push(run_accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
     }
     let forgetting = context.clone();
@@ -220,28 +224,13 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
     result
 }
 
-trait Scoped {
-    fn namespace(&self) -> Option<&str>;
-}
-
-impl Scoped for Scope {
-    fn namespace(&self) -> Option<&str> {
-        self.namespace.as_deref()
-    }
-}
-
-impl Scoped for Option<String> {
-    fn namespace(&self) -> Option<&str> {
-        self.as_deref()
-    }
-}
-
-fn api<K>(kube: &kube::Client, scope: &impl Scoped) -> Api<K>
+/// The objects of one namespace, or of all.
+fn api<K>(kube: &kube::Client, namespace: Option<&str>) -> Api<K>
 where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     K::DynamicType: Default,
 {
-    match scope.namespace() {
+    match namespace {
         Some(namespace) => Api::namespaced(kube.clone(), namespace),
         None => Api::all(kube.clone()),
     }
@@ -337,6 +326,29 @@ fn log_queue_error<E: std::fmt::Display + std::fmt::Debug + std::error::Error + 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotReported(String);
+
+/// Makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
+async fn write_status<K, S>(
+    api: &Api<K>,
+    object: &K,
+    wanted: &S,
+    status_of: impl Fn(&K) -> Option<&S>,
+) -> Result<Applied<K>, NotReported>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    S: Serialize + PartialEq,
+{
+    let failed = |error: &dyn std::fmt::Display| NotReported(error.to_string());
+    let status = serde_json::to_value(wanted).map_err(|error| failed(&error))?;
+    let applied = match apply_status(api, object, status.clone()).await {
+        Ok(Applied::Written(object)) if status_of(&object).is_some_and(|found| found != wanted) => {
+            let found = serde_json::to_value(status_of(&object)).map_err(|error| failed(&error))?;
+            replace_status(api, &object, &found, &status).await
+        }
+        applied => applied,
+    };
+    applied.map_err(|error| failed(&error))
+}
 
 fn requeue(until: Option<Timestamp>, now: Timestamp) -> Action {
     match until {

@@ -5,8 +5,8 @@ use kube::{Resource, ResourceExt};
 use super::memories::Slot;
 use super::{Turn, convert};
 use crate::cluster::events::Note;
-use crate::cluster::status::{Applied, apply_status, replace_status};
-use crate::controllers::NotReported;
+use crate::cluster::status::Applied;
+use crate::controllers::{NotReported, write_status};
 use crate::domain::Facts;
 use crate::domain::condition::types;
 use crate::plan::memory::Memory;
@@ -32,18 +32,8 @@ impl Turn<'_> {
             return Ok(true);
         }
         let before = convert::facts_from(&stored, &self.instance.id);
-        let failed = |error: &dyn std::fmt::Display| NotReported(error.to_string());
         let api = self.api();
-        let status = serde_json::to_value(&wanted).map_err(|error| failed(&error))?;
-        let applied = apply_status(&api, &*self.policy, status.clone()).await;
-        let applied = match applied {
-            Ok(Applied::Written(object)) if object.status.as_ref() != Some(&wanted) => {
-                let found = serde_json::to_value(&object.status).map_err(|error| failed(&error))?;
-                replace_status(&api, &object, &found, &status).await
-            }
-            applied => applied,
-        };
-        match applied.map_err(|error| failed(&error))? {
+        match write_status(&api, &*self.policy, &wanted, |object| object.status.as_ref()).await? {
             Applied::Written(object) => {
                 self.policy = slot.keep(object);
                 self.tell_between(&before, &facts).await;
