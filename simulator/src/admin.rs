@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use crate::faults::FaultSpec;
 use crate::model::{AccountSpec, KeyStatus, Policy, RateLimit, Seed};
 use crate::simulator::{AdminError, Simulator};
+use crate::tencent;
 
-type Reply = Result<Json, AdminError>;
-type Handle = State<Simulator>;
+pub(crate) type Reply = Result<Json, AdminError>;
+pub(crate) type Handle = State<Simulator>;
 
 /// A JSON answer.
-struct Json(Value);
+pub(crate) struct Json(Value);
 
 impl IntoResponse for Json {
     fn into_response(self) -> Response {
@@ -61,26 +62,27 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/admin/counters", get(counters))
         .route("/admin/counters/reset", post(reset_counters))
         .route("/admin/requests", get(requests))
+        .merge(tencent::admin::router())
 }
 
 /// The body, whatever Content-Type it comes with; an empty one is an empty object.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| AdminError::Invalid(error.to_string()))
 }
 
 /// The body of a PUT with the id of its path in `field`.
-fn read_with_id<T: DeserializeOwned>(body: &[u8], field: &str, id: &str) -> Result<T, AdminError> {
+pub(crate) fn read_with_id<T: DeserializeOwned>(body: &[u8], field: &str, id: &str) -> Result<T, AdminError> {
     let mut fields: serde_json::Map<String, Value> = read(body)?;
     fields.insert(field.to_owned(), json!(id));
     serde_json::from_value(Value::Object(fields)).map_err(|error| AdminError::Invalid(error.to_string()))
 }
 
-fn show(value: impl Serialize) -> Reply {
+pub(crate) fn show(value: impl Serialize) -> Reply {
     serde_json::to_value(value).map(Json).map_err(|error| AdminError::Invalid(error.to_string()))
 }
 
-fn done(result: Result<(), AdminError>) -> Reply {
+pub(crate) fn done(result: Result<(), AdminError>) -> Reply {
     result.map(|()| Json(json!({ "ok": true })))
 }
 
@@ -174,8 +176,8 @@ async fn put_policy(State(simulator): Handle, Path(id): Path<String>, body: Byte
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct BackupQuery {
-    instance_id: Option<String>,
+pub(crate) struct BackupQuery {
+    pub instance_id: Option<String>,
 }
 
 async fn backups(State(simulator): Handle, Query(query): Query<BackupQuery>) -> Reply {

@@ -27,8 +27,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub fn new(status: StatusCode, body: impl Into<Bytes>, date: Timestamp) -> Self {
-        let content_type = "application/json; charset=utf-8";
+    pub fn new(
+        status: StatusCode,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+        date: Timestamp,
+    ) -> Self {
         Self { status, content_type, extra: None, body: body.into(), date }
     }
 

@@ -46,3 +46,8 @@ pub(crate) fn later(from: Timestamp, seconds: f64) -> Timestamp {
         .and_then(|step| from.checked_add(step).ok())
         .unwrap_or(end)
 }
+
+/// Answers tell times in whole seconds, and filters by time compare with what they tell.
+pub(crate) fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How a throttled request is refused. The documents leave it open; all three were reported by users of the
-/// real cloud.
+/// How a throttled request is refused. Volcengine's documents leave it open; the first three were reported by users
+/// of the real cloud. The others are Tencent's codes, and Flow429 to Volcengine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ThrottleStyle {
@@ -16,6 +16,14 @@ pub enum ThrottleStyle {
     Account400,
     /// HTTP 200 with an AccountFlowLimitExceeded error inside.
     Account200,
+    /// RequestLimitExceeded.
+    RequestLimit,
+    /// RequestLimitExceeded.UinLimitExceeded.
+    UinLimit,
+    /// RequestLimitExceeded.IPLimitExceeded.
+    IpLimit,
+    /// RequestLimitExceeded.GlobalRegionUinLimitExceeded.
+    GlobalRegionUinLimit,
 }
 
 /// A body that is not the documented one.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::request::Signed;
 
 /// How many requests are remembered.
 const REMEMBERED: usize = 2_000;
@@ -42,6 +44,7 @@ pub struct RequestRecord {
     pub access_key_id: Option<String>,
     pub instance_id: Option<String>,
     pub client_token: Option<String>,
+    /// X-Date, or X-TC-Timestamp; as it was sent.
     pub x_date: Option<String>,
     pub signature: Option<String>,
     pub signed_headers: Option<String>,
@@ -55,6 +58,35 @@ pub struct RequestRecord {
     pub authentic: Option<bool>,
     /// `None` while it is being worked on, or when the client gave up.
     pub outcome: Option<String>,
+}
+
+impl RequestRecord {
+    /// What any HTTP request tells; each cloud adds what it reads out of it.
+    pub(crate) fn of(request: Signed<'_>, at: Timestamp) -> Self {
+        let header = |name: &str| request.header(name).map(str::to_owned);
+        Self {
+            number: 0,
+            at,
+            method: request.method.to_owned(),
+            action: None,
+            version: None,
+            region: None,
+            access_key_id: None,
+            instance_id: None,
+            client_token: None,
+            x_date: None,
+            signature: None,
+            signed_headers: None,
+            security_token: None,
+            host: header("host"),
+            content_type: header("content-type"),
+            user_agent: header("user-agent"),
+            body: serde_json::from_slice(request.body)
+                .unwrap_or_else(|_| json!(String::from_utf8_lossy(request.body))),
+            authentic: None,
+            outcome: None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -5,20 +5,29 @@
 mod admin;
 mod answer;
 mod clock;
+mod digest;
+mod error;
 mod faults;
 mod keys;
 mod ledger;
 mod limits;
+mod listing;
 mod model;
+mod request;
 mod serve;
 mod simulator;
+pub mod tencent;
+mod visit;
 pub mod volcengine;
 mod world;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
 use axum::routing::any;
 
 pub use clock::Clock;
+pub use error::ApiError;
 pub use faults::{Effect, FaultSpec, FaultState, Malformed, ThrottleStyle};
 pub use keys::Rotation;
 pub use ledger::{Counters, RequestRecord};
@@ -26,13 +35,24 @@ pub use model::{
     AccountSpec, BackupSpec, Cadence, DEFAULT_ACCOUNT, InactiveShape, InstanceSpec, KeySpec, KeyStatus,
     Policy, RateLimit, Seed, Settings, Tag, Visibility,
 };
+pub use request::Signed;
 pub use serve::{Server, serve};
 pub use simulator::{AdminError, Simulator};
+pub use tencent::model::{TencentBackupSpec, TencentInstanceSpec, TencentSeed};
+pub use tencent::settings::{BackupSetKey, StatusesAllowed, TencentLimits, TencentSettings};
 pub use world::{BackupView, PolicyView};
 
-/// The cloud's API at `/` and the admin API under `/admin`.
+/// The clouds' APIs at `/` and the admin API under `/admin`.
 ///
 /// A connection reset needs a socket, so behind this router alone it is a body that fails at once.
 pub fn router(sim: Simulator) -> Router {
-    Router::new().route("/", any(volcengine::gateway::answer)).merge(admin::router()).with_state(sim)
+    Router::new().route("/", any(answer)).merge(admin::router()).with_state(sim)
+}
+
+async fn answer(State(sim): State<Simulator>, request: Request) -> Response {
+    if tencent::gateway::is_meant(request.headers()) {
+        visit::answer::<tencent::gateway::Tencent>(sim, request).await
+    } else {
+        visit::answer::<volcengine::gateway::Volcengine>(sim, request).await
+    }
 }

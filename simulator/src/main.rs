@@ -9,7 +9,7 @@ use cloud_simulator::{Clock, Simulator, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Simulates the Volcengine Redis API.
+/// Simulates the Redis APIs of Volcengine and Tencent Cloud.
 #[derive(Parser)]
 struct Arguments {
     /// Where to listen; port 0 takes a free one.

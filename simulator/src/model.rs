@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::faults::{FaultSpec, ThrottleStyle};
+use crate::tencent::model::TencentSeed;
+use crate::tencent::settings::TencentSettings;
 
 /// The account that keys, instances and backups belong to unless they name another.
 pub const DEFAULT_ACCOUNT: u64 = 2_100_000_000;
@@ -284,6 +286,10 @@ impl KeySpec {
             ..Self::default()
         }
     }
+
+    pub(crate) fn denies(&self, action: &str) -> bool {
+        self.denied.contains(action) || self.denied.contains("*")
+    }
 }
 
 /// How many requests per second an account may make.
@@ -314,6 +320,7 @@ pub struct AccountSpec {
 pub struct Settings {
     /// Adds fields and enum values that no client knows to the answers.
     pub quirks: bool,
+    pub tencent: TencentSettings,
 }
 
 /// A whole world, or a part to be added to one.
@@ -325,5 +332,6 @@ pub struct Seed {
     pub keys: Vec<KeySpec>,
     pub instances: Vec<InstanceSpec>,
     pub backups: Vec<BackupSpec>,
+    pub tencent: TencentSeed,
     pub faults: Vec<FaultSpec>,
 }

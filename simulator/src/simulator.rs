@@ -16,6 +16,7 @@ use crate::limits::Bucket;
 use crate::model::{
     AccountSpec, BackupSpec, InstanceSpec, KeySpec, KeyStatus, Policy, RateLimit, Seed, Settings,
 };
+use crate::tencent;
 use crate::volcengine::replay::Replays;
 use crate::world::{BackupView, PolicyView, World};
 
@@ -24,7 +25,10 @@ use crate::world::{BackupView, PolicyView, World};
 pub(crate) struct CloudState {
     pub world: World,
     pub keys: Keys,
+    pub tencent: tencent::world::World,
     pub buckets: BTreeMap<u64, Bucket>,
+    /// By account, region and action.
+    pub tencent_buckets: BTreeMap<(u64, String, String), Bucket>,
     pub faults: Faults,
     pub replays: Replays,
     pub ledger: Ledger,
@@ -88,11 +92,18 @@ impl Simulator {
         seed.keys.into_iter().try_for_each(|key| self.put_key(key))?;
         seed.instances.into_iter().try_for_each(|instance| self.put_instance(instance))?;
         seed.backups.into_iter().try_for_each(|backup| self.put_backup(backup))?;
+        let tencent::model::TencentSeed { instances, backups } = seed.tencent;
+        instances.into_iter().try_for_each(|instance| self.put_tencent_instance(instance))?;
+        backups.into_iter().try_for_each(|backup| self.put_tencent_backup(backup))?;
         seed.faults.into_iter().try_for_each(|fault| self.place_fault(fault).map(drop))
     }
 
     pub fn set_settings(&self, settings: Settings) {
-        self.lock().settings = settings;
+        let mut state = self.lock();
+        if state.settings.tencent.limits != settings.tencent.limits {
+            state.tencent_buckets.clear();
+        }
+        state.settings = settings;
     }
 
     /// Sets or lifts the rate limit of an account.
@@ -229,7 +240,7 @@ impl Simulator {
     /// All backups that exist now, the newest first.
     pub fn backups(&self) -> Vec<BackupView> {
         let (state, now) = self.settled();
-        state.world.backups(None, now)
+        state.world.backups(now)
     }
 
     // Faults
@@ -269,19 +280,19 @@ impl Simulator {
     }
 }
 
-fn demand_id(name: &str, id: &str) -> Result<(), AdminError> {
+pub(crate) fn demand_id(name: &str, id: &str) -> Result<(), AdminError> {
     if id.is_empty() {
         return Err(AdminError::Invalid(format!("{name} is required")));
     }
     Ok(())
 }
 
-fn found<T>(thing: Option<T>, kind: &str, id: &str) -> Result<T, AdminError> {
+pub(crate) fn found<T>(thing: Option<T>, kind: &str, id: &str) -> Result<T, AdminError> {
     thing.ok_or_else(|| AdminError::NotFound(format!("{kind} {id}")))
 }
 
 /// The fields of a patch over those of the old value; null gives a field its default.
-fn patched<T: Serialize + DeserializeOwned>(old: &T, patch: Value) -> Result<T, AdminError> {
+pub(crate) fn patched<T: Serialize + DeserializeOwned>(old: &T, patch: Value) -> Result<T, AdminError> {
     let invalid = |error: serde_json::Error| AdminError::Invalid(error.to_string());
     let mut merged = serde_json::to_value(old).map_err(invalid)?;
     let (Some(fields), Value::Object(patch)) = (merged.as_object_mut(), patch) else {

@@ -2,11 +2,13 @@
 //! Nothing changes by itself unless a seed says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::clock::later;
+use crate::clock::{later, whole_second};
+use crate::listing::{Library, Listed, Page, Query, Scope};
 use crate::model::{BackupSpec, Cadence, InstanceSpec, Policy, Visibility};
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -149,11 +151,6 @@ fn every(cadence: &Cadence) -> f64 {
     f64::from(cadence.every_seconds.max(1))
 }
 
-/// Answers tell times in whole seconds, and filters by time compare with what they tell.
-fn whole_second(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
 /// A backup as it stands at some moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -165,29 +162,19 @@ pub struct BackupView {
     pub end_time: Option<Timestamp>,
 }
 
-fn view(spec: &BackupSpec, now: Timestamp) -> Option<BackupView> {
-    let start = spec.start_time.unwrap_or(now);
-    if spec.hidden_until_start && now < start {
-        return None;
-    }
-    let (mut status, mut end_time) = (spec.status.clone(), spec.end_time);
+/// What time makes of a backup: its status, and its end once it has one.
+pub(crate) fn condition(spec: &BackupSpec, now: Timestamp) -> (&str, Option<Timestamp>) {
+    let start = spec.start();
+    let (mut status, mut end_time) = (spec.status.as_str(), spec.end_time);
     if let Some(seconds) = spec.available_after_seconds {
         let done = later(start, seconds);
-        status = if now < done { "Creating" } else { "Available" }.into();
+        status = if now < done { "Creating" } else { "Available" };
         end_time = Some(spec.end_time.unwrap_or(done));
     }
-    if spec.expires {
-        if end_of(spec).is_some_and(|end| end <= now) {
-            return None;
-        }
-        if now >= later(start, spec.ttl as f64 * DAY_SECONDS) {
-            status = "Deleting".into();
-        }
+    if spec.expires && now >= later(start, spec.ttl as f64 * DAY_SECONDS) {
+        status = "Deleting";
     }
-    if status == "Creating" {
-        end_time = None;
-    }
-    Some(BackupView { spec: spec.clone(), status, end_time })
+    (status, end_time.filter(|_| status != "Creating"))
 }
 
 /// When nothing of a backup is left.
@@ -196,52 +183,84 @@ fn end_of(spec: &BackupSpec) -> Option<Timestamp> {
     Some(later(later(start, spec.ttl as f64 * DAY_SECONDS), spec.deleting_seconds))
 }
 
+impl Listed for BackupSpec {
+    fn id(&self) -> &str {
+        &self.backup_point_id
+    }
+
+    fn account(&self) -> u64 {
+        self.account_id
+    }
+
+    /// Backups are asked for where their instance is; what the target region would list is not documented.
+    fn region(&self) -> &str {
+        &self.source_region
+    }
+
+    fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    fn start(&self) -> Timestamp {
+        self.start_time.unwrap_or_default()
+    }
+
+    /// All the same: the status, which listings filter by, changes with the time.
+    fn class(&self) -> i64 {
+        0
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct World {
     instances: BTreeMap<String, Instance>,
     /// What backups still tell about instances that are gone.
     destroyed: BTreeMap<String, InstanceSpec>,
-    backups: BTreeMap<String, BackupSpec>,
-    /// The ids of the backups by instance, so that a large world lists as fast as a small one.
-    shelves: BTreeMap<String, BTreeSet<String>>,
-    /// Nothing happens before it; nothing at all without it.
-    next_due: Option<Timestamp>,
+    backups: Library<BackupSpec>,
+    /// Backups that are not listed until their start.
+    hidden: BTreeMap<String, BackupSpec>,
+    /// When a hidden backup comes to be listed, and any other is gone.
+    due: BTreeSet<(Timestamp, String)>,
+    /// No instance changes before it; none at all without it.
+    next_change: Option<Timestamp>,
 }
 
 impl World {
     /// Brings the world to `now`; to be called before it is looked at or changed.
     pub fn settle(&mut self, now: Timestamp) {
-        if self.next_due.is_none_or(|due| now < due) {
-            return;
+        if self.next_change.is_some_and(|due| due <= now) {
+            let made: Vec<_> =
+                self.instances.values_mut().flat_map(|instance| instance.settle(now)).collect();
+            for backup in made {
+                self.shelve(backup, now);
+            }
+            self.next_change = self.instances.values().filter_map(Instance::next_event).min();
         }
-        let made: Vec<_> = self.instances.values_mut().flat_map(|instance| instance.settle(now)).collect();
-        for backup in made {
-            self.shelve(backup);
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = self.due.pop_first() else { return };
+            match self.hidden.remove(&id) {
+                Some(backup) => self.shelve(backup, now),
+                None => drop(self.backups.remove(&id)),
+            }
         }
-        let gone: Vec<_> = self
-            .backups
-            .values()
-            .filter(|backup| end_of(backup).is_some_and(|end| end <= now))
-            .map(|backup| backup.backup_point_id.clone())
-            .collect();
-        for id in gone {
-            self.remove_backup(&id);
-        }
-        let changes = self.instances.values().filter_map(Instance::next_event);
-        let ends = self.backups.values().filter_map(end_of);
-        self.next_due = changes.chain(ends).min();
     }
 
     /// Makes sure that the world is settled when this comes.
     fn expect(&mut self, event: Option<Timestamp>) {
-        self.next_due = [self.next_due, event].into_iter().flatten().min();
+        self.next_change = [self.next_change, event].into_iter().flatten().min();
     }
 
-    fn shelve(&mut self, backup: BackupSpec) {
+    /// Replaces a backup of the same id.
+    fn shelve(&mut self, backup: BackupSpec, now: Timestamp) {
         self.remove_backup(&backup.backup_point_id);
-        let shelf = self.shelves.entry(backup.instance_id.clone()).or_default();
-        shelf.insert(backup.backup_point_id.clone());
-        self.backups.insert(backup.backup_point_id.clone(), backup);
+        let id = backup.backup_point_id.clone();
+        if backup.hidden_until_start && now < backup.start() {
+            self.due.insert((backup.start(), id.clone()));
+            self.hidden.insert(id, backup);
+        } else {
+            self.due.extend(end_of(&backup).map(|end| (end, id)));
+            self.backups.put(backup);
+        }
     }
 
     pub fn put_instance(&mut self, spec: InstanceSpec, now: Timestamp) {
@@ -315,33 +334,33 @@ impl World {
         if spec.end_time.is_none() && spec.available_after_seconds.is_none() && spec.status != "Creating" {
             spec.end_time = Some(later(start, 60.0).min(now).max(start));
         }
-        self.expect(end_of(&spec));
-        self.shelve(spec);
+        self.shelve(spec, now);
     }
 
     pub fn remove_backup(&mut self, id: &str) -> bool {
-        let Some(removed) = self.backups.remove(id) else { return false };
-        if let Some(shelf) = self.shelves.get_mut(&removed.instance_id) {
-            shelf.remove(id);
+        let Some(backup) = self.backup(id) else { return false };
+        let events = [Some(backup.start()), end_of(backup)];
+        for event in events.into_iter().flatten() {
+            self.due.remove(&(event, id.to_owned()));
         }
-        true
+        self.hidden.remove(id).is_some() || self.backups.remove(id)
     }
 
+    /// Any backup, listed or not.
     pub fn backup(&self, id: &str) -> Option<&BackupSpec> {
-        self.backups.get(id)
+        self.hidden.get(id).or_else(|| self.backups.get(id))
     }
 
-    /// The backups of one instance, or of all, that exist at `now`, the newest first. The real order is not
-    /// documented.
-    pub fn backups(&self, instance_id: Option<&str>, now: Timestamp) -> Vec<BackupView> {
-        let mut views: Vec<_> = match instance_id {
-            None => self.backups.values().filter_map(|spec| view(spec, now)).collect(),
-            Some(id) => {
-                let shelf = self.shelves.get(id).into_iter().flatten();
-                shelf.filter_map(|id| view(self.backups.get(id)?, now)).collect()
-            }
+    pub fn backup_page(&self, scope: &Scope, query: &Query<'_, BackupSpec>) -> Page<BackupSpec> {
+        self.backups.page(scope, query)
+    }
+
+    /// All backups that are listed anywhere, the newest first.
+    pub fn backups(&self, now: Timestamp) -> Vec<BackupView> {
+        let view = |spec: Arc<BackupSpec>| {
+            let (status, end_time) = condition(&spec, now);
+            BackupView { status: status.to_owned(), end_time, spec: BackupSpec::clone(&spec) }
         };
-        views.sort_by_key(|backup| std::cmp::Reverse(backup.spec.start_time));
-        views
+        self.backups.all().into_iter().map(view).collect()
     }
 }

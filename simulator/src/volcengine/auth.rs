@@ -1,14 +1,15 @@
 //! Who sends a request, and whether the signature proves it.
 //! The order of the checks is the order of the errors.
 
-use http::HeaderMap;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::error::ApiError;
+use super::error;
 use super::signing::{self, ALGORITHM, Scope};
+use crate::error::ApiError;
 use crate::model::{KeySpec, KeyStatus};
+use crate::request::Signed;
 
 /// For how long a signature is good unless X-Expires says otherwise.
 const VALIDITY_SECONDS: i64 = 900;
@@ -24,25 +25,10 @@ pub struct Claim {
     pub signature: String,
 }
 
-/// A request as far as the signature covers it.
-#[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
-    pub method: &'a str,
-    pub path: &'a str,
-    pub query: &'a str,
-    pub headers: &'a HeaderMap,
-    pub body: &'a [u8],
-}
-
-impl<'a> Signed<'a> {
-    pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
-    }
-
-    pub fn query_value(&self, name: &str) -> Option<String> {
-        let found = signing::query_pairs(self.query).into_iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value).filter(|value| !value.is_empty())
-    }
+/// A parameter of the query that is not empty.
+pub(super) fn query_value(request: Signed<'_>, name: &str) -> Option<String> {
+    let found = signing::query_pairs(request.query).into_iter().find(|(key, _)| key == name);
+    found.map(|(_, value)| value).filter(|value| !value.is_empty())
 }
 
 impl Claim {
@@ -51,20 +37,20 @@ impl Claim {
         let rest = authorization
             .strip_prefix(ALGORITHM)
             .and_then(|rest| rest.strip_prefix(' '))
-            .ok_or_else(ApiError::invalid_authorization)?;
+            .ok_or_else(error::invalid_authorization)?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for part in rest.split(',') {
             match part.trim().split_once('=') {
                 Some(("Credential", value)) => credential = Some(value),
                 Some(("SignedHeaders", value)) => signed_headers = Some(value),
                 Some(("Signature", value)) => signature = Some(value),
-                _ => return Err(ApiError::invalid_authorization()),
+                _ => return Err(error::invalid_authorization()),
             }
         }
-        let credential = credential.ok_or_else(ApiError::invalid_authorization)?;
-        let signed_headers = signed_headers.ok_or_else(ApiError::invalid_authorization)?;
-        let signature = signature.filter(|text| !text.is_empty()).ok_or_else(ApiError::missing_signature)?;
-        let (access_key_id, scope) = read_credential(credential).ok_or_else(ApiError::invalid_credential)?;
+        let credential = credential.ok_or_else(error::invalid_authorization)?;
+        let signed_headers = signed_headers.ok_or_else(error::invalid_authorization)?;
+        let signature = signature.filter(|text| !text.is_empty()).ok_or_else(error::missing_signature)?;
+        let (access_key_id, scope) = read_credential(credential).ok_or_else(error::invalid_credential)?;
         Ok(Self {
             access_key_id,
             scope,
@@ -116,21 +102,21 @@ pub fn authenticate<'k>(
     request: Signed<'_>,
     find: impl FnOnce(&str) -> Option<&'k KeySpec>,
     now: Timestamp,
-) -> Result<(Claim, &'k KeySpec), ApiError> {
-    let header = request.header("authorization").ok_or_else(ApiError::missing_authentication_token)?;
+) -> Result<&'k KeySpec, ApiError> {
+    let header = request.header("authorization").ok_or_else(error::missing_authentication_token)?;
     let claim = Claim::parse(header)?;
     // The signing page demands both in SignedHeaders; which code it answers otherwise is not documented.
     if !claim.signs("host") || !claim.signs("x-date") {
-        return Err(ApiError::invalid_authorization());
+        return Err(error::invalid_authorization());
     }
     let key = find(&claim.access_key_id)
         .filter(|key| key.status == KeyStatus::Active)
-        .ok_or_else(|| ApiError::invalid_access_key(&claim.access_key_id))?;
-    let x_date = request.header("x-date").ok_or_else(|| ApiError::missing_request_info("X-Date"))?;
+        .ok_or_else(|| error::invalid_access_key(&claim.access_key_id))?;
+    let x_date = request.header("x-date").ok_or_else(|| error::missing_request_info("X-Date"))?;
     check_date(request, &claim, x_date, now)?;
     check_token(request, &claim, key, now)?;
     check_signature(request, &claim, x_date, key)?;
-    Ok((claim, key))
+    Ok(key)
 }
 
 fn check_date(request: Signed<'_>, claim: &Claim, x_date: &str, now: Timestamp) -> Result<(), ApiError> {
@@ -138,25 +124,25 @@ fn check_date(request: Signed<'_>, claim: &Claim, x_date: &str, now: Timestamp) 
         .ok()
         .filter(|_| x_date.len() == "20250822T031415Z".len())
         .and_then(|date| date.to_zoned(TimeZone::UTC).ok())
-        .ok_or_else(ApiError::invalid_timestamp)?
+        .ok_or_else(error::invalid_timestamp)?
         .timestamp();
     if !x_date.starts_with(&claim.scope.date) {
-        return Err(ApiError::invalid_credential());
+        return Err(error::invalid_credential());
     }
-    let validity = match request.query_value("X-Expires") {
+    let validity = match query_value(request, "X-Expires") {
         None => VALIDITY_SECONDS,
-        Some(text) => text.parse().map_err(|_| ApiError::invalid_timestamp())?,
+        Some(text) => text.parse().map_err(|_| error::invalid_timestamp())?,
     };
     // How far ahead of the server a date may lie is not documented; taken to be as far as behind.
     let distance = now.duration_since(signed_at).abs();
     if distance > SignedDuration::from_secs(validity) {
-        return Err(ApiError::invalid_timestamp());
+        return Err(error::invalid_timestamp());
     }
     Ok(())
 }
 
 fn check_token(request: Signed<'_>, claim: &Claim, key: &KeySpec, now: Timestamp) -> Result<(), ApiError> {
-    let refused = |why: &str| Err(ApiError::invalid_secret_token(why));
+    let refused = |why: &str| Err(error::invalid_secret_token(why));
     match (&key.session_token, request.header("x-security-token")) {
         (None, None) => {}
         (None, Some(_)) => return refused("the access key has no session token"),
@@ -177,11 +163,11 @@ fn check_token(request: Signed<'_>, claim: &Claim, key: &KeySpec, now: Timestamp
 fn check_signature(request: Signed<'_>, claim: &Claim, x_date: &str, key: &KeySpec) -> Result<(), ApiError> {
     let sent_hash = request.header("x-content-sha256");
     if sent_hash.is_some_and(|hash| hash != signing::sha256_hex(request.body)) {
-        return Err(ApiError::signature_does_not_match());
+        return Err(error::signature_does_not_match());
     }
     let expected = expected(request, claim, x_date, &key.secret_access_key);
     if expected.is_none_or(|expected| expected.signature != claim.signature) {
-        return Err(ApiError::signature_does_not_match());
+        return Err(error::signature_does_not_match());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::error::ApiError;
+use crate::error::ApiError;
 
 /// What ResponseMetadata repeats of the request.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Metadata {
 
 impl Metadata {
     /// A success has a Result, null where the action has none; a failure has no Result.
-    pub fn wrap(&self, outcome: &Result<Value, ApiError>, now: Timestamp) -> (StatusCode, Value) {
+    pub fn wrap(&self, outcome: Result<Value, ApiError>, now: Timestamp) -> (StatusCode, Value) {
         let mut frame = json!({
             "ResponseMetadata": {
                 "RequestId": request_id(now),
@@ -29,7 +29,7 @@ impl Metadata {
         });
         match outcome {
             Ok(result) => {
-                frame["Result"] = result.clone();
+                frame["Result"] = result;
                 (StatusCode::OK, frame)
             }
             Err(error) => {

@@ -8,5 +8,3 @@ pub(crate) mod gateway;
 mod params;
 pub(crate) mod replay;
 pub mod signing;
-
-pub use error::ApiError;

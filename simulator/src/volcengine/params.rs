@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::error::ApiError;
+use super::error;
+use crate::error::ApiError;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Params(Map<String, Value>);
@@ -16,8 +17,8 @@ impl Params {
         }
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(ApiError::param("The request body must be a JSON object.")),
-            Err(error) => Err(ApiError::param(format!("The request body is not valid JSON: {error}."))),
+            Ok(_) => Err(error::param("The request body must be a JSON object.")),
+            Err(error) => Err(error::param(format!("The request body is not valid JSON: {error}."))),
         }
     }
 
@@ -34,7 +35,7 @@ impl Params {
     }
 
     pub fn required_text(&self, name: &str) -> Result<&str, ApiError> {
-        self.text(name)?.ok_or_else(|| ApiError::missing_parameter(name))
+        self.text(name)?.ok_or_else(|| error::missing_parameter(name))
     }
 
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
@@ -47,7 +48,7 @@ impl Params {
         let number = value.as_i64().ok_or_else(|| wrong_type(name, "an integer"))?;
         if !range.contains(&number) {
             let (least, most) = range.into_inner();
-            return Err(ApiError::param(format!("{name} must be between {least} and {most}.")));
+            return Err(error::param(format!("{name} must be between {least} and {most}.")));
         }
         Ok(Some(number))
     }
@@ -62,5 +63,5 @@ impl Params {
 }
 
 fn wrong_type(name: &str, wanted: &str) -> ApiError {
-    ApiError::param(format!("{name} must be {wanted}."))
+    error::param(format!("{name} must be {wanted}."))
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::error::ApiError;
+use super::error;
+use crate::error::ApiError;
 
 /// What a token was first used for, and how that ended.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ impl Replays {
         if first.asked == *asked {
             return Some(first.outcome.clone());
         }
-        Some(Err(ApiError::param("ClientToken was used before with other parameters.")))
+        Some(Err(error::param("ClientToken was used before with other parameters.")))
     }
 
     pub fn remember(&mut self, account: u64, token: &str, asked: Asked, outcome: Result<(), ApiError>) {

@@ -1,10 +1,11 @@
 //! The arithmetic of the HMAC-SHA256 signature: canonical request, string to sign, key chain.
 //! Source: the canonicalisation that the official Go and Python signers share.
 
-use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use sha2::{Digest, Sha256};
+
+use crate::digest::hmac;
+pub use crate::digest::sha256_hex;
 
 pub const ALGORITHM: &str = "HMAC-SHA256";
 
@@ -24,20 +25,6 @@ impl Scope {
     pub fn text(&self) -> String {
         format!("{}/{}/{}/request", self.date, self.region, self.service)
     }
-}
-
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
-
-fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of every length, so this falls back for no input.
-    Hmac::<Sha256>::new_from_slice(key)
-        .map(|mut mac| {
-            mac.update(text.as_bytes());
-            mac.finalize().into_bytes().to_vec()
-        })
-        .unwrap_or_default()
 }
 
 /// The names and values of a query, decoded; `+` is a space as in Go's parser.

@@ -65,6 +65,29 @@ async fn what_was_put_can_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_put_for_tencent_can_be_read() {
+    let simulator = Simulator::new(Clock::from_tokio(start()));
+    call(&simulator, "PUT", "/admin/tencent/instances/crs-1", r#"{"region":"ap-beijing"}"#).await;
+    let instance = call(&simulator, "GET", "/admin/tencent/instances/crs-1", "").await.json;
+    assert_eq!((&instance["region"], &instance["memSize"]), (&json!("ap-beijing"), &json!(2048)));
+
+    let body = r#"{"instanceId":"crs-1","ageSeconds":50}"#;
+    call(&simulator, "PUT", "/admin/tencent/backups/1-1-1", body).await;
+    let patched =
+        call(&simulator, "PATCH", "/admin/tencent/backups/1-1-1", r#"{"remark":"kept"}"#).await.json;
+    let backup = call(&simulator, "GET", "/admin/tencent/backups/1-1-1", "").await.json;
+    assert_eq!(patched, backup);
+    assert_eq!((&backup["startTime"], &backup["remark"]), (&json!("2026-01-02T03:03:15Z"), &json!("kept")));
+    assert_eq!(backup["region"], "ap-beijing");
+    let listed = call(&simulator, "GET", "/admin/tencent/backups?instanceId=crs-1", "").await.json;
+    assert_eq!(listed, json!([backup]));
+    let none = call(&simulator, "GET", "/admin/tencent/backups?instanceId=crs-2", "").await.json;
+    assert_eq!(none, json!([]));
+    call(&simulator, "DELETE", "/admin/tencent/backups/1-1-1", "").await;
+    assert_eq!(call(&simulator, "GET", "/admin/tencent/backups", "").await.json, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn mistakes_are_told() {
     let simulator = Simulator::new(Clock::from_tokio(start()));
     for (method, path, body, status) in [
@@ -78,6 +101,11 @@ async fn mistakes_are_told() {
         ("PUT", "/admin/instances/redis-1", "[", 400),
         ("POST", "/admin/faults", r#"{"effect":{"type":"earthquake"}}"#, 400),
         ("POST", "/admin/seed", r#"{"keys":[{}]}"#, 400),
+        ("GET", "/admin/tencent/instances/crs-1", "", 404),
+        ("DELETE", "/admin/tencent/backups/1-1-1", "", 404),
+        ("POST", "/admin/seed", r#"{"tencent":{"backups":[{}]}}"#, 400),
+        ("PUT", "/admin/settings", r#"{"tencent":{"timeZone":"Beijing"}}"#, 400),
+        ("PUT", "/admin/settings", r#"{"tencent":{"limits":{"DescribeInstances":0}}}"#, 400),
     ] {
         let told = call(&simulator, method, path, body).await;
         assert_eq!(told.status, status, "{method} {path}: {}", told.text);

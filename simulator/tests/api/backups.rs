@@ -137,7 +137,7 @@ async fn an_item_has_the_documented_fields() {
     });
     assert_eq!(told.result()["Backups"][0], expected);
     simulator.patch_backup("b-1", json!({ "overrides": { "StartTime": "soon", "Size": null } })).unwrap();
-    simulator.set_settings(Settings { quirks: true });
+    simulator.set_settings(Settings { quirks: true, ..Settings::default() });
     let told = ask(&simulator, BACKUPS, json!({ "InstanceId": ID })).await;
     let item = &told.result()["Backups"][0];
     assert_eq!((&item["StartTime"], &item["Size"]), (&json!("soon"), &Value::Null));

@@ -146,7 +146,7 @@ async fn available_regions_are_the_instances_own() {
 #[tokio::test(start_paused = true)]
 async fn answers_can_hold_what_no_client_knows() {
     let simulator = cloud();
-    simulator.set_settings(Settings { quirks: true });
+    simulator.set_settings(Settings { quirks: true, ..Settings::default() });
     assert!(describe(&simulator).await["FutureField"].is_object());
     simulator.patch_instance(ID, json!({ "policyOverrides": { "TTL": null, "Active": "yes" } })).unwrap();
     let odd = describe(&simulator).await;

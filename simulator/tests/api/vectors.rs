@@ -1,7 +1,8 @@
 //! The verifier against signatures of the official signers.
 
 use cloud_simulator::KeySpec;
-use cloud_simulator::volcengine::auth::{Claim, Signed, authenticate, expected};
+use cloud_simulator::Signed;
+use cloud_simulator::volcengine::auth::{Claim, authenticate, expected};
 use cloud_simulator::volcengine::signing::{self, Scope};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::civil::DateTime;

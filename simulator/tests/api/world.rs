@@ -145,3 +145,22 @@ async fn a_backup_can_change_its_instance() {
     let told = ask(&simulator, BACKUPS, json!({ "InstanceId": "redis-2" })).await;
     assert_eq!(told.result()["Total"], 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_due_is_forgotten_with_its_backup() {
+    let simulator = cloud();
+    let hidden = |id| BackupSpec { hidden_until_start: true, ..backup(id, -10.0) };
+    let brief = |id| BackupSpec { expires: true, ttl: 1, ..backup(id, 0.0) };
+    for spec in [hidden("b-1"), hidden("b-2"), brief("b-3"), brief("b-4")] {
+        simulator.put_backup(spec).unwrap();
+    }
+    simulator.remove_backup("b-1").unwrap();
+    simulator.patch_backup("b-2", json!({ "ageSeconds": -5000 })).unwrap();
+    simulator.patch_backup("b-3", json!({ "expires": false })).unwrap();
+    let ids =
+        || simulator.backups().into_iter().map(|backup| backup.spec.backup_point_id).collect::<Vec<_>>();
+    pass(60.0).await;
+    assert_eq!(ids(), ["b-3", "b-4"]);
+    pass(DAY).await;
+    assert_eq!(ids(), ["b-2", "b-3"]);
+}

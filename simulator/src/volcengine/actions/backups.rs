@@ -5,10 +5,12 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::super::error::ApiError;
+use super::super::error;
 use super::Call;
-use crate::model::InstanceSpec;
-use crate::world::BackupView;
+use crate::error::ApiError;
+use crate::listing::{self, Query};
+use crate::model::{BackupSpec, InstanceSpec};
+use crate::world::condition;
 
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 
@@ -32,20 +34,22 @@ struct Filter {
 }
 
 impl Filter {
-    fn passes(&self, backup: &BackupView) -> bool {
+    /// Whether anything but scope, instance and time is asked for, which is known of every backup beforehand.
+    fn looks_closer(&self) -> bool {
+        let texts = [&self.status, &self.name, &self.point_id, &self.project];
+        self.scope == Scope::DestroyedInstances
+            || !self.strategies.is_empty()
+            || texts.iter().any(|text| text.is_some())
+    }
+
+    fn passes(&self, spec: &BackupSpec, now: Timestamp) -> bool {
         fn is(wanted: &Option<String>, found: &str) -> bool {
             wanted.as_ref().is_none_or(|wanted| wanted == found)
         }
         fn holds(wanted: &Option<String>, found: &str) -> bool {
             wanted.as_ref().is_none_or(|wanted| found.contains(wanted.as_str()))
         }
-        let spec = &backup.spec;
-        let in_time = self
-            .times
-            .is_none_or(|(from, to)| spec.start_time.is_some_and(|start| from <= start && start <= to));
-        is(&self.instance_id, &spec.instance_id)
-            && is(&self.status, &backup.status)
-            && in_time
+        self.status.as_ref().is_none_or(|wanted| wanted == condition(spec, now).0)
             && (self.strategies.is_empty() || self.strategies.contains(&spec.backup_strategy))
             && holds(&self.name, &spec.backup_point_name)
             && holds(&self.point_id, &spec.backup_point_id)
@@ -60,17 +64,26 @@ impl Call<'_> {
         if let (Scope::OneInstance, Some(id)) = (filter.scope, &filter.instance_id) {
             self.instance(id)?;
         }
-        let mut found = self.world.backups(filter.instance_id.as_deref(), self.now);
-        found.retain(|backup| {
-            let here = backup.spec.account_id == self.account && backup.spec.source_region == self.region;
-            let destroyed = self.world.instance(&backup.spec.instance_id).is_none();
-            here && (filter.scope != Scope::DestroyedInstances || destroyed) && filter.passes(backup)
-        });
-        let total = found.len();
-        let (skipped, taken) = page.unwrap_or((0, total));
-        let items: Vec<_> =
-            found.iter().skip(skipped).take(taken).map(|backup| self.backup_item(backup)).collect();
-        Ok(self.with_quirk(json!({ "Total": total, "Backups": items })))
+        let (skip, take) = page.unwrap_or((0, usize::MAX));
+        let passes = |spec: &BackupSpec| {
+            let destroyed = || self.world.instance(&spec.instance_id).is_none();
+            (filter.scope != Scope::DestroyedInstances || destroyed()) && filter.passes(spec, self.now)
+        };
+        let query = Query {
+            from: filter.times.map(|(from, _)| from),
+            to: filter.times.map(|(_, to)| to),
+            test: filter.looks_closer().then_some(&passes),
+            skip,
+            take,
+            ..Query::default()
+        };
+        let (account, region) = (self.account, self.region.to_owned());
+        let scope = listing::Scope { account, region, instance_id: filter.instance_id.clone() };
+        let found = self.world.backup_page(&scope, &query);
+        let mut result = json!({ "Total": found.total });
+        // Moved in: json! would copy each item.
+        result["Backups"] = found.items.iter().map(|spec| self.backup_item(spec)).collect();
+        Ok(self.with_quirk(result))
     }
 
     fn backup_filter(&self) -> Result<Filter, ApiError> {
@@ -111,13 +124,13 @@ impl Call<'_> {
     fn time_range(&self) -> Result<Option<(Timestamp, Timestamp)>, ApiError> {
         let (from, to) = match (self.params.text("StartTime")?, self.params.text("EndTime")?) {
             (None, None) => return Ok(None),
-            (Some(_), None) => return Err(ApiError::missing_parameter("EndTime")),
-            (None, Some(_)) => return Err(ApiError::missing_parameter("StartTime")),
+            (Some(_), None) => return Err(error::missing_parameter("EndTime")),
+            (None, Some(_)) => return Err(error::missing_parameter("StartTime")),
             (Some(from), Some(to)) => (read_time("StartTime", from)?, read_time("EndTime", to)?),
         };
         if to <= from {
             let message = "EndTime must be later than StartTime.";
-            return Err(ApiError::redis("TimeIntervalInvalid", message));
+            return Err(error::redis("TimeIntervalInvalid", message));
         }
         Ok(Some((from, to)))
     }
@@ -132,7 +145,7 @@ impl Call<'_> {
                     strategies.push(name.to_owned());
                 }
                 Some(other) => return Err(unknown_value("BackupStrategyList", other)),
-                None => return Err(ApiError::param("BackupStrategyList must hold strings.")),
+                None => return Err(error::param("BackupStrategyList must hold strings.")),
             }
         }
         Ok(strategies)
@@ -145,12 +158,12 @@ impl Call<'_> {
         match (size, number) {
             (None, None) => Ok(None),
             (Some(size), Some(number)) => Ok(Some(super::instances::page(size, number))),
-            _ => Err(ApiError::param("PageSize and PageNumber must be given together.")),
+            _ => Err(error::param("PageSize and PageNumber must be given together.")),
         }
     }
 
-    fn backup_item(&self, backup: &BackupView) -> Value {
-        let spec = &backup.spec;
+    fn backup_item(&self, spec: &BackupSpec) -> Value {
+        let (status, end_time) = condition(spec, self.now);
         let mut item = json!({
             "BackupPointId": spec.backup_point_id,
             "BackupPointName": spec.backup_point_name,
@@ -162,10 +175,10 @@ impl Call<'_> {
             "Size": spec.size,
             "SourceRegion": spec.source_region,
             "TargetRegion": spec.target_region,
-            "Status": backup.status,
+            "Status": status,
             "TTL": spec.ttl,
         });
-        if let Some(end) = backup.end_time {
+        if let Some(end) = end_time {
             item["EndTime"] = json!(write_time(end));
         }
         if let Some(progress) = spec.progress {
@@ -204,7 +217,7 @@ impl Call<'_> {
 }
 
 fn unknown_value(name: &str, value: &str) -> ApiError {
-    ApiError::param(format!("{name} does not accept the value {value}."))
+    error::param(format!("{name} does not accept the value {value}."))
 }
 
 /// `yyyy-MM-ddTHH:mm:ssZ` and nothing else.
@@ -216,7 +229,7 @@ fn read_time(name: &str, text: &str) -> Result<Timestamp, ApiError> {
         .map(|time| time.timestamp())
         .ok_or_else(|| {
             let message = format!("{name} must have the format yyyy-MM-ddTHH:mm:ssZ (UTC).");
-            ApiError::redis("TimeFormatInvalid", message)
+            error::redis("TimeFormatInvalid", message)
         })
 }
 

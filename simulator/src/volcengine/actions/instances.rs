@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::error::ApiError;
+use super::super::error;
 use super::Call;
+use crate::error::ApiError;
 use crate::model::InstanceSpec;
 
 impl Call<'_> {
@@ -33,7 +34,7 @@ impl Call<'_> {
             .filter(|spec| exact.iter().all(|(wanted, field)| wanted.is_none_or(|w| w == field.of(spec))))
             .filter(|spec| sharded.is_none_or(|wanted| (wanted == 1) == (spec.shard_number > 1)))
             .filter(|spec| spec.instance_name.contains(name) && spec.vpc_id.contains(vpc))
-            .filter(|spec| zones(spec).iter().any(|id| id.contains(zone)))
+            .filter(|spec| zone.is_empty() || zones(spec).iter().any(|id| id.contains(zone)))
             .filter(|spec| {
                 let has = |(key, value): &(&str, Option<&str>)| {
                     spec.tags.iter().any(|tag| tag.key == *key && value.is_none_or(|v| v == tag.value))
@@ -51,9 +52,7 @@ impl Call<'_> {
         let filters = self.params.array("TagFilters")?;
         filters
             .iter()
-            .map(|filter| {
-                tag_filter(filter).ok_or_else(|| ApiError::param("TagFilters must hold a Key each."))
-            })
+            .map(|filter| tag_filter(filter).ok_or_else(|| error::param("TagFilters must hold a Key each.")))
             .collect()
     }
 

@@ -7,16 +7,17 @@ mod policy;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::error::ApiError;
+use super::error;
 use super::params::Params;
 use super::replay::Replays;
+use crate::error::ApiError;
 use crate::ledger::Ledger;
 use crate::world::{Instance, World};
 
 pub(super) const VERSION: &str = "2020-12-07";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     DescribePolicy,
     ModifyPolicy,
     DescribeBackups,
@@ -68,7 +69,7 @@ impl Call<'_> {
             .filter(|instance| {
                 instance.spec.account_id == self.account && instance.spec.region == self.region
             })
-            .ok_or_else(|| ApiError::instance_not_exist(id))
+            .ok_or_else(|| error::instance_not_exist(id))
     }
 
     /// An enum value as it is, or one that no client knows.

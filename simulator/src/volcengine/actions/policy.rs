@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::error::ApiError;
+use super::super::error;
 use super::super::replay::Asked;
 use super::Call;
+use crate::error::ApiError;
 use crate::model::InactiveShape;
 
 const CLIENT_TOKEN_LENGTH: usize = 127;
@@ -32,14 +33,14 @@ impl Call<'_> {
 
     pub(super) fn modify_policy(&mut self) -> Result<Value, ApiError> {
         let instance_id = self.params.required_text("InstanceId")?;
-        let active = self.params.boolean("Active")?.ok_or_else(|| ApiError::missing_parameter("Active"))?;
+        let active = self.params.boolean("Active")?.ok_or_else(|| error::missing_parameter("Active"))?;
         let target = self.params.text("CrossBackupRegion")?;
         let token = self.params.text("ClientToken")?;
         if token.is_some_and(|token| token.len() > CLIENT_TOKEN_LENGTH || !token.is_ascii()) {
-            return Err(ApiError::param("ClientToken must be at most 127 ASCII characters."));
+            return Err(error::param("ClientToken must be at most 127 ASCII characters."));
         }
         if active && target.is_none() {
-            return Err(ApiError::missing_parameter("CrossBackupRegion"));
+            return Err(error::missing_parameter("CrossBackupRegion"));
         }
         let asked = Asked {
             region: self.region.to_owned(),
@@ -67,17 +68,17 @@ impl Call<'_> {
         let spec = &self.instance(instance_id)?.spec;
         if spec.class == "Standalone" {
             let message = "The operation is not supported for Standalone instances.";
-            return Err(ApiError::redis("InvalidOperator", message));
+            return Err(error::redis("InvalidOperator", message));
         }
         if spec.status != "Running" {
             let message = format!("The instance {instance_id} is {}; it must be Running.", spec.status);
-            return Err(ApiError::redis("InstanceStatusNotMatch", message));
+            return Err(error::redis("InstanceStatusNotMatch", message));
         }
         if let Some(target) = target.filter(|_| active)
             && !spec.available_regions.iter().any(|region| region == target)
         {
             let message = format!("The region {target} is not available for cross-region backup.");
-            return Err(ApiError::redis("InvalidRegion", message));
+            return Err(error::redis("InvalidRegion", message));
         }
         self.world.modify(instance_id, active, target, self.now);
         self.ledger.modify_applied(instance_id);

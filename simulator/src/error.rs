@@ -1,0 +1,14 @@
+//! An error as an answer tells it; each cloud has its own codes.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub code: Cow<'static, str>,
+    /// Known for errors of Volcengine's gateway only.
+    pub code_n: Option<i64>,
+    pub message: String,
+}

@@ -1,0 +1,115 @@
+//! Who sends a request, and whether the signature proves it.
+//! The order of the checks is the order of the errors; no document tells it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::error;
+use super::signing::{self, ALGORITHM, Scope};
+use crate::error::ApiError;
+use crate::model::{KeySpec, KeyStatus};
+use crate::request::Signed;
+
+/// How far X-TC-Timestamp may be from the server's time, either way.
+const SKEW: SignedDuration = SignedDuration::from_secs(300);
+
+pub(super) const SERVICE: &str = "redis";
+
+/// The Authorization header, taken apart but not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub secret_id: String,
+    pub scope: Scope,
+    pub signed_headers: Vec<String>,
+    pub signature: String,
+}
+
+impl Claim {
+    /// Reads the header; `None` if it is not of the documented form, as the `SKIP` of unsigned calls is not.
+    pub fn parse(authorization: &str) -> Option<Self> {
+        let rest = authorization.strip_prefix(ALGORITHM)?.strip_prefix(' ')?;
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for part in rest.split(',') {
+            match part.trim().split_once('=')? {
+                ("Credential", value) => credential = Some(value),
+                ("SignedHeaders", value) => signed_headers = Some(value),
+                ("Signature", value) => signature = Some(value),
+                _ => return None,
+            }
+        }
+        let parts: Vec<_> = credential?.split('/').collect();
+        let [id, date, service, "tc3_request"] = parts[..] else { return None };
+        let signature = signature.filter(|text| !text.is_empty() && !id.is_empty())?;
+        Some(Self {
+            secret_id: id.to_owned(),
+            scope: Scope { date: date.to_owned(), service: service.to_owned() },
+            signed_headers: signed_headers?.split(';').map(str::to_owned).collect(),
+            signature: signature.to_owned(),
+        })
+    }
+
+    fn signs(&self, header: &str) -> bool {
+        self.signed_headers.iter().any(|name| name.eq_ignore_ascii_case(header))
+    }
+}
+
+/// What the verifier works out for a claim, for comparison with what other implementations do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub canonical_request: String,
+    pub string_to_sign: String,
+    pub signature: String,
+}
+
+/// The signature this request should carry if `secret` made it. `None` if a signed header is not there.
+pub fn expected(request: Signed<'_>, claim: &Claim, timestamp: &str, secret: &str) -> Option<Expected> {
+    let names: Vec<_> = claim.signed_headers.iter().map(String::as_str).collect();
+    let canonical_request = signing::canonical_request(request, &names)?;
+    let string_to_sign = signing::string_to_sign(timestamp, &claim.scope, &canonical_request);
+    let signature = signing::signature(secret, &claim.scope, &string_to_sign);
+    Some(Expected { canonical_request, string_to_sign, signature })
+}
+
+/// Believes a request or says why not. `find` knows the keys.
+pub fn authenticate<'k>(
+    request: Signed<'_>,
+    find: impl FnOnce(&str) -> Option<&'k KeySpec>,
+    now: Timestamp,
+) -> Result<&'k KeySpec, ApiError> {
+    let header = request.header("authorization").unwrap_or_default();
+    let claim = Claim::parse(header)
+        // The documented minimum of what is signed.
+        .filter(|claim| claim.signs("content-type") && claim.signs("host"))
+        .ok_or_else(error::invalid_authorization)?;
+    let key = find(&claim.secret_id)
+        .filter(|key| key.status == KeyStatus::Active)
+        .ok_or_else(error::secret_id_not_found)?;
+    let timestamp = request.header("x-tc-timestamp").ok_or_else(|| error::missing_parameter("Timestamp"))?;
+    check_time(&claim, timestamp, now)?;
+    let expected = expected(request, &claim, timestamp, &key.secret_access_key);
+    if expected.is_none_or(|expected| expected.signature != claim.signature) {
+        return Err(error::signature_failure());
+    }
+    check_token(request, key, now)?;
+    Ok(key)
+}
+
+fn check_time(claim: &Claim, timestamp: &str, now: Timestamp) -> Result<(), ApiError> {
+    let signed_at = timestamp.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+    let signed_at = signed_at.ok_or_else(|| error::type_error("Timestamp"))?;
+    if now.duration_since(signed_at).abs() > SKEW {
+        return Err(error::signature_expire());
+    }
+    if claim.scope.date != signed_at.strftime("%Y-%m-%d").to_string() || claim.scope.service != SERVICE {
+        return Err(error::signature_failure());
+    }
+    Ok(())
+}
+
+/// The token is never signed.
+fn check_token(request: Signed<'_>, key: &KeySpec, now: Timestamp) -> Result<(), ApiError> {
+    let right = key.session_token.as_deref() == request.header("x-tc-token").filter(|text| !text.is_empty());
+    if !right || key.expires_at.is_some_and(|end| now >= end) {
+        return Err(error::token_failure());
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The error codes of API 3.0 and of Redis. All come with HTTP 200. The texts are those seen of the real cloud
+//! where there are any; of Redis' own none are known in English.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use crate::error::ApiError;
+use crate::faults::ThrottleStyle;
+
+fn told(code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError { status: StatusCode::OK, code: Cow::Borrowed(code), code_n: None, message: message.into() }
+}
+
+pub fn missing_parameter(name: &str) -> ApiError {
+    told("MissingParameter", format!("The request is missing a required parameter `{name}`."))
+}
+
+pub fn unknown_parameter(name: &str) -> ApiError {
+    told("UnknownParameter", format!("The parameter `{name}` is not recognized."))
+}
+
+pub fn type_error(name: &str) -> ApiError {
+    told("InvalidParameter", format!("Parameter `{name}` type error."))
+}
+
+pub fn invalid_body(why: &str) -> ApiError {
+    told("InvalidParameter", format!("The request body is not a JSON object: {why}."))
+}
+
+/// Redis' own code for a value that is of the right type and yet wrong.
+pub fn invalid_parameter(message: impl Into<String>) -> ApiError {
+    told("InvalidParameter.InvalidParameter", message)
+}
+
+pub fn unsupported_filter(name: &str) -> ApiError {
+    told("UnsupportedOperation", format!("The simulator does not know the parameter `{name}`."))
+}
+
+pub fn invalid_action() -> ApiError {
+    told("InvalidAction", "The request `Action` is invalid or not found.")
+}
+
+pub fn no_such_version() -> ApiError {
+    told("NoSuchVersion", "The request `Version` is invalid or not found.")
+}
+
+pub fn unsupported_protocol(method: &str) -> ApiError {
+    told("UnsupportedProtocol", format!("The method {method} is not supported."))
+}
+
+pub fn invalid_request(content_type: &str) -> ApiError {
+    told("InvalidRequest", format!("The Content-Type `{content_type}` is not supported."))
+}
+
+pub fn unsupported_region(region: &str) -> ApiError {
+    told("UnsupportedRegion", format!("The region `{region}` is not served by this domain."))
+}
+
+pub fn request_size_limit_exceeded() -> ApiError {
+    told("RequestSizeLimitExceeded", "The request is larger than 10 MB.")
+}
+
+pub fn invalid_authorization() -> ApiError {
+    told("AuthFailure.InvalidAuthorization", "The `Authorization` header is not of the required form.")
+}
+
+pub fn secret_id_not_found() -> ApiError {
+    let message = "The SecretId is not found, please ensure that your SecretId is correct.";
+    told("AuthFailure.SecretIdNotFound", message)
+}
+
+pub fn signature_expire() -> ApiError {
+    told("AuthFailure.SignatureExpire", "The signature is expired, please request again.")
+}
+
+pub fn signature_failure() -> ApiError {
+    let message = "The provided credentials could not be validated. Please check your signature is correct.";
+    told("AuthFailure.SignatureFailure", message)
+}
+
+pub fn token_failure() -> ApiError {
+    let message = "Token verification failed, please check if your Token is correct.";
+    told("AuthFailure.TokenFailure", message)
+}
+
+pub fn no_cam_authed(action: &str, resource: &str) -> ApiError {
+    let message = format!(
+        "you are not authorized to perform operation (redis:{action}) resource ({resource}) has no permission"
+    );
+    told("UnauthorizedOperation.NoCAMAuthed", message)
+}
+
+pub fn instance_not_exists(id: &str) -> ApiError {
+    told("ResourceNotFound.InstanceNotExists", format!("The instance {id} does not exist."))
+}
+
+pub fn backup_not_exists(id: &str) -> ApiError {
+    told("InvalidParameterValue.BackupNotExists", format!("The backup {id} does not exist."))
+}
+
+/// What one request more than `limit` per second is told.
+pub fn over_limit(limit: u32) -> ApiError {
+    told(
+        "RequestLimitExceeded",
+        format!(
+            "Your current request times equals to `{}` in a second, which exceeds the frequency limit `{limit}` for \
+             a second. Please reduce the frequency of calls.",
+            u64::from(limit) + 1
+        ),
+    )
+}
+
+/// Volcengine's styles stand for the plain code.
+pub fn throttled(style: ThrottleStyle) -> ApiError {
+    let code = match style {
+        ThrottleStyle::UinLimit => "RequestLimitExceeded.UinLimitExceeded",
+        ThrottleStyle::IpLimit => "RequestLimitExceeded.IPLimitExceeded",
+        ThrottleStyle::GlobalRegionUinLimit => "RequestLimitExceeded.GlobalRegionUinLimitExceeded",
+        _ => "RequestLimitExceeded",
+    };
+    told(code, "The number of requests exceeds the frequency limit. Please reduce the frequency of calls.")
+}
+
+/// An account's limit is one of its uin where the style is not one of Tencent's.
+pub fn account_throttled(style: ThrottleStyle) -> ApiError {
+    match style {
+        ThrottleStyle::Flow429 | ThrottleStyle::Account400 | ThrottleStyle::Account200 => {
+            throttled(ThrottleStyle::UinLimit)
+        }
+        tencents => throttled(tencents),
+    }
+}

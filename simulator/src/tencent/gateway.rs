@@ -1,0 +1,184 @@
+//! Tencent's gateway: where a request says what it wants, and the order of the refusals.
+
+use http::{HeaderMap, Method, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::actions::{Action, Call, VERSION};
+use super::auth::{self, Claim, SERVICE};
+use super::error;
+use super::signing::ALGORITHM;
+use crate::error::ApiError;
+use crate::faults::ThrottleStyle;
+use crate::keys::Keys;
+use crate::ledger::RequestRecord;
+use crate::limits::Bucket;
+use crate::model::{KeySpec, RateLimit};
+use crate::request::Signed;
+use crate::simulator::CloudState;
+use crate::visit::{Admitted, Gateway};
+
+/// Whether a request is meant for Tencent Cloud. `SKIP` is what its unsigned calls carry.
+pub(crate) fn is_meant(headers: &HeaderMap) -> bool {
+    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+    headers.contains_key("x-tc-action")
+        || authorization.starts_with(ALGORITHM.as_bytes())
+        || authorization == b"SKIP"
+}
+
+/// A request as Tencent Cloud reads it.
+pub(crate) struct Tencent {
+    action: String,
+    version: String,
+    region: String,
+    timestamp: String,
+    instance_id: Option<String>,
+}
+
+impl Gateway for Tencent {
+    type Action = Action;
+
+    /// That of signature v3.
+    const BODY_LIMIT: usize = 10 << 20;
+    /// To the letter: the Python SDK takes an error for a success when a charset follows.
+    const CONTENT_TYPE: &'static str = "application/json";
+    const RESULT: &'static str = "Response";
+
+    fn read(request: Signed<'_>, record: &mut RequestRecord) -> Self {
+        let header = |name: &str| request.header(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        record.action = header("x-tc-action");
+        record.version = header("x-tc-version");
+        record.region = header("x-tc-region");
+        record.x_date = header("x-tc-timestamp");
+        record.security_token = header("x-tc-token");
+        record.instance_id = record.body["InstanceId"].as_str().map(str::to_owned);
+        if let Some(claim) = request.header("authorization").and_then(Claim::parse) {
+            record.access_key_id = Some(claim.secret_id);
+            record.signature = Some(claim.signature);
+            record.signed_headers = Some(claim.signed_headers.join(";"));
+        }
+        Self {
+            action: record.action.clone().unwrap_or_default(),
+            version: record.version.clone().unwrap_or_default(),
+            region: record.region.clone().unwrap_or_default(),
+            timestamp: record.x_date.clone().unwrap_or_default(),
+            instance_id: record.instance_id.clone(),
+        }
+    }
+
+    fn screen(&self, request: Signed<'_>) -> Result<(), ApiError> {
+        // The SDKs have a GET form too, which nobody needs who can send JSON.
+        if request.method != Method::POST {
+            return Err(error::unsupported_protocol(request.method));
+        }
+        for (value, parameter) in [
+            (&self.action, "Action"),
+            (&self.version, "Version"),
+            (&self.region, "Region"),
+            (&self.timestamp, "Timestamp"),
+        ] {
+            if value.is_empty() {
+                return Err(error::missing_parameter(parameter));
+            }
+        }
+        Ok(())
+    }
+
+    fn authenticate<'k>(
+        &self,
+        request: Signed<'_>,
+        keys: &'k Keys,
+        server_now: Timestamp,
+    ) -> Result<&'k KeySpec, ApiError> {
+        auth::authenticate(request, |id| keys.get(id), server_now)
+    }
+
+    fn permit(&self, request: Signed<'_>, key: &KeySpec) -> Result<Action, ApiError> {
+        if self.version != VERSION {
+            return Err(error::no_such_version());
+        }
+        let action = Action::named(&self.action).ok_or_else(error::invalid_action)?;
+        if !is_served(request.header("host").unwrap_or_default(), &self.region) {
+            return Err(error::unsupported_region(&self.region));
+        }
+        if key.denies(&self.action) {
+            let instance = self.instance_id.as_deref().unwrap_or("*");
+            let resource = format!("qcs::redis:{}:uin/{}:instance/{instance}", self.region, key.account_id);
+            return Err(error::no_cam_authed(&self.action, &resource));
+        }
+        let content_type = request.header("content-type").unwrap_or_default();
+        if content_type.split(';').next() != Some("application/json") {
+            return Err(error::invalid_request(content_type));
+        }
+        Ok(action)
+    }
+
+    fn limit(&self, account: u64, state: &mut CloudState, now: Timestamp) -> Result<(), ApiError> {
+        let documented = Action::named(&self.action).map_or(u32::MAX, Action::documented_limit);
+        let Some(limit) = state.settings.tencent.limits.of(&self.action, documented) else { return Ok(()) };
+        let dimension = (account, self.region.clone(), self.action.clone());
+        let bucket = state.tencent_buckets.entry(dimension).or_insert_with(|| {
+            let per_second = f64::from(limit);
+            let style = ThrottleStyle::RequestLimit;
+            Bucket::new(RateLimit { per_second, burst: None, style, retry_after: None }, now)
+        });
+        if bucket.pass(now) { Ok(()) } else { Err(error::over_limit(limit)) }
+    }
+
+    fn act(
+        &self,
+        call: Admitted<'_, Action>,
+        state: &mut CloudState,
+        _now: Timestamp,
+    ) -> Result<Value, ApiError> {
+        let call_on = Call {
+            world: &state.tencent,
+            settings: &state.settings,
+            account: call.account,
+            region: &self.region,
+        };
+        call_on.run(call.action, call.body)
+    }
+
+    fn wrap(&self, outcome: Result<Value, ApiError>, _date: Timestamp) -> (StatusCode, Value) {
+        let (status, mut response) = match outcome {
+            Ok(result) => (StatusCode::OK, result),
+            Err(error) => {
+                (error.status, json!({ "Error": { "Code": error.code, "Message": error.message } }))
+            }
+        };
+        response["RequestId"] = json!(Uuid::new_v4().to_string());
+        let mut frame = json!({});
+        frame[Self::RESULT] = response;
+        (status, frame)
+    }
+
+    fn throttled(style: ThrottleStyle) -> ApiError {
+        error::throttled(style)
+    }
+
+    fn account_throttled(style: ThrottleStyle) -> ApiError {
+        error::account_throttled(style)
+    }
+
+    fn too_large() -> ApiError {
+        error::request_size_limit_exceeded()
+    }
+
+    fn wrong_types() -> Value {
+        json!({
+            "TotalCount": "many", "BackupSet": {}, "InstanceSet": "none", "BackupId": 5, "StartTime": 1,
+            "EndTime": [], "BackupType": 1, "Status": "two", "Remark": {}, "Locked": "no", "BackupSize": "537",
+            "InstanceType": [], "MemSize": "2048", "ShardNum": {}, "ReplicasNum": true,
+        })
+    }
+}
+
+/// Financial regions are apart from the others: of Tencent's own hosts only the one that names them serves them.
+fn is_served(host: &str, region: &str) -> bool {
+    let host = host.split(':').next().unwrap_or_default().to_lowercase();
+    !region.ends_with("-fsi")
+        || !host.ends_with("tencentcloudapi.com")
+        || host.starts_with(&format!("{SERVICE}.{region}."))
+}

@@ -1,0 +1,13 @@
+//! The Tencent Cloud side: signatures, errors, actions, the gateway in front of them, and what they tell about.
+
+mod actions;
+pub(crate) mod admin;
+pub mod auth;
+mod error;
+pub(crate) mod gateway;
+mod handle;
+pub(crate) mod model;
+mod params;
+pub(crate) mod settings;
+pub mod signing;
+pub(crate) mod world;

@@ -1,0 +1,318 @@
+//! The way of a request: through the faults of the network, the checks of the gateway, the action, and back.
+
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{StatusCode, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::answer::{self, Answer};
+use crate::clock::later;
+use crate::error::ApiError;
+use crate::faults::{Effect, Facts, Malformed, Stage, ThrottleStyle};
+use crate::keys::Keys;
+use crate::ledger::RequestRecord;
+use crate::model::KeySpec;
+use crate::request::Signed;
+use crate::serve::Connection;
+use crate::simulator::{CloudState, Simulator};
+
+/// How one cloud reads, checks and answers a request; the methods in the order of their turn.
+pub(crate) trait Gateway: Send + Sync + Sized {
+    type Action: Copy + Send;
+
+    const BODY_LIMIT: usize;
+    const CONTENT_TYPE: &'static str;
+    /// The field of an answer that holds what an action tells.
+    const RESULT: &'static str;
+
+    /// What the request claims, believed or not; completes the record, which has what every HTTP request has.
+    fn read(request: Signed<'_>, record: &mut RequestRecord) -> Self;
+
+    /// What is refused before anybody looks at a signature.
+    fn screen(&self, request: Signed<'_>) -> Result<(), ApiError>;
+
+    fn authenticate<'k>(
+        &self,
+        request: Signed<'_>,
+        keys: &'k Keys,
+        server_now: Timestamp,
+    ) -> Result<&'k KeySpec, ApiError>;
+
+    /// What an authentic request asks for, if its key may.
+    fn permit(&self, request: Signed<'_>, key: &KeySpec) -> Result<Self::Action, ApiError>;
+
+    /// The cloud's own limits, besides those of the account.
+    fn limit(&self, _account: u64, _state: &mut CloudState, _now: Timestamp) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn act(
+        &self,
+        call: Admitted<'_, Self::Action>,
+        state: &mut CloudState,
+        now: Timestamp,
+    ) -> Result<Value, ApiError>;
+
+    /// The documented frame around a result or an error.
+    fn wrap(&self, outcome: Result<Value, ApiError>, date: Timestamp) -> (StatusCode, Value);
+
+    fn throttled(style: ThrottleStyle) -> ApiError;
+
+    /// The refusal of the limit that the account was given.
+    fn account_throttled(style: ThrottleStyle) -> ApiError {
+        Self::throttled(style)
+    }
+
+    fn too_large() -> ApiError;
+
+    /// A result whose fields all have other types than they should.
+    fn wrong_types() -> Value;
+}
+
+/// A request that passed the gateway.
+#[derive(Clone, Copy)]
+pub(crate) struct Admitted<'a, A> {
+    pub action: A,
+    pub account: u64,
+    pub body: &'a [u8],
+}
+
+/// What the gateway makes of a request.
+enum Outcome {
+    Told(Result<Value, ApiError>),
+    Throttled(ApiError, Option<String>),
+    Malformed(Malformed, u16),
+}
+
+impl Outcome {
+    fn name(&self) -> &str {
+        match self {
+            Self::Told(Ok(_)) => "ok",
+            Self::Told(Err(error)) | Self::Throttled(error, _) => &error.code,
+            Self::Malformed(..) => "malformed",
+        }
+    }
+}
+
+/// A request under way, counted until it is dropped.
+struct Visit<G> {
+    simulator: Simulator,
+    gateway: G,
+    parts: Parts,
+    body: Bytes,
+    facts: Facts,
+    number: u64,
+}
+
+impl<G> Drop for Visit<G> {
+    fn drop(&mut self) {
+        self.simulator.lock().ledger.end();
+    }
+}
+
+pub(crate) async fn answer<G: Gateway>(simulator: Simulator, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let connection = parts.extensions.get::<ConnectInfo<Connection>>().map(|info| info.0.clone());
+    let Ok(body) = axum::body::to_bytes(body, G::BODY_LIMIT).await else {
+        let date = simulator.now();
+        let request = Signed::new(&parts, b"");
+        let gateway = G::read(request, &mut RequestRecord::of(request, date));
+        return told(&gateway, Err(G::too_large()), date).send();
+    };
+    Visit::<G>::begin(simulator, parts, body).run(connection.as_ref()).await
+}
+
+impl<G: Gateway> Visit<G> {
+    fn begin(simulator: Simulator, parts: Parts, body: Bytes) -> Self {
+        let request = Signed::new(&parts, &body);
+        let mut record = RequestRecord::of(request, simulator.now());
+        let gateway = G::read(request, &mut record);
+        let facts = Facts {
+            action: record.action.clone(),
+            instance_id: record.instance_id.clone(),
+            access_key_id: record.access_key_id.clone(),
+        };
+        let number = simulator.lock().ledger.begin(record);
+        Self { simulator, gateway, parts, body, facts, number }
+    }
+
+    fn take(&self, stage: Stage) -> Vec<Effect> {
+        self.simulator.lock().faults.take(stage, &self.facts)
+    }
+
+    fn conclude(&self, outcome: &str) {
+        self.simulator.lock().ledger.outcome(self.number, self.facts.action.as_deref(), outcome);
+    }
+
+    async fn run(self, connection: Option<&Connection>) -> Response {
+        let mut skew = 0.0;
+        for effect in self.take(Stage::Network) {
+            match effect {
+                Effect::Delay { seconds } => tokio::time::sleep(duration(seconds)).await,
+                Effect::ClockSkew { seconds } => skew += seconds,
+                Effect::Reset => {
+                    self.conclude(effect.name());
+                    return answer::reset(connection);
+                }
+                Effect::Redirect { ref location, status } => {
+                    self.conclude(effect.name());
+                    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+                    let date = later(self.simulator.now(), skew);
+                    let answer = Answer::new(status, G::CONTENT_TYPE, "", date);
+                    return answer.with_header(header::LOCATION, location).send();
+                }
+                _ => {
+                    self.conclude(effect.name());
+                    return std::future::pending().await;
+                }
+            }
+        }
+        let now = self.simulator.now();
+        let server_now = later(now, skew);
+        let outcome = self.decide(now, server_now);
+        let name = outcome.name().to_owned();
+        let answer = self.answer(outcome, server_now);
+        match self.take(Stage::Answer).into_iter().next() {
+            None => {
+                self.conclude(&name);
+                answer.send()
+            }
+            Some(effect) => {
+                self.conclude(effect.name());
+                self.spoil(answer, effect, connection).await
+            }
+        }
+    }
+
+    /// Everything that needs the world, done at one moment.
+    fn decide(&self, now: Timestamp, server_now: Timestamp) -> Outcome {
+        let mut guard = self.simulator.lock();
+        let state = &mut *guard;
+        state.world.settle(now);
+        let call = match self.admit(state, server_now) {
+            Ok(call) => call,
+            Err(error) => return Outcome::Told(Err(error)),
+        };
+        if let Some(bucket) = state.buckets.get_mut(&call.account)
+            && !bucket.pass(now)
+        {
+            let refusal = G::account_throttled(bucket.limit.style);
+            return Outcome::Throttled(refusal, bucket.limit.retry_after.clone());
+        }
+        if let Err(refusal) = self.gateway.limit(call.account, state, now) {
+            return Outcome::Throttled(refusal, None);
+        }
+        match state.faults.take(Stage::Gateway, &self.facts).into_iter().next() {
+            Some(Effect::Throttle { style, retry_after }) => {
+                Outcome::Throttled(G::throttled(style), retry_after)
+            }
+            Some(Effect::Malformed { shape, status }) => Outcome::Malformed(shape, status),
+            Some(Effect::Error { status, code, message, code_n }) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Outcome::Told(Err(ApiError { status, code: code.into(), code_n, message }))
+            }
+            _ => Outcome::Told(self.gateway.act(call, state, now)),
+        }
+    }
+
+    fn admit(
+        &self,
+        state: &mut CloudState,
+        server_now: Timestamp,
+    ) -> Result<Admitted<'_, G::Action>, ApiError> {
+        let request = Signed::new(&self.parts, &self.body);
+        self.gateway.screen(request)?;
+        let verdict = self.gateway.authenticate(request, &state.keys, server_now);
+        state.ledger.authentic(self.number, verdict.is_ok());
+        let key = verdict?;
+        let action = self.gateway.permit(request, key)?;
+        Ok(Admitted { action, account: key.account_id, body: &self.body })
+    }
+
+    fn answer(&self, outcome: Outcome, date: Timestamp) -> Answer {
+        match outcome {
+            Outcome::Told(result) => told(&self.gateway, result, date),
+            Outcome::Throttled(error, retry_after) => {
+                let answer = told(&self.gateway, Err(error), date);
+                match retry_after {
+                    Some(value) => answer.with_header(header::RETRY_AFTER, &value),
+                    None => answer,
+                }
+            }
+            Outcome::Malformed(shape, status) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+                let content_type = match shape {
+                    Malformed::Html => "text/html; charset=utf-8",
+                    _ => G::CONTENT_TYPE,
+                };
+                Answer::new(status, content_type, self.malformed(shape, date), date)
+            }
+        }
+    }
+
+    fn malformed(&self, shape: Malformed, date: Timestamp) -> String {
+        let wrapped = |result| self.gateway.wrap(Ok(result), date).1.to_string();
+        match shape {
+            Malformed::Html => {
+                "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>".into()
+            }
+            Malformed::NotJson => wrapped(json!({})).chars().take(24).collect(),
+            Malformed::WrongShape => "[1, 2, 3]".into(),
+            Malformed::WrongTypes => wrapped(G::wrong_types()),
+            Malformed::Empty => String::new(),
+        }
+    }
+
+    /// Spoils an answer whose request has had its effect.
+    async fn spoil(self, answer: Answer, effect: Effect, connection: Option<&Connection>) -> Response {
+        match effect {
+            Effect::LostResponse => answer::reset(connection),
+            Effect::Truncated => answer.truncate(),
+            Effect::SlowBody { seconds, pieces } => answer.drip(duration(seconds), pieces),
+            Effect::Oversized { bytes } => answer.inflate(bytes),
+            Effect::WrongInstance { instance_id } => {
+                let body = rename_instances(&answer.body, G::RESULT, &instance_id);
+                Answer { body, ..answer }.send()
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+fn told<G: Gateway>(gateway: &G, outcome: Result<Value, ApiError>, date: Timestamp) -> Answer {
+    let (status, frame) = gateway.wrap(outcome, date);
+    Answer::new(status, G::CONTENT_TYPE, frame.to_string(), date)
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// The answer with every InstanceId of its result replaced.
+fn rename_instances(body: &Bytes, result: &str, instance_id: &str) -> Bytes {
+    fn rename(value: &mut Value, instance_id: &str) {
+        match value {
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    if name == "InstanceId" {
+                        *field = json!(instance_id);
+                    } else {
+                        rename(field, instance_id);
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| rename(item, instance_id)),
+            _ => {}
+        }
+    }
+    let Ok(mut frame) = serde_json::from_slice::<Value>(body) else { return body.clone() };
+    if let Some(result) = frame.get_mut(result) {
+        rename(result, instance_id);
+    }
+    Bytes::from(frame.to_string())
+}
