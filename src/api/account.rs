@@ -30,13 +30,14 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.tencent) || self.provider == 'Tencent'").message("tencent is allowed with provider Tencent only").field_path(".tencent").reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("!has(self.endpoint) || self.endpoint.startsWith('https://') || self.endpoint.startsWith('http://')").message("endpoint must start with https://, or with http:// where the operator's --allowed-endpoint names it so").field_path(".endpoint"))]
 pub struct CloudAccountSpec {
-    /// The cloud: Volcengine or BytePlus. Immutable.
+    /// The cloud: Volcengine, BytePlus or Tencent. Immutable.
     #[x_kube(validation = Rule::new("self == oldSelf").message("provider is immutable").reason(Reason::FieldValueForbidden))]
     pub provider: Provider,
     /// Home region: where the credentials are verified. Resources name regions of their own. Default: cn-beijing for
-    /// Volcengine, ap-southeast-1 for BytePlus.
+    /// Volcengine, ap-southeast-1 for BytePlus, ap-guangzhou for Tencent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
     pub region: Option<String>,
@@ -45,7 +46,7 @@ pub struct CloudAccountSpec {
     /// Overrides the provider's endpoint: a scheme and a host, with a port where needed. `{region}` stands for the
     /// resource's region; without it the one host serves all regions. Hosts outside the provider's own domains must be
     /// named by the operator's --allowed-endpoint. Default: https://redis.{region}.volcengineapi.com for Volcengine,
-    /// https://redis.{region}.byteplusapi.com for BytePlus.
+    /// https://redis.{region}.byteplusapi.com for BytePlus; for Tencent as tencent.site says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 253), regex(pattern = r"^https?://[a-z0-9.{}-]+(:[0-9]{1,5})?$"))]
     pub endpoint: Option<String>,
@@ -61,6 +62,9 @@ pub struct CloudAccountSpec {
     /// True: this account and all its resources are Suspended, and nothing is sent for them. Default false.
     #[serde(default)]
     pub suspend: bool,
+    /// What only Tencent Cloud needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tencent: Option<TencentSettings>,
 }
 
 fn default_request_timeout() -> String {
@@ -71,6 +75,40 @@ fn default_request_timeout() -> String {
 pub enum Provider {
     Volcengine,
     BytePlus,
+    Tencent,
+}
+
+/// What only Tencent Cloud needs.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TencentSettings {
+    /// China: redis.tencentcloudapi.com. International: redis.intl.tencentcloudapi.com. Regions that end in -fsi use
+    /// redis.<region>.tencentcloudapi.com with either. Default China.
+    #[serde(default)]
+    pub site: TencentSite,
+    /// Offset from UTC of the times that the cloud writes without a zone, -12:00 to +14:00. Tencent Cloud documents none for
+    /// Redis; Beijing time is assumed. Default +08:00.
+    #[serde(default = "default_time_zone")]
+    #[schemars(length(min = 6, max = 6), regex(pattern = r"^[+-](0[0-9]|1[0-4]):[0-5][0-9]$"))]
+    #[x_kube(validation = Rule::new("!(self.matches('^[+]14:') && self != '+14:00') && !(self.matches('^-1[2-4]:') && self != '-12:00')").message("timeZone must be -12:00 to +14:00"))]
+    pub time_zone: String,
+}
+
+impl Default for TencentSettings {
+    fn default() -> Self {
+        Self { site: TencentSite::default(), time_zone: default_time_zone() }
+    }
+}
+
+fn default_time_zone() -> String {
+    "+08:00".to_owned()
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum TencentSite {
+    #[default]
+    China,
+    International,
 }
 
 impl Provider {
@@ -79,6 +117,7 @@ impl Provider {
         match self {
             Provider::Volcengine => "cn-beijing",
             Provider::BytePlus => "ap-southeast-1",
+            Provider::Tencent => "ap-guangzhou",
         }
     }
 
@@ -86,6 +125,7 @@ impl Provider {
     pub fn default_requests_per_second(self) -> i32 {
         match self {
             Provider::Volcengine | Provider::BytePlus => 10,
+            Provider::Tencent => 20,
         }
     }
 }
@@ -139,7 +179,7 @@ fn default_session_token_key() -> String {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestBudget {
-    /// Requests per second, averaged: 1 to 10000, default 10.
+    /// Requests per second, averaged: 1 to 10000, default 10, for Tencent 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub requests_per_second: Option<i32>,

@@ -5,27 +5,77 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// Where an account lives: Volcengine and its international brand have the same API and other hosts.
+/// Where an account lives. Volcengine and its international brand have the same API and other hosts, and so have the two
+/// sites of Tencent Cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Site {
     Volcengine,
     BytePlus,
+    /// The China site.
+    Tencent,
+    TencentInternational,
 }
 
 impl Site {
-    /// The provider's own domains; the second one of each is its dual-stack form (Volcengine SDK, endpoint resolver).
-    fn suffixes(self) -> [&'static str; 2] {
+    /// The provider, as accounts name it.
+    pub fn provider(self) -> &'static str {
         match self {
-            Site::Volcengine => ["volcengineapi.com", "volcengine-api.com"],
-            Site::BytePlus => ["byteplusapi.com", "byteplus-api.com"],
+            Site::Volcengine => "Volcengine",
+            Site::BytePlus => "BytePlus",
+            Site::Tencent | Site::TencentInternational => "Tencent",
         }
     }
 
-    /// The form of the API pages' own examples (Redis API, "Sample request"). BytePlus: its SDK's resolver.
-    fn default_template(self) -> &'static str {
+    /// Whether its API has cross-region backup policies, and lists the copies that they make. Tencent Cloud's has neither
+    /// for Redis, and lists the instances' own backups.
+    pub fn has_policies(self) -> bool {
+        matches!(self, Site::Volcengine | Site::BytePlus)
+    }
+
+    /// Whether its API tells more about one backup than a listing does (DescribeBackupDetail).
+    pub fn has_details(self) -> bool {
+        matches!(self, Site::Tencent | Site::TencentInternational)
+    }
+
+    /// The action that lists instances.
+    pub fn instances_action(self) -> &'static str {
+        match self {
+            Site::Volcengine | Site::BytePlus => "DescribeDBInstances",
+            Site::Tencent | Site::TencentInternational => "DescribeInstances",
+        }
+    }
+
+    /// The statuses that its listings are known to have, in the domain's words.
+    pub fn statuses(self) -> &'static [&'static str] {
+        match self {
+            Site::Volcengine | Site::BytePlus => &["Creating", "Available", "Unavailable", "Deleting"],
+            Site::Tencent | Site::TencentInternational => {
+                &["Creating", "Locked", "Available", "Exporting", "Exported"]
+            }
+        }
+    }
+
+    /// The provider's own domains; a second one is its dual-stack form (Volcengine SDK, endpoint resolver).
+    fn suffixes(self) -> &'static [&'static str] {
+        match self {
+            Site::Volcengine => &["volcengineapi.com", "volcengine-api.com"],
+            Site::BytePlus => &["byteplusapi.com", "byteplus-api.com"],
+            Site::Tencent | Site::TencentInternational => &["tencentcloudapi.com"],
+        }
+    }
+
+    /// The form of the API pages' own examples (Redis API, "Sample request"). BytePlus: its SDK's resolver. Tencent
+    /// Cloud's financial zones are isolated from its others, and have hosts of their own on both sites
+    /// (DescribeInstanceBackups, "API Description").
+    fn default_template(self, region: &str) -> &'static str {
         match self {
             Site::Volcengine => "redis.{region}.volcengineapi.com",
             Site::BytePlus => "redis.{region}.byteplusapi.com",
+            Site::Tencent | Site::TencentInternational if region.ends_with("-fsi") => {
+                "redis.{region}.tencentcloudapi.com"
+            }
+            Site::Tencent => "redis.tencentcloudapi.com",
+            Site::TencentInternational => "redis.intl.tencentcloudapi.com",
         }
     }
 }
@@ -137,10 +187,8 @@ impl EndpointRule {
     /// The account's endpoint: its override (`spec.endpoint`) where it has one and the rule allows it, else the
     /// site's own host for each region.
     pub fn endpoint(&self, site: Site, override_: Option<&str>) -> Result<Endpoint, NotAllowed> {
-        let template = match override_ {
-            None => Origin { scheme: Scheme::Https, host: site.default_template().to_owned(), port: 443 },
-            Some(text) => parse(text, None).ok_or_else(|| not_allowed(site))?,
-        };
+        let template =
+            override_.map(|text| parse(text, None).ok_or_else(|| not_allowed(site))).transpose()?;
         let endpoint = Endpoint { site, template, allowed: self.0.clone() };
         if endpoint.may_be_allowed() { Ok(endpoint) } else { Err(not_allowed(site)) }
     }
@@ -166,7 +214,7 @@ impl Allowed {
             && (self.exact.contains(origin)
                 || (origin.scheme == Scheme::Https
                     && origin.port == 443
-                    && (site.suffixes().into_iter().any(under) || self.suffixes.iter().any(|s| under(s)))))
+                    && (site.suffixes().iter().any(|s| under(s)) || self.suffixes.iter().any(|s| under(s)))))
     }
 }
 
@@ -175,7 +223,8 @@ impl Allowed {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     site: Site,
-    template: Origin,
+    /// `None`: the site's own.
+    template: Option<Origin>,
     allowed: Arc<Allowed>,
 }
 
@@ -194,7 +243,13 @@ impl Endpoint {
     }
 
     fn with(&self, region: &str) -> Origin {
-        Origin { host: self.template.host.replace(REGION, region), ..self.template.clone() }
+        let own = || Origin {
+            scheme: Scheme::Https,
+            host: self.site.default_template(region).to_owned(),
+            port: 443,
+        };
+        let template = self.template.clone().unwrap_or_else(own);
+        Origin { host: template.host.replace(REGION, region), ..template }
     }
 
     /// Whether there is a region for which the rule allows the host.
@@ -202,7 +257,7 @@ impl Endpoint {
         if self.allowed.permits(self.site, &self.with("aa-0")) {
             return true;
         }
-        let Some((before, _)) = self.template.host.split_once(REGION) else {
+        let Some((before, _)) = self.template.as_ref().and_then(|t| t.host.split_once(REGION)) else {
             return false;
         };
         self.allowed.exact.iter().any(|exact| {
@@ -213,10 +268,10 @@ impl Endpoint {
 }
 
 fn not_allowed(site: Site) -> NotAllowed {
-    let [own, dual_stack] = site.suffixes();
+    let own: Vec<_> = site.suffixes().iter().map(|suffix| format!("https://*.{suffix}")).collect();
     NotAllowed(format!(
-        "spec.endpoint is not allowed: allowed are https://*.{own} and https://*.{dual_stack} on port 443, and what the \
-         operator's --allowed-endpoint names"
+        "spec.endpoint is not allowed: allowed are {} on port 443, and what the operator's --allowed-endpoint names",
+        own.join(" and ")
     ))
 }
 

@@ -11,10 +11,15 @@ fn url(rule: &EndpointRule, site: Site, endpoint: &str, region: &str) -> Option<
 }
 
 #[test]
-fn without_an_override_each_region_has_its_own_host() {
+fn without_an_override_each_region_has_the_sites_host() {
     let cases = [
         (Site::Volcengine, "cn-beijing", "https://redis.cn-beijing.volcengineapi.com"),
         (Site::BytePlus, "ap-southeast-1", "https://redis.ap-southeast-1.byteplusapi.com"),
+        (Site::Tencent, "ap-guangzhou", "https://redis.tencentcloudapi.com"),
+        (Site::TencentInternational, "ap-singapore", "https://redis.intl.tencentcloudapi.com"),
+        (Site::Tencent, "ap-shanghai-fsi", "https://redis.ap-shanghai-fsi.tencentcloudapi.com"),
+        (Site::TencentInternational, "ap-shanghai-fsi", "https://redis.ap-shanghai-fsi.tencentcloudapi.com"),
+        (Site::Tencent, "ap-fsi-1", "https://redis.tencentcloudapi.com"),
     ];
     for (site, region, expected) in cases {
         let origin = rule(&[]).endpoint(site, None).unwrap().url(region).unwrap();
@@ -32,6 +37,9 @@ fn the_providers_domains_are_allowed_over_https_on_their_port_alone() {
         (Site::Volcengine, "https://redis-{region}.volcengineapi.com"),
         (Site::BytePlus, "https://open.byteplusapi.com"),
         (Site::BytePlus, "https://redis.{region}.byteplus-api.com"),
+        (Site::Tencent, "https://redis.tencentcloudapi.com"),
+        (Site::Tencent, "https://redis.internal.tencentcloudapi.com"),
+        (Site::TencentInternational, "https://redis.{region}.tencentcloudapi.com"),
     ];
     for (site, endpoint) in allowed {
         let expected = endpoint.replace("{region}", "cn-beijing");
@@ -73,6 +81,11 @@ fn the_providers_domains_are_allowed_over_https_on_their_port_alone() {
         (Site::Volcengine, "https://open.byteplusapi.com"),
         (Site::BytePlus, "https://open.volcengineapi.com"),
         (Site::Volcengine, "https://redis.tencentcloudapi.com"),
+        (Site::Tencent, "https://redis.cn-beijing.volcengineapi.com"),
+        (Site::Tencent, "http://redis.tencentcloudapi.com"),
+        (Site::Tencent, "https://tencentcloudapi.com"),
+        (Site::Tencent, "https://redis.tencentcloudapi.com.evil.com"),
+        (Site::TencentInternational, "https://redis.evil-tencentcloudapi.com"),
         (Site::Volcengine, "https://127.0.0.1"),
         (Site::Volcengine, "https://127.1"),
         (Site::Volcengine, "https://2130706433"),
@@ -86,6 +99,22 @@ fn the_providers_domains_are_allowed_over_https_on_their_port_alone() {
         assert!(error.0.contains("spec.endpoint") && error.0.contains("--allowed-endpoint"), "{error}");
         assert!(!error.0.contains("evil") && !error.0.contains("127"), "{error}");
     }
+}
+
+#[test]
+fn an_override_is_used_as_it_is_for_financial_zones_too() {
+    let found = url(&rule(&[]), Site::Tencent, "https://redis.tencentcloudapi.com", "ap-shanghai-fsi");
+    assert_eq!(found.as_deref(), Some("https://redis.tencentcloudapi.com"));
+}
+
+#[test]
+fn the_refusal_names_the_domains_of_the_provider() {
+    let message = |site| rule(&[]).endpoint(site, Some("https://evil.com")).map(|_| ()).unwrap_err().0;
+    assert!(
+        message(Site::BytePlus)
+            .contains("https://*.byteplusapi.com and https://*.byteplus-api.com on port 443")
+    );
+    assert!(message(Site::Tencent).contains("allowed are https://*.tencentcloudapi.com on port 443"));
 }
 
 #[test]
@@ -105,7 +134,7 @@ fn the_flag_names_hosts_ports_suffixes_and_schemes() {
         ("http://127.0.0.1:9443", "http://127.0.0.1:9443"),
         ("http://sim:80", "http://sim"),
     ];
-    for site in [Site::Volcengine, Site::BytePlus] {
+    for site in [Site::Volcengine, Site::BytePlus, Site::Tencent, Site::TencentInternational] {
         for (endpoint, expected) in allowed {
             assert_eq!(url(&rule, site, endpoint, "cn-beijing").as_deref(), Some(expected), "{endpoint}");
         }

@@ -3,16 +3,27 @@
 
 mod address;
 pub mod budget;
+mod client;
 pub mod credentials;
+mod digest;
 pub mod endpoint;
+mod exchange;
+mod json;
+mod listing;
+mod page;
+mod tencent;
 mod text;
 pub mod transport;
-pub mod volcengine;
+mod volcengine;
+
+#[cfg(test)]
+mod fake;
 
 pub use budget::{Budget, Permit};
+pub use client::{Client, ClientConfig};
 pub use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointRule, NotAllowed, Origin, Site, is_region};
+pub use listing::{Listing, Next, PageRequest, Selection, Step};
+pub use page::{BackupPage, InstancePage, Pages};
 pub use transport::{Transport, TransportError, reqwest_transport, service_transport};
-pub use volcengine::{
-    Accepted, BackupPage, BackupQuery, Client, ClientConfig, InstancePage, PAGE_SIZE_MAX, Scope,
-};
+pub use volcengine::Accepted;

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-/// One cross-region copy of a backup, in the words of the custom resources.
+/// One backup, in the words of the custom resources: a cross-region copy (Volcengine, BytePlus), or the instance's own
+/// backup (Tencent Cloud).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backup {
     pub instance_id: String,
@@ -12,7 +13,10 @@ pub struct Backup {
     pub strategy: Option<String>,
     /// `Full`, or what else the cloud says.
     pub backup_type: Option<String>,
-    /// `Available`, `Creating`, `Unavailable`, `Deleting`; what else the cloud says stays as it is; `Unknown` where it says nothing.
+    /// The cloud's own code of how it was begun, where `strategy` is a translation of it (Tencent Cloud: BackupType).
+    pub provider_type: Option<String>,
+    /// `Available`, `Creating`, `Unavailable`, `Deleting`, with Tencent Cloud also `Locked`, `Exporting`, `Exported`, `Expired`,
+    /// `Deleted`; what else Volcengine says stays as it is; `Unknown` where a cloud says nothing, or a code that is not known.
     pub status: String,
     /// The cloud's own word for the status.
     pub provider_status: Option<String>,
@@ -23,8 +27,25 @@ pub struct Backup {
     /// Bytes. The unit is documented by none of the cloud's pages; its Cloud Control provider says bytes.
     pub size_bytes: Option<i64>,
     pub ttl_days: Option<i64>,
+    /// When the cloud deletes it (Tencent Cloud).
+    pub expiry_time: Option<Timestamp>,
     pub project_name: Option<String>,
     pub instance: Option<InstanceInfo>,
+    /// What only Tencent Cloud tells: in part by its list, in full by DescribeBackupDetail.
+    pub detail: BackupDetail,
+}
+
+/// What is told of a backup beyond what every listing tells. A key that decrypts the backup is never a part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupDetail {
+    pub locked: Option<bool>,
+    pub remark: Option<String>,
+    /// Tencent Cloud's number for engine and architecture.
+    pub instance_type: Option<i64>,
+    /// Memory of one shard, in MiB.
+    pub mem_size_mib: Option<i64>,
+    pub shard_num: Option<i64>,
+    pub replicas_num: Option<i64>,
 }
 
 /// What a backup's own record says of the instance it was made from.

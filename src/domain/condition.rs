@@ -110,6 +110,8 @@ reasons!(
     InstanceNotFound,
     InstanceNotReady,
     InvalidRequest,
+    Listed,
+    Listing,
     Modifying,
     NoBackupYet,
     NotSupported,

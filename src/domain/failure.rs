@@ -61,31 +61,6 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
-impl Failure {
-    /// Whether the cloud answered in a way that proves that it accepted the signature. Throttling, unavailability, a wrong
-    /// method and missing headers can be told before a signature is checked; an unknown service or action says that this
-    /// is not the API at all; and what was never sent proves nothing.
-    pub fn proves_credentials(&self) -> bool {
-        let answered = matches!(
-            self.kind,
-            Kind::PermissionDenied
-                | Kind::InstanceNotFound
-                | Kind::InstanceNotReady
-                | Kind::NotSupported
-                | Kind::InvalidRequest
-        );
-        let proves_nothing = matches!(
-            self.code.as_str(),
-            "ServiceNotFound"
-                | "InvalidActionOrVersion"
-                | "MissingRequestInfo"
-                | "MethodNotAllowed"
-                | "not sent"
-        );
-        answered && !proves_nothing
-    }
-}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.action, self.code)?;

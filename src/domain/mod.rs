@@ -7,7 +7,7 @@ pub mod failure;
 pub mod instance;
 pub mod policy;
 
-pub use backup::{Backup, InstanceInfo};
+pub use backup::{Backup, BackupDetail, InstanceInfo};
 pub use condition::{Condition, Outcome, Progress, Reason, Truth};
 pub use facts::Facts;
 pub use failure::{Class, Failure, Kind};

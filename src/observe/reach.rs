@@ -41,7 +41,7 @@ impl Reached<'_> {
         };
         match &answer {
             Ok(_) => accounts.accepted(account, client.credentials()),
-            Err(failure) if failure.proves_credentials() => {
+            Err(failure) if client.proves_credentials(failure) => {
                 accounts.accepted(account, client.credentials());
             }
             Err(failure) => accounts.rejected(account, client.credentials(), failure),

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::tz::Offset;
 use secrecy::ExposeSecret;
 
 use super::accounts::{Account, Accounts, MadeFrom};
-use crate::api::account::{CloudAccount, Provider, SecretRef};
+use crate::api::account::{CloudAccount, Provider, SecretRef, TencentSite};
 use crate::api::duration;
 use crate::cloud::{Client, ClientConfig, Credentials, Endpoint, NotAllowed, Site};
 use crate::cluster::secrets;
@@ -19,6 +20,7 @@ pub struct Recipe {
     site: Site,
     endpoint: Endpoint,
     timeout: Duration,
+    time_zone: Offset,
 }
 
 /// Why there are no credentials.
@@ -38,6 +40,7 @@ pub fn provider_name(provider: Provider) -> &'static str {
     match provider {
         Provider::Volcengine => "Volcengine",
         Provider::BytePlus => "BytePlus",
+        Provider::Tencent => "Tencent",
     }
 }
 
@@ -46,15 +49,29 @@ pub fn home_region(account: &CloudAccount) -> &str {
     account.spec.region.as_deref().unwrap_or_else(|| account.spec.provider.default_region())
 }
 
+/// The offset that the schema allows, such as `+08:00`; Beijing's for what is none.
+fn offset(text: &str) -> Offset {
+    let minutes = |text: &str| -> Option<i32> {
+        let (hours, minutes) = text.split_once(':')?;
+        Some(hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?)
+    };
+    let sign = if text.starts_with('-') { -1 } else { 1 };
+    let seconds = text.get(1..).and_then(minutes).map(|minutes| sign * minutes * 60);
+    seconds.and_then(|s| Offset::from_seconds(s).ok()).unwrap_or(Offset::constant(8))
+}
+
 impl Accounts {
     /// Reads an account's spec.
     ///
     /// # Errors
     /// The endpoint rule refuses `spec.endpoint`.
     pub fn recipe(&self, account: &CloudAccount, namespace: &str) -> Result<Recipe, NotAllowed> {
-        let site = match account.spec.provider {
-            Provider::Volcengine => Site::Volcengine,
-            Provider::BytePlus => Site::BytePlus,
+        let tencent = account.spec.tencent.clone().unwrap_or_default();
+        let site = match (account.spec.provider, tencent.site) {
+            (Provider::Volcengine, _) => Site::Volcengine,
+            (Provider::BytePlus, _) => Site::BytePlus,
+            (Provider::Tencent, TencentSite::China) => Site::Tencent,
+            (Provider::Tencent, TencentSite::International) => Site::TencentInternational,
         };
         Ok(Recipe {
             generation: account.metadata.generation.unwrap_or_default(),
@@ -63,6 +80,7 @@ impl Accounts {
             site,
             endpoint: self.rule.endpoint(site, account.spec.endpoint.as_deref())?,
             timeout: duration::parse(&account.spec.request_timeout).unwrap_or(Duration::from_secs(10)),
+            time_zone: offset(&tencent.time_zone),
         })
     }
 
@@ -110,6 +128,7 @@ impl Accounts {
                 budget: account.budget.clone(),
                 clock: self.clock.clone(),
                 timeout: recipe.timeout,
+                time_zone: recipe.time_zone,
             });
             change.renew(client, made_from, self.clock.now());
         });
@@ -123,5 +142,19 @@ impl Accounts {
         // Its spec may have changed while the Secret was read: its controller has the last word.
         self.wake(&account.key);
         account.client()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_read_as_the_schema_allows_them() {
+        for (text, seconds) in
+            [("+08:00", 28_800), ("-03:30", -12_600), ("+00:00", 0), ("-12:00", -43_200), ("+14:00", 50_400)]
+        {
+            assert_eq!(offset(text).seconds(), seconds, "{text}");
+        }
     }
 }

@@ -2,16 +2,18 @@
 
 use serde_json::{Value, json};
 
+use crate::cloud::exchange::{Call, not_promised, not_sent};
+use crate::cloud::page::{BackupPage, InstancePage};
 use crate::domain::{Change, Failure, InstanceRef, PolicyState};
 
-use super::client::{Call, Client, not_promised, not_sent};
+use super::client::Client;
 use super::query::{BackupQuery, Scope, page_number};
-use super::wire::{Answer, BackupPage, InstancePage};
+use super::wire::Answer;
 
 const DESCRIBE_POLICY: &str = "DescribeCrossRegionBackupPolicy";
 const MODIFY_POLICY: &str = "ModifyCrossRegionBackupPolicy";
 const AVAILABLE_REGIONS: &str = "DescribeAvailableCrossRegion";
-pub(super) const LIST_BACKUPS: &str = "DescribeCrossRegionBackups";
+pub const LIST_BACKUPS: &str = "DescribeCrossRegionBackups";
 const LIST_INSTANCES: &str = "DescribeDBInstances";
 
 /// Redis API, ModifyCrossRegionBackupPolicy: "no more than 127 ASCII characters".
@@ -26,17 +28,6 @@ pub struct Accepted {
 }
 
 impl Client {
-    /// Whether the cloud accepts the credentials: one DescribeDBInstances with page size 1. An answer that can only
-    /// follow an accepted signature, "not permitted" included, is good enough. ServiceNotFound and
-    /// InvalidActionOrVersion are not, which tell of an endpoint of another make, nor MissingRequestInfo and
-    /// MethodNotAllowed, which are told of a request before its signature is looked at.
-    pub async fn verify(&self, region: &str) -> Result<(), Failure> {
-        match self.instances_page(region, 1, 1, None).await {
-            Err(failure) if !failure.proves_credentials() => Err(failure),
-            _ => Ok(()),
-        }
-    }
-
     /// DescribeCrossRegionBackupPolicy.
     pub async fn describe_policy(&self, instance: &InstanceRef) -> Result<PolicyState, Failure> {
         let answer = self.of_instance(DESCRIBE_POLICY, instance, json!({"InstanceId": instance.id})).await?;
@@ -78,37 +69,26 @@ impl Client {
     }
 
     /// DescribeCrossRegionBackups, one page. Nothing is sent for a query that breaks one of the API's rules. With
-    /// Scope OneInstance, backups of another instance are left out.
+    /// Scope OneInstance, backups of another instance are no answer.
     pub async fn backups_page(&self, region: &str, query: &BackupQuery) -> Result<BackupPage, Failure> {
         let body = query.body().map_err(|message| not_sent(LIST_BACKUPS, message))?;
         let call = Call { action: LIST_BACKUPS, region, instance: query.instance_id.as_deref(), body };
         let answer = self.send(&call).await?;
-        let mut page = answer.backups().map_err(|what| not_promised(LIST_BACKUPS, &answer, what))?;
-        if let (Scope::OneInstance, Some(id)) = (query.scope, &query.instance_id) {
-            page.backups.retain(|b| b.instance_id.is_empty() || b.instance_id == *id);
-            page.backups.iter_mut().for_each(|b| b.instance_id.clone_from(id));
-        }
-        Ok(page)
+        let page = answer.backups().and_then(|page| match (query.scope, &query.instance_id) {
+            (Scope::OneInstance, Some(id)) => page.of_instance(id),
+            _ => Ok(page),
+        });
+        page.map_err(|what| not_promised(LIST_BACKUPS, &answer, what))
     }
 
-    /// DescribeDBInstances, one page of 1 to 1000; `instance_id` is exact. RegionId is left out: the region that
-    /// signs is its default.
-    pub async fn instances_page(
-        &self,
-        region: &str,
-        page: u32,
-        size: u32,
-        instance_id: Option<&str>,
-    ) -> Result<InstancePage, Failure> {
+    /// DescribeDBInstances, one page of 1 to 1000. RegionId is left out: the region that signs is its default.
+    pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
         page_number(page).map_err(|message| not_sent(LIST_INSTANCES, message))?;
         if !(1..=INSTANCES_PAGE_MAX).contains(&size) {
             return Err(not_sent(LIST_INSTANCES, format!("PageSize must be 1 to {INSTANCES_PAGE_MAX}")));
         }
-        let mut body = json!({"PageNumber": page, "PageSize": size});
-        if let Some(id) = instance_id {
-            body["InstanceId"] = json!(id);
-        }
-        let answer = self.send(&Call { action: LIST_INSTANCES, region, instance: instance_id, body }).await?;
+        let body = json!({"PageNumber": page, "PageSize": size});
+        let answer = self.send(&Call { action: LIST_INSTANCES, region, instance: None, body }).await?;
         answer.instances().map_err(|what| not_promised(LIST_INSTANCES, &answer, what))
     }
 

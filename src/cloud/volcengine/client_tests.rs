@@ -1,12 +1,17 @@
 use super::*;
-use crate::cloud::volcengine::fake::{self, Fake, KEY_ID, SECRET, instance};
-use crate::cloud::{EndpointRule, service_transport};
-use crate::domain::Change;
+use crate::clock::Clock;
+use crate::cloud::fake::{self, Fake, KEY_ID, SECRET, capture, instance};
+use crate::cloud::{
+    Budget, Client, Endpoint, EndpointRule, Site, Transport, TransportError, service_transport,
+};
+use crate::domain::{Change, Kind};
 use axum::body::Body;
+use jiff::tz::Offset;
 use serde_json::json;
-use std::io::Write;
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tower::service_fn;
 
 fn inactive() -> http::Response<Body> {
@@ -169,6 +174,7 @@ fn over(transport: Transport, endpoint: Endpoint) -> Client {
         budget: Arc::new(Budget::new(1000, 1000, Arc::new(Semaphore::new(8)))),
         clock: Clock::from_tokio(fake::now()),
         timeout: Duration::from_secs(10),
+        time_zone: Offset::UTC,
     })
 }
 
@@ -215,31 +221,6 @@ async fn a_region_without_an_allowed_host_is_refused_before_anything_is_sent() {
     assert!(failure.message.unwrap().contains("region"));
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Everything that this thread logs, at any level, by any crate.
-fn capture() -> (Lines, tracing::subscriber::DefaultGuard) {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    (lines, tracing::subscriber::set_default(subscriber))
-}
-
 #[tokio::test(start_paused = true)]
 async fn no_log_debug_or_display_holds_a_credential() {
     let (id, secret, token) =
@@ -261,7 +242,7 @@ async fn no_log_debug_or_display_holds_a_credential() {
         shown += &format!("{failure} {failure:?} ");
     }
     shown += &format!("{credentials:?} {:?}", EndpointRule::default().endpoint(Site::Volcengine, None));
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let logged = lines.text();
     assert!(logged.contains("cloud call") && logged.contains("InvalidAccessKey"), "{logged}");
     assert!(shown.contains("AKLT…1234"), "{shown}");
     let stripped = "canarysecretkey";
@@ -290,9 +271,10 @@ async fn no_log_of_the_http_client_holds_a_credential() {
         budget: Arc::new(Budget::new(10, 10, Arc::new(Semaphore::new(8)))),
         clock: Clock::system(),
         timeout: Duration::from_secs(10),
+        time_zone: Offset::UTC,
     });
     assert_eq!(client.describe_policy(&instance()).await.unwrap_err().code, "InvalidAccessKey");
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let logged = lines.text();
     assert!(logged.contains("cloud call") && logged.contains("hyper"), "{logged}");
     for needle in [id, secret, token, "Signature="] {
         assert!(!logged.contains(needle), "{needle} in {logged}");

@@ -2,16 +2,10 @@
 
 mod calls;
 mod client;
-mod codes;
-mod listing;
-mod query;
+pub mod codes;
+pub mod query;
 mod sign;
 mod wire;
 
-#[cfg(test)]
-mod fake;
-
-pub use calls::Accepted;
-pub use client::{Client, ClientConfig};
-pub use query::{BackupQuery, PAGE_SIZE_MAX, Scope};
-pub use wire::{BackupPage, InstancePage};
+pub use calls::{Accepted, LIST_BACKUPS};
+pub use client::Client;

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 /// Records per page, at most.
 pub const PAGE_SIZE_MAX: u32 = 100;
-const STATUSES: [&str; 4] = ["Creating", "Available", "Unavailable", "Deleting"];
-const STRATEGIES: [&str; 2] = ["ManualBackup", "AutomatedBackup"];
+pub const STATUSES: [&str; 4] = ["Creating", "Available", "Unavailable", "Deleting"];
+pub const STRATEGIES: [&str; 2] = ["ManualBackup", "AutomatedBackup"];
 
 /// Whose backups are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Volcengine's request signature, HMAC-SHA256 (document "Signature process", D/6293/65744). Pure: no clock, no IO.
 //! What these functions return must not be logged: a canonical request holds the session token.
 
-use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+
+use crate::cloud::digest::{hmac_sha256 as hmac, sha256_hex};
 
 const ALGORITHM: &str = "HMAC-SHA256";
 const TERMINATOR: &str = "request";
@@ -62,11 +62,6 @@ pub fn canonical_query(query: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-/// Lower-case hex.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
-
 fn canonical_request(request: &ToSign) -> String {
     let headers: String =
         canonical_headers(request).iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
@@ -108,12 +103,6 @@ fn signing_key(secret: &SecretString, scope: &Scope) -> [u8; 32] {
         key = hmac(&key, part);
     }
     key
-}
-
-fn hmac(key: &[u8], message: &str) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(message.as_bytes());
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

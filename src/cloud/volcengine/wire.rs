@@ -6,13 +6,13 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::cloud::exchange::{Answered, NOT_PROMISED, http_code};
+use crate::cloud::json::{self, count, list, owned, says, text_of, whole};
+use crate::cloud::page::{BackupPage, InstancePage};
 use crate::cloud::text;
 use crate::domain::{Backup, Failure, Instance, InstanceInfo, Kind, PolicyState};
 
 use super::codes;
-
-/// The code of every answer that cannot be what the API sends.
-pub const NOT_PROMISED: &str = "an answer that is not what the API promises";
 
 /// A successful answer.
 #[derive(Debug)]
@@ -22,24 +22,10 @@ pub struct Answer {
     pub result: Value,
 }
 
-/// One page of a listing of backups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BackupPage {
-    /// How many the cloud says there are over all pages.
-    pub total: Option<u64>,
-    /// How many records the page had, those included that are left out of `backups` because they have no id.
-    pub records: usize,
-    pub backups: Vec<Backup>,
-}
-
-/// One page of a listing of instances.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InstancePage {
-    /// How many the cloud says there are over all pages.
-    pub total: Option<u64>,
-    /// How many records the page had, those included that are left out of `instances` because they have no id.
-    pub records: usize,
-    pub instances: Vec<Instance>,
+impl Answered for Answer {
+    fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
 }
 
 /// Takes the envelope off. Any status but 200 is a failure, and so is 200 with an error in it, as the SDKs see it.
@@ -80,10 +66,6 @@ pub fn answer(
     Ok(Answer { request_id, result })
 }
 
-fn http_code(status: StatusCode) -> String {
-    format!("HTTP {}", status.as_u16())
-}
-
 /// Code and message of the usual form, or of the simple one that the gateway falls back to
 /// (`{"HTTPCode", "errorcode", "message"}`; Volcengine SDK, `VolcengineSimpleError`).
 fn error_in(value: &Value) -> Option<(String, Option<&str>)> {
@@ -93,18 +75,6 @@ fn error_in(value: &Value) -> Option<(String, Option<&str>)> {
         return code.map(|code| (code, text_of(error, "Message")));
     }
     text_of(value, "errorcode").map(|code| (code.to_owned(), text_of(value, "message")))
-}
-
-/// Whether anything is in it; an SDK that writes its types' zero values says nothing by them.
-fn says(error: &Value) -> bool {
-    match error {
-        Value::Null | Value::Bool(false) => false,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => items.iter().any(says),
-        Value::Object(fields) => fields.values().any(says),
-        Value::Bool(true) => true,
-    }
 }
 
 impl Answer {
@@ -119,7 +89,7 @@ impl Answer {
         Ok(PolicyState {
             active,
             cross_backup_region: owned(&self.result, "CrossBackupRegion"),
-            ttl_days: self.result.get("TTL").and_then(whole),
+            ttl_days: self.result.get("TTL").and_then(count),
         })
     }
 
@@ -131,13 +101,13 @@ impl Answer {
 
     /// DescribeCrossRegionBackups.
     pub fn backups(&self) -> Result<BackupPage, &'static str> {
-        let (total, records) = self.page("Total", "Backups")?;
+        let (total, records) = json::page(self.object()?, "Total", "Backups")?;
         Ok(BackupPage { total, records: records.len(), backups: records.iter().filter_map(backup).collect() })
     }
 
     /// DescribeDBInstances.
     pub fn instances(&self) -> Result<InstancePage, &'static str> {
-        let (total, records) = self.page("TotalInstancesNum", "Instances")?;
+        let (total, records) = json::page(self.object()?, "TotalInstancesNum", "Instances")?;
         Ok(InstancePage {
             total,
             records: records.len(),
@@ -147,18 +117,6 @@ impl Answer {
 
     fn object(&self) -> Result<&Map<String, Value>, &'static str> {
         self.result.as_object().ok_or("Result is missing")
-    }
-
-    /// An answer with neither the total nor the list, or with a total and no list, must not read as "there are none".
-    fn page(&self, total: &str, records: &str) -> Result<(Option<u64>, &[Value]), &'static str> {
-        let result = self.object()?;
-        let total = result.get(total).and_then(whole).and_then(|t| u64::try_from(t).ok());
-        let list = list(result, records).ok_or("the list is no list")?;
-        let has_list = result.get(records).is_some_and(Value::is_array);
-        if !has_list && total != Some(0) {
-            return Err("the list is missing");
-        }
-        Ok((total, list))
     }
 }
 
@@ -177,13 +135,14 @@ fn backup(record: &Value) -> Option<Backup> {
         target_region: owned(record, "TargetRegion"),
         start_time: time(record, "StartTime"),
         end_time: time(record, "EndTime"),
-        size_bytes: record.get("Size").and_then(whole),
-        ttl_days: record.get("TTL").and_then(whole),
+        size_bytes: record.get("Size").and_then(count),
+        ttl_days: record.get("TTL").and_then(count),
         project_name: owned(record, "ProjectName"),
         instance: info.filter(|i| i.is_object()).map(|info| InstanceInfo {
             name: owned(info, "InstanceName"),
             engine_version: owned(info, "EngineVersion"),
         }),
+        ..Backup::default()
     })
 }
 
@@ -199,33 +158,8 @@ fn instance(record: &Value) -> Option<Instance> {
     })
 }
 
-/// A text that is there and not empty: the API says "" for what is not there, such as ExpiredTime.
-fn text_of<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
-    object.get(name)?.as_str().filter(|t| !t.is_empty())
-}
-
-fn owned(object: &Value, name: &str) -> Option<String> {
-    text_of(object, name).map(str::to_owned)
-}
-
 fn time(object: &Value, name: &str) -> Option<Timestamp> {
     text_of(object, name)?.parse().ok()
-}
-
-/// A whole number, also where it is written as a float (7.0). Beyond 2^53 a float is no exact number any more.
-fn whole(value: &Value) -> Option<i64> {
-    const EXACT: f64 = (1_u64 << 53) as f64;
-    value
-        .as_i64()
-        .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() <= EXACT).map(|f| f as i64))
-}
-
-/// The list; empty where it is absent or null; `None` where something else stands there.
-fn list<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
-    match object.get(name) {
-        None | Some(Value::Null) => Some(&[]),
-        Some(value) => value.as_array().map(Vec::as_slice),
-    }
 }
 
 #[cfg(test)]

@@ -229,6 +229,7 @@ fn the_documents_example_of_a_backup() {
             name: Some("test".to_owned()),
             engine_version: Some("5.0".to_owned()),
         }),
+        ..Backup::default()
     };
     assert_eq!(page, BackupPage { total: Some(1), records: 1, backups: vec![expected] });
 }

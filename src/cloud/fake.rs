@@ -1,5 +1,6 @@
 //! A cloud for unit tests: answers what a closure says, and keeps what it was asked.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,12 +9,15 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use http::{HeaderMap, Response, Uri};
 use jiff::Timestamp;
+use jiff::tz::Offset;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
-use crate::cloud::{Budget, Client, ClientConfig, Credentials, EndpointRule, Site, service_transport};
+use crate::cloud::{
+    Budget, Client, ClientConfig, Credentials, EndpointRule, Site, service_transport, volcengine,
+};
 use crate::domain::InstanceRef;
 
 pub const KEY_ID: &str = "AKLTExampleAccessKeyId0000000001";
@@ -46,8 +50,22 @@ impl Fake {
         Self::with(Credentials::new(KEY_ID, SECRET, None), move |n, seen| (Duration::ZERO, answer(n, seen)))
     }
 
+    /// One of Tencent Cloud.
+    pub fn tencent(answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Self {
+        let credentials = Credentials::new(KEY_ID, SECRET, None);
+        Self::of(Site::Tencent, credentials, move |n, seen| (Duration::ZERO, answer(n, seen)))
+    }
+
     /// With a delay before each answer.
     pub fn with(
+        credentials: Credentials,
+        answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Site::Volcengine, credentials, answer)
+    }
+
+    pub fn of(
+        site: Site,
         credentials: Credentials,
         answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
     ) -> Self {
@@ -68,15 +86,24 @@ impl Fake {
         });
         let budget = Arc::new(Budget::new(1000, 1000, Arc::new(Semaphore::new(256))));
         let client = Client::new(ClientConfig {
-            site: Site::Volcengine,
+            site,
             credentials,
-            endpoint: EndpointRule::default().endpoint(Site::Volcengine, None).unwrap(),
+            endpoint: EndpointRule::default().endpoint(site, None).unwrap(),
             transport: service_transport(router),
             budget: budget.clone(),
             clock: Clock::from_tokio(START.parse().unwrap()),
             timeout: Duration::from_secs(10),
+            time_zone: Offset::constant(8),
         });
         Self { client, budget, seen }
+    }
+
+    /// The client, as that of its cloud.
+    pub fn volcengine(&self) -> &volcengine::Client {
+        match &self.client {
+            Client::Volcengine(client) => client,
+            Client::Tencent(_) => panic!("another cloud"),
+        }
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -103,4 +130,35 @@ pub fn ok(result: Value) -> Response<Body> {
 pub fn error(status: u16, code: &str, message: &str) -> Response<Body> {
     let error = json!({"CodeN": 1, "Code": code, "Message": message});
     raw(status, json!({"ResponseMetadata": {"RequestId": "20230604110420-err", "Error": error}}).to_string())
+}
+
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything that this thread logs, at any level, by any crate.
+pub fn capture() -> (Lines, tracing::subscriber::DefaultGuard) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    (lines, tracing::subscriber::set_default(subscriber))
 }

@@ -1,0 +1,221 @@
+//! One account's cloud, whichever it is.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
+use super::exchange::{NOT_SENT, failure, not_sent};
+use super::listing::{Listing, Next, PageRequest, Query, Selection};
+use super::{Accepted, BackupPage, Budget, Credentials, Endpoint, InstancePage, Site, Transport};
+use super::{tencent, volcengine};
+use crate::clock::Clock;
+use crate::domain::{Backup, BackupDetail, Change, Failure, InstanceRef, Kind, PolicyState};
+
+/// What a [`Client`] is made of.
+pub struct ClientConfig {
+    pub site: Site,
+    pub credentials: Credentials,
+    pub endpoint: Endpoint,
+    pub transport: Transport,
+    pub budget: Arc<Budget>,
+    pub clock: Clock,
+    /// Of one try, from the moment that the budget allows it.
+    pub timeout: Duration,
+    /// Of the cloud's times without a zone; Tencent Cloud alone has such.
+    pub time_zone: Offset,
+}
+
+/// The Redis API of a cloud with one account's credentials. Cheap to clone; clones share what is known of the cloud's
+/// clock.
+#[derive(Clone)]
+pub enum Client {
+    /// And BytePlus.
+    Volcengine(volcengine::Client),
+    Tencent(tencent::Client),
+}
+
+const NO_POLICY: &str = "Tencent Cloud has no cross-region backup policy for Redis; a BackupInventory shows the instance's \
+     own backups";
+const NO_DETAIL: &str = "the listing tells everything about a backup already";
+
+impl Client {
+    pub fn new(config: ClientConfig) -> Self {
+        match config.site {
+            Site::Volcengine | Site::BytePlus => Self::Volcengine(volcengine::Client::new(config)),
+            Site::Tencent | Site::TencentInternational => Self::Tencent(tencent::Client::new(config)),
+        }
+    }
+
+    fn config(&self) -> &ClientConfig {
+        match self {
+            Self::Volcengine(client) => client.config(),
+            Self::Tencent(client) => client.config(),
+        }
+    }
+
+    pub fn credentials(&self) -> &Credentials {
+        &self.config().credentials
+    }
+
+    pub fn site(&self) -> Site {
+        self.config().site
+    }
+
+    /// Whether the cloud accepts the credentials: one DescribeDBInstances (Tencent: DescribeInstances) of one instance. An
+    /// answer that can only follow an accepted signature, "not permitted" included, is good enough.
+    ///
+    /// # Errors
+    /// Any other failure.
+    pub async fn verify(&self, region: &str) -> Result<(), Failure> {
+        match self.instances_page(region, 1, 1).await {
+            Err(failure) if !self.proves_credentials(&failure) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the cloud answered in a way that proves that it accepted the signature. Throttling and unavailability can be
+    /// told before a signature is checked, and so can some codes of each cloud; what was never sent proves nothing.
+    pub fn proves_credentials(&self, failure: &Failure) -> bool {
+        let answered = matches!(
+            failure.kind,
+            Kind::PermissionDenied
+                | Kind::InstanceNotFound
+                | Kind::InstanceNotReady
+                | Kind::NotSupported
+                | Kind::InvalidRequest
+        );
+        let before = match self {
+            Self::Volcengine(_) => volcengine::codes::precedes_signature(&failure.code),
+            Self::Tencent(_) => tencent::codes::precedes_signature(&failure.code),
+        };
+        answered && !before && failure.code != NOT_SENT
+    }
+
+    /// DescribeCrossRegionBackupPolicy.
+    ///
+    /// # Errors
+    /// The call's failure; NotSupported with Tencent, where nothing is sent.
+    pub async fn describe_policy(&self, instance: &InstanceRef) -> Result<PolicyState, Failure> {
+        self.policy_calls("DescribeCrossRegionBackupPolicy")?.describe_policy(instance).await
+    }
+
+    /// ModifyCrossRegionBackupPolicy, once: whether to repeat it is the caller's decision, with the same token while
+    /// the outcome is unknown. The target region is sent only with `active`: it has no effect otherwise.
+    ///
+    /// # Errors
+    /// The call's failure; NotSupported with Tencent, where nothing is sent.
+    pub async fn modify_policy(
+        &self,
+        instance: &InstanceRef,
+        change: &Change,
+        client_token: &str,
+    ) -> Result<Accepted, Failure> {
+        self.policy_calls("ModifyCrossRegionBackupPolicy")?
+            .modify_policy(instance, change, client_token)
+            .await
+    }
+
+    /// DescribeAvailableCrossRegion: the regions to which this instance's backups can be copied.
+    ///
+    /// # Errors
+    /// The call's failure; NotSupported with Tencent, where nothing is sent.
+    pub async fn available_regions(&self, instance: &InstanceRef) -> Result<Vec<String>, Failure> {
+        self.policy_calls("DescribeAvailableCrossRegion")?.available_regions(instance).await
+    }
+
+    /// All copies of the instance's backups that began up to `now`, each once, by id. Where Total moved in both
+    /// readings, what either found is returned, in the later one's state.
+    ///
+    /// # Errors
+    /// The failure of any of its pages; NotSupported with Tencent, where nothing is sent.
+    pub async fn instance_backups(
+        &self,
+        instance: &InstanceRef,
+        now: Timestamp,
+    ) -> Result<Vec<Backup>, Failure> {
+        self.policy_calls(volcengine::LIST_BACKUPS)?;
+        let selection = Selection {
+            region: instance.region.clone(),
+            instance: Some(instance.id.clone()),
+            ..Selection::default()
+        };
+        let mut listing = Listing::new(self.site(), selection, Vec::new(), now)?;
+        let (mut found, mut before) = (BTreeMap::new(), BTreeMap::new());
+        while let Some(request) = listing.request() {
+            let step = listing.took(self.backups_page(&request).await)?;
+            found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
+            match step.next {
+                Next::Again => before = mem::take(&mut found),
+                Next::End { moved: true } => {
+                    for (id, backup) in mem::take(&mut before) {
+                        found.entry(id).or_insert(backup);
+                    }
+                }
+                Next::More | Next::End { moved: false } => {}
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// The instances of the account in the region, one page: from 1, of 1 to 1000.
+    ///
+    /// # Errors
+    /// The call's failure; nothing is sent for a page that the API does not have.
+    pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
+        match self {
+            Self::Volcengine(client) => client.instances_page(region, page, size).await,
+            Self::Tencent(client) => client.instances_page(region, page, size).await,
+        }
+    }
+
+    /// The page that a [`Listing`] asks for.
+    ///
+    /// # Errors
+    /// The call's failure.
+    pub async fn backups_page(&self, request: &PageRequest) -> Result<BackupPage, Failure> {
+        match (self, &request.query) {
+            (Self::Volcengine(client), Query::Volcengine(query)) => {
+                client.backups_page(&request.region, query).await
+            }
+            (Self::Tencent(client), Query::Tencent(query)) => {
+                client.backups_page(&request.region, query).await
+            }
+            _ => Err(not_sent(request.action(), "the listing is one of another cloud".to_owned())),
+        }
+    }
+
+    /// DescribeBackupDetail; `None` where there is no such backup any more.
+    ///
+    /// # Errors
+    /// The call's failure; NotSupported with Volcengine and BytePlus, where nothing is sent.
+    pub async fn backup_detail(
+        &self,
+        instance: &InstanceRef,
+        backup_id: &str,
+    ) -> Result<Option<BackupDetail>, Failure> {
+        match self {
+            Self::Volcengine(_) => Err(not_supported(tencent::BACKUP_DETAIL, NO_DETAIL)),
+            Self::Tencent(client) => client.backup_detail(instance, backup_id).await,
+        }
+    }
+
+    /// The client, where the cloud has the calls about policies.
+    fn policy_calls(&self, action: &'static str) -> Result<&volcengine::Client, Failure> {
+        match self {
+            Self::Volcengine(client) => Ok(client),
+            Self::Tencent(_) => Err(not_supported(action, NO_POLICY)),
+        }
+    }
+}
+
+fn not_supported(action: &'static str, message: &str) -> Failure {
+    Failure { message: Some(message.to_owned()), ..failure(action, Kind::NotSupported, NOT_SENT) }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,229 @@
+//! Sends signed calls within the account's budget, and says why one failed. How a request is signed and an answer read
+//! is each cloud's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Request, Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
+
+use super::client::ClientConfig;
+use super::endpoint::is_region;
+use super::{Credentials, Origin, Permit, Site, TransportError, text};
+use crate::domain::{Failure, Kind};
+
+/// The code of every answer that cannot be what the API sends.
+pub const NOT_PROMISED: &str = "an answer that is not what the API promises";
+/// The code of every call that breaks a rule of the API.
+pub const NOT_SENT: &str = "not sent";
+const ADDRESS_RULE: &str = "the endpoint resolves to addresses that are not globally routable, and no --allowed-endpoint \
+     names its very scheme, host and port";
+
+/// One call, which may be tried twice.
+pub struct Call<'a> {
+    pub action: &'static str,
+    pub region: &'a str,
+    /// For the log.
+    pub instance: Option<&'a str>,
+    pub body: Value,
+}
+
+/// What a cloud adds: how it wants its requests, and what it says when their time is wrong.
+pub trait Dialect: Send + Sync {
+    /// The signed request, as of `now`.
+    fn request(
+        &self,
+        call: &Call<'_>,
+        origin: &Origin,
+        credentials: &Credentials,
+        now: Timestamp,
+    ) -> Result<Request<Bytes>, Failure>;
+
+    /// Whether the cloud says by this code that the request's time is too far from its own. It is said before anything
+    /// is done.
+    fn is_clock_error(&self, code: &str) -> bool;
+}
+
+/// A successful answer, out of its envelope.
+pub trait Answered {
+    fn request_id(&self) -> Option<&str>;
+}
+
+/// One account's way to its cloud. Cheap to clone; clones share the clock's correction.
+#[derive(Clone)]
+pub struct Exchange(Arc<Inner>);
+
+struct Inner {
+    config: ClientConfig,
+    dialect: &'static dyn Dialect,
+    /// What the cloud's clock is ahead of ours, in milliseconds.
+    ahead: AtomicI64,
+}
+
+/// A failed try, and the cloud's time where its answer told it.
+struct Failed {
+    failure: Failure,
+    date: Option<Timestamp>,
+}
+
+impl Exchange {
+    pub fn new(config: ClientConfig, dialect: &'static dyn Dialect) -> Self {
+        Self(Arc::new(Inner { config, dialect, ahead: AtomicI64::new(0) }))
+    }
+
+    pub fn config(&self) -> &ClientConfig {
+        &self.0.config
+    }
+
+    /// Sends the call, and has its answer read. It is tried once more after a clock error, with the time from the
+    /// answer's Date.
+    pub async fn send<A: Answered>(
+        &self,
+        call: &Call<'_>,
+        read: impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
+    ) -> Result<A, Failure> {
+        if !is_region(call.region) {
+            return Err(not_sent(call.action, "region must be of the form cn-beijing".to_owned()));
+        }
+        let origin = self.0.config.endpoint.url(call.region).map_err(|refused| Failure {
+            message: Some(refused.0),
+            ..failure(call.action, Kind::EndpointNotAllowed, "endpoint not allowed")
+        })?;
+        let failed = match self.try_once(call, &origin, &read).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        match failed.date {
+            Some(date) if self.0.dialect.is_clock_error(&failed.failure.code) => {
+                let ahead = date.duration_since(self.0.config.clock.now()).as_millis();
+                self.0.ahead.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
+                self.try_once(call, &origin, &read).await.map_err(|failed| failed.failure)
+            }
+            _ => Err(failed.failure),
+        }
+    }
+
+    async fn try_once<A: Answered>(
+        &self,
+        call: &Call<'_>,
+        origin: &Origin,
+        read: &impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
+    ) -> Result<A, Failed> {
+        let config = &self.0.config;
+        let permit = config.budget.acquire().await;
+        let start = Instant::now();
+        let sent = match self.0.dialect.request(call, origin, &config.credentials, self.now()) {
+            Ok(request) => {
+                let sending = config.transport.clone().oneshot(request);
+                timeout(config.timeout, sending).await.unwrap_or(Err(TransportError::Timeout))
+            }
+            Err(failure) => return Err(Failed { failure, date: None }),
+        };
+        let outcome = match &sent {
+            Ok(response) => read(response, self.now()),
+            Err(error) => Err(unanswered(call.action, error)),
+        };
+        let date = sent.as_ref().ok().and_then(|response| text::date(response.headers()));
+        tell(permit, outcome.as_ref().err(), sent.as_ref().err());
+        log(config.site, call, &outcome, start.elapsed());
+        outcome.map_err(|failure| Failed { failure, date })
+    }
+
+    /// The cloud's time, as far as it is known.
+    fn now(&self) -> Timestamp {
+        let now = self.0.config.clock.now();
+        now.checked_add(SignedDuration::from_millis(self.0.ahead.load(Ordering::Relaxed))).unwrap_or(now)
+    }
+}
+
+/// A POST with these headers; those of `sensitive` are hidden from whatever shows a request.
+pub fn post(
+    action: &'static str,
+    uri: String,
+    headers: &[(&str, &str)],
+    sensitive: &[&str],
+    body: String,
+) -> Result<Request<Bytes>, Failure> {
+    let mut request = Request::post(uri);
+    for &(name, value) in headers {
+        // Only a key id or token can be what no header carries: the rest is made here.
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| failure(action, Kind::CredentialsRejected, "key id or token fits no header"))?;
+        value.set_sensitive(sensitive.contains(&name));
+        request = request.header(name, value);
+    }
+    request.body(Bytes::from(body)).map_err(|_| not_sent(action, "no request could be made".to_owned()))
+}
+
+fn unanswered(action: &'static str, error: &TransportError) -> Failure {
+    match error {
+        TransportError::AddressNotAllowed => Failure {
+            message: Some(ADDRESS_RULE.to_owned()),
+            ..failure(action, Kind::EndpointNotAllowed, error)
+        },
+        _ => failure(action, Kind::CloudUnavailable, error),
+    }
+}
+
+fn tell(permit: Permit<'_>, failure: Option<&Failure>, error: Option<&TransportError>) {
+    match (error, failure) {
+        (Some(TransportError::Timeout), _) => permit.timed_out(),
+        (Some(_), _) => {}
+        (None, None) => permit.accepted(),
+        (None, Some(failure)) => match failure.kind {
+            Kind::Throttled => permit.throttled(failure.retry_after),
+            Kind::CloudUnavailable => permit.answered(),
+            _ => permit.accepted(),
+        },
+    }
+}
+
+/// The one line of a call. What the cloud said beyond its code and request id is no part of it.
+fn log<A: Answered>(site: Site, call: &Call<'_>, outcome: &Result<A, Failure>, took: Duration) {
+    let (outcome, code, request_id) = match outcome {
+        Ok(answer) => ("ok".to_owned(), None, answer.request_id()),
+        Err(failure) => {
+            (format!("{:?}", failure.kind), Some(failure.code.as_str()), failure.request_id.as_deref())
+        }
+    };
+    tracing::debug!(
+        provider = site.provider(),
+        action = call.action,
+        region = call.region,
+        instance = call.instance,
+        outcome,
+        code,
+        request_id,
+        duration_ms = took.as_millis() as u64,
+        "cloud call"
+    );
+}
+
+pub fn failure(action: &'static str, kind: Kind, code: impl ToString) -> Failure {
+    Failure { kind, action, code: code.to_string(), message: None, request_id: None, retry_after: None }
+}
+
+/// A call that breaks a rule of the API. The message names the field.
+pub fn not_sent(action: &'static str, message: String) -> Failure {
+    Failure { message: Some(message), ..failure(action, Kind::InvalidRequest, NOT_SENT) }
+}
+
+/// A successful answer that lacks what the API promises.
+pub fn not_promised(action: &'static str, answer: &impl Answered, what: &str) -> Failure {
+    Failure {
+        message: Some(what.to_owned()),
+        request_id: answer.request_id().map(str::to_owned),
+        ..failure(action, Kind::CloudUnavailable, NOT_PROMISED)
+    }
+}
+
+/// The code of an answer that has none of its own.
+pub fn http_code(status: StatusCode) -> String {
+    format!("HTTP {}", status.as_u16())
+}

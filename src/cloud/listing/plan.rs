@@ -1,0 +1,129 @@
+//! How a listing is put to its cloud: as one or more parts, each of which has pages.
+
+use jiff::Timestamp;
+
+use super::selection::Selection;
+use super::{tencent, volcengine};
+use crate::cloud::{Site, tencent as tencent_api, volcengine as volcengine_api};
+use crate::domain::{Backup, Failure};
+
+/// Records per page: the most that either cloud gives.
+pub const PAGE: u32 = 100;
+/// Bounds a listing whose Total lies: 10 000 backups of one instance, with a retention of days, are beyond reason.
+const PAGES_MAX: u32 = 100;
+/// The same for a whole account.
+const PAGES_MAX_ACCOUNT: u32 = 20_000;
+
+/// One page, as [`super::Listing`] asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    pub(in crate::cloud) region: String,
+    pub(in crate::cloud) query: Query,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    Volcengine(volcengine_api::query::BackupQuery),
+    Tencent(tencent_api::query::BackupQuery),
+}
+
+impl PageRequest {
+    /// The API's action that it is a call of.
+    pub fn action(&self) -> &'static str {
+        match self.query {
+            Query::Volcengine(_) => volcengine_api::LIST_BACKUPS,
+            Query::Tencent(_) => tencent_api::LIST_BACKUPS,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    region: String,
+    asked: Asked,
+    /// Filters that are applied here, because the cloud lacks them; empty for none.
+    statuses: Vec<String>,
+    strategies: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Volcengine(volcengine::Asked),
+    Tencent(tencent::Asked),
+}
+
+impl Plan {
+    pub fn new(
+        site: Site,
+        selection: Selection,
+        instances: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let mut plan = Self {
+            region: selection.region.clone(),
+            asked: match site {
+                Site::Volcengine | Site::BytePlus => {
+                    Asked::Volcengine(volcengine::Asked::new(site, &selection, now)?)
+                }
+                Site::Tencent | Site::TencentInternational => {
+                    Asked::Tencent(tencent::Asked::new(site, &selection, instances, now)?)
+                }
+            },
+            statuses: selection.statuses,
+            strategies: selection.strategies,
+        };
+        if let Asked::Volcengine(asked) = &plan.asked {
+            plan.strategies.clear();
+            if asked.sends_status() {
+                plan.statuses.clear();
+            }
+        }
+        Ok(plan)
+    }
+
+    pub fn action(&self) -> &'static str {
+        match self.asked {
+            Asked::Volcengine(_) => volcengine_api::LIST_BACKUPS,
+            Asked::Tencent(_) => tencent_api::LIST_BACKUPS,
+        }
+    }
+
+    /// How many there are; they count from 0.
+    pub fn parts(&self) -> usize {
+        match &self.asked {
+            Asked::Volcengine(_) => 1,
+            Asked::Tencent(asked) => asked.parts(),
+        }
+    }
+
+    pub fn request(&self, part: usize, page: u32) -> PageRequest {
+        let query = match &self.asked {
+            Asked::Volcengine(asked) => Query::Volcengine(asked.query(page)),
+            Asked::Tencent(asked) => Query::Tencent(asked.query(part, page)),
+        };
+        PageRequest { region: self.region.clone(), query }
+    }
+
+    pub fn pages_max(&self, part: usize) -> u32 {
+        let of_one = match &self.asked {
+            Asked::Volcengine(asked) => asked.is_of_one(),
+            Asked::Tencent(asked) => asked.is_of_one(part),
+        };
+        if of_one { PAGES_MAX } else { PAGES_MAX_ACCOUNT }
+    }
+
+    /// Whether a backup passes the filters that the cloud did not apply.
+    pub fn fits(&self, backup: &Backup) -> bool {
+        let among = |wanted: &[String], word: &str| wanted.is_empty() || wanted.iter().any(|w| w == word);
+        among(&self.statuses, &backup.status)
+            && among(&self.strategies, backup.strategy.as_deref().unwrap_or_default())
+    }
+
+    /// After a failed call: the part to go on with, whose question may now be put in another form.
+    pub fn part_after(&mut self, failure: Failure, part: usize) -> Result<usize, Failure> {
+        match &mut self.asked {
+            Asked::Volcengine(_) => Err(failure),
+            Asked::Tencent(asked) => asked.part_after(failure, part),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+use super::*;
+use crate::cloud::exchange::{NOT_PROMISED, NOT_SENT, failure};
+use crate::cloud::volcengine::query::Scope;
+use crate::domain::Kind;
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const REGION: &str = "ap-guangzhou";
+
+fn now() -> Timestamp {
+    "2026-06-30T12:00:00Z".parse().unwrap()
+}
+
+fn days(count: i64) -> Timestamp {
+    now() - SignedDuration::from_hours(24 * count)
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn of_account() -> Selection {
+    Selection { region: REGION.to_owned(), ..Selection::default() }
+}
+
+fn of_one() -> Selection {
+    Selection { instance: Some("crs-0".to_owned()), ..of_account() }
+}
+
+fn listing(site: Site, selection: Selection) -> Listing {
+    Listing::new(site, selection, words(&["crs-0", "crs-1", "crs-2"]), now()).unwrap()
+}
+
+fn refusal(kind: Kind, code: &str) -> Failure {
+    failure("DescribeInstanceBackups", kind, code)
+}
+
+fn page(total: u64, ids: std::ops::Range<usize>) -> BackupPage {
+    let backup = |id| Backup {
+        backup_point_id: format!("b-{id}"),
+        status: "Available".to_owned(),
+        ..Backup::default()
+    };
+    BackupPage { total: Some(total), records: ids.len(), backups: ids.map(backup).collect() }
+}
+
+/// The parts of a Tencent request that its tests look at.
+fn asked(listing: &Listing) -> Option<(Option<String>, Vec<i64>, u32)> {
+    let request = listing.request()?;
+    assert_eq!((request.region.as_str(), request.action()), (REGION, "DescribeInstanceBackups"));
+    match request.query {
+        Query::Tencent(query) => Some((query.instance_id, query.statuses, query.offset)),
+        Query::Volcengine(_) => panic!("another cloud"),
+    }
+}
+
+fn question(
+    instance: Option<&str>,
+    statuses: &[i64],
+    offset: u32,
+) -> Option<(Option<String>, Vec<i64>, u32)> {
+    Some((instance.map(str::to_owned), statuses.to_vec(), offset))
+}
+
+#[test]
+fn a_filter_that_the_cloud_lacks_is_refused_by_its_name() {
+    let text = |value: &str| Some(value.to_owned());
+    let window = |start, end| Selection { window: Some((start, end)), ..of_account() };
+    let cases = [
+        (
+            Site::Volcengine,
+            Selection { statuses: words(&["Locked"]), ..of_account() },
+            "statuses",
+            "Unavailable",
+        ),
+        (
+            Site::BytePlus,
+            Selection { statuses: words(&["Available", "x"]), ..of_account() },
+            "statuses",
+            "Deleting",
+        ),
+        (
+            Site::Tencent,
+            Selection { statuses: words(&["Unavailable"]), ..of_account() },
+            "statuses",
+            "Exported",
+        ),
+        (
+            Site::Volcengine,
+            Selection { strategies: words(&["Auto"]), ..of_account() },
+            "strategies",
+            "ManualBackup",
+        ),
+        (
+            Site::Tencent,
+            Selection { strategies: words(&["SpecificationChange"]), ..of_one() },
+            "strategies",
+            "AutomatedBackup",
+        ),
+        (Site::Volcengine, window(days(1), days(1)), "endTime", "later"),
+        (Site::TencentInternational, window(days(1), days(2)), "endTime", "later"),
+        (
+            Site::Volcengine,
+            Selection { backup_point_name: text("n"), ..of_one() },
+            "backupPointName",
+            "scope Account",
+        ),
+        (
+            Site::Volcengine,
+            Selection { backup_point_id: text("b"), ..of_one() },
+            "backupPointId",
+            "scope Account",
+        ),
+        (Site::Volcengine, Selection { project_name: text("p"), ..of_one() }, "projectName", "scope Account"),
+        (
+            Site::Tencent,
+            Selection { backup_point_name: text("n"), ..of_account() },
+            "backupPointName",
+            "Volcengine",
+        ),
+        (
+            Site::Tencent,
+            Selection { backup_point_id: text("b"), ..of_account() },
+            "backupPointId",
+            "Volcengine",
+        ),
+        (Site::Tencent, Selection { project_name: text("p"), ..of_one() }, "projectName", "Volcengine"),
+    ];
+    for (site, selection, name, allowed) in cases {
+        let failure = Listing::new(site, selection.clone(), Vec::new(), now()).unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, NOT_SENT), "{selection:?}");
+        let message = failure.message.unwrap();
+        assert!(message.starts_with(&format!("filter.{name}: ")) && message.contains(allowed), "{message}");
+    }
+    let empty = Selection { project_name: text(""), ..of_one() };
+    assert!(Listing::new(Site::Tencent, empty, Vec::new(), now()).is_ok());
+}
+
+#[test]
+fn volcengine_gets_every_filter_that_it_has() {
+    let ask = |selection| match listing(Site::Volcengine, selection).request().unwrap().query {
+        Query::Volcengine(query) => query,
+        Query::Tencent(_) => panic!("another cloud"),
+    };
+    let all = ask(of_account());
+    assert_eq!((all.scope, all.instance_id, all.status), (Scope::AccountInstances, None, None));
+    assert_eq!((all.start_time, all.end_time), (Some("2000-01-01T00:00:00Z".parse().unwrap()), Some(now())));
+    assert_eq!((all.page_size, all.page_number), (Some(100), Some(1)));
+    let some = ask(Selection {
+        statuses: words(&["Available"]),
+        strategies: words(&["ManualBackup"]),
+        window: Some((days(2), days(-2))),
+        backup_point_name: Some("n".to_owned()),
+        backup_point_id: Some("b".to_owned()),
+        project_name: Some("p".to_owned()),
+        ..of_account()
+    });
+    assert_eq!((some.status.as_deref(), some.strategies), (Some("Available"), words(&["ManualBackup"])));
+    assert_eq!((some.start_time, some.end_time), (Some(days(2)), Some(days(-2))));
+    let rare = [some.backup_point_name, some.backup_point_id, some.project_name];
+    assert_eq!(rare, ["n", "b", "p"].map(|value| Some(value.to_owned())));
+    let two = ask(Selection { statuses: words(&["Available", "Creating"]), ..of_one() });
+    assert_eq!(
+        (two.scope, two.status, two.instance_id.as_deref()),
+        (Scope::OneInstance, None, Some("crs-0"))
+    );
+}
+
+#[test]
+fn tencent_gets_codes_for_statuses() {
+    let cases: [(&[&str], &[i64]); 6] = [
+        (&[], &[1, 2, 3, 4]),
+        (&["Creating"], &[1]),
+        (&["Locked", "Creating"], &[1]),
+        (&["Exported", "Available"], &[2, 4]),
+        (&["Deleted", "Expired"], &[-1, -2]),
+        (&["Exporting", "Locked"], &[1, 3]),
+    ];
+    for (statuses, codes) in cases {
+        let listing = listing(Site::Tencent, Selection { statuses: words(statuses), ..of_one() });
+        assert_eq!(asked(&listing), question(Some("crs-0"), codes, 0), "{statuses:?}");
+    }
+}
+
+#[test]
+fn what_is_in_process_and_what_is_locked_are_told_apart_here() {
+    let mut listing = listing(Site::Tencent, Selection { statuses: words(&["Locked"]), ..of_one() });
+    let mut found = page(3, 0..3);
+    found.backups[1].status = "Locked".to_owned();
+    found.backups[2].status = "Creating".to_owned();
+    let step = listing.took(Ok(found)).unwrap();
+    let ids: Vec<_> = step.backups.iter().map(|b| b.backup_point_id.as_str()).collect();
+    assert_eq!((ids, step.next), (vec!["b-1"], Next::End { moved: false }));
+    assert_eq!(listing.request(), None);
+}
+
+#[test]
+fn tencent_is_asked_for_at_most_30_days_at_once() {
+    let windows = |start, end| -> Vec<(Timestamp, Timestamp)> {
+        let mut listing = listing(Site::Tencent, Selection { window: Some((start, end)), ..of_one() });
+        let mut found = Vec::new();
+        while let Some(PageRequest { query: Query::Tencent(query), .. }) = listing.request() {
+            found.extend(query.window);
+            listing.took(Ok(page(0, 0..0))).unwrap();
+        }
+        found
+    };
+    assert_eq!(windows(days(30), days(0)).len(), 2);
+    assert_eq!(windows(days(29), days(0)), [(days(29), days(0))]);
+    let fractions = SignedDuration::from_millis(900);
+    let found = windows(days(95) + fractions, days(1) + SignedDuration::from_millis(100));
+    assert_eq!((found.len(), found[0].0, found[3].1), (4, days(95), days(1)));
+    for pair in found.windows(2) {
+        assert_eq!(pair[1].0.as_second() - pair[0].1.as_second(), 1);
+    }
+    assert!(found.iter().all(|(start, end)| end.as_second() - start.as_second() < 30 * 24 * 3600));
+    let forever = windows(Timestamp::MIN, Timestamp::MAX);
+    assert!(forever.len() < 400 && forever.last().unwrap().1 >= now());
+    assert_eq!(windows(days(-500), days(-900)).len(), 1, "nothing is asked of the far future");
+}
+
+#[test]
+fn refused_statuses_are_left_out() {
+    let mut listing = listing(Site::Tencent, of_one());
+    assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2, 3, 4], 0));
+    let refused = refusal(Kind::InvalidRequest, "InvalidParameter.InvalidParameter");
+    let step = listing.took(Err(refused.clone())).unwrap();
+    assert_eq!(step, Step { backups: Vec::new(), next: Next::More });
+    assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2], 0));
+    assert_eq!(listing.took(Err(refused.clone())), Err(refused), "no other form is left");
+    assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2], 0));
+    assert_eq!(listing.took(Ok(page(1, 0..1))).unwrap().next, Next::End { moved: false });
+}
+
+#[test]
+fn statuses_that_the_cloud_does_not_list_are_named() {
+    for selection in [of_one(), of_account()] {
+        let selection = Selection { statuses: words(&["Exporting", "Expired"]), ..selection };
+        let mut listing = Listing::new(Site::Tencent, selection, Vec::new(), now()).unwrap();
+        let before = listing.request();
+        let failure = listing.took(Err(refusal(Kind::InvalidRequest, "InvalidParameterValue"))).unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, "InvalidParameterValue"));
+        assert!(failure.message.unwrap().starts_with("filter.statuses: "));
+        assert_eq!(listing.request(), before);
+    }
+}
+
+#[test]
+fn a_cloud_that_wants_an_instance_is_asked_for_each() {
+    let invalid = refusal(Kind::InvalidRequest, "InvalidParameter.InvalidParameter");
+    for refusals in
+        [vec![refusal(Kind::InvalidRequest, "MissingParameter")], vec![invalid.clone(), invalid.clone()]]
+    {
+        let mut listing = listing(Site::Tencent, of_account());
+        for refused in refusals {
+            assert_eq!(asked(&listing).unwrap().0, None);
+            listing.took(Err(refused)).unwrap();
+        }
+        assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2, 3, 4], 0), "with all statuses again");
+        listing.took(Ok(page(150, 0..100))).unwrap();
+        assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2, 3, 4], 100));
+        listing.took(Ok(page(150, 100..150))).unwrap();
+        let gone = refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists");
+        assert_eq!(asked(&listing).unwrap().0.as_deref(), Some("crs-1"));
+        assert_eq!(listing.took(Err(gone)).unwrap().next, Next::More, "it has no backups");
+        assert_eq!(asked(&listing).unwrap().0.as_deref(), Some("crs-2"));
+        listing.took(Err(invalid.clone())).unwrap();
+        assert_eq!(asked(&listing), question(Some("crs-2"), &[1, 2], 0));
+        assert_eq!(listing.took(Ok(page(0, 0..0))).unwrap().next, Next::End { moved: false });
+    }
+}
+
+#[test]
+fn a_refused_account_without_instances_has_no_backups_only_where_one_is_missed() {
+    let mut listing = Listing::new(Site::Tencent, of_account(), Vec::new(), now()).unwrap();
+    let mut other = listing.clone();
+    let step = listing.took(Err(refusal(Kind::InvalidRequest, "MissingParameter"))).unwrap();
+    assert_eq!((step.next, listing.request()), (Next::End { moved: false }, None));
+    let refused = refusal(Kind::InvalidRequest, "InvalidParameter");
+    other.took(Err(refused.clone())).unwrap();
+    assert_eq!(other.took(Err(refused.clone())), Err(refused));
+}
+
+#[test]
+fn a_failure_that_no_form_helps_against_changes_nothing() {
+    let refused = [
+        (Site::Volcengine, refusal(Kind::InvalidRequest, "ParamError")),
+        (Site::Volcengine, refusal(Kind::InstanceNotFound, "InstanceNotExist")),
+        (Site::Tencent, refusal(Kind::InvalidRequest, NOT_SENT)),
+        (Site::Tencent, refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists")),
+        (Site::Tencent, refusal(Kind::Throttled, "RequestLimitExceeded")),
+        (Site::Tencent, refusal(Kind::CloudUnavailable, "InternalError")),
+        (Site::Tencent, refusal(Kind::PermissionDenied, "InvalidParameter.PermissionDenied")),
+    ];
+    for (site, failure) in refused {
+        let mut listing = listing(site, of_one());
+        listing.took(Ok(page(250, 0..100))).unwrap();
+        let before = listing.request();
+        assert_eq!(listing.took(Err(failure.clone())), Err(failure));
+        assert!(before.is_some() && listing.request() == before);
+        assert_eq!(listing.took(Ok(page(250, 100..200))).unwrap().next, Next::More);
+        assert_eq!(listing.took(Ok(page(250, 200..250))).unwrap().next, Next::End { moved: false });
+    }
+}
+
+#[test]
+fn a_total_that_lies_has_an_end() {
+    for (selection, most) in [(of_one(), 100), (of_account(), 20_000)] {
+        for site in [Site::BytePlus, Site::Tencent] {
+            let mut listing = listing(site, selection.clone());
+            let lie = || Ok(BackupPage { total: Some(u64::MAX), records: 100, backups: Vec::new() });
+            let steps = (1..).find(|_| listing.took(lie()).is_err()).unwrap();
+            assert_eq!(steps, most);
+        }
+    }
+    let mut listing = listing(Site::Tencent, of_one());
+    let failure = listing.took(Ok(page(5, 0..0))).unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED));
+    assert!(listing.took(Ok(page(0, 0..0))).is_ok());
+}
+
+#[test]
+fn parts_that_moved_are_all_read_once_more() {
+    let window = Some((days(45), days(1)));
+    let mut listing = listing(Site::Tencent, Selection { window, ..of_one() });
+    let first = listing.request();
+    let moves =
+        [(page(150, 0..100), Next::More), (page(149, 100..149), Next::More), (page(0, 0..0), Next::Again)];
+    for (page, next) in moves {
+        assert_eq!(listing.took(Ok(page)).unwrap().next, next);
+    }
+    assert_eq!(listing.request(), first);
+    let still = [
+        (page(3, 0..3), Next::More),
+        (page(150, 0..100), Next::More),
+        (page(151, 100..151), Next::End { moved: true }),
+    ];
+    for (page, next) in still {
+        assert_eq!(listing.took(Ok(page)).unwrap().next, next);
+    }
+    assert_eq!(listing.request(), None);
+}
+
+mod fake_cloud;

@@ -1,0 +1,12 @@
+//! The Redis API of Tencent Cloud (API 3.0), version 2018-04-12.
+
+mod calls;
+mod client;
+pub mod codes;
+pub mod query;
+mod sign;
+mod wanted;
+mod wire;
+
+pub use calls::{BACKUP_DETAIL, LIST_BACKUPS};
+pub use client::Client;

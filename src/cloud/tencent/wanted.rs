@@ -1,0 +1,111 @@
+//! What is wanted of an answer of DescribeBackupDetail. It may also hold DecryptKey, which decrypts the backup, and
+//! KmsKeyId: whatever is not wanted is passed over while the bytes are read, so that no value holds it afterwards.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::cloud::json::says;
+
+const KEPT: [&str; 13] = [
+    "Response",
+    "RequestId",
+    "Error",
+    "Code",
+    "code",
+    "codeDesc",
+    "BackupId",
+    "Locked",
+    "Remark",
+    "InstanceType",
+    "MemSize",
+    "ShardNum",
+    "ReplicasNum",
+];
+/// The cloud's words could repeat what is passed over. That there are some is kept.
+const WORDS: [&str; 2] = ["Message", "message"];
+
+/// A JSON value without lists, and of objects with the members that are wanted alone.
+#[derive(Default)]
+pub struct Wanted(pub Value);
+
+impl<'de> Deserialize<'de> for Wanted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader).map(Self)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut kept = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if WORDS.contains(&name.as_str()) {
+                let words = says(&members.next_value::<Value>()?);
+                kept.insert(name, words.into());
+            } else if KEPT.contains(&name.as_str()) {
+                kept.insert(name, members.next_value::<Wanted>()?.0);
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(kept.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keeps_what_is_wanted_at_every_depth() {
+        let body = json!({"Response": {
+            "RequestId": "r", "DecryptKey": "k", "KmsKeyId": {"Remark": "k"}, "Remark": {"DecryptKey": "k", "Code": 1.5},
+            "Locked": ["k"], "MemSize": 7, "ShardNum": -1, "Error": {"Code": "c", "Message": "k", "More": "k"},
+        }, "message": "", "code": null, "Other": "k"});
+        let Wanted(found) = serde_json::from_value(body).unwrap();
+        let expected = json!({"Response": {
+            "RequestId": "r", "Remark": {"Code": 1.5}, "Locked": null, "MemSize": 7, "ShardNum": -1,
+            "Error": {"Code": "c", "Message": true},
+        }, "message": false, "code": null});
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,237 @@
+//! The shapes of the API's answers ("Returned Results" of every API page, and the pages of the actions; the data types
+//! RedisBackupSet and InstanceSet). Read by hand from JSON values: every field may be absent, null, of a later make or a
+//! float, and none of that may cost the rest of the answer.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use serde_json::{Map, Value};
+
+use crate::cloud::exchange::{Answered, NOT_PROMISED, http_code};
+use crate::cloud::json::{self, count, owned, says, text_of, whole};
+use crate::cloud::page::{BackupPage, InstancePage};
+use crate::cloud::text;
+use crate::domain::{Backup, BackupDetail, Failure, Instance, InstanceInfo, Kind};
+
+use super::codes;
+use super::wanted::Wanted;
+
+/// A successful answer: what stands in `Response`.
+#[derive(Debug)]
+pub struct Answer {
+    request_id: Option<String>,
+    response: Map<String, Value>,
+}
+
+impl Answered for Answer {
+    fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+}
+
+/// Takes the envelope off. The cloud says errors with status 200 too.
+pub fn answer(action: &'static str, response: &Response<Bytes>, now: Timestamp) -> Result<Answer, Failure> {
+    let body = serde_json::from_slice(response.body()).unwrap_or_default();
+    unwrapped(action, response, body, now)
+}
+
+/// The same for DescribeBackupDetail, of which only a part is read. What the cloud says in words is no part of it.
+pub fn detail_answer(
+    action: &'static str,
+    response: &Response<Bytes>,
+    now: Timestamp,
+) -> Result<Answer, Failure> {
+    let Wanted(body) = serde_json::from_slice(response.body()).unwrap_or_default();
+    unwrapped(action, response, body, now)
+}
+
+fn unwrapped(
+    action: &'static str,
+    response: &Response<Bytes>,
+    mut body: Value,
+    now: Timestamp,
+) -> Result<Answer, Failure> {
+    let (status, headers) = (response.status(), response.headers());
+    let fail = |kind, code, message, request_id| Failure {
+        kind,
+        action,
+        code,
+        message,
+        request_id,
+        retry_after: text::retry_after(headers, now),
+    };
+    if status.is_redirection() {
+        return Err(fail(Kind::CloudUnavailable, "redirect refused".to_owned(), None, None));
+    }
+    let request_id = body.get("Response").and_then(|r| text_of(r, "RequestId")).and_then(text::request_id);
+    if let Some((code, message)) = error_in(&body) {
+        let kind = codes::kind(&code, status);
+        let shown = text::code(&code).unwrap_or_else(|| http_code(status));
+        return Err(fail(kind, shown, message.and_then(text::message), request_id));
+    }
+    if status != StatusCode::OK {
+        return Err(fail(codes::kind("", status), http_code(status), None, request_id));
+    }
+    match body.get_mut("Response").map(Value::take) {
+        // An error without a code is none of the API's, but no success either.
+        Some(Value::Object(response)) if !response.get("Error").is_some_and(says) => {
+            Ok(Answer { request_id, response })
+        }
+        _ => Err(fail(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), None, request_id)),
+    }
+}
+
+/// Code and message of the usual form, or of the one of older gateways (`{"code", "message", "codeDesc"}`; the official
+/// Go SDK reads both).
+fn error_in(body: &Value) -> Option<(String, Option<&str>)> {
+    if let Some(error) = body.get("Response").and_then(|r| r.get("Error")) {
+        return text_of(error, "Code").map(|code| (code.to_owned(), text_of(error, "Message")));
+    }
+    let number = body.get("code").and_then(whole).filter(|code| *code != 0)?;
+    let code = text_of(body, "codeDesc").map_or_else(|| number.to_string(), str::to_owned);
+    Some((code, text_of(body, "message")))
+}
+
+impl Answer {
+    /// DescribeInstanceBackups. `region` is the one that was asked, `zone` that of the times.
+    pub fn backups(&self, region: &str, zone: Offset) -> Result<BackupPage, &'static str> {
+        // The documents' own sample calls the list by its type's name.
+        let name = if self.response.contains_key("BackupSet") { "BackupSet" } else { "RedisBackupSet" };
+        let (total, records) = json::page(&self.response, "TotalCount", name)?;
+        Ok(BackupPage {
+            total,
+            records: records.len(),
+            backups: records.iter().filter_map(|record| backup(record, region, zone)).collect(),
+        })
+    }
+
+    /// DescribeBackupDetail: the backup's id, and what else is told.
+    pub fn detail(&self) -> Result<(&str, BackupDetail), &'static str> {
+        let text = |name| self.response.get(name).and_then(Value::as_str).filter(|t| !t.is_empty());
+        let number = |name| self.response.get(name).and_then(count);
+        let id = text("BackupId").ok_or("BackupId is missing")?;
+        let detail = BackupDetail {
+            locked: self.response.get("Locked").and_then(flag),
+            remark: text("Remark").map(str::to_owned),
+            instance_type: number("InstanceType"),
+            mem_size_mib: number("MemSize"),
+            shard_num: number("ShardNum"),
+            replicas_num: number("ReplicasNum"),
+        };
+        Ok((id, detail))
+    }
+
+    /// DescribeInstances.
+    pub fn instances(&self) -> Result<InstancePage, &'static str> {
+        let (total, records) = json::page(&self.response, "TotalCount", "InstanceSet")?;
+        Ok(InstancePage {
+            total,
+            records: records.len(),
+            instances: records.iter().filter_map(instance).collect(),
+        })
+    }
+}
+
+fn backup(record: &Value, region: &str, zone: Offset) -> Option<Backup> {
+    let end_time = time(record, "EndTime", zone);
+    let provider_status = number_text(record, "Status");
+    let provider_type = number_text(record, "BackupType");
+    Some(Backup {
+        backup_point_id: owned(record, "BackupId")?,
+        instance_id: owned(record, "InstanceId").unwrap_or_default(),
+        strategy: provider_type.as_deref().map(|code| strategy(code).to_owned()),
+        provider_type,
+        backup_type: record.get("FullBackup").and_then(whole).and_then(completeness).map(str::to_owned),
+        status: status(provider_status.as_deref().unwrap_or_default(), end_time.is_some()).to_owned(),
+        provider_status,
+        source_region: owned(record, "Region").or_else(|| Some(region.to_owned())),
+        start_time: time(record, "StartTime", zone),
+        end_time,
+        size_bytes: record.get("BackupSize").and_then(count),
+        expiry_time: time(record, "ExpireTime", zone),
+        instance: owned(record, "InstanceName")
+            .map(|name| InstanceInfo { name: Some(name), engine_version: None }),
+        detail: BackupDetail {
+            locked: record.get("Locked").and_then(flag),
+            remark: owned(record, "Remark"),
+            instance_type: record.get("InstanceType").and_then(count),
+            ..BackupDetail::default()
+        },
+        ..Backup::default()
+    })
+}
+
+/// The documents disagree: those of DescribeBackupDetail and old ones of the list say 1 manual and 0 automatic; the
+/// newest of the list, every official SDK and the samples say what stands here. The words are of the API's second version.
+fn strategy(code: &str) -> &'static str {
+    match code {
+        "0" | "manualBackupInstance" => "ManualBackup",
+        "1" | "systemBackupInstance" => "AutomatedBackup",
+        "2" => "SpecificationChange",
+        _ => "Unknown",
+    }
+}
+
+/// FullBackup: "internal field" in the public documents; those of the private cloud's SDK name the two.
+fn completeness(code: i64) -> Option<&'static str> {
+    match code {
+        0 => Some("Full"),
+        1 => Some("Incremental"),
+        _ => None,
+    }
+}
+
+/// 1 is "in process" as a filter and "locked by another process" in an answer: one that has not ended is in process. -2
+/// is documented for the filter alone.
+fn status(code: &str, ended: bool) -> &'static str {
+    match code {
+        "1" if ended => "Locked",
+        "1" => "Creating",
+        "2" => "Available",
+        "3" => "Exporting",
+        "4" => "Exported",
+        "-1" => "Expired",
+        "-2" => "Deleted",
+        _ => "Unknown",
+    }
+}
+
+/// Engine ("Redis") and ProductVersion ("local", "cloud") are no versions of an engine.
+fn instance(record: &Value) -> Option<Instance> {
+    Some(Instance {
+        id: owned(record, "InstanceId")?,
+        name: owned(record, "InstanceName"),
+        region: owned(record, "Region"),
+        status: number_text(record, "Status"),
+        class: None,
+        engine_version: None,
+        project_name: owned(record, "ProjectName"),
+    })
+}
+
+/// A code as text, whether it came as a number or as text.
+fn number_text(object: &Value, name: &str) -> Option<String> {
+    let value = object.get(name)?;
+    whole(value).map(|number| number.to_string()).or_else(|| owned(object, name))
+}
+
+/// 0 or 1.
+fn flag(value: &Value) -> Option<bool> {
+    match whole(value) {
+        Some(0) => Some(false),
+        Some(1) => Some(true),
+        _ => value.as_bool(),
+    }
+}
+
+/// `YYYY-MM-DD HH:MM:SS` in the account's zone. There are "" and "0000-00-00 00:00:00" for what is not there.
+fn time(object: &Value, name: &str, zone: Offset) -> Option<Timestamp> {
+    let local = DateTime::strptime("%Y-%m-%d %H:%M:%S", text_of(object, name)?).ok()?;
+    zone.to_timestamp(local).ok()
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
