@@ -3,10 +3,12 @@
 pub mod account;
 pub mod duration;
 mod generate;
+pub mod inventory;
 pub mod policy;
 
 pub use account::CloudAccount;
 pub use generate::{crds, yaml};
+pub use inventory::BackupInventory;
 pub use policy::CrossRegionBackupPolicy;
 
 use jiff::Timestamp;
