@@ -10,7 +10,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::policy::interval_of;
 use super::watch::{Gone, Guarded};
-use super::{Context, NotReported, requeue, unreadable, write_status};
+use super::{Context, NotReported, inventory, requeue, unreadable, write_status};
 use crate::api::account::CloudAccountStatus;
 use crate::api::{CloudAccount, RECONCILE_REQUESTED_AT};
 use crate::cluster::events::Note;
@@ -120,11 +120,6 @@ pub async fn reconcile(
     Ok(visit.map_or(action, |until| requeue(Some(until), now)))
 }
 
-pub fn retry(_: Arc<Guarded<CloudAccount>>, error: &NotReported, _: Arc<Context>) -> Action {
-    tracing::warn!(%error, "an account's status could not be written");
-    Action::requeue(READ_AGAIN)
-}
-
 /// Reads the Secret and verifies where that is due; the result says when to do so where it cannot be done now.
 async fn observe(
     context: &Context,
@@ -178,8 +173,9 @@ async fn observe(
 async fn verify(context: &Context, spec: &CloudAccount, account: &Account, interval: Option<Duration>) {
     let region = home_region(spec).to_owned();
     let accounts = &context.accounts;
+    let action = account.client().map_or("DescribeInstances", |client| client.site().instances_action());
     let answer = Reached::Account(accounts, account)
-        .call("DescribeDBInstances", |client| {
+        .call(action, |client| {
             let region = region.clone();
             async move { client.verify(&region).await }
         })
@@ -212,7 +208,11 @@ fn configure_budget(spec: &CloudAccount, account: &Account) {
 
 fn shortest_interval(context: &Context, key: &AccountKey) -> Option<Duration> {
     let policies = context.policies_of(key);
-    policies.iter().filter_map(|p| p.0.as_ref().ok()).map(|p| interval_of(context, p)).min()
+    let inventories = context.inventories_of(key);
+    let of_policies = policies.iter().filter_map(|p| p.0.as_ref().ok()).map(|p| interval_of(context, p));
+    let of_inventories =
+        inventories.iter().filter_map(|i| i.0.as_ref().ok()).map(|i| inventory::interval_of(context, i));
+    of_policies.chain(of_inventories).min()
 }
 
 fn unhandled_request(context: &Context, account: &CloudAccount, uid: &str) -> Option<String> {

@@ -1,11 +1,15 @@
 //! The controllers: each gathers (observe), plans (pure), acts (IO), and reports (IO, always).
 
 mod account;
+mod inventory;
+mod memories;
 mod policy;
+mod requests;
 mod unreadable;
 mod watch;
 
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +28,16 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::api::{CloudAccount, CrossRegionBackupPolicy};
+use crate::api::{BackupInventory, CloudAccount, CrossRegionBackupPolicy};
 use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::cluster::status::{Applied, apply_status, replace_status};
-use crate::observe::{AccountKey, Accounts};
+use crate::domain::Reason;
+use crate::observe::{AccountKey, Accounts, View};
+use crate::plan::{Gate, Surroundings, after};
+use memories::Memories;
 use policy::Claims;
 use watch::{Guarded, watched};
 
@@ -66,17 +73,20 @@ pub struct Context {
     as_of: Timestamp,
     accounts: Arc<Accounts>,
     policy_stores: Vec<Store<Guarded<CrossRegionBackupPolicy>>>,
+    inventory_stores: Vec<Store<Guarded<BackupInventory>>>,
     account_stores: Vec<Store<Guarded<CloudAccount>>>,
     synced: Vec<tokio::sync::watch::Receiver<bool>>,
-    policies: policy::Memories,
+    policies: Memories<policy::Slot>,
+    inventories: Memories<inventory::Slot>,
     account_requests: account::Handled,
     claims: Claims,
     seeded: tokio::sync::OnceCell<()>,
+    stopping: tokio::sync::watch::Sender<bool>,
 }
 
 impl Context {
-    /// Waits until every store has synced and the instances' managers are known: before that, every account would
-    /// look as if it did not exist.
+    /// Waits until accounts and policies have synced and the instances' managers are known: before that, every account
+    /// would look as if it did not exist.
     async fn ready(&self) {
         self.seeded
             .get_or_init(|| async {
@@ -89,6 +99,12 @@ impl Context {
             .await;
     }
 
+    /// Resolves when the process is asked to stop: what only reads is left then.
+    async fn stopping(&self) {
+        // The sender lives as long as this.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
     fn account(&self, key: &AccountKey) -> Option<Arc<Guarded<CloudAccount>>> {
         let reference = ObjectRef::new(&key.name).within(&key.namespace);
         self.account_stores.iter().find_map(|store| store.get(&reference))
@@ -96,6 +112,10 @@ impl Context {
 
     fn policies_of(&self, key: &AccountKey) -> Vec<Arc<Guarded<CrossRegionBackupPolicy>>> {
         self.policy_stores.iter().flat_map(|s| s.state_filter(|p| policy::uses(p, key))).collect()
+    }
+
+    fn inventories_of(&self, key: &AccountKey) -> Vec<Arc<Guarded<BackupInventory>>> {
+        self.inventory_stores.iter().flat_map(|s| s.state_filter(|i| inventory::uses(i, key))).collect()
     }
 }
 
@@ -109,12 +129,14 @@ enum Wake {
 struct Scope {
     namespace: Option<String>,
     policy_wakes: UnboundedReceiver<Wake>,
+    inventory_wakes: UnboundedReceiver<AccountKey>,
     account_wakes: UnboundedReceiver<AccountKey>,
 }
 
 #[derive(Clone, Default)]
 struct Wakes {
     policies: Vec<UnboundedSender<Wake>>,
+    inventories: Vec<UnboundedSender<AccountKey>>,
     accounts: Vec<UnboundedSender<AccountKey>>,
 }
 
@@ -126,9 +148,12 @@ impl Wakes {
         }
     }
 
-    fn policies_of(&self, key: &AccountKey) {
+    fn resources_of(&self, key: &AccountKey) {
         for sender in &self.policies {
             let _ = sender.unbounded_send(Wake::Account(key.clone()));
+        }
+        for sender in &self.inventories {
+            let _ = sender.unbounded_send(key.clone());
         }
     }
 
@@ -155,20 +180,26 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
             settings.transport,
             settings.concurrency,
             move |key| wake.account(key),
-            move |key| changed.policies_of(key),
+            move |key| changed.resources_of(key),
         ))
     };
     let mut streams = Vec::new();
-    let (mut policy_stores, mut account_stores, mut synced) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut policy_stores, mut inventory_stores, mut account_stores) = (Vec::new(), Vec::new(), Vec::new());
+    let mut synced = Vec::new();
     let (gone_policy, mut gone_policies) = unbounded();
+    let (gone_inventory, mut gone_inventories) = unbounded();
     let (gone_account, mut gone_accounts) = unbounded();
     for scope in &scopes {
         let policies = watched(api(&settings.kube, scope.namespace.as_deref()), gone_policy.clone());
+        let inventories = watched(api(&settings.kube, scope.namespace.as_deref()), gone_inventory.clone());
         let accounts = watched(api(&settings.kube, scope.namespace.as_deref()), gone_account.clone());
         policy_stores.push(policies.store.clone());
+        inventory_stores.push(inventories.store.clone());
         account_stores.push(accounts.store.clone());
+        // Not the inventories: where that kind is not installed, or may not be read, as in the middle of an upgrade, policies
+        // are looked after all the same.
         synced.extend([accounts.synced.clone(), policies.synced.clone()]);
-        streams.push((policies, accounts));
+        streams.push((policies, inventories, accounts));
     }
     let context = Arc::new(Context {
         kube: settings.kube,
@@ -180,17 +211,21 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         as_of: settings.as_of,
         accounts,
         policy_stores,
+        inventory_stores,
         account_stores,
         synced,
-        policies: policy::Memories::default(),
+        policies: Memories::default(),
+        inventories: Memories::default(),
         account_requests: account::Handled::default(),
         claims: Claims::new(move |reference| wakes.policy(reference)),
         seeded: tokio::sync::OnceCell::new(),
+        stopping: tokio::sync::watch::Sender::new(false),
     });
 
     let mut tasks: Vec<BoxFuture<'static, &'static str>> = Vec::new();
-    for (scope, (policies, accounts)) in scopes.into_iter().zip(streams) {
+    for (scope, (policies, inventories, accounts)) in scopes.into_iter().zip(streams) {
         tasks.push(run_policies(&context, policies, scope.policy_wakes, stop.clone()));
+        tasks.push(run_inventories(&context, inventories, scope.inventory_wakes, stop.clone()));
         let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, scope.namespace.as_deref());
         tasks.push(run_accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
     }
@@ -199,6 +234,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         loop {
             tokio::select! {
                 Some(gone) = gone_policies.next() => policy::forget(&forgetting, gone),
+                Some(gone) = gone_inventories.next() => inventory::forget(&forgetting, gone),
                 Some(gone) = gone_accounts.next() => account::forget(&forgetting, gone),
                 else => return "watch",
             }
@@ -208,6 +244,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
     let result = tokio::select! {
         biased;
         () = stop => {
+            context.stopping.send_replace(true);
             // Without its controllers, the one that forgets would never end.
             tasks.pop().iter().for_each(JoinHandle::abort);
             if timeout(GRACE, join_all(&mut tasks)).await.is_err() {
@@ -248,10 +285,12 @@ fn scopes(namespaces: &[String]) -> (Wakes, Vec<Scope>) {
         .into_iter()
         .map(|namespace| {
             let (policy, policy_wakes) = unbounded();
+            let (inventory, inventory_wakes) = unbounded();
             let (account, account_wakes) = unbounded();
             wakes.policies.push(policy);
+            wakes.inventories.push(inventory);
             wakes.accounts.push(account);
-            Scope { namespace, policy_wakes, account_wakes }
+            Scope { namespace, policy_wakes, inventory_wakes, account_wakes }
         })
         .collect();
     (wakes, scopes)
@@ -274,9 +313,29 @@ fn run_policies(
     Controller::for_stream(policies.stream, policies.store)
         .reconcile_on(references)
         .graceful_shutdown_on(stop)
-        .run(policy::reconcile, policy::retry, context.clone())
+        .run(policy::reconcile, retry, context.clone())
         .for_each(|result| async { log_queue_error("policy", result.map(|_| ())) })
         .map(|()| "policy")
+        .boxed()
+}
+
+fn run_inventories(
+    context: &Arc<Context>,
+    inventories: watch::Watched<BackupInventory>,
+    wakes: UnboundedReceiver<AccountKey>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> BoxFuture<'static, &'static str> {
+    let store = inventories.store.clone();
+    let references = wakes.flat_map(move |key| {
+        let found = store.state_filter(|i| inventory::uses(i, &key));
+        futures::stream::iter(found.into_iter().map(|i| ObjectRef::from_obj(&*i)))
+    });
+    Controller::for_stream(inventories.stream, inventories.store)
+        .reconcile_on(references)
+        .graceful_shutdown_on(stop)
+        .run(inventory::reconcile, retry, context.clone())
+        .for_each(|result| async { log_queue_error("inventory", result.map(|_| ())) })
+        .map(|()| "inventory")
         .boxed()
 }
 
@@ -305,7 +364,7 @@ fn run_accounts(
         })
         .reconcile_on(references)
         .graceful_shutdown_on(stop)
-        .run(account::reconcile, account::retry, context.clone())
+        .run(account::reconcile, retry, context.clone())
         .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
         .map(|()| "account")
         .boxed()
@@ -326,6 +385,19 @@ fn log_queue_error<E: std::fmt::Display + std::fmt::Debug + std::error::Error + 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotReported(String);
+
+/// A change that the API server did not take is tried again soon, and not by all at the same time.
+fn retry<K: Resource<DynamicType = ()>>(object: Arc<K>, error: &NotReported, _: Arc<Context>) -> Action {
+    let meta = object.meta();
+    tracing::warn!(
+        kind = %K::kind(&()),
+        namespace = meta.namespace.as_deref(),
+        name = meta.name.as_deref(),
+        %error,
+        "the API server did not take a change"
+    );
+    Action::requeue(Duration::from_secs_f64(1.0 + 4.0 * fastrand::f64()))
+}
 
 /// Makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
 async fn write_status<K, S>(
@@ -348,6 +420,34 @@ where
         applied => applied,
     };
     applied.map_err(|error| failed(&error))
+}
+
+/// What surrounds a resource of this account, without its rivals; and the account, where it is known.
+fn surroundings(context: &Context, key: &AccountKey, now: Timestamp) -> (Surroundings, Option<View>) {
+    let exists = context.account(key).is_some();
+    let view = context.accounts.view(key).filter(|_| exists);
+    let gate = match &view {
+        Some(view) => view.gate.clone(),
+        None if exists => Gate::Pending(after(now, Duration::from_secs(10))),
+        None => {
+            let text = format!("CloudAccount {} does not exist in this namespace", key.name);
+            Gate::Closed(Reason::AccountNotFound, text)
+        }
+    };
+    let around = Surroundings {
+        gate,
+        paused_until: view.as_ref().and_then(|view| view.paused_until),
+        rival: None,
+        epoch: view.as_ref().map(|view| view.epoch),
+    };
+    (around, view)
+}
+
+/// The place of a resource's turns within its interval: its own, and always the same.
+fn phase(uid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn requeue(until: Option<Timestamp>, now: Timestamp) -> Action {

@@ -1,14 +1,17 @@
 //! A watch with its store, that also tells what is gone.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use futures::channel::mpsc::UnboundedSender;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -32,6 +35,32 @@ pub enum Gone {
     One(Box<ObjectMeta>),
     /// The watch began anew: whatever the store does not hold is gone.
     Unlisted,
+}
+
+/// Of the UIDs that are remembered, those of what a watch lost.
+pub fn lost<K>(remembered: Vec<String>, stores: &[Store<Guarded<K>>], gone: Gone) -> Vec<String>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    match gone {
+        Gone::One(meta) => meta.uid.into_iter().collect(),
+        Gone::Unlisted => {
+            let live: HashSet<String> =
+                stores.iter().flat_map(Store::state).filter_map(|object| object.meta().uid.clone()).collect();
+            remembered.into_iter().filter(|uid| !live.contains(uid)).collect()
+        }
+    }
+}
+
+/// The object as the watch last brought it, unless a namesake has taken its place.
+pub fn stored<K>(stores: &[Store<Guarded<K>>], object: &K, uid: &str) -> Option<Arc<Guarded<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let reference = ObjectRef::<Guarded<K>>::new(&object.name_any())
+        .within(object.meta().namespace.as_deref().unwrap_or_default());
+    let found = stores.iter().find_map(|store| store.get(&reference));
+    found.filter(|stored| stored.meta().uid.as_deref() == Some(uid))
 }
 
 /// Watches all objects that `api` reaches.

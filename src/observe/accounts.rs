@@ -1,6 +1,6 @@
 //! The accounts as this process knows them: what was made for each of them, and whether the cloud accepts it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +11,9 @@ use tokio::sync::Semaphore;
 use super::recipe::Recipe;
 use crate::clock::Clock;
 use crate::cloud::{Budget, Client, Credentials, EndpointRule, Transport};
-use crate::domain::{Failure, Kind};
+use crate::domain::{Failure, Instance, InstanceRef, Kind};
 use crate::plan::account::{AccountMemory, Standing};
+use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::{Gate, after, since};
 
 /// The credentials of an account that is gone are kept so long, for deletions under way alone.
@@ -51,6 +52,10 @@ pub struct Account {
     pub key: AccountKey,
     pub uid: String,
     pub budget: Arc<Budget>,
+    /// What was last seen of instances' policies with this account, whoever looked.
+    policies: Mutex<HashMap<InstanceRef, PolicyKnowledge>>,
+    /// Held by the one inventory that asks for a policy.
+    pub(super) describing: tokio::sync::Mutex<()>,
     pub(super) state: Mutex<State>,
 }
 
@@ -128,6 +133,8 @@ impl Accounts {
             key: key.clone(),
             uid: uid.to_owned(),
             budget: Arc::new(Budget::new(1, 1, self.in_flight.clone())),
+            policies: Mutex::default(),
+            describing: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 memory: AccountMemory::new(verified, self.clock.now()),
                 suspended: false,
@@ -213,6 +220,9 @@ impl Accounts {
         let renewed = change_of.renewed && had_client;
         let first = change_of.renewed && !had_client;
         let gate = state.memory.gate("", state.suspended, now);
+        if renewed {
+            account.forget_unknown_policies();
+        }
         if renewed || before != gate {
             state.epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         }
@@ -336,6 +346,41 @@ impl Change<'_> {
 impl Account {
     pub fn client(&self) -> Option<Client> {
         lock(&self.state).client.clone()
+    }
+
+    /// Remembers what was seen of an instance's policy just now.
+    pub fn note_policy(&self, instance: InstanceRef, seen: PolicyKnowledge) {
+        lock(&self.policies).insert(instance, seen);
+    }
+
+    /// Remembers what a stored status tells of an instance's policy, unless something is known already.
+    pub fn recall_policy(&self, instance: InstanceRef, told: PolicyKnowledge) {
+        lock(&self.policies).entry(instance).or_insert(told);
+    }
+
+    pub fn policy_known(&self, instance: &InstanceRef) -> Option<PolicyKnowledge> {
+        lock(&self.policies).get(instance).copied()
+    }
+
+    /// By instance id.
+    pub fn policies_known(&self, region: &str) -> HashMap<String, PolicyKnowledge> {
+        let policies = lock(&self.policies);
+        policies
+            .iter()
+            .filter(|(at, _)| at.region == region)
+            .map(|(at, known)| (at.id.clone(), *known))
+            .collect()
+    }
+
+    /// Forgets the policies of a region's instances that are not among these.
+    pub fn keep_policies(&self, region: &str, instances: &[Instance]) {
+        let ids: HashSet<_> = instances.iter().map(|instance| instance.id.as_str()).collect();
+        lock(&self.policies).retain(|at, _| at.region != region || ids.contains(at.id.as_str()));
+    }
+
+    /// Other credentials may be allowed to describe what the ones before were not.
+    fn forget_unknown_policies(&self) {
+        lock(&self.policies).retain(|_, known| known.policy != PolicyTold::Unknown);
     }
 
     pub(super) fn recipe(&self) -> Option<Recipe> {

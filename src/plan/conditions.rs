@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::memory::{Memory, PATIENCE, Verdict};
-use super::pace::NOT_FOUND_GRACE;
+use super::pace::waits_to_exist;
 use super::{Desired, Gate, Surroundings, reason_of, recovery, since};
 use crate::domain::condition::{self, types};
 use crate::domain::{Class, Facts, Failure, Kind, Outcome, Progress, Reason, Truth};
@@ -176,7 +176,7 @@ fn in_sync(desired: &Desired) -> Outcome {
 }
 
 /// What the account causes.
-fn closed(reason: Reason, text: &str) -> Outcome {
+pub(super) fn closed(reason: Reason, text: &str) -> Outcome {
     let (status, progress) = match reason {
         Reason::Suspended => (Truth::Unknown, Progress::Settled),
         Reason::AccountNotFound | Reason::AccountNotReady | Reason::CredentialsMissing => {
@@ -187,30 +187,33 @@ fn closed(reason: Reason, text: &str) -> Outcome {
     say(status, reason, progress, text)
 }
 
-/// What a failed call causes.
 fn failed(desired: &Desired, memory: &Memory, failure: &Failure, now: Timestamp) -> Outcome {
-    let waits_to_exist =
-        failure.kind == Kind::InstanceNotFound && since(desired.created, now) < NOT_FOUND_GRACE;
+    let mut outcome = of_failure(desired.created, failure, now);
+    if let Some(difference) = memory.difference.as_ref().filter(|_| memory.uncorrected) {
+        outcome.cause = format!("{difference}; {}", outcome.cause);
+    }
+    outcome
+}
+
+/// What a failed call causes for a resource.
+pub(super) fn of_failure(created: Timestamp, failure: &Failure, now: Timestamp) -> Outcome {
     let (status, progress) = match failure.kind.class() {
-        _ if waits_to_exist || failure.kind == Kind::InstanceNotReady => {
+        _ if waits_to_exist(created, failure, now) || failure.kind == Kind::InstanceNotReady => {
             (Truth::False, Progress::Reconciling)
         }
         Class::NeedsPerson => (Truth::False, Progress::Stalled),
         Class::Passing | Class::Throttled => (Truth::Unknown, Progress::Reconciling),
     };
-    let mut cause = format!("{}: {}", failure.action, failure.code);
-    if let Some(difference) = memory.difference.as_ref().filter(|_| memory.uncorrected) {
-        cause = format!("{difference}; {cause}");
-    }
     // Of a refused endpoint the message is our own.
     let shows_message = matches!(
         failure.kind,
         Kind::InvalidRequest | Kind::PermissionDenied | Kind::NotSupported | Kind::EndpointNotAllowed
     );
     let detail = failure.message.clone().filter(|m| shows_message && !m.is_empty());
+    let cause = format!("{}: {}", failure.action, failure.code);
     Outcome { status, reason: reason_of(failure.kind), progress, cause, detail }
 }
 
-fn say(status: Truth, reason: Reason, progress: Progress, cause: impl Into<String>) -> Outcome {
+pub(super) fn say(status: Truth, reason: Reason, progress: Progress, cause: impl Into<String>) -> Outcome {
     Outcome { status, reason, progress, cause: cause.into(), detail: None }
 }

@@ -101,7 +101,8 @@ pub fn next(
             return Farewell::Release(Release::Skipped("the instance does not exist".to_owned()));
         }
         Some(Verdict::Failed(f)) if matches!(f.kind, Kind::NotSupported | Kind::EndpointNotAllowed) => {
-            return Farewell::Release(Release::Skipped(format!("{}: {}", f.action, f.code)));
+            let words = f.message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+            return Farewell::Release(Release::Skipped(format!("{}: {}{words}", f.action, f.code)));
         }
         _ => {}
     }

@@ -310,8 +310,9 @@ fn an_instance_that_does_not_exist_needs_nothing() {
 #[test]
 fn what_the_cloud_does_not_support_is_released_by_its_answer() {
     let mut w = World::new();
-    w.modify_fails = failure(Kind::NotSupported, "InvalidOperator");
-    assert_eq!(w.live(10), Some((Release::Skipped("Act: InvalidOperator".to_owned()), 0)));
+    let refusal = failure(Kind::NotSupported, "InvalidOperator").unwrap();
+    w.modify_fails = Some(Failure { message: Some("words".to_owned()), ..refusal });
+    assert_eq!(w.live(10), Some((Release::Skipped("Act: InvalidOperator: words".to_owned()), 0)));
     assert_eq!(w.calls, ["describe", "modify"]);
 }
 

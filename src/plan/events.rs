@@ -3,7 +3,7 @@
 use super::recovery::turned;
 use crate::domain::condition::types;
 use crate::domain::facts::Cause;
-use crate::domain::{Facts, Reason, Truth};
+use crate::domain::{Condition, Facts, Reason, Truth};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,17 @@ pub fn of_account(old: Option<(Truth, &str)>, new: (Truth, &str), text: &str) ->
         }
         _ => None,
     }
+}
+
+/// What happened to an inventory's Ready condition.
+pub fn of_inventory(old: Option<&Condition>, new: Option<&Condition>) -> Option<Happening> {
+    let new = new?;
+    let is_new = old.is_none_or(|old| old.reason != new.reason);
+    (is_new && FAILURES.iter().any(|reason| reason.as_str() == new.reason)).then(|| Happening {
+        warning: true,
+        reason: "ReconcileFailed",
+        text: format!("{}: {}", new.reason, new.message),
+    })
 }
 
 #[cfg(test)]

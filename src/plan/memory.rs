@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backups::Known;
-use super::pace::{LONGEST, NOT_FOUND_GRACE, NOT_FOUND_LONGEST, PERSON_LONGEST, backoff, next_turn};
+use super::pace::{LONGEST, PERSON_LONGEST, after_failure, next_turn};
 use super::readings::BackupMemory;
 use super::{Desired, after, since, whole};
 use crate::domain::condition::types;
@@ -377,22 +377,7 @@ impl Memory {
 
     /// When to look again after a failure.
     pub(super) fn pace(&mut self, desired: &Desired, failure: &Failure, now: Timestamp, dice: f64) {
-        let waits_to_exist =
-            failure.kind == Kind::InstanceNotFound && since(desired.created, now) < NOT_FOUND_GRACE;
-        self.next_look = match failure.kind.class() {
-            Class::NeedsPerson if waits_to_exist => {
-                self.failures = self.failures.saturating_add(1);
-                after(now, backoff(self.failures, NOT_FOUND_LONGEST, dice))
-            }
-            Class::NeedsPerson => {
-                self.failures = 0;
-                self.persons_turn(desired, now)
-            }
-            Class::Passing | Class::Throttled => {
-                self.failures = self.failures.saturating_add(1);
-                after(now, backoff(self.failures, Duration::MAX, dice))
-            }
-        };
+        (self.next_look, self.failures) = after_failure(desired.cadence(), self.failures, failure, now, dice);
     }
 
     pub(super) fn persons_turn(&self, desired: &Desired, now: Timestamp) -> Timestamp {

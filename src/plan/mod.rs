@@ -10,6 +10,7 @@ pub mod deletion;
 #[cfg(test)]
 mod deletion_tests;
 pub mod events;
+pub mod inventory;
 pub mod memory;
 pub mod next;
 pub mod pace;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Change, Kind, Reason};
+use pace::Cadence;
 
 /// What a policy's spec asks for, with every text parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +49,12 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// How long facts count as fresh without a new look: max(2 × the interval in force, 2 min).
     pub fn staleness(&self) -> Duration {
-        (self.interval * 2).max(Duration::from_secs(120))
+        staleness(self.interval)
+    }
+
+    fn cadence(&self) -> Cadence {
+        Cadence { created: self.created, phase: self.phase, interval: self.interval }
     }
 }
 
@@ -96,6 +101,11 @@ pub fn reason_of(kind: Kind) -> Reason {
         Kind::CloudUnavailable => Reason::CloudUnavailable,
         Kind::EndpointNotAllowed => Reason::EndpointNotAllowed,
     }
+}
+
+/// How long facts count as fresh without a new look: max(2 × the interval in force, 2 min).
+pub fn staleness(interval: Duration) -> Duration {
+    (interval * 2).max(Duration::from_secs(120))
 }
 
 /// `time + duration`, at most the end of time.

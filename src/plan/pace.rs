@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::after;
+use super::{after, since};
+use crate::domain::{Class, Failure, Kind};
 
 /// The longest backoff.
 pub const LONGEST: Duration = Duration::from_secs(300);
@@ -27,6 +28,37 @@ pub fn next_turn(phase: u64, interval: Duration, now: Timestamp) -> Timestamp {
 pub fn backoff(failures: u32, longest: Duration, dice: f64) -> Duration {
     let ceiling = Duration::from_secs(1 << failures.min(16)).min(longest.min(LONGEST));
     ceiling.mul_f64(dice.clamp(0.0, 1.0)).max(Duration::from_secs(1))
+}
+
+/// Whether the failure says no more than that an instance of a young resource does not exist yet.
+pub fn waits_to_exist(created: Timestamp, failure: &Failure, now: Timestamp) -> bool {
+    failure.kind == Kind::InstanceNotFound && since(created, now) < NOT_FOUND_GRACE
+}
+
+/// When to look again after a failure, and how many failures have then followed each other.
+pub fn after_failure(
+    cadence: Cadence,
+    failures: u32,
+    failure: &Failure,
+    now: Timestamp,
+    dice: f64,
+) -> (Timestamp, u32) {
+    let more = failures.saturating_add(1);
+    match failure.kind.class() {
+        Class::NeedsPerson if waits_to_exist(cadence.created, failure, now) => {
+            (after(now, backoff(more, NOT_FOUND_LONGEST, dice)), more)
+        }
+        Class::NeedsPerson => (next_turn(cadence.phase, cadence.interval.min(PERSON_LONGEST), now), 0),
+        Class::Passing | Class::Throttled => (after(now, backoff(more, Duration::MAX, dice)), more),
+    }
+}
+
+/// What decides a resource's pace.
+#[derive(Clone, Copy, Debug)]
+pub struct Cadence {
+    pub created: Timestamp,
+    pub phase: u64,
+    pub interval: Duration,
 }
 
 #[cfg(test)]

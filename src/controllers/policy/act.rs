@@ -9,6 +9,7 @@ use super::Turn;
 use crate::cloud::Accepted;
 use crate::domain::{Backup, Change, Failure, Kind, PolicyState};
 use crate::observe::Reached;
+use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::pace::backoff;
 
 pub const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
@@ -32,7 +33,13 @@ pub enum Attempt {
 impl Turn<'_> {
     pub async fn describe(&self, reached: &Reached<'_>) -> Result<PolicyState, Failure> {
         let instance = &self.instance;
-        reached.call(DESCRIBE, |client| async move { client.describe_policy(instance).await }).await
+        let answer =
+            reached.call(DESCRIBE, |client| async move { client.describe_policy(instance).await }).await;
+        if let (Ok(state), Some(account)) = (&answer, self.account) {
+            let policy = PolicyTold::Active(state.active);
+            account.note_policy(instance.clone(), PolicyKnowledge { policy, at: self.context.clock.now() });
+        }
+        answer
     }
 
     pub async fn regions(&self, reached: &Reached<'_>) -> Result<Vec<String>, Failure> {

@@ -157,8 +157,7 @@ fn backup_from(item: &api::BackupItem, instance_id: &str) -> Backup {
         end_time: time(&item.end_time),
         size_bytes: item.size_bytes,
         ttl_days: item.ttl_days,
-        project_name: None,
-        instance: None,
+        ..Backup::default()
     }
 }
 

@@ -60,9 +60,8 @@ fn backup() -> impl Strategy<Value = Backup> {
         end_time: places.3,
         size_bytes: places.4,
         ttl_days: places.5,
-        // Status tells these of the newest backup alone, as the instance.
-        project_name: None,
-        instance: None,
+        // Status tells the rest of the newest backup alone, as the instance, or not at all.
+        ..Backup::default()
     })
 }
 

@@ -7,8 +7,7 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
-use super::memories::Slot;
-use super::{AGAIN, STEPS, Turn};
+use super::{AGAIN, STEPS, Slot, Turn};
 use crate::api::{CloudAccount, FINALIZER};
 use crate::controllers::{NotReported, requeue};
 use crate::domain::Reason;

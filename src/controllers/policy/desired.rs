@@ -1,6 +1,5 @@
 //! From a policy's spec to what is desired.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT, duration};
-use crate::controllers::Context;
+use crate::controllers::{Context, phase};
 use crate::domain::{Change, InstanceRef};
 use crate::observe::AccountKey;
 use crate::plan::Desired;
@@ -48,10 +47,4 @@ pub fn account_of(policy: &CrossRegionBackupPolicy) -> AccountKey {
         namespace: policy.namespace().unwrap_or_default(),
         name: policy.spec.account_ref.name.clone(),
     }
-}
-
-fn phase(uid: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    uid.hash(&mut hasher);
-    hasher.finish()
 }

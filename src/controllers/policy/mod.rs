@@ -5,7 +5,6 @@ mod claims;
 pub mod convert;
 mod delete;
 mod desired;
-mod memories;
 mod report;
 mod unreadable;
 
@@ -15,32 +14,40 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
 
-use super::watch::{Gone, Guarded};
-use super::{Context, NotReported, requeue};
+use super::memories::Latest;
+use super::watch::{Gone, Guarded, lost, stored};
+use super::{Context, NotReported, requests, requeue, surroundings};
 use crate::api::policy::ManagementPolicy;
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cluster::status::{Applied, set_finalizer};
-use crate::domain::{InstanceRef, Reason};
+use crate::domain::InstanceRef;
 use crate::observe::{Account, AccountKey, Reached, View, provider_name};
 use crate::plan::conflict::Claim;
+use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::memory::Memory;
 use crate::plan::next::{Do, next};
-use crate::plan::{Desired, Gate, Surroundings, after};
+use crate::plan::{Desired, Surroundings};
 use act::Attempt;
 pub use claims::Claims;
 use claims::Contested;
 pub use desired::interval_of;
 use desired::{account_of, desired, instance_of};
-pub use memories::Memories;
-use memories::Slot;
 
 /// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
 const STEPS: usize = 64;
 /// A turn that could not end properly is taken again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is remembered of one policy.
+#[derive(Default)]
+pub struct Slot {
+    memory: Option<Memory>,
+    latest: Latest<CrossRegionBackupPolicy>,
+    /// The account that the proof of access belongs to.
+    account: Option<AccountKey>,
+}
 
 /// One reconcile of one policy.
 struct Turn<'a> {
@@ -75,18 +82,7 @@ pub fn seed_claims(context: &Context) {
 
 /// What a watch lost is forgotten.
 pub fn forget(context: &Context, gone: Gone) {
-    let uids = match gone {
-        Gone::One(meta) => meta.uid.into_iter().collect(),
-        Gone::Unlisted => {
-            let live: std::collections::HashSet<String> = context
-                .policy_stores
-                .iter()
-                .flat_map(|store| store.state())
-                .filter_map(|p| p.meta().uid.clone())
-                .collect();
-            context.policies.uids().into_iter().filter(|uid| !live.contains(uid)).collect::<Vec<_>>()
-        }
-    };
+    let uids = lost(context.policies.uids(), &context.policy_stores, gone);
     for uid in uids {
         context.policies.forget(&uid);
         context.claims.set(&uid, None);
@@ -112,13 +108,6 @@ fn claim(
     Some((Contested { provider, instance: instance_of(policy) }, claim))
 }
 
-pub fn retry(object: Arc<Guarded<CrossRegionBackupPolicy>>, error: &NotReported, _: Arc<Context>) -> Action {
-    let meta = object.meta();
-    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-    tracing::warn!(namespace, policy = name, %error, "the API server did not take a change");
-    Action::requeue(AGAIN + Duration::from_secs_f64(fastrand::f64() * 4.0))
-}
-
 pub async fn reconcile(
     object: Arc<Guarded<CrossRegionBackupPolicy>>,
     context: Arc<Context>,
@@ -134,7 +123,7 @@ pub async fn reconcile(
     let uid = policy.uid().unwrap_or_default();
     let slot = context.policies.slot(&uid);
     let mut slot = slot.lock().await;
-    let policy = slot.newest(policy);
+    let policy = slot.latest.newest(policy);
     let key = account_of(&policy);
     let account = context.accounts.view(&key).map(|view| view.account);
     let mut turn = Turn {
@@ -162,6 +151,11 @@ impl Turn<'_> {
             None => {
                 let status = self.policy.status.clone().unwrap_or_default();
                 let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
+                if let (Some(account), Some(policy)) = (self.account, &facts.policy) {
+                    let told = PolicyTold::Active(policy.active);
+                    let known = PolicyKnowledge { policy: told, at: self.context.as_of };
+                    account.recall_policy(self.instance.clone(), known);
+                }
                 Memory::new(facts, &desired, self.context.as_of, now)
             }
         };
@@ -190,7 +184,7 @@ impl Turn<'_> {
             let now = self.context.clock.now();
             let around = self.surroundings(memory, now);
             memory.notice(desired, around.epoch, now);
-            self.forward_request(memory, &around);
+            requests::forward(self.context, &self.key, &mut memory.request, &around.gate);
             let step = next(desired, &around, memory, now);
             if let Do::Wait(until) = step {
                 self.settle_request(memory, desired, &around, now);
@@ -255,31 +249,14 @@ impl Turn<'_> {
 
     /// Account, rivals, and what else decides besides the resource itself.
     fn surroundings(&self, memory: &Memory, now: Timestamp) -> Surroundings {
-        let view = self.context.account(&self.key).and_then(|_| self.context.accounts.view(&self.key));
+        let (around, view) = surroundings(self.context, &self.key, now);
         self.stake(memory, view.as_ref());
         let rival = memory
             .facts
             .policy
             .as_ref()
             .and_then(|_| self.context.claims.rival(&self.uid, &self.key.namespace));
-        match view {
-            Some(view) => Surroundings {
-                gate: view.gate,
-                paused_until: view.paused_until,
-                rival,
-                epoch: Some(view.epoch),
-            },
-            None => {
-                let gate = match self.context.account(&self.key) {
-                    Some(_) => Gate::Pending(after(now, Duration::from_secs(10))),
-                    None => {
-                        let text = format!("CloudAccount {} does not exist in this namespace", self.key.name);
-                        Gate::Closed(Reason::AccountNotFound, text)
-                    }
-                };
-                Surroundings { gate, paused_until: None, rival, epoch: None }
-            }
-        }
+        Surroundings { rival, ..around }
     }
 
     /// Claims the instance where this policy has proved that its account reaches it.
@@ -291,32 +268,11 @@ impl Turn<'_> {
         self.context.claims.set(&self.uid, claim);
     }
 
-    /// A request on a resource whose account is not Ready asks for the account's verification first.
-    fn forward_request(&self, memory: &mut Memory, around: &Surroundings) {
-        let concerns_account = match &around.gate {
-            Gate::Closed(Reason::Suspended | Reason::AccountNotFound, _) => false,
-            Gate::Closed(..) => true,
-            Gate::Open => self.context.accounts.view(&self.key).is_some_and(|view| !view.verified),
-            Gate::Pending(_) => false,
-        };
-        if memory.request.pending.is_some() && concerns_account && !memory.request.forwarded {
-            memory.request.forwarded = true;
-            self.context.accounts.request_verification(&self.key);
-        }
-    }
-
     /// A request was acted on when a look has ended, or when nothing can be looked at.
     fn settle_request(&self, memory: &mut Memory, desired: &Desired, around: &Surroundings, now: Timestamp) {
-        let acted_on = match &around.gate {
-            _ if desired.suspended => false,
-            Gate::Open => memory.next_look > now && memory.backups.due.is_none_or(|due| due > now),
-            Gate::Pending(_) | Gate::Closed(Reason::Suspended, _) => false,
-            Gate::Closed(Reason::AccountNotFound, _) => true,
-            Gate::Closed(..) => {
-                let verifying = self.context.accounts.view(&self.key).is_some_and(|view| view.verifying);
-                memory.request.forwarded && !verifying
-            }
-        };
+        let looked = memory.next_look > now && memory.backups.due.is_none_or(|due| due > now);
+        let acted_on = !desired.suspended
+            && requests::is_acted_on(self.context, &self.key, &memory.request, &around.gate, looked);
         if acted_on {
             memory.handled_request();
         }
@@ -330,11 +286,11 @@ impl Turn<'_> {
         let applied = set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted).await;
         match applied.map_err(|error| NotReported(error.to_string()))? {
             Applied::Written(object) => {
-                self.policy = slot.keep(object);
+                self.policy = slot.latest.keep(object);
                 Ok(true)
             }
             Applied::Stale(Some(object)) => {
-                slot.keep(object);
+                slot.latest.keep(object);
                 Ok(false)
             }
             Applied::Stale(None) => Ok(false),
@@ -347,13 +303,7 @@ impl Turn<'_> {
 
     /// The object as the watch last brought it.
     fn stored(&self) -> Option<Arc<Guarded<CrossRegionBackupPolicy>>> {
-        let reference = ObjectRef::<Guarded<CrossRegionBackupPolicy>>::new(&self.policy.name_any())
-            .within(&self.key.namespace);
-        self.context
-            .policy_stores
-            .iter()
-            .find_map(|store| store.get(&reference))
-            .filter(|stored| stored.meta().uid.as_deref() == Some(self.uid.as_str()))
+        stored(&self.context.policy_stores, &*self.policy, &self.uid)
     }
 
     /// Whether the watch has brought nothing newer about what is desired.

@@ -2,8 +2,7 @@
 
 use kube::{Resource, ResourceExt};
 
-use super::memories::Slot;
-use super::{Turn, convert};
+use super::{Slot, Turn, convert};
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
 use crate::controllers::{NotReported, write_status};
@@ -35,14 +34,14 @@ impl Turn<'_> {
         let api = self.api();
         match write_status(&api, &*self.policy, &wanted, |object| object.status.as_ref()).await? {
             Applied::Written(object) => {
-                self.policy = slot.keep(object);
+                self.policy = slot.latest.keep(object);
                 self.tell_between(&before, &facts).await;
                 memory.facts = facts;
                 Ok(true)
             }
             Applied::Stale(object) => {
                 if let Some(object) = object {
-                    slot.keep(object);
+                    slot.latest.keep(object);
                 }
                 Ok(false)
             }

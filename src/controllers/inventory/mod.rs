@@ -1,0 +1,262 @@
+//! Inventories: list the backups of an instance or an account, and tell in status what there is.
+
+pub mod convert;
+mod fit;
+mod report;
+mod wanted;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+
+use super::memories::Latest;
+use super::watch::{Gone, Guarded, lost, stored};
+use super::{Context, NotReported, requests, requeue, surroundings, unreadable};
+use crate::api::BackupInventory;
+use crate::controllers::policy::convert::condition_from;
+use crate::domain::condition::types;
+use crate::observe::{Account, AccountKey, Ask, Details, InventoryReading, Reached};
+use crate::plan::after;
+use crate::plan::inventory::{Do, Found, Memory, Wanted};
+pub use wanted::interval_of;
+use wanted::{account_of, ask, wanted};
+
+/// A turn that could not end properly is taken again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_millis(100);
+
+/// What is remembered of one inventory.
+#[derive(Default)]
+pub struct Slot {
+    memory: Option<Memory>,
+    latest: Latest<BackupInventory>,
+    /// The listing under way: it goes on where a call failed.
+    reading: Option<InventoryReading>,
+    /// What the last listing found, until status tells it.
+    found: Option<Found>,
+    details: Details,
+}
+
+/// One reconcile of one inventory.
+struct Turn<'a> {
+    context: &'a Context,
+    inventory: Arc<BackupInventory>,
+    uid: String,
+    key: AccountKey,
+}
+
+/// Whether an inventory refers to this account.
+pub fn uses(inventory: &Guarded<BackupInventory>, key: &AccountKey) -> bool {
+    inventory.0.as_ref().is_ok_and(|i| account_of(i) == *key)
+}
+
+/// What a watch lost is forgotten.
+pub fn forget(context: &Context, gone: Gone) {
+    for uid in lost(context.inventories.uids(), &context.inventory_stores, gone) {
+        context.inventories.forget(&uid);
+    }
+}
+
+pub async fn reconcile(
+    object: Arc<Guarded<BackupInventory>>,
+    context: Arc<Context>,
+) -> Result<Action, NotReported> {
+    context.ready().await;
+    let inventory = match &object.0 {
+        Ok(inventory) => inventory,
+        Err(invalid) => {
+            return unreadable::tell::<BackupInventory>(&context, invalid, &[types::READY]).await;
+        }
+    };
+    if inventory.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let uid = inventory.uid().unwrap_or_default();
+    let slot = context.inventories.slot(&uid);
+    let mut slot = slot.lock().await;
+    let inventory = slot.latest.newest(inventory);
+    let key = account_of(&inventory);
+    let mut turn = Turn { context: &context, inventory, uid, key };
+    let result = turn.take(&mut slot).await;
+    if turn.stored().is_none() {
+        context.inventories.forget(&turn.uid);
+    }
+    result
+}
+
+impl Turn<'_> {
+    async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
+        let wanted = wanted(self.context, &self.inventory);
+        let mut memory = match slot.memory.take() {
+            Some(memory) => memory,
+            None => self.remember(slot, &wanted),
+        };
+        let context = self.context;
+        let result = tokio::select! {
+            biased;
+            result = self.list(slot, &wanted, &mut memory) => result,
+            // What only reads has nothing to bring to an end.
+            () = context.stopping() => Ok(Action::await_change()),
+        };
+        slot.memory = Some(memory);
+        result
+    }
+
+    /// After a start, what status tells.
+    fn remember(&self, slot: &mut Slot, wanted: &Wanted) -> Memory {
+        let status = self.inventory.status.clone().unwrap_or_default();
+        slot.details = convert::details_from(&status);
+        let conditions: Vec<_> = status.conditions.iter().map(condition_from).collect();
+        let (observed, handled) = (status.observed_generation, status.last_handled_reconcile_at);
+        Memory::new(&conditions, observed, handled, wanted, self.context.as_of, self.context.clock.now())
+    }
+
+    async fn list(
+        &mut self,
+        slot: &mut Slot,
+        wanted: &Wanted,
+        memory: &mut Memory,
+    ) -> Result<Action, NotReported> {
+        loop {
+            if !self.context.leadership.is_current() {
+                return Ok(Action::requeue(AGAIN));
+            }
+            if !self.is_current() {
+                return Ok(Action::requeue(SOON));
+            }
+            let now = self.context.clock.now();
+            let (around, view) = surroundings(self.context, &self.key, now);
+            if memory.notice(wanted, &around, now) {
+                slot.reading = None;
+            }
+            // A complete listing is told, unless it is another spec's or account's.
+            if !memory.listed {
+                slot.found = None;
+            }
+            if slot.found.is_none() && !self.tells() {
+                memory.lost(now);
+            }
+            requests::forward(self.context, &self.key, &mut memory.request, &around.gate);
+            match (memory.next_step(wanted, &around, now), view) {
+                (Do::Read, Some(view)) => {
+                    let begins = slot.reading.is_none();
+                    if begins && !self.report(slot, wanted, &around, memory).await? {
+                        return Ok(Action::requeue(SOON));
+                    }
+                    let news = self.read(slot, wanted, memory, &view.account, now).await;
+                    if news && !self.report(slot, wanted, &around, memory).await? {
+                        return Ok(Action::requeue(SOON));
+                    }
+                }
+                (step, _) => {
+                    let acted_on = !wanted.suspended
+                        && requests::is_acted_on(
+                            self.context,
+                            &self.key,
+                            &memory.request,
+                            &around.gate,
+                            false,
+                        );
+                    if acted_on {
+                        memory.settle_request();
+                    }
+                    if !self.report(slot, wanted, &around, memory).await? {
+                        return Ok(Action::requeue(SOON));
+                    }
+                    let until = match step {
+                        Do::Wait(until) => until,
+                        Do::Read => Some(after(now, AGAIN)),
+                    };
+                    return Ok(requeue(until, self.context.clock.now()));
+                }
+            }
+        }
+    }
+
+    /// The next call of the listing, which is begun where none is under way. Whether Ready has something else to say
+    /// although the listing goes on.
+    async fn read(
+        &self,
+        slot: &mut Slot,
+        wanted: &Wanted,
+        memory: &mut Memory,
+        account: &Account,
+        now: Timestamp,
+    ) -> bool {
+        let Some(client) = account.client() else {
+            memory.next = after(now, AGAIN);
+            return false;
+        };
+        let mut reading = match slot.reading.take().filter(|reading| reading.is_resumable(now)) {
+            Some(reading) => reading,
+            None => match InventoryReading::begin(client.site(), self.ask(now), now) {
+                Ok(reading) => {
+                    memory.begins();
+                    reading
+                }
+                Err(failure) => {
+                    memory.failed(wanted, failure, now, fastrand::f64());
+                    return false;
+                }
+            },
+        };
+        let reached = Reached::Account(&self.context.accounts, account);
+        let answer = reading.step(&reached, account, &mut slot.details, now).await;
+        let now = self.context.clock.now();
+        match answer {
+            Ok(Some(found)) => {
+                convert::keep_details(&mut slot.details, &found.items);
+                slot.found = Some(found);
+                memory.listed(wanted, now);
+            }
+            Ok(None) => {
+                let answered = reading.answered();
+                slot.reading = Some(reading);
+                return memory.progressed(answered, now);
+            }
+            Err(failure) => {
+                if !memory.failed(wanted, failure, now, fastrand::f64()) {
+                    slot.reading = Some(reading);
+                }
+            }
+        }
+        false
+    }
+
+    fn ask(&self, now: Timestamp) -> Ask {
+        let region = &self.inventory.spec.region;
+        let watched = self
+            .context
+            .policies_of(&self.key)
+            .iter()
+            .filter_map(|policy| policy.0.as_ref().ok())
+            .filter(|policy| policy.spec.region == *region && !policy.spec.suspend)
+            .map(|policy| policy.spec.instance_id.clone())
+            .collect();
+        Ask { watched, ..ask(&self.inventory.spec, now) }
+    }
+
+    /// The object as the watch last brought it.
+    fn stored(&self) -> Option<Arc<Guarded<BackupInventory>>> {
+        stored(&self.context.inventory_stores, &*self.inventory, &self.uid)
+    }
+
+    /// Whether status has what a listing found: somebody may have emptied it.
+    fn tells(&self) -> bool {
+        self.inventory.status.as_ref().is_some_and(|status| status.total.is_some() && status.items.is_some())
+    }
+
+    /// Whether the watch has brought nothing newer about what is wanted: a listing takes long, and must not go on for a
+    /// spec or a request that is not the last.
+    fn is_current(&self) -> bool {
+        self.stored().is_some_and(|stored| {
+            let meta = stored.meta();
+            meta.generation <= self.inventory.metadata.generation
+                && meta.deletion_timestamp.is_none()
+                && meta.annotations == self.inventory.metadata.annotations
+        })
+    }
+}

@@ -1,0 +1,191 @@
+//! Status and Events: written where they differ from what is stored.
+
+use jiff::Timestamp;
+use kube::{Api, Resource, ResourceExt};
+
+use super::{Slot, Turn, convert, fit};
+use crate::api::BackupInventory;
+use crate::api::inventory::BackupInventoryStatus;
+use crate::cluster::events::Note;
+use crate::cluster::status::Applied;
+use crate::controllers::policy::convert::{condition_from, condition_to};
+use crate::controllers::{NotReported, write_status};
+use crate::domain::condition::{self, Condition, types};
+use crate::plan::inventory::{Found, Memory, Wanted};
+use crate::plan::{Surroundings, events};
+
+impl Turn<'_> {
+    /// Writes the status where it differs; false where the object was written by somebody else meanwhile.
+    pub(super) async fn report(
+        &mut self,
+        slot: &mut Slot,
+        wanted: &Wanted,
+        around: &Surroundings,
+        memory: &Memory,
+    ) -> Result<bool, NotReported> {
+        let stored = self.inventory.status.clone().unwrap_or_default();
+        let now = self.context.clock.now();
+        let Some(new) = status(&stored, slot.found.as_ref(), wanted, around, memory, now) else {
+            return Ok(true);
+        };
+        if new == stored {
+            slot.found = None;
+            return Ok(true);
+        }
+        let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.key.namespace);
+        match write_status(&api, &*self.inventory, &new, |object| object.status.as_ref()).await? {
+            Applied::Written(object) => {
+                self.inventory = slot.latest.keep(object);
+                slot.found = None;
+                self.tell_between(&stored, &new).await;
+                Ok(true)
+            }
+            Applied::Stale(object) => {
+                if let Some(object) = object {
+                    slot.latest.keep(object);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    async fn tell_between(&self, before: &BackupInventoryStatus, now: &BackupInventoryStatus) {
+        let (before, now) = (ready(before), ready(now));
+        if before.as_ref().map(|c| &c.reason) != now.as_ref().map(|c| &c.reason) {
+            tracing::info!(
+                namespace = %self.key.namespace,
+                inventory = %self.inventory.name_any(),
+                reason = now.as_ref().map(|c| c.reason.as_str()),
+                "Ready has changed"
+            );
+        }
+        if let Some(happening) = events::of_inventory(before.as_ref(), now.as_ref()) {
+            let note = Note {
+                warning: happening.warning,
+                reason: happening.reason,
+                action: "List",
+                text: happening.text,
+            };
+            self.context.events.publish(&self.inventory.object_ref(&()), note).await;
+        }
+    }
+}
+
+fn ready(status: &BackupInventoryStatus) -> Option<Condition> {
+    status.conditions.iter().find(|c| c.type_ == types::READY).map(condition_from)
+}
+
+/// The status that is to be stored; `None`: nothing is to be written yet.
+fn status(
+    stored: &BackupInventoryStatus,
+    found: Option<&Found>,
+    wanted: &Wanted,
+    around: &Surroundings,
+    memory: &Memory,
+    now: Timestamp,
+) -> Option<BackupInventoryStatus> {
+    let mut new = stored.clone();
+    if let Some(found) = found {
+        convert::tell(found, &mut new);
+        fit::cut(&mut new);
+    }
+    let old: Vec<_> = stored.conditions.iter().map(condition_from).collect();
+    if let Some(outcome) = memory.outcome(wanted, around, &old, now) {
+        let conditions = condition::merge(&old, &[types::READY], &outcome, wanted.generation, now);
+        new.conditions = conditions.iter().map(condition_to).collect();
+        new.observed_generation = Some(wanted.generation);
+    }
+    new.last_handled_reconcile_at.clone_from(&memory.handled);
+    new.observed_generation.filter(|generation| *generation >= 0)?;
+    // When the policies were looked at moves with every look: alone it is no news.
+    let mut same_time = new.clone();
+    if let (Some(unprotected), Some(before)) = (&mut same_time.unprotected, &stored.unprotected) {
+        unprotected.as_of.clone_from(&before.as_of);
+    }
+    Some(if same_time == *stored { same_time } else { new })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::Backup;
+    use crate::plan::Gate;
+    use crate::plan::inventory::Unprotected;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            generation: 3,
+            created: at(0),
+            suspended: false,
+            interval: Duration::from_secs(600),
+            request: None,
+            phase: 0,
+        }
+    }
+
+    fn around(gate: Gate) -> Surroundings {
+        Surroundings { gate, paused_until: None, rival: None, epoch: Some(1) }
+    }
+
+    fn found(total: i64, looked: i64) -> Found {
+        Found {
+            total,
+            items: vec![Backup { backup_point_id: "b-1".to_owned(), ..Backup::default() }],
+            unprotected: Some(Unprotected { as_of: Some(at(looked)), ..Unprotected::default() }),
+            ..Found::default()
+        }
+    }
+
+    fn listed() -> (Memory, BackupInventoryStatus) {
+        let mut memory = Memory::new(&[], None, None, &wanted(), at(0), at(0));
+        memory.listed(&wanted(), at(1));
+        let open = around(Gate::Open);
+        let stored = BackupInventoryStatus::default();
+        let status = status(&stored, Some(&found(1, 1)), &wanted(), &open, &memory, at(1)).unwrap();
+        (memory, status)
+    }
+
+    fn as_of(status: &BackupInventoryStatus) -> Option<Timestamp> {
+        status.unprotected.as_ref()?.as_of.as_ref().map(|time| time.0)
+    }
+
+    #[test]
+    fn when_policies_were_looked_at_is_no_news_by_itself() {
+        let (memory, stored) = listed();
+        let again = |found: Found| {
+            status(&stored, Some(&found), &wanted(), &around(Gate::Open), &memory, at(900)).unwrap()
+        };
+        assert_eq!(again(found(1, 700)), stored);
+        let other = again(found(2, 700));
+        assert_eq!((other.total, as_of(&other)), (Some(2), Some(at(700))));
+    }
+
+    #[test]
+    fn what_was_found_stays_while_something_else_is_said() {
+        let (mut memory, stored) = listed();
+        let closed = around(Gate::Closed(crate::domain::Reason::AccountNotFound, "gone".to_owned()));
+        let without = status(&stored, None, &wanted(), &closed, &memory, at(2)).unwrap();
+        assert_eq!((without.total, &without.items), (Some(1), &stored.items));
+        assert_eq!(ready(&without).map(|c| c.reason), Some("AccountNotFound".to_owned()));
+
+        let other_spec = Wanted { generation: 4, ..wanted() };
+        memory.notice(&other_spec, &around(Gate::Open), at(3));
+        let listing = status(&stored, None, &other_spec, &around(Gate::Open), &memory, at(3)).unwrap();
+        assert_eq!((listing.observed_generation, listing.total), (Some(4), Some(1)));
+        assert_eq!(ready(&listing).map(|c| c.reason), Some("Listing".to_owned()));
+    }
+
+    #[test]
+    fn nothing_is_written_while_the_account_of_a_new_inventory_is_verified() {
+        let memory = Memory::new(&[], None, None, &wanted(), at(0), at(0));
+        let stored = BackupInventoryStatus { observed_generation: Some(-1), ..Default::default() };
+        let pending = around(Gate::Pending(at(10)));
+        assert_eq!(status(&stored, None, &wanted(), &pending, &memory, at(0)), None);
+    }
+}

@@ -1,0 +1,355 @@
+//! Reads all that an inventory tells, one cloud call at a time: it can be stopped after each, and goes on where a call
+//! failed. Backups are counted while their pages pass by, and are not collected.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::accounts::Account;
+use super::instances::Instances;
+use super::reach::Reached;
+use crate::cloud::{Listing, Next, Selection, Site};
+use crate::domain::{Backup, BackupDetail, Failure, InstanceRef, Kind, PolicyState};
+use crate::plan::inventory::found::{is_standalone, of_backups, of_instances, unprotected};
+use crate::plan::inventory::{Found, PolicyKnowledge, PolicyTold, Reading, Tally};
+use crate::plan::since;
+
+/// A policy that no CrossRegionBackupPolicy watches is described so often at most.
+const DESCRIBED_AGAIN: Duration = Duration::from_secs(3600);
+/// After so many failures of one and the same question, which is one of many, the rest goes on without its answer:
+/// where others are answered, and it is not the cloud that is away.
+const PATIENCE: u32 = 3;
+/// What was read longer ago is no part of the same picture.
+const RESUMABLE: Duration = Duration::from_secs(600);
+const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
+const DETAIL: &str = "DescribeBackupDetail";
+
+/// The details that are known of backups, by instance and id.
+pub type Details = HashMap<(String, String), BackupDetail>;
+
+/// What an inventory asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    pub selection: Selection,
+    /// How many of the newest backups are kept whole.
+    pub limit: usize,
+    /// Also what DescribeBackupDetail tells, where the cloud has it.
+    pub details: bool,
+    /// Instances whose policy is described for a CrossRegionBackupPolicy anyway.
+    pub watched: HashSet<String>,
+}
+
+/// A reading under way.
+pub struct InventoryReading {
+    ask: Ask,
+    site: Site,
+    /// When a call was last answered.
+    touched: Timestamp,
+    /// How many calls were answered.
+    answered: u64,
+    /// Failures of the present question, one after the other.
+    failures: u32,
+    /// A question was set aside, and none was answered since.
+    set_aside: bool,
+    phase: Phase,
+    instances: Instances,
+    /// Of the backups that fit the filter.
+    fitting: Option<Tally>,
+    /// Of all backups: only where there is a filter, and the account's instances are told without regard to it.
+    all: Option<Tally>,
+    found: Found,
+}
+
+enum Phase {
+    Instances,
+    Fitting(Box<Listing>, Reading),
+    All(Box<Listing>, Reading),
+    /// The place of the next instance whose policy is asked for.
+    Policies(usize),
+    /// The place of the next backup whose details are asked for.
+    Details(usize),
+    Done,
+}
+
+impl InventoryReading {
+    /// # Errors
+    /// The filter asks for what this cloud, or this scope, cannot tell.
+    pub fn begin(site: Site, ask: Ask, now: Timestamp) -> Result<Self, Failure> {
+        // Made in any case: a filter that cannot be is told before anything is asked.
+        let listing = Listing::new(site, ask.selection.clone(), Vec::new(), now)?;
+        let phase = match ask.selection.instance {
+            None => Phase::Instances,
+            Some(_) => Phase::Fitting(Box::new(listing), Reading::new(ask.limit)),
+        };
+        Ok(Self {
+            ask,
+            site,
+            touched: now,
+            answered: 0,
+            failures: 0,
+            set_aside: false,
+            phase,
+            instances: Instances::new(site),
+            fitting: None,
+            all: None,
+            found: Found::default(),
+        })
+    }
+
+    /// Whether what was read so far still fits to what would be read now.
+    pub fn is_resumable(&self, now: Timestamp) -> bool {
+        since(self.touched, now) < RESUMABLE
+    }
+
+    /// Makes the next call, if one is needed. `Some`: that was all.
+    ///
+    /// # Errors
+    /// The call failed; the next step asks the same again.
+    pub async fn step(
+        &mut self,
+        reached: &Reached<'_>,
+        account: &Account,
+        details: &mut Details,
+        now: Timestamp,
+    ) -> Result<Option<Found>, Failure> {
+        let answered = match self.phase {
+            Phase::Instances => self.read_instances(reached, now).await,
+            Phase::Fitting(..) | Phase::All(..) => self.read_backups(reached, now).await,
+            Phase::Policies(at) => self.read_policy(reached, account, at, now).await,
+            Phase::Details(at) => self.read_detail(reached, details, at).await,
+            Phase::Done => Ok(()),
+        };
+        match answered {
+            Ok(()) => {
+                self.answered += 1;
+                self.failures = 0;
+                self.set_aside = false;
+                self.touched = now;
+            }
+            Err(failure) => {
+                self.failures += u32::from(failure.kind == Kind::CloudUnavailable);
+                self.set_aside_where_it_is_one_of_many();
+                self.skip_known(account, details, now);
+                return Err(failure);
+            }
+        }
+        self.skip_known(account, details, now);
+        Ok(matches!(self.phase, Phase::Done).then(|| std::mem::take(&mut self.found)))
+    }
+
+    /// How many calls were answered so far.
+    pub fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// Goes past a question that is never answered, once: the next one has to be answered before another may be left.
+    fn set_aside_where_it_is_one_of_many(&mut self) {
+        if self.failures < PATIENCE || self.set_aside {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Policies(at) | Phase::Details(at) => *at += 1,
+            Phase::Instances | Phase::Fitting(..) | Phase::All(..) | Phase::Done => return,
+        }
+        self.failures = 0;
+        self.set_aside = true;
+    }
+
+    async fn read_instances(&mut self, reached: &Reached<'_>, now: Timestamp) -> Result<(), Failure> {
+        if self.instances.next_page(reached, &self.ask.selection.region).await? {
+            let listing = Listing::new(self.site, self.ask.selection.clone(), self.instances.ids(), now)?;
+            self.phase = Phase::Fitting(Box::new(listing), Reading::new(self.ask.limit));
+        }
+        Ok(())
+    }
+
+    async fn read_backups(&mut self, reached: &Reached<'_>, now: Timestamp) -> Result<(), Failure> {
+        let (Phase::Fitting(listing, reading) | Phase::All(listing, reading)) = &mut self.phase else {
+            return Ok(());
+        };
+        let Some(request) = listing.request() else { return Ok(()) };
+        let answer = reached
+            .call(request.action(), |client| {
+                let request = request.clone();
+                async move { client.backups_page(&request).await }
+            })
+            .await;
+        let step = listing.took(answer)?;
+        reading.add(step.backups);
+        match step.next {
+            Next::More => {}
+            Next::Again => reading.begin_again(),
+            Next::End { moved } => self.end_listing(moved, now)?,
+        }
+        Ok(())
+    }
+
+    fn end_listing(&mut self, moved: bool, now: Timestamp) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.phase, Phase::Policies(0)) {
+            Phase::Fitting(_, reading) => {
+                self.fitting = Some(reading.end(moved));
+                let Selection { region, instance, .. } = &self.ask.selection;
+                let whole =
+                    Selection { region: region.clone(), instance: instance.clone(), ..Selection::default() };
+                if instance.is_none() && whole != self.ask.selection {
+                    let listing = Listing::new(self.site, whole, self.instances.ids(), now)?;
+                    self.phase = Phase::All(Box::new(listing), Reading::new(0));
+                }
+            }
+            Phase::All(_, reading) => self.all = Some(reading.end(moved)),
+            other => self.phase = other,
+        }
+        Ok(())
+    }
+
+    /// Goes past what needs no call, to the next question or the end.
+    fn skip_known(&mut self, account: &Account, details: &Details, now: Timestamp) {
+        if let Phase::Policies(at) = self.phase {
+            let unasked = match self.site.has_policies() {
+                true => self.instances.list().iter().skip(at).position(|instance| {
+                    let known = account.policy_known(&self.of(&instance.id));
+                    !is_standalone(instance)
+                        && !known.is_some_and(|known| self.is_recent(&instance.id, known, now))
+                }),
+                false => None,
+            };
+            self.phase = match unasked {
+                Some(next) => Phase::Policies(at + next),
+                None => {
+                    self.assemble(account);
+                    Phase::Details(0)
+                }
+            };
+        }
+        if let Phase::Details(at) = self.phase {
+            let asked = self.ask.details && self.site.has_details();
+            let items = &mut self.found.items;
+            let mut at = at;
+            while let Some(item) = items.get_mut(at).filter(|_| asked) {
+                match details.get(&key_of(item)) {
+                    Some(known) => overlay(&mut item.detail, known),
+                    None if item.instance_id.is_empty() => {}
+                    None => break,
+                }
+                at += 1;
+            }
+            self.phase = if asked && at < items.len() { Phase::Details(at) } else { Phase::Done };
+        }
+    }
+
+    fn is_recent(&self, instance: &str, known: PolicyKnowledge, now: Timestamp) -> bool {
+        self.ask.watched.contains(instance) || since(known.at, now) < DESCRIBED_AGAIN
+    }
+
+    fn of(&self, instance: &str) -> InstanceRef {
+        InstanceRef { region: self.ask.selection.region.clone(), id: instance.to_owned() }
+    }
+
+    async fn read_policy(
+        &mut self,
+        reached: &Reached<'_>,
+        account: &Account,
+        at: usize,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(instance) = self.instances.list().get(at).map(|instance| self.of(&instance.id)) else {
+            return Ok(());
+        };
+        // Other inventories of the account may be about to ask the same.
+        let _turn = account.describing.lock().await;
+        let known = account.policy_known(&instance);
+        if !known.is_some_and(|known| self.is_recent(&instance.id, known, now)) {
+            let answer = reached
+                .call(DESCRIBE, |client| {
+                    let instance = instance.clone();
+                    async move { client.describe_policy(&instance).await }
+                })
+                .await;
+            if let Some(policy) = told(answer)? {
+                account.note_policy(instance, PolicyKnowledge { policy, at: now });
+            }
+        }
+        self.phase = Phase::Policies(at + 1);
+        Ok(())
+    }
+
+    async fn read_detail(
+        &mut self,
+        reached: &Reached<'_>,
+        details: &mut Details,
+        at: usize,
+    ) -> Result<(), Failure> {
+        let Some(key) = self.found.items.get(at).map(key_of) else { return Ok(()) };
+        let (instance, backup) = (self.of(&key.0), key.1.clone());
+        let answer = reached
+            .call(DETAIL, |client| {
+                let (instance, backup) = (instance.clone(), backup.clone());
+                async move { client.backup_detail(&instance, &backup).await }
+            })
+            .await;
+        match answer {
+            Ok(Some(detail)) => drop(details.insert(key, detail)),
+            // It disappeared between list and detail.
+            Ok(None) => self.phase = Phase::Details(at + 1),
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    /// Makes what was read into what is told.
+    fn assemble(&mut self, account: &Account) {
+        let fitting = self.fitting.take().unwrap_or_default();
+        let policies = account.policies_known(&self.ask.selection.region);
+        let list = self.instances.list();
+        let account_wide = self.ask.selection.instance.is_none();
+        let instances =
+            account_wide.then(|| of_instances(list, self.all.as_ref().unwrap_or(&fitting), &policies));
+        let unprotected = (account_wide && self.site.has_policies()).then(|| unprotected(list, &policies));
+        if account_wide {
+            account.keep_policies(&self.ask.selection.region, list);
+        }
+        self.found = Found {
+            cross_region: self.site.has_policies(),
+            with_details: self.ask.details && self.site.has_details(),
+            instances,
+            unprotected,
+            ..of_backups(fitting, self.site.statuses())
+        };
+        self.all = None;
+    }
+}
+
+/// What an answer tells of a policy; `None`: nothing that is worth to be remembered.
+fn told(answer: Result<PolicyState, Failure>) -> Result<Option<PolicyTold>, Failure> {
+    match answer {
+        Ok(state) => Ok(Some(PolicyTold::Active(state.active))),
+        Err(failure) => match failure.kind {
+            Kind::NotSupported => Ok(Some(PolicyTold::Unsupported)),
+            Kind::PermissionDenied | Kind::InvalidRequest => Ok(Some(PolicyTold::Unknown)),
+            // It will be described again, or is gone.
+            Kind::InstanceNotReady | Kind::InstanceNotFound => Ok(None),
+            _ => Err(failure),
+        },
+    }
+}
+
+fn key_of(backup: &Backup) -> (String, String) {
+    (backup.instance_id.clone(), backup.backup_point_id.clone())
+}
+
+/// What the listing tells of a backup is newer than what its details told once.
+fn overlay(listed: &mut BackupDetail, known: &BackupDetail) {
+    *listed = BackupDetail {
+        locked: listed.locked.or(known.locked),
+        remark: listed.remark.take().or_else(|| known.remark.clone()),
+        instance_type: listed.instance_type.or(known.instance_type),
+        mem_size_mib: known.mem_size_mib,
+        shard_num: known.shard_num,
+        replicas_num: known.replicas_num,
+    };
+}
+
+#[cfg(test)]
+#[path = "inventory_tests.rs"]
+mod tests;

@@ -1,0 +1,147 @@
+//! What a complete listing found, ready to be told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::tally::Tally;
+use crate::domain::{Backup, Instance};
+
+/// Statuses of backups that can be restored from. Locked, Exporting and Exported are Tencent Cloud's, whose backups stay
+/// usable while something else reads them.
+const USABLE: [&str; 4] = ["Available", "Exporting", "Exported", "Locked"];
+/// Of a class that can have no cross-region backup (Redis API, ModifyCrossRegionBackupPolicy: InvalidOperator).
+const STANDALONE: &str = "Standalone";
+
+pub fn is_usable(status: &str) -> bool {
+    USABLE.contains(&status)
+}
+
+/// What one complete listing found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The copies in other regions; else the instances' own backups.
+    pub cross_region: bool,
+    /// The details of `items` were asked for.
+    pub with_details: bool,
+    pub total: i64,
+    pub size_bytes: i64,
+    pub by_status: BTreeMap<String, i64>,
+    pub newest: Option<Newest>,
+    /// The newest first.
+    pub items: Vec<Backup>,
+    /// Every instance, where the listing was the account's.
+    pub instances: Option<Vec<InstanceLine>>,
+    pub unprotected: Option<Unprotected>,
+}
+
+/// The newest usable backup; ordered by time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Newest {
+    pub time: Timestamp,
+    pub backup_point_id: String,
+    pub instance_id: String,
+}
+
+/// One instance of the account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceLine {
+    pub id: String,
+    pub name: Option<String>,
+    pub total: i64,
+    pub newest_usable: Option<Timestamp>,
+    pub policy_active: Option<bool>,
+}
+
+/// Instances without cross-region backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unprotected {
+    /// Id and name, by id.
+    pub items: Vec<(String, Option<String>)>,
+    pub unsupported: i64,
+    pub unknown: i64,
+    /// The oldest look.
+    pub as_of: Option<Timestamp>,
+}
+
+/// What is known of an instance's cross-region backup policy, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyKnowledge {
+    pub policy: PolicyTold,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyTold {
+    Active(bool),
+    /// The instance can have none.
+    Unsupported,
+    /// It may not be described, or the cloud cannot.
+    Unknown,
+}
+
+/// Whether nothing needs to be asked to know that the instance can have no cross-region backup.
+pub fn is_standalone(instance: &Instance) -> bool {
+    instance.class.as_deref() == Some(STANDALONE)
+}
+
+/// Counts, newest and items; `always`: statuses that are counted also where there are none.
+pub fn of_backups(tally: Tally, always: &[&str]) -> Found {
+    Found {
+        total: tally.total(),
+        size_bytes: tally.size_bytes(),
+        by_status: tally.by_status(always),
+        newest: tally.newest().cloned(),
+        items: tally.into_items(),
+        ..Found::default()
+    }
+}
+
+/// Every instance with its backups: those without a usable one first, then the oldest.
+pub fn of_instances(
+    instances: &[Instance],
+    backups: &Tally,
+    policies: &HashMap<String, PolicyKnowledge>,
+) -> Vec<InstanceLine> {
+    let by_instance = backups.by_instance();
+    let mut lines: Vec<_> = instances
+        .iter()
+        .map(|instance| {
+            let own = by_instance.get(instance.id.as_str()).cloned().unwrap_or_default();
+            let policy_active = match policies.get(&instance.id).map(|known| known.policy) {
+                Some(PolicyTold::Active(active)) => Some(active),
+                _ => None,
+            };
+            InstanceLine {
+                id: instance.id.clone(),
+                name: instance.name.clone(),
+                total: own.total,
+                newest_usable: own.newest_usable,
+                policy_active,
+            }
+        })
+        .collect();
+    lines.sort_by(|a, b| (a.newest_usable, &a.id).cmp(&(b.newest_usable, &b.id)));
+    lines
+}
+
+/// The instances whose cross-region backup is off.
+pub fn unprotected(instances: &[Instance], policies: &HashMap<String, PolicyKnowledge>) -> Unprotected {
+    let mut found = Unprotected::default();
+    for instance in instances {
+        if is_standalone(instance) {
+            found.unsupported += 1;
+            continue;
+        }
+        let known = policies.get(&instance.id);
+        found.as_of = [found.as_of, known.map(|known| known.at)].into_iter().flatten().min();
+        match known.map(|known| known.policy) {
+            Some(PolicyTold::Active(true)) => {}
+            Some(PolicyTold::Active(false)) => found.items.push((instance.id.clone(), instance.name.clone())),
+            Some(PolicyTold::Unsupported) => found.unsupported += 1,
+            Some(PolicyTold::Unknown) | None => found.unknown += 1,
+        }
+    }
+    found.items.sort();
+    found
+}

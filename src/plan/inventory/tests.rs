@@ -1,0 +1,552 @@
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::found::{is_usable, of_backups, of_instances, unprotected};
+use super::tally::OfInstance;
+use super::*;
+use crate::domain::condition::{self, Condition, types};
+use crate::domain::{Backup, Failure, Instance, Kind, Outcome, Progress, Reason, Truth};
+use crate::plan::{Gate, Surroundings, after};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn backup(instance: u8, id: u8, status: &str, start: Option<i64>, size: Option<i64>) -> Backup {
+    Backup {
+        instance_id: format!("redis-{instance}"),
+        backup_point_id: format!("b-{id}"),
+        status: status.to_owned(),
+        start_time: start.map(at),
+        size_bytes: size,
+        ..Backup::default()
+    }
+}
+
+/// One backup, which may change between two pages.
+fn any_backup() -> impl Strategy<Value = Backup> {
+    let status = prop::sample::select(vec!["Available", "Creating", "Locked", "Odd"]);
+    let start = prop::option::of(0..9_i64);
+    (0..4_u8, 0..4_u8, status, start, prop::option::of(-9..1000_i64))
+        .prop_map(|(instance, id, status, start, size)| backup(instance, id, status, start, size))
+}
+
+proptest! {
+    #[test]
+    fn counts_are_those_of_each_backup_as_it_was_last_seen(
+        pages in prop::collection::vec(any_backup(), 0..40), limit in 17..20_usize,
+    ) {
+        let mut tally = Tally::new(limit);
+        let mut last = BTreeMap::new();
+        for backup in &pages {
+            tally.add(backup.clone());
+            last.insert((backup.instance_id.clone(), backup.backup_point_id.clone()), backup.clone());
+        }
+        let mut expected: Vec<_> = last.values().cloned().collect();
+        expected.sort_by(|a, b| {
+            let key = |x: &Backup| (x.instance_id.clone(), x.backup_point_id.clone());
+            b.start_time.cmp(&a.start_time).then(key(a).cmp(&key(b)))
+        });
+        let usable = |b: &&Backup| is_usable(&b.status);
+        let newest = expected.iter().filter(usable).filter_map(|b| b.start_time).max();
+        prop_assert_eq!(tally.newest().map(|newest| newest.time), newest);
+        for instance in 0..4 {
+            let id = format!("redis-{instance}");
+            let own = || expected.iter().filter(|b| b.instance_id == id);
+            let counted = OfInstance {
+                total: i64::try_from(own().count()).unwrap(),
+                newest_usable: own().filter(usable).filter_map(|b| b.start_time).max(),
+            };
+            let told = tally.by_instance().get(id.as_str()).cloned().unwrap_or_default();
+            prop_assert_eq!(told, counted);
+        }
+        let found = of_backups(tally, &["Available", "Deleting"]);
+        prop_assert_eq!(found.total, i64::try_from(last.len()).unwrap());
+        prop_assert_eq!(found.size_bytes, last.values().map(|b| b.size_bytes.unwrap_or(0).max(0)).sum::<i64>());
+        let mut counts = BTreeMap::from([("Available".to_owned(), 0), ("Deleting".to_owned(), 0)]);
+        for backup in last.values() {
+            *counts.entry(backup.status.clone()).or_default() += 1;
+        }
+        prop_assert_eq!(found.by_status, counts);
+        expected.truncate(limit);
+        prop_assert_eq!(found.items, expected);
+    }
+}
+
+proptest! {
+    #[test]
+    fn items_are_the_newest_and_no_more_than_asked_for(
+        mut all in prop::collection::hash_map(0..200_u8, prop::option::of(0..50_i64), 0..60), limit in 0..20_usize,
+    ) {
+        let mut tally = Tally::new(limit);
+        let mut expected: Vec<_> = all.drain().map(|(id, start)| backup(0, id, "Available", start, None)).collect();
+        expected.iter().for_each(|backup| tally.add(backup.clone()));
+        expected.sort_by(|a, b| {
+            b.start_time.cmp(&a.start_time).then(a.backup_point_id.cmp(&b.backup_point_id))
+        });
+        expected.truncate(limit);
+        prop_assert_eq!(tally.into_items(), expected);
+    }
+}
+
+#[test]
+fn words_for_a_status_are_limited() {
+    let mut tally = Tally::new(0);
+    for n in 0..200_u8 {
+        tally.add(backup(0, n, &format!("Odd{n}"), None, None));
+    }
+    let counts = tally.by_status(&[]);
+    assert!(counts.len() <= 25, "{}", counts.len());
+    assert_eq!(counts.values().sum::<i64>(), 200);
+    assert_eq!(counts["Other"], 200 - 24);
+}
+
+#[test]
+fn a_second_reading_replaces_the_first_unless_pages_moved_again() {
+    let (one, two) = (backup(1, 1, "Available", Some(1), None), backup(1, 2, "Available", Some(2), None));
+    let read = |moved| {
+        let mut reading = Reading::new(9);
+        reading.add(vec![one.clone()]);
+        reading.begin_again();
+        reading.add(vec![two.clone()]);
+        reading.end(moved).into_items()
+    };
+    assert_eq!(read(false), std::slice::from_ref(&two));
+    assert_eq!(read(true), [two.clone(), one.clone()]);
+}
+
+fn instance(id: &str, class: &str) -> Instance {
+    Instance {
+        id: id.to_owned(),
+        name: Some(format!("name of {id}")),
+        class: Some(class.to_owned()),
+        ..Instance::default()
+    }
+}
+
+#[test]
+fn instances_come_without_backup_first_then_the_oldest() {
+    let mut tally = Tally::new(0);
+    tally.add(backup(1, 1, "Available", Some(50), None));
+    tally.add(backup(2, 1, "Available", Some(10), None));
+    tally.add(backup(2, 2, "Creating", Some(90), None));
+    tally.add(backup(3, 1, "Unavailable", Some(95), None));
+    let list = ["redis-1", "redis-2", "redis-3", "redis-4"].map(|id| instance(id, "PrimarySecondary"));
+    let policies = HashMap::from([(
+        "redis-2".to_owned(),
+        PolicyKnowledge { policy: PolicyTold::Active(true), at: at(0) },
+    )]);
+    let lines = of_instances(&list, &tally, &policies);
+    let told: Vec<_> =
+        lines.iter().map(|l| (l.id.as_str(), l.total, l.newest_usable, l.policy_active)).collect();
+    let expected = [
+        ("redis-3", 1, None, None),
+        ("redis-4", 0, None, None),
+        ("redis-2", 2, Some(at(10)), Some(true)),
+        ("redis-1", 1, Some(at(50)), None),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_is_off_is_unprotected_and_what_cannot_or_may_not_be_told_is_counted_apart() {
+    let list = [
+        instance("redis-on", "PrimarySecondary"),
+        instance("redis-off", "PrimarySecondary"),
+        instance("redis-alone", "Standalone"),
+        instance("redis-odd", "EnhancedPrimarySecondary"),
+        instance("redis-denied", "PrimarySecondary"),
+        instance("redis-unasked", "PrimarySecondary"),
+    ];
+    let known = |policy, seconds| PolicyKnowledge { policy, at: at(seconds) };
+    let policies = HashMap::from([
+        ("redis-on".to_owned(), known(PolicyTold::Active(true), 30)),
+        ("redis-off".to_owned(), known(PolicyTold::Active(false), 20)),
+        // A Standalone instance is none whatever is known of it.
+        ("redis-alone".to_owned(), known(PolicyTold::Active(false), 5)),
+        ("redis-odd".to_owned(), known(PolicyTold::Unsupported, 40)),
+        ("redis-denied".to_owned(), known(PolicyTold::Unknown, 50)),
+    ]);
+    let found = unprotected(&list, &policies);
+    let off = ("redis-off".to_owned(), Some("name of redis-off".to_owned()));
+    let expected = Unprotected { items: vec![off], unsupported: 2, unknown: 2, as_of: Some(at(20)) };
+    assert_eq!(found, expected);
+}
+
+// When to list, and what Ready says.
+
+fn wanted() -> Wanted {
+    Wanted {
+        generation: 1,
+        created: at(-3600),
+        suspended: false,
+        interval: 10 * MINUTE,
+        request: None,
+        phase: 7,
+    }
+}
+
+fn open() -> Surroundings {
+    epoch(1)
+}
+
+fn epoch(epoch: u64) -> Surroundings {
+    Surroundings { gate: Gate::Open, paused_until: None, rival: None, epoch: Some(epoch) }
+}
+
+fn closed(reason: Reason) -> Surroundings {
+    Surroundings { gate: Gate::Closed(reason, "why".to_owned()), ..open() }
+}
+
+fn failure(kind: Kind) -> Failure {
+    Failure {
+        kind,
+        action: "DescribeCrossRegionBackups",
+        code: "Code".to_owned(),
+        message: Some("words".to_owned()),
+        request_id: None,
+        retry_after: None,
+    }
+}
+
+fn fresh() -> Memory {
+    Memory::new(&[], None, None, &wanted(), at(0), at(0))
+}
+
+fn reason(
+    memory: &Memory,
+    wanted: &Wanted,
+    stored: &[Condition],
+    now: Timestamp,
+) -> Option<(Truth, Reason, Progress)> {
+    memory.outcome(wanted, &open(), stored, now).map(|o: Outcome| (o.status, o.reason, o.progress))
+}
+
+fn told(memory: &Memory, now: Timestamp) -> Vec<Condition> {
+    let outcome = memory.outcome(&wanted(), &open(), &[], now).unwrap();
+    condition::merge(&[], &[types::READY], &outcome, 1, now)
+}
+
+const LISTING: (Truth, Reason, Progress) = (Truth::Unknown, Reason::Listing, Progress::Reconciling);
+const LISTED: (Truth, Reason, Progress) = (Truth::True, Reason::Listed, Progress::Settled);
+
+#[test]
+fn a_new_inventory_is_listing_until_the_first_listing_is_complete() {
+    let mut memory = fresh();
+    memory.notice(&wanted(), &epoch(1), at(0));
+    assert_eq!(memory.next_step(&wanted(), &open(), at(0)), Do::Read);
+    assert_eq!(reason(&memory, &wanted(), &[], at(0)), Some(LISTING));
+    memory.listed(&wanted(), at(5));
+    assert_eq!(reason(&memory, &wanted(), &[], at(5)), Some(LISTED));
+    let Do::Wait(Some(next)) = memory.next_step(&wanted(), &open(), at(5)) else { panic!("it waits") };
+    assert!(next > at(5) && next <= after(at(5), 10 * MINUTE));
+}
+
+#[test]
+fn after_a_start_a_recent_listing_keeps_its_turn() {
+    let mut memory = fresh();
+    memory.listed(&wanted(), at(0));
+    let stored = told(&memory, at(0));
+    let again = |as_of, generation| {
+        let wanted = Wanted { generation, ..wanted() };
+        let memory = Memory::new(&stored, Some(1), None, &wanted, as_of, at(600));
+        memory.next_step(&wanted, &open(), at(600))
+    };
+    assert!(matches!(again(at(300), 1), Do::Wait(Some(_))), "seen 5 minutes ago");
+    assert_eq!(again(at(-1), 1), Do::Read, "seen longer ago than the interval");
+    assert_eq!(again(at(300), 2), Do::Read, "another spec");
+}
+
+#[test]
+fn a_listing_goes_on_after_what_passes_and_is_given_up_where_a_person_is_needed() {
+    for (kind, given_up) in [
+        (Kind::CloudUnavailable, false),
+        (Kind::Throttled, false),
+        (Kind::InstanceNotReady, false),
+        (Kind::PermissionDenied, true),
+        (Kind::InstanceNotFound, true),
+        (Kind::InvalidRequest, true),
+        (Kind::CredentialsRejected, true),
+    ] {
+        assert_eq!(fresh().failed(&wanted(), failure(kind), at(0), 0.5), given_up, "{kind:?}");
+    }
+}
+
+const UNAVAILABLE: (Truth, Reason, Progress) =
+    (Truth::Unknown, Reason::CloudUnavailable, Progress::Reconciling);
+
+#[test]
+fn a_later_failure_is_told_when_the_facts_are_stale() {
+    let mut memory = fresh();
+    memory.listed(&wanted(), at(10));
+    let stored = told(&memory, at(10));
+    memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(700), 0.5);
+    assert_eq!(reason(&memory, &wanted(), &stored, at(700)), None, "nothing is written yet");
+    assert_eq!(reason(&memory, &wanted(), &stored, at(10 + 1200)), Some(UNAVAILABLE));
+    let Do::Wait(Some(timer)) = memory.next_step(&wanted(), &open(), at(700)) else { panic!("it waits") };
+    assert!(timer <= at(10 + 1200));
+    assert!(!memory.progressed(1, at(1211)), "only a complete listing makes it Listed again");
+    assert_eq!(reason(&memory, &wanted(), &stored, at(1211)), Some(UNAVAILABLE));
+    memory.listed(&wanted(), at(1300));
+    assert_eq!(reason(&memory, &wanted(), &stored, at(1300)), Some(LISTED));
+}
+
+#[test]
+fn of_a_first_listing_one_failure_among_many_answers_is_no_news() {
+    let mut memory = fresh();
+    memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(1), 0.5);
+    assert_eq!(reason(&memory, &wanted(), &[], at(1)), Some(UNAVAILABLE), "the first outcome is told");
+    let stored = told(&memory, at(1));
+    assert_eq!(reason(&memory, &wanted(), &stored, at(2)), Some(UNAVAILABLE));
+    assert!(memory.progressed(1, at(3)), "Ready has to say that it is listing again");
+    assert_eq!(reason(&memory, &wanted(), &stored, at(3)), Some(LISTING));
+    let stored = told(&memory, at(3));
+    for call in 2..100 {
+        let now = at(i64::try_from(call).unwrap() * 10);
+        memory.failed(&wanted(), failure(Kind::CloudUnavailable), now, 0.5);
+        assert_eq!(reason(&memory, &wanted(), &stored, now), None, "{call}");
+        memory.progressed(call, now);
+    }
+    memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(1001), 0.5);
+    memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(1002), 0.5);
+    assert_eq!(reason(&memory, &wanted(), &stored, at(1002)), Some(UNAVAILABLE), "it failed again");
+}
+
+#[test]
+fn what_a_person_has_to_do_is_said_until_a_listing_is_complete() {
+    let mut memory = fresh();
+    memory.failed(&wanted(), failure(Kind::PermissionDenied), at(1), 0.5);
+    let denied = (Truth::False, Reason::PermissionDenied, Progress::Stalled);
+    let stored = told(&memory, at(1));
+    // The next try gets as far as that call again, and something else fails in passing.
+    assert!(!memory.progressed(1, at(600)));
+    assert_eq!(reason(&memory, &wanted(), &stored, at(600)), Some(denied));
+    memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(601), 0.5);
+    assert_eq!(reason(&memory, &wanted(), &stored, at(601)), Some(denied));
+    // A request changes nothing by being made.
+    let asked = Wanted { request: Some("now".to_owned()), ..wanted() };
+    memory.notice(&asked, &open(), at(602));
+    assert_eq!(reason(&memory, &asked, &stored, at(602)), Some(denied));
+    // Nor does a start of the operator.
+    let mut started = Memory::new(&stored, Some(1), None, &wanted(), at(601), at(700));
+    assert_eq!(reason(&started, &wanted(), &stored, at(700)), None);
+    started.progressed(1, at(701));
+    assert_eq!(reason(&started, &wanted(), &stored, at(701)), None);
+    started.listed(&wanted(), at(702));
+    assert_eq!(reason(&started, &wanted(), &stored, at(702)), Some(LISTED));
+}
+
+#[test]
+fn after_a_start_a_failure_that_passes_is_said_until_a_call_is_answered() {
+    let mut before = fresh();
+    before.failed(&wanted(), failure(Kind::CloudUnavailable), at(1), 0.5);
+    let stored = told(&before, at(1));
+    let mut memory = Memory::new(&stored, Some(1), None, &wanted(), at(1), at(2));
+    assert_eq!(reason(&memory, &wanted(), &stored, at(2)), None);
+    memory.progressed(1, at(3));
+    assert_eq!(reason(&memory, &wanted(), &stored, at(3)), Some(LISTING));
+}
+
+#[test]
+fn a_listed_inventory_that_fails_is_not_listed_because_a_request_is_made() {
+    let mut memory = fresh();
+    memory.listed(&wanted(), at(0));
+    memory.failed(&wanted(), failure(Kind::PermissionDenied), at(600), 0.5);
+    let asked = Wanted { request: Some("now".to_owned()), ..wanted() };
+    memory.notice(&asked, &open(), at(601));
+    assert_eq!(memory.next_step(&asked, &open(), at(601)), Do::Read);
+    assert!(matches!(reason(&memory, &asked, &[], at(601)), Some((Truth::False, ..))));
+}
+
+#[test]
+fn a_request_is_answered_by_a_listing_that_begins_after_it() {
+    let mut memory = fresh();
+    let asked = |value: &str| Wanted { request: Some(value.to_owned()), ..wanted() };
+    memory.begins();
+    memory.notice(&asked("one"), &open(), at(1));
+    memory.listed(&asked("one"), at(2));
+    assert_eq!(memory.handled, None, "it was under way before the request");
+    assert_eq!(memory.next_step(&asked("one"), &open(), at(2)), Do::Read);
+    memory.begins();
+    // However often somebody asks, each listing answers what was asked before it.
+    memory.notice(&asked("two"), &open(), at(3));
+    memory.listed(&asked("two"), at(4));
+    assert_eq!(memory.handled.as_deref(), Some("one"));
+    assert_eq!(memory.next_step(&asked("two"), &open(), at(4)), Do::Read);
+    memory.begins();
+    memory.listed(&asked("two"), at(5));
+    assert_eq!(memory.handled.as_deref(), Some("two"));
+    assert!(matches!(memory.next_step(&asked("two"), &open(), at(5)), Do::Wait(Some(_))));
+}
+
+#[test]
+fn a_listing_that_begins_anew_proves_nothing_before_it_got_further() {
+    let mut memory = fresh();
+    let quick = Wanted { interval: MINUTE, ..wanted() };
+    memory.progressed(1, at(1));
+    memory.failed(&quick, failure(Kind::CloudUnavailable), at(2), 0.5);
+    let mut stored = told(&memory, at(121));
+    for minute in 3..60 {
+        // The first call is answered, the second never.
+        let news = memory.progressed(1, at(60 * minute));
+        memory.failed(&quick, failure(Kind::CloudUnavailable), at(60 * minute + 1), 0.5);
+        assert!(!news);
+        assert_eq!(reason(&memory, &quick, &stored, at(60 * minute + 1)), Some(UNAVAILABLE));
+        stored = told(&memory, at(60 * minute + 1));
+    }
+    assert!(memory.progressed(2, at(3601)));
+    assert_eq!(reason(&memory, &quick, &stored, at(3601)), Some(LISTING));
+}
+
+#[test]
+fn a_refused_region_is_said_over_a_start() {
+    let mut before = fresh();
+    before.failed(&wanted(), failure(Kind::EndpointNotAllowed), at(1), 0.5);
+    let stored = told(&before, at(1));
+    before.notice(&wanted(), &epoch(1), at(2));
+    before.notice(&wanted(), &epoch(2), at(3));
+    assert!(matches!(reason(&before, &wanted(), &stored, at(3)), Some((_, Reason::EndpointNotAllowed, _))));
+    let mut memory = Memory::new(&stored, Some(1), None, &wanted(), at(1), at(4));
+    memory.progressed(1, at(5));
+    assert_eq!(reason(&memory, &wanted(), &stored, at(5)), None);
+    // Where the account itself caused it, it is over with that.
+    let mut memory = Memory::new(&stored, Some(1), None, &wanted(), at(1), at(4));
+    memory.notice(&wanted(), &closed(Reason::EndpointNotAllowed), at(5));
+    memory.notice(&wanted(), &open(), at(6));
+    assert_eq!(reason(&memory, &wanted(), &stored, at(6)), Some(LISTING));
+}
+
+#[test]
+fn a_rejected_key_is_not_said_any_longer_than_the_account_says_it() {
+    let mut memory = fresh();
+    memory.notice(&wanted(), &epoch(1), at(0));
+    memory.failed(&wanted(), failure(Kind::CredentialsRejected), at(1), 0.5);
+    memory.notice(&wanted(), &epoch(2), at(2));
+    let stored = told(&memory, at(2));
+    assert_eq!(memory.next_step(&wanted(), &epoch(2), at(2)), Do::Read);
+    assert_eq!(reason(&memory, &wanted(), &stored, at(2)), Some(LISTING));
+}
+
+#[test]
+fn an_account_that_lets_calls_through_again_is_listed_anew() {
+    let mut memory = fresh();
+    memory.listed(&wanted(), at(0));
+    memory.notice(&wanted(), &closed(Reason::AccountNotFound), at(1));
+    let gone = memory.outcome(&wanted(), &closed(Reason::AccountNotFound), &told(&memory, at(0)), at(1));
+    let stored = condition::merge(&[], &[types::READY], &gone.unwrap(), 1, at(1));
+    memory.failure = Some(failure(Kind::CloudUnavailable));
+    assert!(memory.notice(&wanted(), &open(), at(2)), "a listing under way is another account's");
+    assert_eq!(memory.next_step(&wanted(), &open(), at(2)), Do::Read);
+    assert_eq!(reason(&memory, &wanted(), &stored, at(2)), Some(LISTING));
+    memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(3), 0.5);
+    assert_eq!(reason(&memory, &wanted(), &stored, at(3)), Some(UNAVAILABLE));
+}
+
+#[test]
+fn what_needs_a_person_is_told_at_once() {
+    let mut memory = fresh();
+    memory.listed(&wanted(), at(0));
+    let stored = told(&memory, at(0));
+    memory.failed(&wanted(), failure(Kind::PermissionDenied), at(600), 0.5);
+    let denied = (Truth::False, Reason::PermissionDenied, Progress::Stalled);
+    assert_eq!(reason(&memory, &wanted(), &stored, at(600)), Some(denied));
+    let outcome = memory.outcome(&wanted(), &open(), &stored, at(600)).unwrap();
+    assert_eq!(outcome.message(), "DescribeCrossRegionBackups: Code: words");
+}
+
+#[test]
+fn an_instance_may_come_into_being_for_ten_minutes() {
+    let young = Wanted { created: at(0), ..wanted() };
+    let mut memory = Memory::new(&[], None, None, &young, at(0), at(0));
+    memory.failed(&young, failure(Kind::InstanceNotFound), at(1), 1.0);
+    let told = |progress| Some((Truth::False, Reason::InstanceNotFound, progress));
+    assert_eq!(reason(&memory, &young, &[], at(599)), told(Progress::Reconciling));
+    assert_eq!(reason(&memory, &young, &[], at(600)), told(Progress::Stalled));
+    let Do::Wait(Some(next)) = memory.next_step(&young, &open(), at(1)) else { panic!("it waits") };
+    assert!(next <= at(61));
+    memory.next = at(10_000);
+    assert_eq!(memory.next_step(&young, &open(), at(2)), Do::Wait(Some(at(600))), "the timer of Stalled");
+}
+
+#[test]
+fn another_spec_or_account_ends_a_listing_under_way() {
+    let mut memory = fresh();
+    assert!(!memory.notice(&wanted(), &epoch(1), at(0)));
+    assert!(!memory.notice(&wanted(), &epoch(1), at(1)));
+    assert!(memory.notice(&wanted(), &epoch(2), at(2)), "another account's verdict or Secret");
+    memory.listed(&wanted(), at(3));
+    let spec = Wanted { generation: 2, ..wanted() };
+    assert!(memory.notice(&spec, &epoch(2), at(4)));
+    assert_eq!(memory.next_step(&spec, &open(), at(4)), Do::Read);
+    assert_eq!(reason(&memory, &spec, &[], at(4)), Some(LISTING), "what was listed is another spec's");
+    memory.listed(&spec, at(5));
+    let asked = Wanted { request: Some("now".to_owned()), ..spec };
+    assert!(!memory.notice(&asked, &epoch(2), at(6)), "a listing under way may end first");
+    assert_eq!(memory.next_step(&asked, &open(), at(6)), Do::Read);
+    assert_eq!(memory.handled, None);
+    memory.failed(&asked, failure(Kind::CloudUnavailable), at(7), 0.5);
+    assert_eq!(memory.handled.as_deref(), Some("now"), "also when it failed");
+    assert!(!memory.notice(&asked, &epoch(2), at(8)), "it was acted on");
+}
+
+#[test]
+fn a_listed_inventory_is_not_listed_anew_for_other_credentials() {
+    let mut memory = fresh();
+    memory.notice(&wanted(), &epoch(1), at(0));
+    memory.listed(&wanted(), at(1));
+    memory.notice(&wanted(), &epoch(2), at(2));
+    assert!(matches!(memory.next_step(&wanted(), &open(), at(2)), Do::Wait(Some(_))));
+    memory.failed(&wanted(), failure(Kind::PermissionDenied), at(3), 0.5);
+    memory.notice(&wanted(), &epoch(3), at(4));
+    assert_eq!(
+        memory.next_step(&wanted(), &open(), at(4)),
+        Do::Read,
+        "they may be allowed what the others were not"
+    );
+}
+
+#[test]
+fn a_status_that_was_emptied_is_listed_again() {
+    let mut memory = fresh();
+    memory.lost(at(0));
+    memory.listed(&wanted(), at(1));
+    memory.lost(at(2));
+    assert_eq!(memory.next_step(&wanted(), &open(), at(2)), Do::Read);
+    assert_eq!(reason(&memory, &wanted(), &[], at(2)), Some(LISTING));
+}
+
+#[test]
+fn the_account_and_suspension_come_first() {
+    let memory = fresh();
+    let suspended = Wanted { suspended: true, ..wanted() };
+    let expected = (Truth::Unknown, Reason::Suspended, Progress::Settled);
+    assert_eq!(reason(&memory, &suspended, &[], at(0)), Some(expected));
+    assert_eq!(memory.next_step(&suspended, &open(), at(0)), Do::Wait(None));
+
+    let closed = closed(Reason::CredentialsRejected);
+    let outcome = memory.outcome(&wanted(), &closed, &[], at(0)).unwrap();
+    assert_eq!((outcome.reason, outcome.progress), (Reason::CredentialsRejected, Progress::Stalled));
+    assert!(matches!(memory.next_step(&wanted(), &closed, at(0)), Do::Wait(_)));
+
+    let pending = Surroundings { gate: Gate::Pending(at(10)), ..open() };
+    assert_eq!(memory.outcome(&wanted(), &pending, &[], at(0)), None);
+    assert_eq!(memory.next_step(&wanted(), &pending, at(0)), Do::Wait(Some(at(10))));
+
+    let paused = Surroundings { paused_until: Some(at(30)), ..open() };
+    assert_eq!(memory.next_step(&wanted(), &paused, at(0)), Do::Wait(Some(at(30))));
+}
+
+#[test]
+fn a_clock_that_is_set_back_puts_nothing_off() {
+    let mut memory = fresh();
+    memory.listed(&wanted(), at(100_000));
+    memory.notice(&wanted(), &epoch(1), at(0));
+    let Do::Wait(Some(next)) = memory.next_step(&wanted(), &open(), at(0)) else { panic!("it waits") };
+    assert!(next <= after(at(0), 10 * MINUTE));
+    assert_eq!(memory.last_good, Some(at(0)));
+}
