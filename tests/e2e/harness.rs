@@ -348,7 +348,7 @@ impl<'a> Stage<'a> {
         self.operator.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    fn log_tail(&self) -> String {
+    pub fn log_tail(&self) -> String {
         self.operator.as_ref().map(Process::log_tail).unwrap_or_default()
     }
 }

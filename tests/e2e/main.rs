@@ -7,6 +7,7 @@ mod credentials;
 mod deletion;
 mod faults;
 mod harness;
+mod inventory;
 mod lifecycle;
 mod objects;
 mod process;

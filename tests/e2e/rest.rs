@@ -100,7 +100,7 @@ async fn policy_events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> 
 }
 
 /// What the operator wrote in the stage's namespace so far, renewals of the Lease excepted.
-async fn writes(stage: &Stage<'_>, marker: &str) -> Result<Vec<AuditEntry>> {
+pub async fn writes(stage: &Stage<'_>, marker: &str) -> Result<Vec<AuditEntry>> {
     // The log is complete up to an entry of our own.
     stage.run(["get", "configmap", marker, "--ignore-not-found"]).await?;
     let own = AuditFilter { namespace: Some(&stage.namespace), name: Some(marker), ..AuditFilter::default() };

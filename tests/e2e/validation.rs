@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Stage, plane};
 
 /// Applies and expects a refusal that holds every word.
-async fn refused(stage: &Stage<'_>, manifest: Value, words: &[&str]) -> Result<()> {
+pub async fn refused(stage: &Stage<'_>, manifest: Value, words: &[&str]) -> Result<()> {
     let error = match stage.apply(manifest.clone()).await {
         Ok(_) => anyhow::bail!("was taken: {manifest:#}"),
         Err(error) => format!("{error:#}"),
@@ -146,9 +146,11 @@ async fn defaults_columns_and_selectors_are_the_contracts() -> Result<()> {
 async fn the_examples_and_the_whole_deployment_are_taken_without_a_warning() -> Result<()> {
     let plane = plane().await?;
     let root = env!("CARGO_MANIFEST_DIR");
-    for args in [["-k", "deploy"], ["-f", "examples/account.yaml"], ["-f", "examples/policies.yaml"]] {
-        let path = format!("{root}/{}", args[1]);
-        let output = plane.kubectl().output(["apply", args[0], &path]).await?;
+    let examples =
+        ["account", "policies", "inventories", "tencent"].map(|name| ("-f", format!("examples/{name}.yaml")));
+    for (flag, path) in [("-k", "deploy".to_owned())].into_iter().chain(examples) {
+        let path = format!("{root}/{path}");
+        let output = plane.kubectl().output(["apply", flag, &path]).await?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success() && stderr.is_empty(), "{path}: {stderr}");
     }

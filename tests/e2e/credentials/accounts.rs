@@ -194,6 +194,7 @@ async fn a_restart_believes_what_was_verified_and_repeats_nothing() -> Result<()
 async fn a_secret_that_may_not_be_read_is_asked_for_now_and_then() -> Result<()> {
     let stage = Stage::new("accounts-blind").await?;
     stage.run(["create", "serviceaccount", "blind"]).await?;
+    // Nor may it see inventories, as an older installation's: that stops nothing else.
     for (name, verb, resources) in [
         (
             "kinds",

@@ -1,0 +1,54 @@
+//! Volcengine: the copies in other regions.
+
+use anyhow::{Result, ensure};
+use cloud_simulator::{InstanceSpec, Policy};
+use serde_json::json;
+
+use super::{LIST, ids};
+use crate::checks::DESCRIBE;
+use crate::harness::{INSTANCE, Stage};
+
+#[tokio::test]
+async fn an_account_s_backups_instances_and_what_no_policy_protects() -> Result<()> {
+    let stage = Stage::running("inv-volc-account").await?;
+    stage.drift(Policy::to_region("cn-shanghai"))?;
+    for (id, class) in [("redis-off", "PrimarySecondary"), ("redis-alone", "Standalone")] {
+        stage.cloud.put_instance(InstanceSpec {
+            instance_id: id.to_owned(),
+            instance_name: format!("name-of-{id}"),
+            class: class.to_owned(),
+            ..InstanceSpec::default()
+        })?;
+    }
+    stage.add_backup("b-old", 7200.0)?;
+    stage.add_backup("b-new", 3600.0)?;
+    stage.add_backup_with(
+        json!({"backupPointId": "b-bad", "instanceId": INSTANCE, "ageSeconds": 60, "status": "Unavailable"}),
+    )?;
+    let status = stage.listed("all", json!({"limit": 2})).await?;
+    ensure!(ids(&status)? == ["b-bad", "b-new"], "{status:#}");
+    ensure!(status["backupsOf"] == "CrossRegion" && status["total"] == 3, "{status:#}");
+    ensure!(status["totalSizeBytes"] == 3 * 486_040 && status["totalSize"] == "1.4 MiB", "{status:#}");
+    let counts = json!({"Available": 2, "Creating": 0, "Deleting": 0, "Unavailable": 1});
+    ensure!(status["byStatus"] == counts, "{status:#}");
+    ensure!(status["newest"]["backupPointId"] == "b-new" && status["newest"]["instanceId"] == INSTANCE);
+    ensure!(status["truncated"] == json!({"items": true, "instances": false, "unprotected": false}));
+    let order: Vec<_> =
+        status["instances"].as_array().into_iter().flatten().map(|i| i["instanceId"].clone()).collect();
+    ensure!(order == ["redis-alone", "redis-off", INSTANCE], "{status:#}");
+    ensure!(
+        status["instances"][1]["policyActive"] == false && status["instances"][2]["policyActive"] == true
+    );
+    ensure!(status["instances"][2]["total"] == 3, "{status:#}");
+    let unprotected = &status["unprotected"];
+    let item = json!({"instanceId": "redis-off", "instanceName": "name-of-redis-off"});
+    ensure!(unprotected["total"] == 1 && unprotected["items"] == json!([item]), "{status:#}");
+    ensure!(unprotected["unsupported"] == 1 && unprotected["unknown"] == 0, "{status:#}");
+    // Listed again and again, no policy is described anew within the hour.
+    let listings = stage.calls(LIST);
+    stage.wait("more listings", || stage.calls(LIST) >= listings + 3).await?;
+    ensure!(stage.calls(DESCRIBE) == 2, "{} descriptions", stage.calls(DESCRIBE));
+    let table = stage.run(["get", "bkinv"]).await?;
+    ensure!(table.contains("UNPROTECTED") && table.contains("1.4 MiB"), "{table}");
+    Ok(())
+}
