@@ -84,6 +84,8 @@ async fn play(stage: &mut Stage) -> Result<()> {
     declare(stage).await?;
     drift(stage).await?;
     observe(stage).await?;
+    inventories(stage).await?;
+    tencent(stage).await?;
     delete(stage).await?;
     stage.terminal.chapter("What the operator logged")?;
     stage.show_log()?;
@@ -104,25 +106,28 @@ async fn install(stage: &mut Stage) -> Result<()> {
 async fn connect(stage: &mut Stage) -> Result<()> {
     stage.terminal.chapter("A cloud and an account")?;
     stage.terminal.say(
-        "The cloud is a simulator, with one access key and three Redis instances in cn-beijing. Their cross-region \
-         backup is switched off; copies of earlier days exist.",
+        "The clouds are a simulator, with four Redis instances in cn-beijing. Their cross-region backup is switched \
+         off; copies of earlier days exist.",
     )?;
     stage.start_simulator("tools/demo/world.json").await?;
-    stage.terminal.say("The Secret and CloudAccount of the example.")?;
-    stage.kubectl(&["apply", "-f", "examples/account.yaml"]).await?;
+    stage
+        .terminal
+        .say("The Secrets and CloudAccounts of the examples, and an inventory that is looked at below.")?;
+    stage.kubectl(&["apply", "-f", "examples/account.yaml", "-f", "examples/tencent.yaml"]).await?;
     stage.terminal.say(
-        "The one difference to a real cloud: the account's endpoint is the simulator. It is set before the operator \
+        "The one difference to a real cloud: the accounts' endpoint is the simulator. It is set before the operator \
          starts, so that nothing is sent anywhere else.",
     )?;
     let patch = format!(r#"{{"spec":{{"endpoint":"{}"}}}}"#, stage.cloud);
-    stage.kubectl(&["patch", "cacct", "prod", "-n", "payments", "--type=merge", "-p", &patch]).await?;
+    let both = ["patch", "cacct", "prod", "tencent-prod", "-n", "payments", "--type=merge", "-p", &patch];
+    stage.kubectl(&both).await?;
     stage.terminal.say(
         "The operator, with leader election. It looks at each instance every 5 s, so that you need not wait for the \
          10 min of resyncInterval, and may talk to an address that is not one of the clouds'.",
     )?;
     stage.start_operator().await?;
     stage
-        .kubectl(&["wait", "cacct/prod", "-n", "payments", "--for=condition=Ready", "--timeout=60s"])
+        .kubectl(&["wait", "cacct", "--all", "-n", "payments", "--for=condition=Ready", "--timeout=60s"])
         .await?;
     stage.kubectl(&["get", "cacct", "-n", "payments", "-o", "wide"]).await
 }
@@ -171,6 +176,38 @@ async fn observe(stage: &mut Stage) -> Result<()> {
     let events = ["events", "-n", "payments", "--for", "crbp/reports"];
     stage.kubectl_until(&events, "DriftDetected").await?;
     stage.curl("GET", REPORTS, "").await
+}
+
+async fn inventories(stage: &mut Stage) -> Result<()> {
+    stage.terminal.chapter("Which instances does no policy protect?")?;
+    stage.kubectl(&["apply", "-f", "examples/inventories.yaml"]).await?;
+    let listed = ["wait", "bkinv", "--all", "-n", "payments", "--for=condition=Ready", "--timeout=60s"];
+    stage.kubectl(&listed).await?;
+    stage.kubectl(&["get", "bkinv", "-n", "payments"]).await?;
+    stage
+        .terminal
+        .say("Copies are off where the policy only observes, and for an instance that has no policy:")?;
+    let unprotected = "jsonpath={.status.unprotected.items}";
+    stage.kubectl(&["get", "bkinv", "all-prod", "-n", "payments", "-o", unprotected]).await?;
+    stage.terminal.say("All instances, those without a usable copy first, then the oldest:")?;
+    let instances = "jsonpath={range .status.instances[*]}{.instanceId} {.instanceName} {.newestBackup} \
+         {.policyActive}{\"\\n\"}{end}";
+    stage.kubectl(&["get", "bkinv", "all-prod", "-n", "payments", "-o", instances]).await
+}
+
+async fn tencent(stage: &mut Stage) -> Result<()> {
+    stage.terminal.chapter("Tencent Cloud")?;
+    stage.terminal.say(
+        "It has no cross-region backup for Redis; the inventory of examples/tencent.yaml lists an instance's own \
+         backups.",
+    )?;
+    let listed = ["wait", "bkinv/orders", "-n", "payments", "--for=condition=Ready", "--timeout=60s"];
+    stage.kubectl(&listed).await?;
+    stage.kubectl(&["get", "bkinv", "orders", "-n", "payments"]).await?;
+    stage.terminal.say("One backup in process, one that is exported, and one by hand with its remark:")?;
+    let items = "jsonpath={range .status.items[*]}{.backupPointId} {.status} {.strategy} {.startTime} \
+         {.remark}{\"\\n\"}{end}";
+    stage.kubectl(&["get", "bkinv", "orders", "-n", "payments", "-o", items]).await
 }
 
 async fn delete(stage: &mut Stage) -> Result<()> {
