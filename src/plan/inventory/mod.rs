@@ -1,10 +1,12 @@
 //! Inventories: when to list, what a listing amounts to, and what Ready says of it.
 
+#[cfg(test)]
+mod counting_tests;
 pub mod found;
 pub mod memory;
-pub mod tally;
 #[cfg(test)]
-mod tests;
+mod memory_tests;
+pub mod tally;
 
 pub use found::{Found, InstanceLine, PolicyKnowledge, PolicyTold, Unprotected};
 pub use memory::{Do, Memory, Wanted};
