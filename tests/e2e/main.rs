@@ -1,5 +1,6 @@
 //! What a user does, end to end: a real control plane, kubectl, the operator's own binary, and the simulated cloud.
 
+mod admission;
 mod canary;
 mod checks;
 mod conflict;
