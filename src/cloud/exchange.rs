@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -223,7 +223,55 @@ pub fn not_promised(action: &'static str, answer: &impl Answered, what: &str) ->
     }
 }
 
+/// The head of an answer, which both clouds use in the same way.
+pub struct Head<'a> {
+    pub action: &'static str,
+    pub status: StatusCode,
+    pub headers: &'a HeaderMap,
+    pub now: Timestamp,
+}
+
+impl Head<'_> {
+    pub fn failure(&self, kind: Kind, code: String, request_id: Option<String>) -> Failure {
+        let retry_after = text::retry_after(self.headers, self.now);
+        Failure { kind, action: self.action, code, message: None, request_id, retry_after }
+    }
+
+    /// A redirect is never followed, whatever it says.
+    ///
+    /// # Errors
+    /// It is one.
+    pub fn refuse_redirect(&self) -> Result<(), Failure> {
+        if self.status.is_redirection() {
+            return Err(self.failure(Kind::CloudUnavailable, "redirect refused".to_owned(), None));
+        }
+        Ok(())
+    }
+
+    /// Any status but 200 is a failure, and so is 200 with an error, code and message, in the body.
+    ///
+    /// # Errors
+    /// It is one; `kind` says what a code means.
+    pub fn refuse(
+        &self,
+        error: Option<(String, Option<&str>)>,
+        request_id: Option<&String>,
+        kind: impl Fn(&str, StatusCode) -> Kind,
+    ) -> Result<(), Failure> {
+        let request_id = request_id.cloned();
+        if let Some((code, message)) = error {
+            let shown = text::code(&code).unwrap_or_else(|| http_code(self.status));
+            let failure = self.failure(kind(&code, self.status), shown, request_id);
+            return Err(Failure { message: message.and_then(text::message), ..failure });
+        }
+        if self.status != StatusCode::OK {
+            return Err(self.failure(kind("", self.status), http_code(self.status), request_id));
+        }
+        Ok(())
+    }
+}
+
 /// The code of an answer that has none of its own.
-pub fn http_code(status: StatusCode) -> String {
+fn http_code(status: StatusCode) -> String {
     format!("HTTP {}", status.as_u16())
 }

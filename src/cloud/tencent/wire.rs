@@ -3,13 +3,13 @@
 //! float, and none of that may cost the rest of the answer.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use serde_json::{Map, Value};
 
-use crate::cloud::exchange::{Answered, NOT_PROMISED, http_code};
+use crate::cloud::exchange::{Answered, Head, NOT_PROMISED};
 use crate::cloud::json::{self, count, owned, says, text_of, whole};
 use crate::cloud::page::{BackupPage, InstancePage};
 use crate::cloud::text;
@@ -53,33 +53,16 @@ fn unwrapped(
     mut body: Value,
     now: Timestamp,
 ) -> Result<Answer, Failure> {
-    let (status, headers) = (response.status(), response.headers());
-    let fail = |kind, code, message, request_id| Failure {
-        kind,
-        action,
-        code,
-        message,
-        request_id,
-        retry_after: text::retry_after(headers, now),
-    };
-    if status.is_redirection() {
-        return Err(fail(Kind::CloudUnavailable, "redirect refused".to_owned(), None, None));
-    }
+    let head = Head { action, status: response.status(), headers: response.headers(), now };
+    head.refuse_redirect()?;
     let request_id = body.get("Response").and_then(|r| text_of(r, "RequestId")).and_then(text::request_id);
-    if let Some((code, message)) = error_in(&body) {
-        let kind = codes::kind(&code, status);
-        let shown = text::code(&code).unwrap_or_else(|| http_code(status));
-        return Err(fail(kind, shown, message.and_then(text::message), request_id));
-    }
-    if status != StatusCode::OK {
-        return Err(fail(codes::kind("", status), http_code(status), None, request_id));
-    }
+    head.refuse(error_in(&body), request_id.as_ref(), codes::kind)?;
     match body.get_mut("Response").map(Value::take) {
         // An error without a code is none of the API's, but no success either.
         Some(Value::Object(response)) if !response.get("Error").is_some_and(says) => {
             Ok(Answer { request_id, response })
         }
-        _ => Err(fail(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), None, request_id)),
+        _ => Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), request_id)),
     }
 }
 

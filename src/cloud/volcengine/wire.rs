@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::cloud::exchange::{Answered, NOT_PROMISED, http_code};
+use crate::cloud::exchange::{Answered, Head, NOT_PROMISED};
 use crate::cloud::json::{self, count, list, owned, says, text_of, whole};
 use crate::cloud::page::{BackupPage, InstancePage};
 use crate::cloud::text;
@@ -36,32 +36,16 @@ pub fn answer(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Answer, Failure> {
-    let fail = |kind, code, message, request_id| Failure {
-        kind,
-        action,
-        code,
-        message,
-        request_id,
-        retry_after: text::retry_after(headers, now),
-    };
-    if status.is_redirection() {
-        return Err(fail(Kind::CloudUnavailable, "redirect refused".to_owned(), None, None));
-    }
+    let head = Head { action, status, headers, now };
+    head.refuse_redirect()?;
     let value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let metadata = value.get("ResponseMetadata").filter(|m| m.is_object());
     let request_id = metadata.and_then(|m| text_of(m, "RequestId")).and_then(text::request_id);
-    if let Some((code, message)) = error_in(&value) {
-        let kind = codes::kind(&code, status);
-        let shown = text::code(&code).unwrap_or_else(|| http_code(status));
-        return Err(fail(kind, shown, message.and_then(text::message), request_id));
-    }
-    if status != StatusCode::OK {
-        return Err(fail(codes::kind("", status), http_code(status), None, request_id));
-    }
+    head.refuse(error_in(&value), request_id.as_ref(), codes::kind)?;
     let result = value.get("Result").cloned().unwrap_or_default();
     // An error without a code is none of the API's, but no success either: a change must not count as accepted.
     if metadata.is_none() && result.is_null() || metadata.and_then(|m| m.get("Error")).is_some_and(says) {
-        return Err(fail(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), None, request_id));
+        return Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), request_id));
     }
     Ok(Answer { request_id, result })
 }
