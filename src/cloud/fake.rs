@@ -1,6 +1,5 @@
 //! A cloud for unit tests: answers what a closure says, and keeps what it was asked.
 
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -130,35 +129,4 @@ pub fn ok(result: Value) -> Response<Body> {
 pub fn error(status: u16, code: &str, message: &str) -> Response<Body> {
     let error = json!({"CodeN": 1, "Code": code, "Message": message});
     raw(status, json!({"ResponseMetadata": {"RequestId": "20230604110420-err", "Error": error}}).to_string())
-}
-
-#[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Everything that this thread logs, at any level, by any crate.
-pub fn capture() -> (Lines, tracing::subscriber::DefaultGuard) {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    (lines, tracing::subscriber::set_default(subscriber))
 }

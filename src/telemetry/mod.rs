@@ -1,5 +1,7 @@
 //! Logs, and the redactor that every log line and every text from a cloud passes.
 
+#[cfg(test)]
+pub mod capture;
 mod filter;
 pub mod redact;
 mod writer;
@@ -92,32 +94,18 @@ fn message_of(payload: &dyn Any) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use tracing::{debug, info, warn};
 
+    use super::capture::{Lines, every_event_is_asked_about};
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn logged(format: Format, filter: &str, log: impl FnOnce()) -> String {
+        every_event_is_asked_about();
         let lines = Lines::default();
         let out = lines.clone();
         let subscriber = subscriber(format, &filter.parse().unwrap(), false, move || out.clone());
         tracing::subscriber::with_default(subscriber, log);
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        lines.text()
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use super::*;
-use crate::cloud::fake::{Fake, KEY_ID, SECRET, capture, raw};
+use crate::cloud::fake::{Fake, KEY_ID, SECRET, raw};
 use crate::cloud::{Client, Site};
 use crate::domain::{InstanceRef, Kind};
+use crate::telemetry::capture::capture;
 use axum::body::Body;
 use http::Response;
 use serde_json::{Value, json};
@@ -121,7 +122,7 @@ async fn no_log_holds_a_credential_or_what_decrypts_a_backup() {
     let (id, secret, token) =
         ("AKIDtencentcanary000000000000001234", "tencent+canary/key==", "tencent-canary-token");
     let marker = "MarkerDecryptKey0123456789";
-    let (lines, _default) = capture();
+    let lines = capture();
     let credentials = Credentials::new(id, secret, Some(token));
     let fake = Fake::of(Site::Tencent, credentials, move |n, seen| {
         let text = format!("{id} {secret} {token} {marker} {}", seen.header("authorization"));

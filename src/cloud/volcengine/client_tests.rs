@@ -1,10 +1,11 @@
 use super::*;
 use crate::clock::Clock;
-use crate::cloud::fake::{self, Fake, KEY_ID, SECRET, capture, instance};
+use crate::cloud::fake::{self, Fake, KEY_ID, SECRET, instance};
 use crate::cloud::{
     Budget, Client, Endpoint, EndpointRule, Site, Transport, TransportError, service_transport,
 };
 use crate::domain::{Change, Kind};
+use crate::telemetry::capture::capture;
 use axum::body::Body;
 use jiff::tz::Offset;
 use serde_json::json;
@@ -226,7 +227,7 @@ async fn no_log_debug_or_display_holds_a_credential() {
     let (id, secret, token) =
         ("AKLTcanary0000000000000000001234", "canary+secret/key==", "canary-session-token");
     let credentials = Credentials::new(id, secret, Some(token));
-    let (lines, _default) = capture();
+    let lines = capture();
 
     let fake = Fake::with(credentials.clone(), move |n, seen| {
         let text = format!("{id} {secret} {token} {}", seen.header("authorization"));
@@ -259,7 +260,7 @@ async fn no_log_of_the_http_client_holds_a_credential() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let named = format!("http://{}", listener.local_addr().unwrap());
-    let (lines, _default) = capture();
+    let lines = capture();
     let router = axum::Router::new().fallback(async || fake::error(401, "InvalidAccessKey", "no"));
     tokio::spawn(async { axum::serve(listener, router).await });
     let rule = EndpointRule::new(std::slice::from_ref(&named)).unwrap();
