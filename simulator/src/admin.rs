@@ -49,6 +49,7 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/admin/keys", get(keys))
         .route("/admin/keys/{id}", put(put_key).delete(remove_key))
         .route("/admin/keys/{id}/{verb}", post(change_key))
+        .route("/admin/roles", get(roles).put(put_role).delete(remove_role))
         .route("/admin/instances", get(instances))
         .route(
             "/admin/instances/{id}",
@@ -68,14 +69,52 @@ pub(crate) fn router() -> Router<Simulator> {
 /// The body, whatever Content-Type it comes with; an empty one is an empty object.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| AdminError::Invalid(error.to_string()))
+    // Else serde would take an array for the fields in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(AdminError::Invalid("the body must be a JSON object".into()));
+    }
+    serde_json::from_slice(body).map_err(|error| match serde_json::from_slice::<Value>(body) {
+        Ok(value) => mistake::<T>(value, &error),
+        Err(_) => AdminError::Invalid(error.to_string()),
+    })
+}
+
+/// Says which field a value cannot be read for, where serde does not.
+fn mistake<T: DeserializeOwned>(value: Value, error: &serde_json::Error) -> AdminError {
+    let field =
+        guilty(value, &|value| serde_json::from_value::<T>(value).err().map(|error| error.to_string()));
+    AdminError::Invalid(match field {
+        Some(field) if !error.to_string().contains(&format!("`{field}`")) => format!("{field}: {error}"),
+        _ => error.to_string(),
+    })
+}
+
+/// The path of the field without which a value is refused for something else, or for nothing.
+fn guilty(value: Value, refusal: &dyn Fn(Value) -> Option<String>) -> Option<String> {
+    let told = refusal(value.clone())?;
+    let fields = value.as_object()?;
+    let name = fields.keys().find(|name| {
+        let mut others = fields.clone();
+        others.remove(*name);
+        refusal(Value::Object(others)).as_ref() != Some(&told)
+    })?;
+    let within = |inner: Value| {
+        let mut outer = fields.clone();
+        outer.insert(name.clone(), inner);
+        refusal(Value::Object(outer))
+    };
+    match guilty(fields[name].clone(), &within) {
+        Some(inner) => Some(format!("{name}.{inner}")),
+        None => Some(name.clone()),
+    }
 }
 
 /// The body of a PUT with the id of its path in `field`.
 pub(crate) fn read_with_id<T: DeserializeOwned>(body: &[u8], field: &str, id: &str) -> Result<T, AdminError> {
     let mut fields: serde_json::Map<String, Value> = read(body)?;
     fields.insert(field.to_owned(), json!(id));
-    serde_json::from_value(Value::Object(fields)).map_err(|error| AdminError::Invalid(error.to_string()))
+    let value = Value::Object(fields);
+    T::deserialize(&value).map_err(|error| mistake::<T>(value.clone(), &error))
 }
 
 pub(crate) fn show(value: impl Serialize) -> Reply {
@@ -144,6 +183,25 @@ async fn change_key(
         "allow" => simulator.allow(&id, read::<Actions>(&body)?.actions),
         _ => Err(AdminError::NotFound(format!("key operation {verb}"))),
     })
+}
+
+async fn roles(State(simulator): Handle) -> Reply {
+    show(simulator.roles())
+}
+
+/// The name is in the body: it has slashes and colons.
+async fn put_role(State(simulator): Handle, body: Bytes) -> Reply {
+    done(simulator.put_role(read(&body)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleName {
+    role: String,
+}
+
+async fn remove_role(State(simulator): Handle, body: Bytes) -> Reply {
+    done(simulator.remove_role(&read::<RoleName>(&body)?.role))
 }
 
 async fn instances(State(simulator): Handle) -> Reply {

@@ -1,12 +1,18 @@
 //! The access keys the cloud knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::later;
 use crate::model::{KeySpec, KeyStatus};
+
+/// For how long a granted key that has expired is told to have expired; after that it is unknown.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+
+/// How many granted keys that have expired are remembered, of more only the last.
+const MOST_REMEMBERED: usize = 1_000;
 
 /// The credentials that take the place of an older pair.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,35 +26,61 @@ pub struct Rotation {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Keys(BTreeMap<String, KeySpec>);
+pub(crate) struct Keys {
+    specs: BTreeMap<String, KeySpec>,
+    /// Those to be forgotten some time after their end, the first to end first.
+    granted: BTreeSet<(Timestamp, String)>,
+}
 
 impl Keys {
     pub fn put(&mut self, mut spec: KeySpec, now: Timestamp) {
         if let Some(seconds) = spec.expires_in_seconds.take() {
             spec.expires_at = Some(later(now, seconds));
         }
-        self.0.insert(spec.access_key_id.clone(), spec);
+        self.specs.insert(spec.access_key_id.clone(), spec);
+    }
+
+    /// Adds a temporary key that nobody will remove, and forgets such keys that expired long ago.
+    pub fn grant(&mut self, spec: KeySpec, expires_at: Timestamp, now: Timestamp) {
+        self.forget_expired(now);
+        self.granted.insert((expires_at, spec.access_key_id.clone()));
+        self.put(KeySpec { expires_at: Some(expires_at), ..spec }, now);
+    }
+
+    fn forget_expired(&mut self, now: Timestamp) {
+        let mut expired = self.granted.iter().take_while(|(end, _)| *end <= now).count();
+        while expired > 0
+            && let Some((end, id)) = self.granted.first().cloned()
+            && (expired > MOST_REMEMBERED || now.duration_since(end) >= REMEMBERED)
+        {
+            self.granted.pop_first();
+            expired -= 1;
+            // Another key may have been put in its place.
+            if self.specs.get(&id).is_some_and(|spec| spec.expires_at == Some(end)) {
+                self.specs.remove(&id);
+            }
+        }
     }
 
     pub fn get(&self, id: &str) -> Option<&KeySpec> {
-        self.0.get(id)
+        self.specs.get(id)
     }
 
     pub fn get_mut(&mut self, id: &str) -> Option<&mut KeySpec> {
-        self.0.get_mut(id)
+        self.specs.get_mut(id)
     }
 
     pub fn remove(&mut self, id: &str) -> bool {
-        self.0.remove(id).is_some()
+        self.specs.remove(id).is_some()
     }
 
     pub fn list(&self) -> Vec<KeySpec> {
-        self.0.values().cloned().collect()
+        self.specs.values().cloned().collect()
     }
 
     /// Puts a new pair in the place of an old one, with the same user and the same permissions.
     pub fn rotate(&mut self, id: &str, rotation: Rotation, now: Timestamp) -> bool {
-        let Some(old) = self.0.get_mut(id) else { return false };
+        let Some(old) = self.specs.get_mut(id) else { return false };
         let mut fresh = KeySpec {
             secret_access_key: rotation.secret_access_key,
             session_token: rotation.session_token,

@@ -8,12 +8,15 @@ mod clock;
 mod digest;
 mod error;
 mod faults;
+mod jwt;
 mod keys;
 mod ledger;
 mod limits;
 mod listing;
 mod model;
+mod redact;
 mod request;
+mod roles;
 mod serve;
 mod simulator;
 pub mod tencent;
@@ -36,6 +39,7 @@ pub use model::{
     Policy, RateLimit, Seed, Settings, Tag, Visibility,
 };
 pub use request::Signed;
+pub use roles::{OidcSpec, RoleSpec};
 pub use serve::{Server, serve};
 pub use simulator::{AdminError, Simulator};
 pub use tencent::model::{TencentBackupSpec, TencentInstanceSpec, TencentSeed};

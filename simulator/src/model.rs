@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::faults::{FaultSpec, ThrottleStyle};
+use crate::roles::RoleSpec;
 use crate::tencent::model::TencentSeed;
 use crate::tencent::settings::TencentSettings;
 
@@ -323,6 +324,16 @@ pub struct Settings {
     pub tencent: TencentSettings,
 }
 
+impl Settings {
+    /// Adds a field that no client knows to an answer, if that is wanted.
+    pub(crate) fn with_quirk(&self, mut object: Value) -> Value {
+        if self.quirks {
+            object["FutureField"] = json!({ "Nested": [1, "two", null], "Enabled": true });
+        }
+        object
+    }
+}
+
 /// A whole world, or a part to be added to one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -330,6 +341,7 @@ pub struct Seed {
     pub settings: Option<Settings>,
     pub accounts: Vec<AccountSpec>,
     pub keys: Vec<KeySpec>,
+    pub roles: Vec<RoleSpec>,
     pub instances: Vec<InstanceSpec>,
     pub backups: Vec<BackupSpec>,
     pub tencent: TencentSeed,

@@ -16,6 +16,7 @@ use crate::limits::Bucket;
 use crate::model::{
     AccountSpec, BackupSpec, InstanceSpec, KeySpec, KeyStatus, Policy, RateLimit, Seed, Settings,
 };
+use crate::roles::{RoleSpec, Roles};
 use crate::tencent;
 use crate::volcengine::replay::Replays;
 use crate::world::{BackupView, PolicyView, World};
@@ -25,6 +26,7 @@ use crate::world::{BackupView, PolicyView, World};
 pub(crate) struct CloudState {
     pub world: World,
     pub keys: Keys,
+    pub roles: Roles,
     pub tencent: tencent::world::World,
     pub buckets: BTreeMap<u64, Bucket>,
     /// By account, region and action.
@@ -90,6 +92,7 @@ impl Simulator {
             self.put_account(account);
         }
         seed.keys.into_iter().try_for_each(|key| self.put_key(key))?;
+        seed.roles.into_iter().try_for_each(|role| self.put_role(role))?;
         seed.instances.into_iter().try_for_each(|instance| self.put_instance(instance))?;
         seed.backups.into_iter().try_for_each(|backup| self.put_backup(backup))?;
         let tencent::model::TencentSeed { instances, backups } = seed.tencent;
@@ -163,6 +166,27 @@ impl Simulator {
 
     fn change_key(&self, id: &str, change: impl FnOnce(&mut KeySpec)) -> Result<(), AdminError> {
         found(self.lock().keys.get_mut(id).map(change), "key", id)
+    }
+
+    // Roles
+
+    pub fn put_role(&self, spec: RoleSpec) -> Result<(), AdminError> {
+        demand_id("role", &spec.role)?;
+        if spec.max_duration_seconds < 1 {
+            return Err(AdminError::Invalid("maxDurationSeconds must be at least 1".into()));
+        }
+        self.lock().roles.put(spec);
+        Ok(())
+    }
+
+    pub fn roles(&self) -> Vec<RoleSpec> {
+        self.lock().roles.list()
+    }
+
+    /// The keys that it gave stay.
+    pub fn remove_role(&self, role: &str) -> Result<(), AdminError> {
+        let removed = self.lock().roles.remove(role);
+        found(removed.then_some(()), "role", role)
     }
 
     // Instances

@@ -36,6 +36,10 @@ pub(crate) trait Gateway: Send + Sync + Sized {
     /// What is refused before anybody looks at a signature.
     fn screen(&self, request: Signed<'_>) -> Result<(), ApiError>;
 
+    /// The role that a call names which no signature proves, but something that its action looks at: empty if it
+    /// names none. `None` for all calls that must be signed.
+    fn unsigned_role(&self, request: Signed<'_>) -> Option<&str>;
+
     fn authenticate<'k>(
         &self,
         request: Signed<'_>,
@@ -43,8 +47,8 @@ pub(crate) trait Gateway: Send + Sync + Sized {
         server_now: Timestamp,
     ) -> Result<&'k KeySpec, ApiError>;
 
-    /// What an authentic request asks for, if its key may.
-    fn permit(&self, request: Signed<'_>, key: &KeySpec) -> Result<Self::Action, ApiError>;
+    /// What a request asks for, if the key that signed it may.
+    fn permit(&self, request: Signed<'_>, key: Option<&KeySpec>) -> Result<Self::Action, ApiError>;
 
     /// The cloud's own limits, besides those of the account.
     fn limit(&self, _account: u64, _state: &mut CloudState, _now: Timestamp) -> Result<(), ApiError> {
@@ -75,10 +79,11 @@ pub(crate) trait Gateway: Send + Sync + Sized {
 }
 
 /// A request that passed the gateway.
-#[derive(Clone, Copy)]
 pub(crate) struct Admitted<'a, A> {
     pub action: A,
     pub account: u64,
+    /// The key that signed it.
+    pub key: Option<KeySpec>,
     pub body: &'a [u8],
 }
 
@@ -227,11 +232,17 @@ impl<G: Gateway> Visit<G> {
     ) -> Result<Admitted<'_, G::Action>, ApiError> {
         let request = Signed::new(&self.parts, &self.body);
         self.gateway.screen(request)?;
+        if let Some(role) = self.gateway.unsigned_role(request) {
+            let action = self.gateway.permit(request, None)?;
+            // Nobody's, where the role does not exist; then nothing will come of it.
+            let account = state.roles.get(role).map_or(0, |role| role.account_id);
+            return Ok(Admitted { action, account, key: None, body: &self.body });
+        }
         let verdict = self.gateway.authenticate(request, &state.keys, server_now);
         state.ledger.authentic(self.number, verdict.is_ok());
         let key = verdict?;
-        let action = self.gateway.permit(request, key)?;
-        Ok(Admitted { action, account: key.account_id, body: &self.body })
+        let action = self.gateway.permit(request, Some(key))?;
+        Ok(Admitted { action, account: key.account_id, key: Some(key.clone()), body: &self.body })
     }
 
     fn answer(&self, outcome: Outcome, date: Timestamp) -> Answer {

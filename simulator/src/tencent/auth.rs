@@ -12,8 +12,6 @@ use crate::request::Signed;
 /// How far X-TC-Timestamp may be from the server's time, either way.
 const SKEW: SignedDuration = SignedDuration::from_secs(300);
 
-pub(super) const SERVICE: &str = "redis";
-
 /// The Authorization header, taken apart but not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -69,9 +67,10 @@ pub fn expected(request: Signed<'_>, claim: &Claim, timestamp: &str, secret: &st
     Some(Expected { canonical_request, string_to_sign, signature })
 }
 
-/// Believes a request or says why not. `find` knows the keys.
+/// Believes a request to `service` or says why not. `find` knows the keys.
 pub fn authenticate<'k>(
     request: Signed<'_>,
+    service: &str,
     find: impl FnOnce(&str) -> Option<&'k KeySpec>,
     now: Timestamp,
 ) -> Result<&'k KeySpec, ApiError> {
@@ -84,7 +83,7 @@ pub fn authenticate<'k>(
         .filter(|key| key.status == KeyStatus::Active)
         .ok_or_else(error::secret_id_not_found)?;
     let timestamp = request.header("x-tc-timestamp").ok_or_else(|| error::missing_parameter("Timestamp"))?;
-    check_time(&claim, timestamp, now)?;
+    check_time(&claim, service, timestamp, now)?;
     let expected = expected(request, &claim, timestamp, &key.secret_access_key);
     if expected.is_none_or(|expected| expected.signature != claim.signature) {
         return Err(error::signature_failure());
@@ -93,13 +92,13 @@ pub fn authenticate<'k>(
     Ok(key)
 }
 
-fn check_time(claim: &Claim, timestamp: &str, now: Timestamp) -> Result<(), ApiError> {
+fn check_time(claim: &Claim, service: &str, timestamp: &str, now: Timestamp) -> Result<(), ApiError> {
     let signed_at = timestamp.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
     let signed_at = signed_at.ok_or_else(|| error::type_error("Timestamp"))?;
     if now.duration_since(signed_at).abs() > SKEW {
         return Err(error::signature_expire());
     }
-    if claim.scope.date != signed_at.strftime("%Y-%m-%d").to_string() || claim.scope.service != SERVICE {
+    if claim.scope.date != signed_at.strftime("%Y-%m-%d").to_string() || claim.scope.service != service {
         return Err(error::signature_failure());
     }
     Ok(())

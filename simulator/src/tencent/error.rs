@@ -91,6 +91,31 @@ pub fn no_cam_authed(action: &str, resource: &str) -> ApiError {
     told("UnauthorizedOperation.NoCAMAuthed", message)
 }
 
+/// STS' own code for a value that is of the right type and yet wrong.
+pub fn sts_parameter(message: impl Into<String>) -> ApiError {
+    told("InvalidParameter.ParamError", message)
+}
+
+pub fn over_time(most: i64) -> ApiError {
+    let message = format!("DurationSeconds must be between 1 and {most}.");
+    told("InvalidParameter.OverTimeError", message)
+}
+
+pub fn web_identity_token(why: &str) -> ApiError {
+    told("InvalidParameter.WebIdentityTokenError", format!("The WebIdentityToken is refused: {why}."))
+}
+
+pub fn role_not_found(role: &str) -> ApiError {
+    told("ResourceNotFound.RoleNotFound", format!("The role {role} does not exist."))
+}
+
+pub fn sts_unauthorized(action: &str, role: &str) -> ApiError {
+    let message = format!(
+        "you are not authorized to perform operation (sts:{action}) resource ({role}) has no permission"
+    );
+    told("UnauthorizedOperation", message)
+}
+
 pub fn instance_not_exists(id: &str) -> ApiError {
     told("ResourceNotFound.InstanceNotExists", format!("The instance {id} does not exist."))
 }

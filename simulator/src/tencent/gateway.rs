@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::actions::{Action, Call, VERSION};
-use super::auth::{self, Claim, SERVICE};
+use super::actions::{self, Call, SERVICE, VERSION};
+use super::auth::{self, Claim};
 use super::error;
 use super::signing::ALGORITHM;
+use super::sts;
 use crate::error::ApiError;
 use crate::faults::ThrottleStyle;
 use crate::keys::Keys;
@@ -19,12 +20,37 @@ use crate::request::Signed;
 use crate::simulator::CloudState;
 use crate::visit::{Admitted, Gateway};
 
-/// Whether a request is meant for Tencent Cloud. `SKIP` is what its unsigned calls carry.
+/// What the unsigned calls have in place of a signature.
+const SKIP: &str = "SKIP";
+
+/// Whether a request is meant for Tencent Cloud.
 pub(crate) fn is_meant(headers: &HeaderMap) -> bool {
     let authorization = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
     headers.contains_key("x-tc-action")
         || authorization.starts_with(ALGORITHM.as_bytes())
-        || authorization == b"SKIP"
+        || authorization == SKIP.as_bytes()
+}
+
+/// An action of one of the services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Redis(actions::Action),
+    Sts(sts::Action),
+}
+
+impl Action {
+    fn named(name: &str) -> Option<Self> {
+        let redis = || actions::Action::named(name).map(Self::Redis);
+        sts::Action::named(name).map(Self::Sts).or_else(redis)
+    }
+
+    /// The version and name of its service.
+    fn service(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Redis(_) => (VERSION, SERVICE),
+            Self::Sts(_) => (sts::VERSION, sts::SERVICE),
+        }
+    }
 }
 
 /// A request as Tencent Cloud reads it.
@@ -34,6 +60,15 @@ pub(crate) struct Tencent {
     region: String,
     timestamp: String,
     instance_id: Option<String>,
+    role: Option<String>,
+    asked: Option<Action>,
+}
+
+impl Tencent {
+    /// The version and name of the service asked; Redis where the action is no service's.
+    fn service(&self) -> (&'static str, &'static str) {
+        self.asked.map_or((VERSION, SERVICE), Action::service)
+    }
 }
 
 impl Gateway for Tencent {
@@ -64,6 +99,8 @@ impl Gateway for Tencent {
             region: record.region.clone().unwrap_or_default(),
             timestamp: record.x_date.clone().unwrap_or_default(),
             instance_id: record.instance_id.clone(),
+            role: record.body["RoleArn"].as_str().map(str::to_owned),
+            asked: record.action.as_deref().and_then(Action::named),
         }
     }
 
@@ -85,24 +122,36 @@ impl Gateway for Tencent {
         Ok(())
     }
 
+    fn unsigned_role(&self, request: Signed<'_>) -> Option<&str> {
+        let unsigned = self.asked == Some(Action::Sts(sts::Action::AssumeRoleWithWebIdentity))
+            && request.header("authorization") == Some(SKIP);
+        unsigned.then(|| self.role.as_deref().unwrap_or_default())
+    }
+
     fn authenticate<'k>(
         &self,
         request: Signed<'_>,
         keys: &'k Keys,
         server_now: Timestamp,
     ) -> Result<&'k KeySpec, ApiError> {
-        auth::authenticate(request, |id| keys.get(id), server_now)
+        auth::authenticate(request, self.service().1, |id| keys.get(id), server_now)
     }
 
-    fn permit(&self, request: Signed<'_>, key: &KeySpec) -> Result<Action, ApiError> {
-        if self.version != VERSION {
+    fn permit(&self, request: Signed<'_>, key: Option<&KeySpec>) -> Result<Action, ApiError> {
+        let (version, service) = self.service();
+        if self.version != version {
             return Err(error::no_such_version());
         }
-        let action = Action::named(&self.action).ok_or_else(error::invalid_action)?;
-        if !is_served(request.header("host").unwrap_or_default(), &self.region) {
+        let action = self.asked.ok_or_else(error::invalid_action)?;
+        if !is_served(request.header("host").unwrap_or_default(), service, &self.region) {
             return Err(error::unsupported_region(&self.region));
         }
-        if key.denies(&self.action) {
+        if let Some(key) = key
+            && key.denies(&self.action)
+        {
+            if let Action::Sts(_) = action {
+                return Err(error::sts_unauthorized(&self.action, self.role.as_deref().unwrap_or("*")));
+            }
             let instance = self.instance_id.as_deref().unwrap_or("*");
             let resource = format!("qcs::redis:{}:uin/{}:instance/{instance}", self.region, key.account_id);
             return Err(error::no_cam_authed(&self.action, &resource));
@@ -115,7 +164,11 @@ impl Gateway for Tencent {
     }
 
     fn limit(&self, account: u64, state: &mut CloudState, now: Timestamp) -> Result<(), ApiError> {
-        let documented = Action::named(&self.action).map_or(u32::MAX, Action::documented_limit);
+        // Those of STS are not known.
+        let documented = match self.asked {
+            Some(Action::Redis(action)) => action.documented_limit(),
+            _ => u32::MAX,
+        };
         let Some(limit) = state.settings.tencent.limits.of(&self.action, documented) else { return Ok(()) };
         let dimension = (account, self.region.clone(), self.action.clone());
         let bucket = state.tencent_buckets.entry(dimension).or_insert_with(|| {
@@ -130,15 +183,22 @@ impl Gateway for Tencent {
         &self,
         call: Admitted<'_, Action>,
         state: &mut CloudState,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Value, ApiError> {
+        let action = match call.action {
+            Action::Redis(action) => action,
+            Action::Sts(action) => {
+                let result = sts::run(action, call.key.as_ref(), call.body, state, now)?;
+                return Ok(state.settings.with_quirk(result));
+            }
+        };
         let call_on = Call {
             world: &state.tencent,
             settings: &state.settings,
             account: call.account,
             region: &self.region,
         };
-        call_on.run(call.action, call.body)
+        call_on.run(action, call.body)
     }
 
     fn wrap(&self, outcome: Result<Value, ApiError>, _date: Timestamp) -> (StatusCode, Value) {
@@ -171,14 +231,16 @@ impl Gateway for Tencent {
             "TotalCount": "many", "BackupSet": {}, "InstanceSet": "none", "BackupId": 5, "StartTime": 1,
             "EndTime": [], "BackupType": 1, "Status": "two", "Remark": {}, "Locked": "no", "BackupSize": "537",
             "InstanceType": [], "MemSize": "2048", "ShardNum": {}, "ReplicasNum": true,
+            "Credentials": { "Token": 5, "TmpSecretId": [], "TmpSecretKey": {} },
+            "ExpiredTime": "soon", "Expiration": 1,
         })
     }
 }
 
 /// Financial regions are apart from the others: of Tencent's own hosts only the one that names them serves them.
-fn is_served(host: &str, region: &str) -> bool {
+fn is_served(host: &str, service: &str, region: &str) -> bool {
     let host = host.split(':').next().unwrap_or_default().to_lowercase();
     !region.ends_with("-fsi")
         || !host.ends_with("tencentcloudapi.com")
-        || host.starts_with(&format!("{SERVICE}.{region}."))
+        || host.starts_with(&format!("{service}.{region}."))
 }

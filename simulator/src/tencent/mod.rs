@@ -10,4 +10,5 @@ pub(crate) mod model;
 mod params;
 pub(crate) mod settings;
 pub mod signing;
+mod sts;
 pub(crate) mod world;

@@ -13,6 +13,8 @@ pub(super) struct Metadata {
     pub action: String,
     pub version: String,
     pub region: String,
+    /// As answers spell it.
+    pub service: &'static str,
 }
 
 impl Metadata {
@@ -23,7 +25,7 @@ impl Metadata {
                 "RequestId": request_id(now),
                 "Action": self.action,
                 "Version": self.version,
-                "Service": "Redis",
+                "Service": self.service,
                 "Region": self.region,
             }
         });

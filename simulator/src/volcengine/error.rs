@@ -65,8 +65,9 @@ pub fn signature_does_not_match() -> ApiError {
     gateway(StatusCode::UNAUTHORIZED, "SignatureDoesNotMatch", 100_010, message)
 }
 
+/// `action` is one of a service, as in policies.
 pub fn access_denied(who: &str, action: &str, resource: &str) -> ApiError {
-    let message = format!("User {who} is not authorized to perform: redis:{action} on resource: {resource}.");
+    let message = format!("User {who} is not authorized to perform: {action} on resource: {resource}.");
     gateway(StatusCode::FORBIDDEN, "AccessDenied", 100_013, message)
 }
 
@@ -101,6 +102,23 @@ pub fn throttled(style: ThrottleStyle) -> ApiError {
         ThrottleStyle::Account200 => gateway(StatusCode::OK, "AccountFlowLimitExceeded", 100_027, message),
         _ => gateway(StatusCode::TOO_MANY_REQUESTS, "FlowLimitExceeded", 100_018, message),
     }
+}
+
+/// The codes of STS are not documented, but for AccessDenied.
+pub fn sts_parameter(message: impl Into<String>) -> ApiError {
+    unnumbered(StatusCode::BAD_REQUEST, "InvalidParameter", message)
+}
+
+pub fn role_not_exist(role: &str) -> ApiError {
+    unnumbered(StatusCode::NOT_FOUND, "RoleNotExist", format!("The role {role} does not exist."))
+}
+
+pub fn untrusted(role: &str) -> ApiError {
+    access_denied("of this accesskey", "sts:AssumeRole", role)
+}
+
+pub fn invalid_oidc_token(why: &str) -> ApiError {
+    unnumbered(StatusCode::BAD_REQUEST, "InvalidOIDCToken", format!("Invalid OIDCToken: {why}."))
 }
 
 pub fn param(message: impl Into<String>) -> ApiError {

@@ -8,3 +8,4 @@ pub(crate) mod gateway;
 mod params;
 pub(crate) mod replay;
 pub mod signing;
+mod sts;

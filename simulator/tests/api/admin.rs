@@ -114,3 +114,48 @@ async fn mistakes_are_told() {
     let told = call(&simulator, "GET", "/admin/requests?last=3", "").await;
     assert_eq!(told.json, Value::Array(Vec::new()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_in_a_role_is_told_with_its_field() {
+    let simulator = Simulator::new(Clock::from_tokio(start()));
+    for (method, body, said) in [
+        ("PUT", r#"{}"#, "role is required"),
+        ("PUT", r#"{"role":""}"#, "role is required"),
+        ("PUT", r#"{"accountId":1}"#, "role is required"),
+        ("PUT", r#"{"role":null}"#, "role: invalid type: null, expected a string"),
+        ("PUT", r#"{"role":5}"#, "role: invalid type: integer `5`, expected a string"),
+        ("PUT", r#"{"role":"r","accountId":"1"}"#, "accountId: invalid type: string"),
+        ("PUT", r#"{"role":"r","accountId":-1}"#, "accountId: invalid value: integer `-1`"),
+        ("PUT", r#"{"role":"r","maxDurationSeconds":"1h"}"#, "maxDurationSeconds: invalid type: string"),
+        ("PUT", r#"{"role":"r","maxDurationSeconds":1.5}"#, "maxDurationSeconds: invalid type: floating"),
+        ("PUT", r#"{"role":"r","maxDurationSeconds":0}"#, "maxDurationSeconds must be at least 1"),
+        ("PUT", r#"{"role":"r","externalId":["shop"]}"#, "externalId: invalid type: sequence"),
+        ("PUT", r#"{"role":"r","trustedKeys":"AKLT1"}"#, "trustedKeys: invalid type: string"),
+        ("PUT", r#"{"role":"r","trustedKeys":[1]}"#, "trustedKeys: invalid type: integer"),
+        ("PUT", r#"{"role":"r","oidc":"token"}"#, "oidc: invalid type: string"),
+        ("PUT", r#"{"role":"r","oidc":{"tokens":"token"}}"#, "oidc.tokens: invalid type: string"),
+        ("PUT", r#"{"role":"r","oidc":{"providerId":1}}"#, "oidc.providerId: invalid type: integer"),
+        ("PUT", r#"{"role":"r","oidc":{"audience":["a"]}}"#, "oidc.audience: invalid type: sequence"),
+        ("PUT", r#"{"role":"r","oidc":{"issuer":1}}"#, "oidc.issuer: invalid type: integer"),
+        ("PUT", r#"{"role":"r","oidc":{"subject":{}}}"#, "oidc.subject: invalid type: map"),
+        ("PUT", r#"{"role":"r","colour":"red"}"#, "unknown field `colour`"),
+        ("PUT", r#"{"role":"r","oidc":{"colour":"red"}}"#, "oidc.colour: unknown field `colour`"),
+        ("PUT", r#"{"role":"r","accountId":"1","maxDurationSeconds":"1h"}"#, "accountId: invalid type"),
+        ("PUT", r#"["r"]"#, "the body must be a JSON object"),
+        ("PUT", r#"{"role":"#, "EOF while parsing"),
+        ("DELETE", r#"{}"#, "missing field `role`"),
+        ("DELETE", r#"{"role":5}"#, "role: invalid type: integer"),
+        ("DELETE", r#"{"role":"r","oidc":{}}"#, "unknown field `oidc`"),
+    ] {
+        let told = call(&simulator, method, "/admin/roles", body).await;
+        let error = told.json["error"].as_str().unwrap_or_default();
+        assert_eq!(told.status, 400, "{method} {body}: {}", told.text);
+        assert!(error.starts_with(said), "{method} {body}: {error}");
+    }
+    let seed = r#"{"roles":[{"accountId":1}]}"#;
+    let told = call(&simulator, "POST", "/admin/seed", seed).await;
+    assert_eq!((told.status.as_u16(), &told.json["error"]), (400, &json!("role is required")));
+    let told = call(&simulator, "DELETE", "/admin/roles", r#"{"role":"r"}"#).await;
+    assert_eq!((told.status.as_u16(), &told.json["error"]), (404, &json!("there is no role r")));
+    assert_eq!(call(&simulator, "GET", "/admin/roles", "").await.json, json!([]));
+}

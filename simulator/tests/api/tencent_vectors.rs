@@ -69,7 +69,7 @@ fn believed(vector: &Value) -> bool {
     let now = Timestamp::from_second(inputs["timestamp"].as_i64().unwrap()).unwrap();
     let headers = headers(vector, text(inputs, "host"));
     let find = |id: &str| (id == key.access_key_id).then_some(&key);
-    authenticate(signed(vector, &headers), find, now).is_ok()
+    authenticate(signed(vector, &headers), "redis", find, now).is_ok()
 }
 
 #[test]

@@ -1,11 +1,16 @@
 """The official SDK as a client of the simulator at $SIMULATOR_URL."""
 
+import base64
 import json
 import os
+import tempfile
+import time
 import unittest
 import urllib.request
 
 import volcenginesdkcore
+from volcenginesdkcore.auth.providers.sts_oidc_provider import StsOidcCredentialProvider
+from volcenginesdkcore.auth.providers.sts_provider import StsCredentialProvider
 from volcenginesdkcore.rest import ApiException
 from volcenginesdkredis import (
     REDISApi,
@@ -20,6 +25,10 @@ URL = os.environ["SIMULATOR_URL"]
 KEY, SECRET = "AKLTExampleAccessKeyId0000000001", "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE="
 TEMPORARY, TOKEN = "AKTPExampleTempAccessKeyId000001", "STSeyJMVEFjY2Vzc0tleUlkIjoiQUtMVEV4YW1wbGUifQ=="
 ID = "redis-cn0212gzmh2xs1234"
+ACCOUNT, ROLE = "2100000000", "trn:iam::2100000000:role/redis-backup"
+SUBJECT = "system:serviceaccount:backup:operator"
+# The SDK adds the scheme that it is told.
+STS = {"host": URL.removeprefix("http://"), "scheme": "http", "retry_interval": 0.001}
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -39,6 +48,27 @@ def api(key=KEY, secret=SECRET, token="", region="cn-beijing"):
     configuration.min_retry_delay_ms = 1
     configuration.max_retry_delay_ms = 2
     return REDISApi(volcenginesdkcore.ApiClient(configuration))
+
+
+def assuming(provider):
+    """A client that gets its keys by itself."""
+    configuration = volcenginesdkcore.Configuration()
+    configuration.credential_provider = provider
+    configuration.region = "cn-beijing"
+    configuration.host = URL
+    return REDISApi(volcenginesdkcore.ApiClient(configuration))
+
+
+def by_key(**options):
+    return StsCredentialProvider(KEY, SECRET, "redis-backup", ACCOUNT, **STS, **options)
+
+
+def jwt(**claims):
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    usual = {"iss": "https://oidc-vke", "sub": SUBJECT, "aud": ["sts.volcengine.com"], "exp": int(time.time()) + 600}
+    return f"{part({'alg': 'RS256'})}.{part({**usual, **claims})}.c2lnbmF0dXJl"
 
 
 def policy(client):
@@ -72,6 +102,13 @@ class OfficialSdk(unittest.TestCase):
                         "sessionToken": TOKEN,
                         "expiresInSeconds": 3600,
                     },
+                ],
+                "roles": [
+                    {
+                        "role": ROLE,
+                        "maxDurationSeconds": 7200,
+                        "oidc": {"issuer": "https://oidc-vke", "audience": "sts.volcengine.com", "subject": SUBJECT},
+                    }
                 ],
                 "instances": [{"instanceId": ID, "instanceName": "orders", "region": "cn-beijing"}],
                 "backups": [
@@ -155,6 +192,79 @@ class OfficialSdk(unittest.TestCase):
         self.assertIs(policy(api(TEMPORARY, "temporary", TOKEN)).active, False)
         self.refused(401, "InvalidSecretToken", lambda: policy(api(TEMPORARY, "temporary", "another")))
         self.refused(401, "InvalidSecretToken", lambda: policy(api(TEMPORARY, "temporary")))
+
+    def by_token(self, token, **options):
+        file = tempfile.NamedTemporaryFile("w", suffix=".jwt")
+        self.addCleanup(file.close)
+        file.write(token)
+        file.flush()
+        return StsOidcCredentialProvider(role_trn=ROLE, oidc_token_file=file.name, **STS, **options)
+
+    def test_a_role_is_assumed_by_key(self):
+        provider = by_key()
+        client = assuming(provider)
+        self.assertIs(policy(client).active, False)
+        policy(client)
+        assumed, first, second = admin("GET", "/requests")
+        self.assertEqual((assumed["action"], assumed["method"]), ("AssumeRole", "GET"))
+        self.assertEqual((assumed["accessKeyId"], assumed["authentic"]), (KEY, True))
+        # Once for both.
+        self.assertTrue(first["accessKeyId"].startswith("AKTP"))
+        self.assertEqual(first["accessKeyId"], second["accessKeyId"])
+        self.assertTrue(first["securityToken"].startswith("STS"))
+        self.assertTrue(first["authentic"] and second["authentic"])
+
+    def test_a_role_is_assumed_by_token(self):
+        # The newline that files end with is not sent by this SDK.
+        client = assuming(self.by_token(jwt() + "\n"))
+        self.assertIs(policy(client).active, False)
+        assumed, looked = admin("GET", "/requests")
+        self.assertEqual((assumed["action"], assumed["method"]), ("AssumeRoleWithOIDC", "POST"))
+        self.assertEqual((assumed["accessKeyId"], assumed["authentic"]), (None, None))
+        self.assertRegex(assumed["body"]["OIDCToken"], r"^\(\d+ characters\)$")
+        self.assertTrue(looked["accessKeyId"].startswith("AKTP"))
+
+    def test_an_hour_is_read_as_one(self):
+        for provider in (by_key(duration_seconds=3600), self.by_token(jwt(), duration_seconds=3600)):
+            provider.refresh()
+            self.assertAlmostEqual(provider.expired_time, time.time() + 3600, delta=60)
+
+    def test_a_key_that_runs_out_is_replaced(self):
+        # The SDK takes a key for expired that ends within ten minutes.
+        provider = by_key(duration_seconds=900, expired_buffer_seconds=600)
+        provider.refresh()
+        first = provider.retrieve().ak
+        admin("PUT", f"/keys/{first}", {"secretAccessKey": "other", "sessionToken": "STS", "expiresInSeconds": 0})
+        provider.expired_time = time.time() + 599
+        self.assertIs(policy(assuming(provider)).active, False)
+        self.refused(401, "InvalidSecretToken", lambda: policy(api(first, "other", "STS")))
+
+    def test_roles_are_refused(self):
+        self.refused(400, "InvalidParameter", by_key(duration_seconds=7201).refresh)
+        admin("PUT", "/roles", {"role": ROLE, "trustedKeys": ["AKLTOther"]})
+        self.refused(403, "AccessDenied", by_key().refresh)
+        admin("DELETE", "/roles", {"role": ROLE})
+        self.refused(404, "RoleNotExist", by_key().refresh)
+
+    def test_tokens_are_refused(self):
+        for token in (
+            "no-jwt",
+            jwt(exp=int(time.time()) - 1),
+            jwt(aud="sts.other.com"),
+            jwt(iss="https://other"),
+            jwt(sub="system:serviceaccount:backup:default"),
+        ):
+            self.refused(400, "InvalidOIDCToken", self.by_token(token).refresh)
+
+    def test_sts_down_for_a_moment_is_retried(self):
+        effects = {"AssumeRole": {"type": "reset"}, "AssumeRoleWithOIDC": {"type": "error", "status": 503, "code": "X"}}
+        for action, effect in effects.items():
+            admin("POST", "/faults", {"action": action, "count": 2, "effect": effect})
+        for provider in (by_key(), self.by_token(jwt())):
+            self.assertIs(policy(assuming(provider)).active, False)
+        counted = admin("GET", "/counters")["byActionAndOutcome"]
+        self.assertEqual((counted["AssumeRole/reset"], counted["AssumeRole/ok"]), (2, 1))
+        self.assertEqual((counted["AssumeRoleWithOIDC/X"], counted["AssumeRoleWithOIDC/ok"]), (2, 1))
 
     def test_bad_keys(self):
         self.refused(401, "SignatureDoesNotMatch", lambda: policy(api(secret="wrong")))

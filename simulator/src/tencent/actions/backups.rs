@@ -157,7 +157,7 @@ impl Call<'_> {
             "Encrypted": spec.encrypted,
         });
         put_over(&mut item, &spec.overrides);
-        self.with_quirk(item)
+        self.settings.with_quirk(item)
     }
 
     fn end_time(&self, spec: &TencentBackupSpec) -> Value {

@@ -144,7 +144,7 @@ impl Call<'_> {
             fields.into_iter().for_each(|(name, value)| item[&name] = value);
         }
         put_over(&mut item, &spec.overrides);
-        self.with_quirk(item)
+        self.settings.with_quirk(item)
     }
 }
 

@@ -14,6 +14,7 @@ use super::world::World;
 use crate::error::ApiError;
 use crate::model::Settings;
 
+pub(super) const SERVICE: &str = "redis";
 pub(super) const VERSION: &str = "2018-04-12";
 
 const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S";
@@ -64,7 +65,7 @@ impl Call<'_> {
             Action::Instances => (instances::PARAMETERS, Self::describe_instances),
         };
         let result = act(self, &Params::parse(body, known)?)?;
-        Ok(self.with_quirk(result))
+        Ok(self.settings.with_quirk(result))
     }
 
     /// The instance, if the caller's account has it in the region asked.
@@ -77,14 +78,6 @@ impl Call<'_> {
     fn time(&self, at: Option<Timestamp>) -> Value {
         let zone = TimeZone::fixed(self.settings.tencent.time_zone);
         at.map_or(json!(""), |at| json!(at.to_zoned(zone).strftime(TIME_FORMAT).to_string()))
-    }
-
-    /// Adds a field that no client knows.
-    fn with_quirk(&self, mut object: Value) -> Value {
-        if self.settings.quirks {
-            object["FutureField"] = json!({ "Nested": [1, "two", null], "Enabled": true });
-        }
-        object
     }
 }
 

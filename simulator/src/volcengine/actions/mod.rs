@@ -12,6 +12,7 @@ use super::params::Params;
 use super::replay::Replays;
 use crate::error::ApiError;
 use crate::ledger::Ledger;
+use crate::model::Settings;
 use crate::world::{Instance, World};
 
 pub(super) const VERSION: &str = "2020-12-07";
@@ -48,7 +49,7 @@ pub(super) struct Call<'a> {
     pub region: &'a str,
     pub params: &'a Params,
     pub now: Timestamp,
-    pub quirks: bool,
+    pub settings: &'a Settings,
 }
 
 impl Call<'_> {
@@ -74,14 +75,10 @@ impl Call<'_> {
 
     /// An enum value as it is, or one that no client knows.
     fn word(&self, known: &str, unknown: &str) -> Value {
-        json!(if self.quirks { unknown } else { known })
+        json!(if self.settings.quirks { unknown } else { known })
     }
 
-    /// Adds a field that no client knows.
-    fn with_quirk(&self, mut object: Value) -> Value {
-        if self.quirks {
-            object["FutureField"] = json!({ "Nested": [1, "two", null], "Enabled": true });
-        }
-        object
+    fn with_quirk(&self, object: Value) -> Value {
+        self.settings.with_quirk(object)
     }
 }
