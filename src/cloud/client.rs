@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::exchange::{NOT_SENT, failure, not_sent};
+use super::exchange::{Line, NOT_SENT, failure, not_sent};
 use super::listing::{Listing, Next, PageRequest, Query, Selection};
-use super::{Accepted, BackupPage, Budget, Credentials, Endpoint, InstancePage, Site, Transport};
+use super::{Accepted, BackupPage, Budget, Caller, Credentials, Endpoint, InstancePage, Site, Transport};
 use super::{tencent, volcengine};
 use crate::clock::Clock;
 use crate::domain::{Backup, BackupDetail, Change, Failure, InstanceRef, Kind, PolicyState};
@@ -27,6 +27,18 @@ pub struct ClientConfig {
     pub timeout: Duration,
     /// Of the cloud's times without a zone; Tencent Cloud alone has such.
     pub time_zone: Offset,
+}
+
+impl ClientConfig {
+    pub(super) fn line(&self) -> Line {
+        Line {
+            site: self.site,
+            transport: self.transport.clone(),
+            budget: self.budget.clone(),
+            clock: self.clock.clone(),
+            timeout: self.timeout,
+        }
+    }
 }
 
 /// The Redis API of a cloud with one account's credentials. Cheap to clone; clones share what is known of the cloud's
@@ -47,6 +59,14 @@ impl Client {
         match config.site {
             Site::Volcengine | Site::BytePlus => Self::Volcengine(volcengine::Client::new(config)),
             Site::Tencent | Site::TencentInternational => Self::Tencent(tencent::Client::new(config)),
+        }
+    }
+
+    /// The same client for calls on behalf of this caller, whoever it was for before.
+    pub fn on_behalf_of(&self, caller: Caller) -> Self {
+        match self {
+            Self::Volcengine(client) => Self::Volcengine(client.on_behalf_of(caller)),
+            Self::Tencent(client) => Self::Tencent(client.on_behalf_of(caller)),
         }
     }
 

@@ -1,4 +1,5 @@
-//! The key pair, and the token of temporary credentials, that sign the calls of one account.
+//! The key pair, and the token of temporary credentials, that sign the calls of one account; and the token that stands in
+//! for a key pair where a cloud trusts the issuer of it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +69,31 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// A token that proves an identity to a cloud's STS: a JWT such as that of a ServiceAccount. Cheap to clone. While any
+/// clone lives, the redactor replaces it in every text that passes it.
+#[derive(Clone)]
+pub struct IdentityToken(Arc<(SecretString, Guard)>);
+
+impl IdentityToken {
+    /// The text of a token file. White space around it, such as a newline at the end, is no part of a JWT: it is left out.
+    /// `None` where nothing else is there.
+    pub fn new(text: &str) -> Option<Self> {
+        let token = text.trim();
+        let learned = || Self(Arc::new((SecretString::from(token), redact::learn_secret(token))));
+        (!token.is_empty()).then(learned)
+    }
+
+    pub(super) fn value(&self) -> &str {
+        self.0.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for IdentityToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdentityToken(hidden)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +128,18 @@ mod tests {
         );
         assert_eq!(shown, "Credentials(AKLT…XyZ9)");
         assert_eq!(format!("{:?}", Credentials::new("short", "debug-secret-2", None)), "Credentials(hidden)");
+    }
+
+    #[test]
+    fn an_identity_token_is_trimmed_shown_nowhere_and_known_while_it_lives() {
+        assert!(["", " ", "\n\t "].iter().all(|text| IdentityToken::new(text).is_none()));
+        let text = "eyJ0cmltbWVk.identity.token";
+        let token = IdentityToken::new(&format!(" {text}\r\n")).unwrap();
+        assert_eq!((token.value(), format!("{token:?}").as_str()), (text, "IdentityToken(hidden)"));
+        let clone = token.clone();
+        drop(token);
+        assert_eq!(redact::scrub(text), "[redacted]");
+        drop(clone);
+        assert_eq!(redact::scrub(text), text);
     }
 }

@@ -1,9 +1,13 @@
 //! Which hosts the operator may talk to. An override without a rule would make it a proxy into the network.
 
+mod sts;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+pub use sts::StsEndpoint;
 
 /// Where an account lives. Volcengine and its international brand have the same API and other hosts, and so have the two
 /// sites of Tencent Cloud.
@@ -268,11 +272,13 @@ impl Endpoint {
 }
 
 fn not_allowed(site: Site) -> NotAllowed {
+    NotAllowed(format!("spec.endpoint is not allowed: {}", allowed(site)))
+}
+
+fn allowed(site: Site) -> String {
     let own: Vec<_> = site.suffixes().iter().map(|suffix| format!("https://*.{suffix}")).collect();
-    NotAllowed(format!(
-        "spec.endpoint is not allowed: allowed are {} on port 443, and what the operator's --allowed-endpoint names",
-        own.join(" and ")
-    ))
+    let own = own.join(" and ");
+    format!("allowed are {own} on port 443, and what the operator's --allowed-endpoint names")
 }
 
 /// `scheme://host[:port]`; the host is not looked at. Without a scheme it is `default_scheme`, if there is one.

@@ -1,5 +1,4 @@
-//! Sends signed calls within the account's budget, and says why one failed. How a request is signed and an answer read
-//! is each cloud's own.
+//! Sends calls within their budget, and says why one failed. How a request is signed and an answer read is each API's own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,15 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use super::client::ClientConfig;
 use super::endpoint::is_region;
-use super::{Credentials, Origin, Permit, Site, TransportError, text};
+use super::{Budget, Caller, NotAllowed, Origin, Permit, Site, Transport, TransportError, text};
+use crate::clock::Clock;
 use crate::domain::{Failure, Kind};
 
 /// The code of every answer that cannot be what the API sends.
@@ -25,25 +24,24 @@ pub const NOT_SENT: &str = "not sent";
 const ADDRESS_RULE: &str = "the endpoint resolves to addresses that are not globally routable, and no --allowed-endpoint \
      names its very scheme, host and port";
 
-/// One call, which may be tried twice.
-pub struct Call<'a> {
+/// One call, which may be tried twice. What its body is, the API's dialect knows.
+pub struct Call<'a, B = Value> {
     pub action: &'static str,
     pub region: &'a str,
     /// For the log.
     pub instance: Option<&'a str>,
-    pub body: Value,
+    pub body: B,
 }
 
-/// What a cloud adds: how it wants its requests, and what it says when their time is wrong.
-pub trait Dialect: Send + Sync {
-    /// The signed request, as of `now`.
-    fn request(
-        &self,
-        call: &Call<'_>,
-        origin: &Origin,
-        credentials: &Credentials,
-        now: Timestamp,
-    ) -> Result<Request<Bytes>, Failure>;
+/// What an API adds: where its calls go, how it wants its requests, with which credentials if any, and what it says when
+/// their time is wrong.
+pub trait Dialect<B = Value> {
+    /// Where the calls of a region go.
+    fn origin(&self, region: &str) -> Result<Origin, NotAllowed>;
+
+    /// The request, as of `now`.
+    fn request(&self, call: &Call<'_, B>, origin: &Origin, now: Timestamp)
+    -> Result<Request<Bytes>, Failure>;
 
     /// Whether the cloud says by this code that the request's time is too far from its own. It is said before anything
     /// is done.
@@ -55,13 +53,25 @@ pub trait Answered {
     fn request_id(&self) -> Option<&str>;
 }
 
-/// One account's way to its cloud. Cheap to clone; clones share the clock's correction.
-#[derive(Clone)]
-pub struct Exchange(Arc<Inner>);
+/// What every call is sent with, whichever API it is of.
+pub struct Line {
+    pub site: Site,
+    pub transport: Transport,
+    pub budget: Arc<Budget>,
+    pub clock: Clock,
+    /// Of one try, from the moment that the budget allows it.
+    pub timeout: Duration,
+}
 
-struct Inner {
-    config: ClientConfig,
-    dialect: &'static dyn Dialect,
+/// The way to a cloud, for one caller. Cheap to clone; clones share the clock's correction.
+#[derive(Clone)]
+pub struct Exchange {
+    shared: Arc<Shared>,
+    caller: Caller,
+}
+
+struct Shared {
+    line: Line,
     /// What the cloud's clock is ahead of ours, in milliseconds.
     ahead: AtomicI64,
 }
@@ -73,55 +83,62 @@ struct Failed {
 }
 
 impl Exchange {
-    pub fn new(config: ClientConfig, dialect: &'static dyn Dialect) -> Self {
-        Self(Arc::new(Inner { config, dialect, ahead: AtomicI64::new(0) }))
+    pub fn new(line: Line) -> Self {
+        let shared = Shared { line, ahead: AtomicI64::new(0) };
+        Self { shared: Arc::new(shared), caller: Caller::default() }
     }
 
-    pub fn config(&self) -> &ClientConfig {
-        &self.0.config
+    pub fn on_behalf_of(&self, caller: Caller) -> Self {
+        Self { shared: self.shared.clone(), caller }
     }
 
     /// Sends the call, and has its answer read. It is tried once more after a clock error, with the time from the
     /// answer's Date.
-    pub async fn send<A: Answered>(
+    pub async fn send<A: Answered, B>(
         &self,
-        call: &Call<'_>,
+        dialect: &impl Dialect<B>,
+        call: &Call<'_, B>,
         read: impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
     ) -> Result<A, Failure> {
         if !is_region(call.region) {
             return Err(not_sent(call.action, "region must be of the form cn-beijing".to_owned()));
         }
-        let origin = self.0.config.endpoint.url(call.region).map_err(|refused| Failure {
+        let origin = dialect.origin(call.region).map_err(|refused| Failure {
             message: Some(refused.0),
             ..failure(call.action, Kind::EndpointNotAllowed, "endpoint not allowed")
         })?;
-        let failed = match self.try_once(call, &origin, &read).await {
+        let failed = match self.try_once(dialect, call, &origin, &read).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
         match failed.date {
-            Some(date) if self.0.dialect.is_clock_error(&failed.failure.code) => {
-                let ahead = date.duration_since(self.0.config.clock.now()).as_millis();
-                self.0.ahead.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
-                self.try_once(call, &origin, &read).await.map_err(|failed| failed.failure)
+            Some(date) if dialect.is_clock_error(&failed.failure.code) => {
+                let ahead = date.duration_since(self.shared.line.clock.now()).as_millis();
+                self.shared.ahead.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
+                self.try_once(dialect, call, &origin, &read).await.map_err(|failed| failed.failure)
             }
             _ => Err(failed.failure),
         }
     }
 
-    async fn try_once<A: Answered>(
+    async fn try_once<A: Answered, B>(
         &self,
-        call: &Call<'_>,
+        dialect: &impl Dialect<B>,
+        call: &Call<'_, B>,
         origin: &Origin,
         read: &impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
     ) -> Result<A, Failed> {
-        let config = &self.0.config;
-        let permit = config.budget.acquire().await;
+        let line = &self.shared.line;
+        let permit = line.budget.acquire(&self.caller).await;
+        if let Err(refusal) = self.caller.check() {
+            permit.give_back();
+            return Err(Failed { failure: Failure { action: call.action, ..refusal }, date: None });
+        }
         let start = Instant::now();
-        let sent = match self.0.dialect.request(call, origin, &config.credentials, self.now()) {
+        let sent = match dialect.request(call, origin, self.now()) {
             Ok(request) => {
-                let sending = config.transport.clone().oneshot(request);
-                timeout(config.timeout, sending).await.unwrap_or(Err(TransportError::Timeout))
+                let sending = line.transport.clone().oneshot(request);
+                timeout(line.timeout, sending).await.unwrap_or(Err(TransportError::Timeout))
             }
             Err(failure) => return Err(Failed { failure, date: None }),
         };
@@ -131,26 +148,27 @@ impl Exchange {
         };
         let date = sent.as_ref().ok().and_then(|response| text::date(response.headers()));
         tell(permit, outcome.as_ref().err(), sent.as_ref().err());
-        log(config.site, call, &outcome, start.elapsed());
+        log(line.site, call, &outcome, start.elapsed());
         outcome.map_err(|failure| Failed { failure, date })
     }
 
     /// The cloud's time, as far as it is known.
     fn now(&self) -> Timestamp {
-        let now = self.0.config.clock.now();
-        now.checked_add(SignedDuration::from_millis(self.0.ahead.load(Ordering::Relaxed))).unwrap_or(now)
+        let now = self.shared.line.clock.now();
+        now.checked_add(SignedDuration::from_millis(self.shared.ahead.load(Ordering::Relaxed))).unwrap_or(now)
     }
 }
 
-/// A POST with these headers; those of `sensitive` are hidden from whatever shows a request.
-pub fn post(
+/// A request with these headers; those of `sensitive` are hidden from whatever shows a request.
+pub fn request(
     action: &'static str,
+    method: Method,
     uri: String,
     headers: &[(&str, &str)],
     sensitive: &[&str],
     body: String,
 ) -> Result<Request<Bytes>, Failure> {
-    let mut request = Request::post(uri);
+    let mut request = Request::builder().method(method).uri(uri);
     for &(name, value) in headers {
         // Only a key id or token can be what no header carries: the rest is made here.
         let mut value = HeaderValue::from_str(value)
@@ -171,7 +189,7 @@ fn unanswered(action: &'static str, error: &TransportError) -> Failure {
     }
 }
 
-fn tell(permit: Permit<'_>, failure: Option<&Failure>, error: Option<&TransportError>) {
+fn tell(permit: Permit, failure: Option<&Failure>, error: Option<&TransportError>) {
     match (error, failure) {
         (Some(TransportError::Timeout), _) => permit.timed_out(),
         (Some(_), _) => {}
@@ -185,7 +203,7 @@ fn tell(permit: Permit<'_>, failure: Option<&Failure>, error: Option<&TransportE
 }
 
 /// The one line of a call. What the cloud said beyond its code and request id is no part of it.
-fn log<A: Answered>(site: Site, call: &Call<'_>, outcome: &Result<A, Failure>, took: Duration) {
+fn log<A: Answered, B>(site: Site, call: &Call<'_, B>, outcome: &Result<A, Failure>, took: Duration) {
     let (outcome, code, request_id) = match outcome {
         Ok(answer) => ("ok".to_owned(), None, answer.request_id()),
         Err(failure) => {
@@ -231,7 +249,11 @@ pub struct Head<'a> {
     pub now: Timestamp,
 }
 
-impl Head<'_> {
+impl<'a> Head<'a> {
+    pub fn of(action: &'static str, response: &'a Response<Bytes>, now: Timestamp) -> Self {
+        Self { action, status: response.status(), headers: response.headers(), now }
+    }
+
     pub fn failure(&self, kind: Kind, code: String, request_id: Option<String>) -> Failure {
         let retry_after = text::retry_after(self.headers, self.now);
         Failure { kind, action: self.action, code, message: None, request_id, retry_after }

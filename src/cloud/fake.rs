@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use http::{HeaderMap, Response, Uri};
+use http::{HeaderMap, Method, Response, Uri};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 use crate::cloud::{
-    Budget, Client, ClientConfig, Credentials, EndpointRule, Site, service_transport, volcengine,
+    Budget, Client, ClientConfig, Credentials, EndpointRule, Site, Transport, service_transport, volcengine,
 };
 use crate::domain::InstanceRef;
 
@@ -25,8 +25,12 @@ pub const START: &str = "2025-08-22T03:14:15Z";
 
 #[derive(Clone, Debug)]
 pub struct Seen {
+    pub method: Method,
     pub headers: HeaderMap,
     pub uri: Uri,
+    /// As it came.
+    pub text: String,
+    /// Null where it is no JSON.
     pub body: Value,
     pub at: Instant,
 }
@@ -40,7 +44,41 @@ impl Seen {
 pub struct Fake {
     pub client: Client,
     pub budget: Arc<Budget>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    record: Record,
+}
+
+/// What a cloud was asked.
+#[derive(Clone, Default)]
+pub struct Record(Arc<Mutex<Vec<Seen>>>);
+
+impl Record {
+    pub fn seen(&self) -> Vec<Seen> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// The way to a cloud. `answer` is given the number of the request, from 0, and the request; the answer has a delay.
+pub fn cloud(
+    answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
+) -> (Transport, Record) {
+    let record = Record::default();
+    let keep = record.clone();
+    let router = Router::new().fallback(move |request: Request| async move {
+        let (head, body) = request.into_parts();
+        let text = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        let (method, headers, uri) = (head.method, head.headers, head.uri);
+        let request = Seen { method, headers, uri, text, body, at: Instant::now() };
+        let number = {
+            let mut all = keep.0.lock().unwrap();
+            all.push(request.clone());
+            all.len() - 1
+        };
+        let (delay, answer) = answer(number, &request);
+        sleep(delay).await;
+        answer
+    });
+    (service_transport(router), record)
 }
 
 impl Fake {
@@ -68,33 +106,19 @@ impl Fake {
         credentials: Credentials,
         answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
     ) -> Self {
-        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let keep = seen.clone();
-        let router = Router::new().fallback(move |request: Request| async move {
-            let (head, body) = request.into_parts();
-            let body = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap();
-            let request = Seen { headers: head.headers, uri: head.uri, body, at: Instant::now() };
-            let number = {
-                let mut all = keep.lock().unwrap();
-                all.push(request.clone());
-                all.len() - 1
-            };
-            let (delay, answer) = answer(number, &request);
-            sleep(delay).await;
-            answer
-        });
+        let (transport, record) = cloud(answer);
         let budget = Arc::new(Budget::new(1000, 1000, Arc::new(Semaphore::new(256))));
         let client = Client::new(ClientConfig {
             site,
             credentials,
             endpoint: EndpointRule::default().endpoint(site, None).unwrap(),
-            transport: service_transport(router),
+            transport,
             budget: budget.clone(),
             clock: Clock::from_tokio(START.parse().unwrap()),
             timeout: Duration::from_secs(10),
             time_zone: Offset::constant(8),
         });
-        Self { client, budget, seen }
+        Self { client, budget, record }
     }
 
     /// The client, as that of its cloud.
@@ -106,7 +130,7 @@ impl Fake {
     }
 
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.record.seen()
     }
 }
 

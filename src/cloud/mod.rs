@@ -1,8 +1,9 @@
-//! Everything that knows a cloud: credentials, endpoints, transport, request budget, and one client per API family.
-//! Callers see the domain's words and failures; how a cloud spells them stays in here.
+//! Everything that knows a cloud: credentials, endpoints, transport, request budget, one client per API family, and one
+//! for temporary credentials. Callers see the domain's words and failures; how a cloud spells them stays in here.
 
 mod address;
 pub mod budget;
+mod caller;
 mod client;
 pub mod credentials;
 mod digest;
@@ -11,6 +12,8 @@ mod exchange;
 mod json;
 mod listing;
 mod page;
+mod proxies;
+mod sts;
 mod tencent;
 mod text;
 pub mod transport;
@@ -20,10 +23,14 @@ mod volcengine;
 mod fake;
 
 pub use budget::{Budget, Permit};
+pub use caller::{Caller, Check};
 pub use client::{Client, ClientConfig};
-pub use credentials::Credentials;
-pub use endpoint::{Endpoint, EndpointRule, NotAllowed, Origin, Site, is_region};
+pub use credentials::{Credentials, IdentityToken};
+pub use endpoint::{Endpoint, EndpointRule, NotAllowed, Origin, Site, StsEndpoint, is_region};
+pub use exchange::NOT_SENT;
 pub use listing::{Listing, Next, PageRequest, Selection, Step};
 pub use page::{BackupPage, InstancePage, Pages};
+pub use proxies::Proxies;
+pub use sts::{Issued, RoleRequest, Sts, StsConfig};
 pub use transport::{Transport, TransportError, reqwest_transport, service_transport};
 pub use volcengine::Accepted;

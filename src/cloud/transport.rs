@@ -17,6 +17,7 @@ use tower::{Service, ServiceExt, service_fn};
 
 use super::address::is_global;
 use super::endpoint::EndpointRule;
+use super::proxies::Proxies;
 
 /// Sends one request once, and reads the whole answer.
 pub type Transport = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>;
@@ -55,38 +56,43 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A page of 100 backups is some 100 KiB.
 const BODY_MAX: usize = 8 << 20;
 
-/// The process's way to the clouds: no redirects, no proxy, no retries of its own. It uses the process's rustls
-/// provider, which must be installed.
+/// The process's way to the clouds: no redirects, no retries of its own, a proxy where the environment names one. It uses the
+/// process's rustls provider, which must be installed.
 ///
-/// Two clients are behind it. The resolver of a client sees names alone, but the rule lets one scheme, host and
-/// port lead to any address and not the same host on another port, so each kind has its own.
-pub fn reqwest_transport(rule: &EndpointRule) -> anyhow::Result<Transport> {
-    let build = |resolver: Resolver| {
-        reqwest::Client::builder()
+/// Three clients are behind it. The resolver of a client sees names alone, but the rule lets one scheme, host and
+/// port lead to any address and not the same host on another port, so each kind has its own. What goes through a proxy is
+/// resolved there: the third client resolves the name of the proxy alone, which may well be in the cluster.
+pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Result<Transport> {
+    let build = |resolver: Resolver, through: Vec<reqwest::Proxy>| {
+        let client = reqwest::Client::builder()
             .user_agent(concat!("cross-region-backup-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            // Not what the environment says: that is decided here.
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .dns_resolver(resolver)
-            .build()
+            .dns_resolver(resolver);
+        through.into_iter().fold(client, reqwest::ClientBuilder::proxy).build()
     };
-    let guarded = build(Resolver { global_only: true })?;
-    let named = build(Resolver { global_only: false })?;
-    let rule = rule.clone();
+    let guarded = build(Resolver { global_only: true }, Vec::new())?;
+    let named = build(Resolver { global_only: false }, Vec::new())?;
+    let proxied = build(Resolver { global_only: false }, proxies.of_client()?)?;
+    let (rule, proxies) = (rule.clone(), proxies.clone());
     Ok(Transport::new(service_fn(move |request: Request<Bytes>| {
-        let (guarded, named, rule) = (guarded.clone(), named.clone(), rule.clone());
+        let [guarded, named, proxied] = [&guarded, &named, &proxied].map(reqwest::Client::clone);
+        let (rule, proxies) = (rule.clone(), proxies.clone());
         async move {
+            let intercepted = proxies.intercept(request.uri());
             let request = reqwest::Request::try_from(request).map_err(|_| TransportError::NoConnection)?;
             let url = request.url();
             let port = url.port_or_known_default().unwrap_or_default();
-            let client = if rule.names_exactly(url.scheme(), url.host_str().unwrap_or_default(), port) {
-                named
-            } else if url.domain().is_some() {
-                guarded
-            } else {
+            let is_named = rule.names_exactly(url.scheme(), url.host_str().unwrap_or_default(), port);
+            let client = match (is_named, url.domain().is_some()) {
                 // An address is never asked of a resolver.
-                return Err(TransportError::AddressNotAllowed);
+                (false, false) => return Err(TransportError::AddressNotAllowed),
+                _ if intercepted => proxied,
+                (true, _) => named,
+                (false, true) => guarded,
             };
             let mut response = client.execute(request).await.map_err(|e| why(&e))?;
             let mut answer = Response::new(());

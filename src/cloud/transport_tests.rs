@@ -1,15 +1,20 @@
 use super::*;
+use crate::cloud::proxies::tests::proxies;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 fn transport(allowed: &[String]) -> Transport {
+    transport_through(allowed, &[])
+}
+
+fn transport_through(allowed: &[String], environment: &[(&str, &str)]) -> Transport {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         rustls::crypto::ring::default_provider().install_default().ok();
     });
-    reqwest_transport(&EndpointRule::new(allowed).unwrap()).unwrap()
+    reqwest_transport(&EndpointRule::new(allowed).unwrap(), &proxies(environment).unwrap()).unwrap()
 }
 
 /// A server on 127.0.0.1 that answers every connection's first request with these bytes and closes.
@@ -120,6 +125,56 @@ async fn addresses_of_the_own_network_are_reached_by_exact_name_alone() {
         }
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+/// A proxy on 127.0.0.1 that tells the first line and the credentials of what it is asked for, and opens no way.
+async fn proxy() -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut asked = vec![0; 4096];
+            let length = socket.read(&mut asked).await.unwrap_or_default();
+            let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+            let of = |name: &str| asked.lines().find(|line| line.to_lowercase().starts_with(name));
+            let line = asked.lines().next().unwrap_or_default();
+            let _ = tell.send(format!("{line} {}", of("proxy-authorization").unwrap_or_default()));
+            let _ = socket.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno").await;
+            let _ = socket.shutdown().await;
+        }
+    });
+    (port, told)
+}
+
+#[tokio::test]
+async fn through_a_proxy_the_name_is_resolved_there_and_literals_stay_refused() {
+    let (port, mut told) = proxy().await;
+    // In the cluster as well: it is the operator's own, and no endpoint.
+    let own = format!("http://user:pass%2Fword@127.0.0.1:{port}");
+    let environment = [("HTTPS_PROXY", own.as_str()), ("NO_PROXY", "localhost")];
+    let transport = transport_through(&[], &environment);
+    let error = ask(transport.clone(), "https://redis.no-such-host.invalid/").await.unwrap_err();
+    assert_eq!(error, TransportError::NoConnection, "the proxy opened no way");
+    let asked = told.recv().await.unwrap().to_lowercase();
+    assert!(asked.starts_with("connect redis.no-such-host.invalid:443 http/1.1"), "{asked}");
+    assert!(asked.contains("basic dxnlcjpwyxnzl3dvcmq="), "{asked}");
+
+    for url in ["https://localhost/", "https://10.0.0.1/", "https://[::1]/", "https://2130706433/"] {
+        let error = ask(transport.clone(), url).await.unwrap_err();
+        assert_eq!(error, TransportError::AddressNotAllowed, "{url}");
+    }
+    assert!(told.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_proxy_for_http_is_asked_with_the_whole_url() {
+    let (port, mut told) = proxy().await;
+    let own = format!("127.0.0.1:{port}");
+    let named = "http://redis.no-such-host.invalid:9443".to_owned();
+    let transport = transport_through(std::slice::from_ref(&named), &[("http_proxy", &own)]);
+    assert_eq!(ask(transport, &format!("{named}/a")).await.unwrap().status().as_u16(), 502);
+    assert_eq!(told.recv().await.unwrap().trim(), format!("POST {named}/a HTTP/1.1"));
 }
 
 #[tokio::test]

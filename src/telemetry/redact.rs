@@ -136,7 +136,12 @@ fn escape(text: &str) -> String {
 
 fn update(change: impl FnOnce(&mut Known)) {
     let mut known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+    let before = known.needles.len();
     change(&mut known);
+    // A change either adds needles or removes some; mostly they have another holder already.
+    if known.needles.len() == before {
+        return;
+    }
     let matcher =
         AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(known.needles.keys()).ok().map(
             |automaton| {

@@ -1,35 +1,45 @@
 //! How Tencent Cloud's calls are made: everything but host and body in headers of its own, two of all headers signed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use crate::cloud::client::ClientConfig;
-use crate::cloud::exchange::{Answered, Call, Dialect, Exchange, post};
-use crate::cloud::{Credentials, Origin};
+use crate::cloud::exchange::{Answered, Call, Dialect, Exchange, request};
+use crate::cloud::{Caller, Credentials, NotAllowed, Origin};
 use crate::domain::Failure;
 
 use super::{codes, sign};
 
-const VERSION: &str = "2018-04-12";
-const SERVICE: &str = "redis";
+const REDIS: Service = Service { name: "redis", version: "2018-04-12" };
 /// In the very form that is signed.
 const JSON: &str = "application/json";
 const TOKEN: &str = "x-tc-token";
+/// What stands for a signature where the API wants none (AssumeRoleWithWebIdentity, "API Description").
+const NO_SIGNATURE: &str = "SKIP";
 
 /// The Redis API with one account's credentials. Cheap to clone.
 #[derive(Clone)]
-pub struct Client(Exchange);
+pub struct Client {
+    config: Arc<ClientConfig>,
+    exchange: Exchange,
+}
 
 impl Client {
     pub fn new(config: ClientConfig) -> Self {
-        Self(Exchange::new(config, &Gateway))
+        Self { exchange: Exchange::new(config.line()), config: Arc::new(config) }
+    }
+
+    pub fn on_behalf_of(&self, caller: Caller) -> Self {
+        Self { exchange: self.exchange.on_behalf_of(caller), config: self.config.clone() }
     }
 
     pub fn config(&self) -> &ClientConfig {
-        self.0.config()
+        &self.config
     }
 
     pub(super) async fn send<A: Answered>(
@@ -37,50 +47,73 @@ impl Client {
         call: &Call<'_>,
         read: impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
     ) -> Result<A, Failure> {
-        self.0.send(call, read).await
+        self.exchange.send(&Gateway(&self.config), call, read).await
     }
 }
 
-struct Gateway;
+struct Gateway<'a>(&'a ClientConfig);
 
-impl Dialect for Gateway {
-    fn request(
+impl Dialect for Gateway<'_> {
+    fn origin(&self, region: &str) -> Result<Origin, NotAllowed> {
+        self.0.endpoint.url(region)
+    }
+
+    fn request(&self, call: &Call<'_>, origin: &Origin, now: Timestamp) -> Result<Request<Bytes>, Failure> {
+        REDIS.request(call, origin, Some(&self.0.credentials), now)
+    }
+
+    fn is_clock_error(&self, code: &str) -> bool {
+        code == codes::SIGNATURE_EXPIRE
+    }
+}
+
+/// One of the cloud's services, each of which has its own host.
+pub struct Service {
+    /// As it stands in the credential scope.
+    pub name: &'static str,
+    pub version: &'static str,
+}
+
+impl Service {
+    /// As of `now`; signed where there are credentials.
+    ///
+    /// # Errors
+    /// Credentials that no header can carry are rejected.
+    pub fn request(
         &self,
         call: &Call<'_>,
         origin: &Origin,
-        credentials: &Credentials,
+        credentials: Option<&Credentials>,
         now: Timestamp,
     ) -> Result<Request<Bytes>, Failure> {
         let body = call.body.to_string();
         let host = origin.authority();
-        let authorization = sign::authorization(
-            &sign::ToSign {
-                method: "POST",
-                query: "",
-                headers: &[("content-type", JSON), ("host", &host)],
-                body: body.as_bytes(),
-            },
-            &sign::Scope { time: now, service: SERVICE },
-            credentials.access_key_id(),
-            credentials.secret(),
+        let to_sign = sign::ToSign {
+            method: "POST",
+            query: "",
+            headers: &[("content-type", JSON), ("host", &host)],
+            body: body.as_bytes(),
+        };
+        let scope = sign::Scope { time: now, service: self.name };
+        let authorization = credentials.map_or_else(
+            || NO_SIGNATURE.to_owned(),
+            |c| sign::authorization(&to_sign, &scope, c.access_key_id(), c.secret()),
         );
         let time = now.as_second().to_string();
         let mut headers = vec![
             (ACCEPT.as_str(), "application/json"),
             ("content-type", JSON),
             ("x-tc-action", call.action),
-            ("x-tc-version", VERSION),
+            ("x-tc-version", self.version),
             ("x-tc-timestamp", &time),
             ("x-tc-region", call.region),
             ("x-tc-language", "en-US"),
             (AUTHORIZATION.as_str(), &authorization),
         ];
-        headers.extend(credentials.token().map(|token| (TOKEN, token.expose_secret())));
-        post(call.action, format!("{origin}/"), &headers, &[AUTHORIZATION.as_str(), TOKEN], body)
-    }
-
-    fn is_clock_error(&self, code: &str) -> bool {
-        code == codes::SIGNATURE_EXPIRE
+        let token = credentials.and_then(Credentials::token);
+        headers.extend(token.map(|token| (TOKEN, token.expose_secret())));
+        let sensitive = [AUTHORIZATION.as_str(), TOKEN];
+        request(call.action, Method::POST, format!("{origin}/"), &headers, &sensitive, body)
     }
 }
 

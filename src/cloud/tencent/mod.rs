@@ -6,7 +6,7 @@ pub mod codes;
 pub mod query;
 mod sign;
 mod wanted;
-mod wire;
+pub mod wire;
 
 pub use calls::{BACKUP_DETAIL, LIST_BACKUPS};
-pub use client::Client;
+pub use client::{Client, Service};

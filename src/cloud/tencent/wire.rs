@@ -2,8 +2,10 @@
 //! RedisBackupSet and InstanceSet). Read by hand from JSON values: every field may be absent, null, of a later make or a
 //! float, and none of that may cost the rest of the answer.
 
+use std::fmt;
+
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
@@ -19,10 +21,16 @@ use super::codes;
 use super::wanted::Wanted;
 
 /// A successful answer: what stands in `Response`.
-#[derive(Debug)]
 pub struct Answer {
-    request_id: Option<String>,
-    response: Map<String, Value>,
+    pub request_id: Option<String>,
+    pub response: Map<String, Value>,
+}
+
+/// What STS answers is secret.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
 }
 
 impl Answered for Answer {
@@ -34,7 +42,7 @@ impl Answered for Answer {
 /// Takes the envelope off. The cloud says errors with status 200 too.
 pub fn answer(action: &'static str, response: &Response<Bytes>, now: Timestamp) -> Result<Answer, Failure> {
     let body = serde_json::from_slice(response.body()).unwrap_or_default();
-    unwrapped(action, response, body, now)
+    unwrapped(&Head::of(action, response, now), body, codes::kind)
 }
 
 /// The same for DescribeBackupDetail, of which only a part is read. What the cloud says in words is no part of it.
@@ -44,19 +52,18 @@ pub fn detail_answer(
     now: Timestamp,
 ) -> Result<Answer, Failure> {
     let Wanted(body) = serde_json::from_slice(response.body()).unwrap_or_default();
-    unwrapped(action, response, body, now)
+    unwrapped(&Head::of(action, response, now), body, codes::kind)
 }
 
-fn unwrapped(
-    action: &'static str,
-    response: &Response<Bytes>,
+/// The same for an API with codes of its own; `kind` says what they mean.
+pub fn unwrapped(
+    head: &Head<'_>,
     mut body: Value,
-    now: Timestamp,
+    kind: impl Fn(&str, StatusCode) -> Kind,
 ) -> Result<Answer, Failure> {
-    let head = Head { action, status: response.status(), headers: response.headers(), now };
     head.refuse_redirect()?;
     let request_id = body.get("Response").and_then(|r| text_of(r, "RequestId")).and_then(text::request_id);
-    head.refuse(error_in(&body), request_id.as_ref(), codes::kind)?;
+    head.refuse(error_in(&body), request_id.as_ref(), kind)?;
     match body.get_mut("Response").map(Value::take) {
         // An error without a code is none of the API's, but no success either.
         Some(Value::Object(response)) if !response.get("Error").is_some_and(says) => {

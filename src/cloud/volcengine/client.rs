@@ -1,15 +1,17 @@
 //! How the calls of Volcengine and BytePlus are made: signed in the headers, action and version in the query.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::Request;
 use http::header::{ACCEPT, AUTHORIZATION};
+use http::{Method, Request};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use crate::cloud::client::ClientConfig;
 use crate::cloud::digest::sha256_hex;
-use crate::cloud::exchange::{Call, Dialect, Exchange, post};
-use crate::cloud::{Credentials, Origin};
+use crate::cloud::exchange::{Call, Dialect, Exchange, request};
+use crate::cloud::{Caller, Credentials, NotAllowed, Origin};
 use crate::domain::Failure;
 
 use super::wire::{self, Answer};
@@ -23,61 +25,101 @@ const TOKEN: &str = "x-security-token";
 
 /// The Redis API with one account's credentials. Cheap to clone.
 #[derive(Clone)]
-pub struct Client(Exchange);
+pub struct Client {
+    config: Arc<ClientConfig>,
+    exchange: Exchange,
+}
 
 impl Client {
     pub fn new(config: ClientConfig) -> Self {
-        Self(Exchange::new(config, &Gateway))
+        Self { exchange: Exchange::new(config.line()), config: Arc::new(config) }
+    }
+
+    pub fn on_behalf_of(&self, caller: Caller) -> Self {
+        Self { exchange: self.exchange.on_behalf_of(caller), config: self.config.clone() }
     }
 
     pub fn config(&self) -> &ClientConfig {
-        self.0.config()
+        &self.config
     }
 
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, Failure> {
         let read = |response: &http::Response<Bytes>, now| {
             wire::answer(call.action, response.status(), response.headers(), response.body(), now)
         };
-        self.0.send(call, read).await
+        self.exchange.send(&Gateway(&self.config), call, read).await
     }
 }
 
-struct Gateway;
+struct Gateway<'a>(&'a ClientConfig);
 
-impl Dialect for Gateway {
-    fn request(
-        &self,
-        call: &Call<'_>,
-        origin: &Origin,
-        credentials: &Credentials,
-        now: Timestamp,
-    ) -> Result<Request<Bytes>, Failure> {
-        let body = call.body.to_string();
-        let hash = sha256_hex(body.as_bytes());
-        let x_date = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-        let mut headers = vec![("content-type", JSON), ("x-content-sha256", &hash), ("x-date", &x_date)];
-        headers.extend(credentials.token().map(|token| (TOKEN, token.expose_secret())));
-        let query = [("Action", call.action), ("Version", VERSION)];
-        let host = origin.authority();
-        let authorization = sign::authorization(
-            &sign::ToSign {
-                method: "POST",
-                host: &host,
-                query: &query,
-                headers: &headers,
-                body: body.as_bytes(),
-            },
-            &sign::Scope { x_date: &x_date, region: call.region, service: SERVICE },
-            credentials.access_key_id(),
-            credentials.secret(),
-        );
-        headers.extend([(ACCEPT.as_str(), "application/json"), (AUTHORIZATION.as_str(), &authorization)]);
-        let uri = format!("{origin}/?{}", sign::canonical_query(&query));
-        post(call.action, uri, &headers, &[AUTHORIZATION.as_str(), TOKEN], body)
+impl Dialect for Gateway<'_> {
+    fn origin(&self, region: &str) -> Result<Origin, NotAllowed> {
+        self.0.endpoint.url(region)
+    }
+
+    fn request(&self, call: &Call<'_>, origin: &Origin, now: Timestamp) -> Result<Request<Bytes>, Failure> {
+        let to_sign = Unsigned {
+            method: Method::POST,
+            region: call.region,
+            service: SERVICE,
+            query: &[("Action", call.action), ("Version", VERSION)],
+            content_type: Some(JSON),
+            body: call.body.to_string(),
+        };
+        to_sign.signed(call.action, origin, &self.0.credentials, now)
     }
 
     fn is_clock_error(&self, code: &str) -> bool {
         code == codes::INVALID_TIMESTAMP
+    }
+}
+
+/// A request of any service of the cloud, as far as it is its own.
+pub struct Unsigned<'a> {
+    pub method: Method,
+    pub region: &'a str,
+    /// As it stands in the credential scope.
+    pub service: &'a str,
+    pub query: &'a [(&'a str, &'a str)],
+    /// `None` where there is no body.
+    pub content_type: Option<&'a str>,
+    pub body: String,
+}
+
+impl Unsigned<'_> {
+    /// As of `now`; whatever header says something is signed.
+    ///
+    /// # Errors
+    /// Credentials that no header can carry are rejected.
+    pub fn signed(
+        self,
+        action: &'static str,
+        origin: &Origin,
+        credentials: &Credentials,
+        now: Timestamp,
+    ) -> Result<Request<Bytes>, Failure> {
+        let hash = sha256_hex(self.body.as_bytes());
+        let x_date = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut headers: Vec<_> = self.content_type.map(|kind| ("content-type", kind)).into_iter().collect();
+        headers.extend([("x-content-sha256", hash.as_str()), ("x-date", &x_date)]);
+        headers.extend(credentials.token().map(|token| (TOKEN, token.expose_secret())));
+        let host = origin.authority();
+        let authorization = sign::authorization(
+            &sign::ToSign {
+                method: self.method.as_str(),
+                host: &host,
+                query: self.query,
+                headers: &headers,
+                body: self.body.as_bytes(),
+            },
+            &sign::Scope { x_date: &x_date, region: self.region, service: self.service },
+            credentials.access_key_id(),
+            credentials.secret(),
+        );
+        headers.extend([(ACCEPT.as_str(), "application/json"), (AUTHORIZATION.as_str(), &authorization)]);
+        let uri = format!("{origin}/?{}", sign::canonical_query(self.query));
+        request(action, self.method, uri, &headers, &[AUTHORIZATION.as_str(), TOKEN], self.body)
     }
 }
 

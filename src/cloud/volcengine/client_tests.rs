@@ -2,7 +2,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::cloud::fake::{self, Fake, KEY_ID, SECRET, instance};
 use crate::cloud::{
-    Budget, Client, Endpoint, EndpointRule, Site, Transport, TransportError, service_transport,
+    Budget, Caller, Client, Endpoint, EndpointRule, Site, Transport, TransportError, service_transport,
 };
 use crate::domain::{Change, Kind};
 use crate::telemetry::capture::capture;
@@ -117,7 +117,7 @@ async fn a_try_ends_at_its_timeout_and_is_not_repeated() {
 #[tokio::test(start_paused = true)]
 async fn the_timeout_does_not_count_the_wait_for_the_budget() {
     let fake = Fake::new(|_, _| inactive());
-    fake.budget.acquire().await.throttled(Some(Duration::from_secs(120)));
+    fake.budget.acquire(&Caller::default()).await.throttled(Some(Duration::from_secs(120)));
     let start = Instant::now();
     fake.client.describe_policy(&instance()).await.unwrap();
     assert!(start.elapsed() >= Duration::from_secs(120));
@@ -268,7 +268,7 @@ async fn no_log_of_the_http_client_holds_a_credential() {
         site: Site::Volcengine,
         credentials: Credentials::new(id, secret, Some(token)),
         endpoint: rule.endpoint(Site::Volcengine, Some(&named)).unwrap(),
-        transport: crate::cloud::reqwest_transport(&rule).unwrap(),
+        transport: crate::cloud::reqwest_transport(&rule, &crate::cloud::Proxies::default()).unwrap(),
         budget: Arc::new(Budget::new(10, 10, Arc::new(Semaphore::new(8)))),
         clock: Clock::system(),
         timeout: Duration::from_secs(10),

@@ -5,7 +5,8 @@ mod client;
 pub mod codes;
 pub mod query;
 mod sign;
-mod wire;
+pub mod wire;
 
 pub use calls::{Accepted, LIST_BACKUPS};
-pub use client::Client;
+pub use client::{Client, Unsigned};
+pub use sign::canonical_query;

@@ -2,6 +2,8 @@
 //! Read by hand from JSON values: every field may be absent, null, of a later make or a float, and none of that may
 //! cost the rest of the answer.
 
+use std::fmt;
+
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -15,11 +17,17 @@ use crate::domain::{Backup, Failure, Instance, InstanceInfo, Kind, PolicyState};
 use super::codes;
 
 /// A successful answer.
-#[derive(Debug)]
 pub struct Answer {
     pub request_id: Option<String>,
     /// Null where the action returns nothing.
     pub result: Value,
+}
+
+/// What STS answers is secret.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
 }
 
 impl Answered for Answer {
@@ -36,12 +44,20 @@ pub fn answer(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Answer, Failure> {
-    let head = Head { action, status, headers, now };
+    unwrapped(&Head { action, status, headers, now }, body, codes::kind)
+}
+
+/// The same for an API with codes of its own; `kind` says what they mean.
+pub fn unwrapped(
+    head: &Head<'_>,
+    body: &[u8],
+    kind: impl Fn(&str, StatusCode) -> Kind,
+) -> Result<Answer, Failure> {
     head.refuse_redirect()?;
     let value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let metadata = value.get("ResponseMetadata").filter(|m| m.is_object());
     let request_id = metadata.and_then(|m| text_of(m, "RequestId")).and_then(text::request_id);
-    head.refuse(error_in(&value), request_id.as_ref(), codes::kind)?;
+    head.refuse(error_in(&value), request_id.as_ref(), kind)?;
     let result = value.get("Result").cloned().unwrap_or_default();
     // An error without a code is none of the API's, but no success either: a change must not count as accepted.
     if metadata.is_none() && result.is_null() || metadata.and_then(|m| m.get("Error")).is_some_and(says) {

@@ -1,0 +1,154 @@
+//! When one account's next call may go: a token bucket, a pause after throttling, and a bound on calls in flight.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cloud::text::RETRY_AFTER_MAX;
+
+/// Calls in flight of one account.
+pub const IN_FLIGHT_MAX: usize = 32;
+/// The same while its calls time out: more of them would only wait longer, and take the other accounts' room.
+pub const IN_FLIGHT_TIMING_OUT: usize = 4;
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const SHARE_MIN: f64 = 1.0 / 8.0;
+/// What one accepted call gives back of the configured rate: 28 calls bring it from an eighth to the whole.
+const SHARE_STEP: f64 = 1.0 / 32.0;
+/// Sums of fractions of a token end a little below the whole one.
+const ROUNDING: f64 = 1e-6;
+
+pub struct Bucket {
+    rate: f64,
+    burst: f64,
+    /// How much of the rate is used: halved by throttling, given back by accepted calls.
+    pub(super) share: f64,
+    tokens: f64,
+    filled_at: Instant,
+    paused_until: Option<Instant>,
+    throttles: u32,
+    /// Counts the pauses: answers to calls from before the last one say nothing new.
+    epoch: u64,
+    pub(super) in_flight: usize,
+    timing_out: bool,
+}
+
+/// When the next call may go.
+pub enum Next {
+    Now,
+    At(Instant),
+    AfterAChange,
+}
+
+impl Bucket {
+    /// Requests per second and burst, both at least 1.
+    pub fn new(requests_per_second: u32, burst: u32, now: Instant) -> Self {
+        let burst = f64::from(burst.max(1));
+        Self {
+            rate: f64::from(requests_per_second.max(1)),
+            burst,
+            share: 1.0,
+            tokens: burst,
+            filled_at: now,
+            paused_until: None,
+            throttles: 0,
+            epoch: 0,
+            in_flight: 0,
+            timing_out: false,
+        }
+    }
+
+    pub fn reconfigure(&mut self, requests_per_second: u32, burst: u32, now: Instant) {
+        self.fill(now);
+        self.rate = f64::from(requests_per_second.max(1));
+        self.burst = f64::from(burst.max(1));
+        self.tokens = self.tokens.min(self.burst);
+    }
+
+    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > now)
+    }
+
+    pub fn next(&mut self, now: Instant) -> Next {
+        let limit = if self.timing_out { IN_FLIGHT_TIMING_OUT } else { IN_FLIGHT_MAX };
+        if self.in_flight >= limit {
+            return Next::AfterAChange;
+        }
+        if let Some(until) = self.paused_until(now) {
+            return Next::At(until);
+        }
+        self.fill(now);
+        if self.tokens >= 1.0 - ROUNDING {
+            Next::Now
+        } else {
+            Next::At(now + Duration::from_secs_f64((1.0 - self.tokens) / (self.rate * self.share)))
+        }
+    }
+
+    /// Lets one call go, if it may go now; returns the epoch in which it does.
+    pub fn take(&mut self, now: Instant) -> Option<u64> {
+        if !matches!(self.next(now), Next::Now) {
+            return None;
+        }
+        self.tokens = (self.tokens - 1.0).max(0.0);
+        self.in_flight += 1;
+        Some(self.epoch)
+    }
+
+    /// A call in flight has ended; `unsent`: the epoch in which it went, where nothing of it reached the cloud.
+    pub fn landed(&mut self, unsent: Option<u64>, now: Instant) {
+        self.in_flight -= 1;
+        // A pause that came meanwhile has set how many go after it.
+        if unsent == Some(self.epoch) && self.paused_until(now).is_none() {
+            self.tokens = (self.tokens + 1.0).min(self.burst);
+        }
+    }
+
+    /// `filled_at` lies in the future during a pause, in which nothing is filled.
+    fn fill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.rate * self.share).min(self.burst);
+        self.filled_at = self.filled_at.max(now);
+    }
+
+    pub fn throttled(&mut self, epoch: u64, retry_after: Option<Duration>, now: Instant) {
+        self.timing_out = false;
+        let asked = retry_after.filter(|d| !d.is_zero()).map(|d| d.min(RETRY_AFTER_MAX));
+        let news = epoch == self.epoch;
+        if news {
+            self.epoch += 1;
+            self.throttles = self.throttles.saturating_add(1);
+            self.share = (self.share / 2.0).max(SHARE_MIN);
+        } else if asked.is_none() {
+            return;
+        }
+        let until = now + asked.unwrap_or_else(|| backoff(self.throttles));
+        let until = self.paused_until.map_or(until, |before| before.max(until));
+        self.paused_until = Some(until);
+        // One call goes first when the pause ends, and the others follow at the lower rate.
+        self.tokens = 1.0;
+        self.filled_at = until;
+    }
+
+    pub fn timed_out(&mut self) {
+        self.timing_out = true;
+    }
+
+    pub fn answered(&mut self) {
+        self.timing_out = false;
+    }
+
+    pub fn accepted(&mut self, epoch: u64) {
+        self.timing_out = false;
+        if epoch == self.epoch {
+            self.throttles = 0;
+            self.share = (self.share + SHARE_STEP).min(1.0);
+        }
+    }
+}
+
+/// 1 to 2 s after the first throttled answer in a row, doubling up to 30 to 60 s.
+fn backoff(throttles: u32) -> Duration {
+    let most =
+        Duration::from_secs(2).saturating_mul(1 << (throttles.saturating_sub(1)).min(5)).min(PAUSE_MAX);
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
+}

@@ -1,0 +1,124 @@
+use super::*;
+use crate::cloud::fake::{Fake, error, ok, raw};
+use crate::cloud::{Client, InstancePage};
+use crate::domain::Kind;
+use crate::telemetry::capture::capture;
+use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// A refusal as none of the clouds has it.
+fn refusal() -> Failure {
+    Failure {
+        kind: Kind::EndpointNotAllowed,
+        action: "",
+        code: "not allowed any more".to_owned(),
+        message: None,
+        request_id: None,
+        retry_after: None,
+    }
+}
+
+/// A caller that may make so many tries, and how often it was asked.
+fn limited(tries: usize) -> (Caller, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let check = move || {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        if before < tries { Ok(()) } else { Err(refusal()) }
+    };
+    (Caller::new("payments", "uid-1").checked(Arc::new(check)), asked)
+}
+
+async fn page(client: &Client) -> Result<InstancePage, Failure> {
+    client.instances_page("cn-beijing", 1, 1).await
+}
+
+fn volcengine() -> Fake {
+    Fake::new(|_, _| ok(json!({"TotalInstancesNum": 0, "Instances": []})))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_not_sent_nor_logged_and_costs_nothing_of_the_rate() {
+    let tencent = Fake::tencent(|_, _| {
+        raw(200, json!({"Response": {"TotalCount": 0, "InstanceSet": [], "RequestId": "r"}}).to_string())
+    });
+    let lines = capture();
+    let logged = || lines.text().matches("cloud call").count();
+    for (before, fake, action) in
+        [(0, volcengine(), "DescribeDBInstances"), (1, tencent, "DescribeInstances")]
+    {
+        fake.budget.reconfigure(1, 1);
+        let start = Instant::now();
+        let (caller, asked) = limited(0);
+        let client = fake.client.on_behalf_of(caller);
+        // More than fit in flight.
+        for _ in 0..100 {
+            assert_eq!(page(&client).await, Err(Failure { action, ..refusal() }));
+        }
+        assert_eq!((asked.load(Ordering::Relaxed), fake.seen().len()), (100, 0));
+        assert_eq!(logged(), before, "{}", lines.text());
+        page(&fake.client).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(logged(), before + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_check_is_made_when_the_wait_for_the_budget_is_over() {
+    let fake = volcengine();
+    fake.budget.acquire(&Caller::default()).await.throttled(Some(Duration::from_secs(60)));
+    let (caller, asked) = limited(0);
+    let client = fake.client.on_behalf_of(caller);
+    let waiting = tokio::spawn(async move { page(&client).await });
+    sleep(Duration::from_secs(59)).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(waiting.await.unwrap().unwrap_err().code, refusal().code);
+    assert!(fake.seen().is_empty());
+}
+
+/// Answers the first try that the request's time is wrong by an hour, and what is sent then well.
+fn an_hour_ahead() -> Fake {
+    Fake::new(|n, _| {
+        if n > 0 {
+            return ok(json!({"TotalInstancesNum": 0, "Instances": []}));
+        }
+        let mut answer = error(400, "InvalidTimestamp", "");
+        answer.headers_mut().insert("date", "Fri, 22 Aug 2025 04:14:15 GMT".parse().unwrap());
+        answer
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_try_is_checked() {
+    let fake = an_hour_ahead();
+    let (caller, asked) = limited(1);
+    assert_eq!(page(&fake.client.on_behalf_of(caller)).await.unwrap_err().code, refusal().code);
+    assert_eq!((asked.load(Ordering::Relaxed), fake.seen().len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_of_all_callers_share_what_is_known_of_the_clouds_clock() {
+    let fake = an_hour_ahead();
+    page(&fake.client.on_behalf_of(Caller::new("payments", "uid-1"))).await.unwrap();
+    page(&fake.client.on_behalf_of(Caller::new("orders", "uid-2"))).await.unwrap();
+    let times: Vec<_> = fake.seen().iter().map(|seen| seen.header("x-date").to_owned()).collect();
+    assert_eq!(times, ["20250822T031415Z", "20250822T041415Z", "20250822T041415Z"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_as_those_of_their_caller() {
+    let fake = volcengine();
+    fake.budget.reconfigure(10, 1);
+    page(&fake.client).await.unwrap();
+    let many = fake.client.on_behalf_of(Caller::new("payments", "uid-1"));
+    for _ in 0..100 {
+        let many = many.clone();
+        tokio::spawn(async move { page(&many).await });
+    }
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    page(&fake.client.on_behalf_of(Caller::new("orders", "uid-2"))).await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(250), "the second turn: {:?}", start.elapsed());
+}

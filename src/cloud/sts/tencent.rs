@@ -1,0 +1,122 @@
+//! Tencent Cloud's STS, version 2018-08-13 (AssumeRole: 1312/48197; AssumeRoleWithWebIdentity: 1312/73070; error codes: the
+//! lists of the official SDKs).
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cloud::exchange::{Call, Dialect, Head, not_promised, not_sent};
+use crate::cloud::json::{count, text_of};
+use crate::cloud::tencent::{Service, codes, wire};
+use crate::cloud::{Credentials, IdentityToken, NotAllowed, Origin, StsEndpoint, text};
+use crate::domain::{Failure, Kind};
+
+use super::{Assumed, Issued, RoleRequest, Sts, issued};
+
+const STS: Service = Service { name: "sts", version: "2018-08-13" };
+const ASSUME_ROLE: &str = "AssumeRole";
+const WITH_WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
+
+pub async fn assume_role(
+    sts: &Sts,
+    credentials: &Credentials,
+    role: &RoleRequest,
+    external_id: Option<&str>,
+) -> Result<Issued, Failure> {
+    let mut body = body(role);
+    if let Some(id) = external_id {
+        body["ExternalId"] = json!(id);
+    }
+    send(sts, ASSUME_ROLE, Some(credentials), role, body).await
+}
+
+pub async fn with_web_identity(
+    sts: &Sts,
+    token: &IdentityToken,
+    role: &RoleRequest,
+    provider_id: Option<&str>,
+) -> Result<Issued, Failure> {
+    let Some(provider_id) = provider_id else {
+        return Err(not_sent(WITH_WEB_IDENTITY, "ProviderId is required".to_owned()));
+    };
+    let mut body = body(role);
+    body["ProviderId"] = json!(provider_id);
+    body["WebIdentityToken"] = json!(token.value());
+    send(sts, WITH_WEB_IDENTITY, None, role, body).await
+}
+
+fn body(role: &RoleRequest) -> Value {
+    json!({
+        "RoleArn": role.role,
+        "RoleSessionName": role.session_name,
+        "DurationSeconds": role.duration.as_secs(),
+    })
+}
+
+async fn send(
+    sts: &Sts,
+    action: &'static str,
+    credentials: Option<&Credentials>,
+    role: &RoleRequest,
+    body: Value,
+) -> Result<Issued, Failure> {
+    let call = Call { action, region: &sts.region, instance: None, body };
+    let gateway = Gateway { endpoint: &sts.endpoint, credentials };
+    let assumed = sts.exchange.send(&gateway, &call, |response, now| read(action, response, now, role)).await;
+    assumed.map(|assumed| assumed.issued)
+}
+
+struct Gateway<'a> {
+    endpoint: &'a StsEndpoint,
+    /// `None` where the token in the body is all that is proved.
+    credentials: Option<&'a Credentials>,
+}
+
+impl Dialect for Gateway<'_> {
+    fn origin(&self, _region: &str) -> Result<Origin, NotAllowed> {
+        self.endpoint.for_call(self.credentials.is_some())
+    }
+
+    fn request(&self, call: &Call<'_>, origin: &Origin, now: Timestamp) -> Result<Request<Bytes>, Failure> {
+        STS.request(call, origin, self.credentials, now)
+    }
+
+    fn is_clock_error(&self, code: &str) -> bool {
+        code == codes::SIGNATURE_EXPIRE
+    }
+}
+
+fn read(
+    action: &'static str,
+    response: &Response<Bytes>,
+    now: Timestamp,
+    role: &RoleRequest,
+) -> Result<Assumed, Failure> {
+    let body = serde_json::from_slice(response.body()).unwrap_or_default();
+    let answer = wire::unwrapped(&Head::of(action, response, now), body, kind)?;
+    let keys = answer.response.get("Credentials").unwrap_or(&Value::Null);
+    let found = ["TmpSecretId", "TmpSecretKey", "Token"].map(|name| text_of(keys, name));
+    // In seconds since 1970.
+    let end = answer.response.get("ExpiredTime").and_then(count);
+    let end = end.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let start = text::date(response.headers()).unwrap_or(now);
+    let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration)
+        .map_err(|what| not_promised(action, &answer, what))?;
+    Ok(Assumed { request_id: answer.request_id, issued })
+}
+
+fn kind(code: &str, status: StatusCode) -> Kind {
+    match code {
+        "ResourceNotFound.RoleNotFound"
+        | "InvalidParameter.WebIdentityTokenError"
+        | "InvalidParameter.OverTimeError" => Kind::CredentialsRejected,
+        // "Frequency limit exceeded."
+        "InvalidParameter.OverLimit" => Kind::Throttled,
+        _ => super::kind(code, codes::kind(code, status)),
+    }
+}
+
+#[cfg(test)]
+#[path = "tencent_tests.rs"]
+mod tests;
