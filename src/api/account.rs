@@ -1,6 +1,6 @@
-//! `CloudAccount`: how to reach one cloud account.
+//! `CloudAccount` and `ClusterCloudAccount`: how to reach one cloud account.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,11 +27,17 @@ use serde::{Deserialize, Serialize};
         priority = 1,
         json_path = r#".status.conditions[?(@.type=="Ready")].message"#
     ),
-    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters")
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters"),
+    validation = Rule::new("!has(self.spec.credentials.workloadIdentity)").message("workloadIdentity is the operator's own identity: allowed in a ClusterCloudAccount only").field_path(".spec.credentials.workloadIdentity").reason(Reason::FieldValueForbidden)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.tencent) || self.provider == 'Tencent'").message("tencent is allowed with provider Tencent only").field_path(".tencent").reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("!has(self.endpoint) || self.endpoint.startsWith('https://') || self.endpoint.startsWith('http://')").message("endpoint must start with https://, or with http:// where the operator's --allowed-endpoint names it so").field_path(".endpoint"))]
+#[x_kube(validation = Rule::new("!has(self.stsEndpoint) || self.stsEndpoint.startsWith('https://') || self.stsEndpoint.startsWith('http://')").message("stsEndpoint must start with https://, or with http:// where the operator's --allowed-endpoint names it so").field_path(".stsEndpoint"))]
+#[x_kube(validation = Rule::new("self.provider != 'BytePlus' || (!has(self.assumeRole) && !has(self.credentials.workloadIdentity))").message("provider BytePlus has neither assumeRole nor workloadIdentity: nothing about its STS could be verified").field_path(".provider"))]
+#[x_kube(validation = Rule::new("!has(self.assumeRole) || self.assumeRole.role.startsWith(self.provider == 'Tencent' ? 'qcs:' : 'trn:')").message("assumeRole.role must be one of the provider: trn:iam::ACCOUNT:role/NAME for Volcengine, qcs::cam::uin/ACCOUNT:roleName/NAME for Tencent").field_path(".assumeRole.role"))]
+#[x_kube(validation = Rule::new("!has(self.credentials.workloadIdentity) || self.credentials.workloadIdentity.role.startsWith(self.provider == 'Tencent' ? 'qcs:' : 'trn:')").message("workloadIdentity.role must be one of the provider: trn:iam::ACCOUNT:role/NAME for Volcengine, qcs::cam::uin/ACCOUNT:roleName/NAME for Tencent").field_path(".credentials.workloadIdentity.role"))]
+#[x_kube(validation = Rule::new("!has(self.credentials.workloadIdentity) || has(self.credentials.workloadIdentity.providerId) == (self.provider == 'Tencent')").message("workloadIdentity.providerId is required with provider Tencent, and allowed there only").field_path(".credentials.workloadIdentity.providerId"))]
 pub struct CloudAccountSpec {
     /// The cloud: Volcengine, BytePlus or Tencent. Immutable.
     #[x_kube(validation = Rule::new("self == oldSelf").message("provider is immutable").reason(Reason::FieldValueForbidden))]
@@ -43,6 +49,10 @@ pub struct CloudAccountSpec {
     pub region: Option<String>,
     /// Where the credentials come from: exactly one member.
     pub credentials: CredentialsSource,
+    /// A role of the account that the operator takes on with these credentials: requests are signed with the temporary
+    /// credentials that the cloud's STS gives for it. Volcengine and Tencent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume_role: Option<AssumeRole>,
     /// Overrides the provider's endpoint: a scheme and a host, with a port where needed. `{region}` stands for the
     /// resource's region; without it the one host serves all regions. Hosts outside the provider's own domains must be
     /// named by the operator's --allowed-endpoint. Default: https://redis.{region}.volcengineapi.com for Volcengine,
@@ -50,6 +60,13 @@ pub struct CloudAccountSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 253), regex(pattern = r"^https?://[a-z0-9.{}-]+(:[0-9]{1,5})?$"))]
     pub endpoint: Option<String>,
+    /// Overrides the STS endpoint of assumeRole and workloadIdentity: a scheme and a host, with a port where needed. The rule
+    /// is that of endpoint; with workloadIdentity it must be a documented STS host of the provider, or one that
+    /// --allowed-endpoint names exactly. Default: https://sts.volcengineapi.com; https://sts.tencentcloudapi.com, for
+    /// tencent.site International https://sts.intl.tencentcloudapi.com.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 253), regex(pattern = r"^https?://[a-z0-9.{}-]+(:[0-9]{1,5})?$"))]
+    pub sts_endpoint: Option<String>,
     /// This account's share of the cloud's rate limit, over all its resources. A share that is too small makes the looks
     /// at them rarer than their resyncInterval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,19 +147,75 @@ impl Provider {
     }
 }
 
-/// Where the credentials come from.
+/// Where the credentials come from: exactly one member.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.secretRef) != has(self.workloadIdentity)").message("credentials must have exactly one of secretRef and workloadIdentity"))]
+pub struct CredentialsSource {
+    /// A Secret: of a CloudAccount in its own namespace, of a ClusterCloudAccount in the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// The operator's own identity in the cluster, which the cloud trusts for a role: no key is stored anywhere.
+    /// ClusterCloudAccount only; Volcengine (VKE) and Tencent (TKE).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_identity: Option<WorkloadIdentity>,
+}
+
+/// A role that trusts the identity of the operator's ServiceAccount.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct CredentialsSource {
-    /// A Secret in the account's namespace.
-    pub secret_ref: SecretRef,
+pub struct WorkloadIdentity {
+    /// The role: trn:iam::ACCOUNT:role/NAME, with Tencent qcs::cam::uin/ACCOUNT:roleName/NAME.
+    #[schemars(
+        length(max = 256),
+        regex(pattern = r"^(trn:iam::[0-9]+:role/.+|qcs::cam::uin/[0-9]+:role(Name)?/.+)$")
+    )]
+    pub role: String,
+    /// Tencent: the identity provider of the cluster, such as cls-abcdefgh. Required there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub provider_id: Option<String>,
+}
+
+/// A role, and how it is taken on.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AssumeRole {
+    /// The role: trn:iam::ACCOUNT:role/NAME, with Tencent qcs::cam::uin/ACCOUNT:roleName/NAME.
+    #[schemars(
+        length(max = 256),
+        regex(pattern = r"^(trn:iam::[0-9]+:role/.+|qcs::cam::uin/[0-9]+:role(Name)?/.+)$")
+    )]
+    pub role: String,
+    /// Names the operator in the cloud's audit log. Default cross-region-backup-operator.
+    #[serde(default = "default_session_name")]
+    #[schemars(length(min = 2, max = 64), regex(pattern = r"^[A-Za-z0-9._@=,+-]{2,64}$"))]
+    pub session_name: String,
+    /// What the role's trust policy asks for besides the identity: at most 128 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub external_id: Option<String>,
+    /// How long the temporary credentials are valid: 15m to 12h, default 1h; at most what the role allows. They are renewed
+    /// before.
+    #[serde(default = "default_role_duration")]
+    #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('15m') && duration(self) <= duration('12h')").message("assumeRole.duration must be 15m to 12h"))]
+    pub duration: String,
+}
+
+pub fn default_session_name() -> String {
+    "cross-region-backup-operator".to_owned()
+}
+
+fn default_role_duration() -> String {
+    "1h".to_owned()
 }
 
 /// A Secret and the keys in it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
-    /// Name of the Secret, in the account's namespace.
+    /// Name of the Secret, in the account's namespace, of a ClusterCloudAccount in the operator's.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
@@ -187,6 +260,116 @@ pub struct RequestBudget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub burst: Option<i32>,
+}
+
+/// The way to the account, and who may use it.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "crossregionbackup.io",
+    version = "v1alpha1",
+    kind = "ClusterCloudAccount",
+    doc = "How to reach one cloud account, shared with the namespaces that it allows. Its Secrets are in the operator's namespace.",
+    status = "CloudAccountStatus",
+    shortname = "ccacct",
+    category = "crossregionbackup",
+    derive = "PartialEq",
+    printcolumn(name = "Provider", type_ = "string", json_path = ".spec.provider"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#
+    ),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name must be at most 63 characters")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterCloudAccountSpec {
+    #[serde(flatten)]
+    pub account: CloudAccountSpec,
+    /// The namespaces whose resources may use this account. What they can do with it is what its credentials can do.
+    pub allowed_namespaces: AllowedNamespaces,
+    /// What resources of those namespaces may do with it.
+    #[serde(default)]
+    pub permissions: Permissions,
+}
+
+/// All namespaces, or those whose labels a selector matches.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.selector) == (self.from == 'Selector')").message("selector is required with from: Selector, and allowed there only").field_path(".selector"))]
+pub struct AllowedNamespaces {
+    /// All, or Selector: those that the selector matches.
+    pub from: AllowedFrom,
+    /// Over the labels of namespaces; an empty one matches all, an invalid one none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum AllowedFrom {
+    All,
+    Selector,
+}
+
+/// What resources may do with a shared account.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Permissions {
+    /// Policies may modify; without it only those with managementPolicy: Observe work. Default true.
+    #[serde(default = "default_manage")]
+    pub manage: bool,
+    /// Inventories of scope Account, which show every instance of the account in a region. Default false.
+    #[serde(default)]
+    pub account_inventory: bool,
+}
+
+impl Default for Permissions {
+    fn default() -> Self {
+        Self { manage: default_manage(), account_inventory: false }
+    }
+}
+
+fn default_manage() -> bool {
+    true
+}
+
+/// Either kind of account.
+pub trait AnyAccount: kube::Resource<DynamicType = ()> {
+    fn settings(&self) -> &CloudAccountSpec;
+    fn status(&self) -> Option<&CloudAccountStatus>;
+    /// Whom it is shared with; `None`: its own namespace alone.
+    fn sharing(&self) -> Option<(&AllowedNamespaces, Permissions)>;
+}
+
+impl AnyAccount for CloudAccount {
+    fn settings(&self) -> &CloudAccountSpec {
+        &self.spec
+    }
+
+    fn status(&self) -> Option<&CloudAccountStatus> {
+        self.status.as_ref()
+    }
+
+    fn sharing(&self) -> Option<(&AllowedNamespaces, Permissions)> {
+        None
+    }
+}
+
+impl AnyAccount for ClusterCloudAccount {
+    fn settings(&self) -> &CloudAccountSpec {
+        &self.spec.account
+    }
+
+    fn status(&self) -> Option<&CloudAccountStatus> {
+        self.status.as_ref()
+    }
+
+    fn sharing(&self) -> Option<(&AllowedNamespaces, Permissions)> {
+        Some((&self.spec.allowed_namespaces, self.spec.permissions))
+    }
 }
 
 /// What the operator found out about the account.

@@ -4,14 +4,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use super::{BackupInventory, CloudAccount, CrossRegionBackupPolicy};
+use super::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 
 /// Every CRD, in the order of their names.
 ///
 /// # Errors
 /// None that an input could cause: the schemas come from the types.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    [BackupInventory::crd(), CloudAccount::crd(), CrossRegionBackupPolicy::crd()]
+    [BackupInventory::crd(), CloudAccount::crd(), ClusterCloudAccount::crd(), CrossRegionBackupPolicy::crd()]
         .into_iter()
         .map(tidy)
         .collect()
@@ -73,6 +73,6 @@ mod tests {
         for word in ["nullable", "null", "\"uint", "int8", "int16"] {
             assert!(!all.contains(word), "{word}");
         }
-        assert_eq!(all.matches(r#""default":{"observedGeneration":-1}"#).count(), 3);
+        assert_eq!(all.matches(r#""default":{"observedGeneration":-1}"#).count(), 4);
     }
 }

@@ -6,7 +6,7 @@ mod generate;
 pub mod inventory;
 pub mod policy;
 
-pub use account::CloudAccount;
+pub use account::{CloudAccount, ClusterCloudAccount};
 pub use generate::{crds, yaml};
 pub use inventory::BackupInventory;
 pub use policy::CrossRegionBackupPolicy;

@@ -104,10 +104,10 @@ fn default_resync_interval() -> String {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountRef {
-    /// Kind of the account. Default CloudAccount.
+    /// Kind of the account: CloudAccount or ClusterCloudAccount. Default CloudAccount.
     #[serde(default)]
     pub kind: AccountKind,
-    /// Name of the account, which is in the same namespace.
+    /// Name of the account: a CloudAccount is in the same namespace.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
@@ -119,6 +119,7 @@ pub struct AccountRef {
 pub enum AccountKind {
     #[default]
     CloudAccount,
+    ClusterCloudAccount,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
