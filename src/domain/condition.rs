@@ -95,6 +95,7 @@ macro_rules! reasons {
 
 reasons!(
     AccountNotFound,
+    AccountNotAllowed,
     AccountNotReady,
     BackupsUnknown,
     CloudUnavailable,
@@ -103,6 +104,7 @@ reasons!(
     CredentialsMissing,
     CredentialsRejected,
     CredentialsVerified,
+    BudgetTooSmall,
     DriftDetected,
     EndpointNotAllowed,
     EndpointUnreachable,

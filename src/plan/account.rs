@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::demand::Shortfall;
 use super::pace::{LONGEST, PERSON_LONGEST, backoff};
 use super::{Gate, after, since};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
@@ -11,6 +12,10 @@ use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 /// So long resources wait for the verification of new credentials: then they say AccountNotReady, or where the account was
 /// verified before, judge by their own looks.
 const TRIAL: Duration = Duration::from_secs(10);
+/// Verifications that resources ask for are so long apart at least.
+const ASKED_AGAIN: Duration = Duration::from_secs(10);
+/// So long resources that come and go together are awaited before what they ask for is weighed.
+const SETTLING: Duration = Duration::from_secs(2);
 /// An account without resources is probed this often while it is rejected.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -45,6 +50,12 @@ pub struct AccountMemory {
     pub failures: u32,
     /// When to verify; `None`: when something changes.
     pub next_verification: Option<Timestamp>,
+    /// When a resource last asked for a verification, or when that is to be made.
+    asked: Option<Timestamp>,
+    /// What the resources ask for beyond the request budget.
+    shortfall: Option<Shortfall>,
+    /// When that is to be weighed anew, since they have changed.
+    weigh_again: Option<Timestamp>,
 }
 
 impl AccountMemory {
@@ -58,7 +69,45 @@ impl AccountMemory {
             last_good: verified.then_some(now),
             failures: 0,
             next_verification: (!verified).then_some(now),
+            asked: None,
+            shortfall: None,
+            weigh_again: None,
         }
+    }
+
+    /// A resource asks for a verification: now, or a moment after the last one that was asked for, as its users are not the
+    /// account's only ones.
+    pub fn ask(&mut self, now: Timestamp) {
+        let at = match self.asked {
+            Some(asked) if asked > now => asked,
+            Some(asked) => after(asked, ASKED_AGAIN).max(now),
+            None => now,
+        };
+        self.asked = Some(at);
+        self.next_verification = Some(at);
+    }
+
+    /// Whether a verification is due, or one that a resource has asked for is still to come.
+    pub fn is_verifying(&self, now: Timestamp) -> bool {
+        self.is_due(now) || self.asked.is_some_and(|at| at > now)
+    }
+
+    /// The resources have changed: what they ask for is to be weighed anew. Many change together.
+    pub fn resources_changed(&mut self, now: Timestamp) -> bool {
+        let first = self.weigh_again.is_none();
+        self.weigh_again.get_or_insert(after(now, SETTLING));
+        first
+    }
+
+    /// What the resources ask for beyond the budget, as it is now.
+    pub fn weigh(&mut self, shortfall: Option<Shortfall>, now: Timestamp) {
+        self.shortfall = shortfall;
+        self.weigh_again.take_if(|at| *at <= now);
+    }
+
+    /// The shortest interval that the budget allows for all resources.
+    pub fn floor(&self) -> Duration {
+        self.shortfall.map_or(Duration::ZERO, |shortfall| shortfall.interval)
     }
 
     /// Whether the account is to be verified now.
@@ -112,11 +161,16 @@ impl AccountMemory {
         let soon = Some(after(now, backoff(self.failures, Duration::MAX, dice)));
         let person = Some(after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST)));
         (self.standing, self.next_verification) = match failure.kind {
+            Kind::CredentialsRejected if is_of_sts(failure) => {
+                (Standing::CredentialsRejected(format!("the role was refused: {cause}")), person)
+            }
             // Without the action: whichever call is rejected next, it says the same.
             Kind::CredentialsRejected => {
                 let cause = format!("the cloud rejected the credentials: {}", failure.code);
                 (Standing::CredentialsRejected(cause), person)
             }
+            // Of the account's own calls it proves that the credentials were accepted, and does not come here.
+            Kind::InvalidRequest if is_of_sts(failure) => (Standing::Invalid(cause), person),
             // The message is our own: what the rule is, never an address.
             Kind::EndpointNotAllowed => {
                 (Standing::EndpointNotAllowed(failure.message.clone().unwrap_or(cause)), person)
@@ -126,9 +180,13 @@ impl AccountMemory {
         };
     }
 
-    /// While rejected, the account is probed once per shortest interval of its resources, whoever was rejected first.
+    /// While it waits for a person, the account is probed once per shortest interval of its resources, whoever was refused first.
     pub fn probe_within(&mut self, interval: Option<Duration>, now: Timestamp) {
-        if let (Standing::CredentialsRejected(_), Some(planned)) = (&self.standing, self.next_verification) {
+        let waits = matches!(
+            self.standing,
+            Standing::CredentialsRejected(_) | Standing::EndpointNotAllowed(_) | Standing::Invalid(_)
+        );
+        if let Some(planned) = self.next_verification.filter(|_| waits) {
             let latest = after(now, interval.unwrap_or(DEFAULT_INTERVAL).min(PERSON_LONGEST));
             self.next_verification = Some(planned.min(latest));
         }
@@ -138,10 +196,14 @@ impl AccountMemory {
     /// off until then, and what was accepted long ago would count as accepted now.
     pub fn never_ahead_of(&mut self, now: Timestamp) {
         let longest = match self.standing {
-            Standing::CredentialsRejected(_) | Standing::EndpointNotAllowed(_) => PERSON_LONGEST,
+            Standing::CredentialsRejected(_) | Standing::EndpointNotAllowed(_) | Standing::Invalid(_) => {
+                PERSON_LONGEST
+            }
             _ => LONGEST,
         };
         self.next_verification = self.next_verification.map(|at| at.min(after(now, longest)));
+        self.weigh_again = self.weigh_again.map(|at| at.min(after(now, SETTLING)));
+        self.asked = self.asked.map(|at| at.min(after(now, ASKED_AGAIN)));
         self.since = self.since.min(now);
         self.last_good = self.last_good.map(|good| good.min(now));
     }
@@ -157,7 +219,8 @@ impl AccountMemory {
         let due = not_before.or(self.next_verification).filter(|_| !suspended);
         let stale = self.last_good.filter(|_| self.standing != Standing::Verified);
         let stale = stale.map(|good| after(good, staleness)).filter(|at| *at > now);
-        [due, stale].into_iter().flatten().min()
+        let weigh = self.weigh_again.filter(|_| !suspended);
+        [due, stale, weigh].into_iter().flatten().min()
     }
 
     /// What Ready shall say; `None`: what it said before. `staleness`: how long a verified account is believed without a call.
@@ -171,12 +234,17 @@ impl AccountMemory {
         let believed = self.ever_verified && self.last_good.is_some_and(|good| since(good, now) < staleness);
         match &self.standing {
             Standing::Unknown => None,
-            Standing::Verified => say(
-                Truth::True,
-                Reason::CredentialsVerified,
-                Progress::Settled,
-                "the cloud accepted the credentials",
-            ),
+            Standing::Verified => match &self.shortfall {
+                Some(shortfall) => {
+                    say(Truth::True, Reason::BudgetTooSmall, Progress::Settled, &shortfall.to_string())
+                }
+                None => say(
+                    Truth::True,
+                    Reason::CredentialsVerified,
+                    Progress::Settled,
+                    "the cloud accepted the credentials",
+                ),
+            },
             Standing::CredentialsMissing(text) => {
                 say(Truth::False, Reason::CredentialsMissing, Progress::Reconciling, text)
             }
@@ -195,18 +263,24 @@ impl AccountMemory {
         }
     }
 
-    /// What the account's standing means for its resources.
-    pub fn gate(&self, name: &str, suspended: bool, now: Timestamp) -> Gate {
-        let closed = |reason, text: &str| Gate::Closed(reason, format!("CloudAccount {name}: {text}"));
+    /// What the account's standing means for its resources. Those of a shared account are told by others than its owners: they
+    /// learn what is wrong, but not where its credentials are and which host it names.
+    pub fn gate(&self, account: &str, shared: bool, suspended: bool, now: Timestamp) -> Gate {
+        let closed = |reason, text: &str| Gate::Closed(reason, format!("{account}: {text}"));
+        let own = |reason, text: &str, others: &str| closed(reason, if shared { others } else { text });
         if suspended {
             return closed(Reason::Suspended, "spec.suspend is true");
         }
         let trial_ends = after(self.since, TRIAL);
         match &self.standing {
-            Standing::CredentialsMissing(text) => closed(Reason::CredentialsMissing, text),
+            Standing::CredentialsMissing(text) => {
+                own(Reason::CredentialsMissing, text, "its credentials are missing")
+            }
             Standing::CredentialsRejected(text) => closed(Reason::CredentialsRejected, text),
-            Standing::EndpointNotAllowed(text) => closed(Reason::EndpointNotAllowed, text),
-            Standing::Invalid(text) => closed(Reason::AccountNotReady, text),
+            Standing::EndpointNotAllowed(text) => {
+                own(Reason::EndpointNotAllowed, text, "its endpoint is not allowed")
+            }
+            Standing::Invalid(text) => own(Reason::AccountNotReady, text, "it cannot be used"),
             _ if self.untried && trial_ends > now => Gate::Pending(trial_ends),
             Standing::Verified => Gate::Open,
             _ if self.ever_verified => Gate::Open,
@@ -217,6 +291,11 @@ impl AccountMemory {
             Standing::Unknown => closed(Reason::AccountNotReady, "not verified yet"),
         }
     }
+}
+
+/// Whether the call was one for temporary credentials: AssumeRole, AssumeRoleWithOIDC, AssumeRoleWithWebIdentity.
+fn is_of_sts(failure: &Failure) -> bool {
+    failure.action.starts_with("AssumeRole")
 }
 
 #[cfg(test)]

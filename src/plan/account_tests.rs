@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::demand::{Demand, shortfall};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -83,9 +84,16 @@ fn each_standing_has_its_reason_its_progress_and_its_gate() {
                 Means::Pending => Gate::Pending(at(10)),
                 Means::Closed(reason, text) => Gate::Closed(reason, format!("CloudAccount prod: {text}")),
             };
-            assert_eq!(memory.gate("prod", false, at(1)), expected, "{standing:?}, verified before: {ever}");
+            assert_eq!(
+                memory.gate("CloudAccount prod", false, false, at(1)),
+                expected,
+                "{standing:?}, verified before: {ever}"
+            );
             // Suspended is said before all else.
-            assert!(matches!(memory.gate("prod", true, at(1)), Gate::Closed(Suspended, _)));
+            assert!(matches!(
+                memory.gate("CloudAccount prod", false, true, at(1)),
+                Gate::Closed(Suspended, _)
+            ));
             let suspended = memory.outcome(true, STALENESS, at(1)).map(|o| (o.status, o.reason, o.progress));
             assert_eq!(suspended, Some((Truth::Unknown, Suspended, Settled)));
         }
@@ -175,7 +183,11 @@ fn a_verified_account_is_believed_through_passing_failures_and_not_longer() {
     assert_eq!(memory.outcome(false, STALENESS, at(1199)), None, "what it said before");
     let told = memory.outcome(false, STALENESS, at(1200)).unwrap();
     assert_eq!(told.reason, Reason::EndpointUnreachable);
-    assert_eq!(memory.gate("prod", false, at(1200)), Gate::Open, "its resources judge by their own looks");
+    assert_eq!(
+        memory.gate("CloudAccount prod", false, false, at(1200)),
+        Gate::Open,
+        "its resources judge by their own looks"
+    );
     memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(1300), 1.0);
     assert_eq!(memory.outcome(false, STALENESS, at(1300)).unwrap().reason, Reason::CredentialsRejected);
 }
@@ -183,8 +195,8 @@ fn a_verified_account_is_believed_through_passing_failures_and_not_longer() {
 #[test]
 fn a_first_verification_that_takes_long_is_told_to_the_resources() {
     let memory = AccountMemory::new(false, at(0));
-    assert_eq!(memory.gate("prod", false, at(9)), Gate::Pending(at(10)));
-    let late = memory.gate("prod", false, at(10));
+    assert_eq!(memory.gate("CloudAccount prod", false, false, at(9)), Gate::Pending(at(10)));
+    let late = memory.gate("CloudAccount prod", false, false, at(10));
     assert_eq!(late, Gate::Closed(Reason::AccountNotReady, "CloudAccount prod: not verified yet".to_owned()));
 }
 
@@ -192,7 +204,7 @@ fn a_first_verification_that_takes_long_is_told_to_the_resources() {
 fn what_status_says_is_believed_after_a_start() {
     let memory = AccountMemory::new(true, at(0));
     assert_eq!((memory.standing.clone(), memory.is_due(at(0))), (Standing::Verified, false));
-    assert_eq!(memory.gate("prod", false, at(0)), Gate::Open);
+    assert_eq!(memory.gate("CloudAccount prod", false, false, at(0)), Gate::Open);
 }
 
 #[test]
@@ -228,21 +240,28 @@ fn reason(gate: &Gate) -> Option<Reason> {
 #[test]
 fn resources_wait_for_the_trial_of_new_credentials_and_not_longer() {
     let mut account = AccountMemory::new(true, at(0));
-    assert_eq!(account.gate("a", false, at(0)), Gate::Open, "believed after a start");
+    assert_eq!(account.gate("CloudAccount a", false, false, at(0)), Gate::Open, "believed after a start");
     account.changed(at(100));
-    assert_eq!(account.gate("a", false, at(101)), Gate::Pending(at(110)));
-    assert_eq!(account.gate("a", false, at(110)), Gate::Open, "it was verified once");
+    assert_eq!(account.gate("CloudAccount a", false, false, at(101)), Gate::Pending(at(110)));
+    assert_eq!(account.gate("CloudAccount a", false, false, at(110)), Gate::Open, "it was verified once");
     account.accepted(at(102));
-    assert_eq!(account.gate("a", false, at(102)), Gate::Open);
+    assert_eq!(account.gate("CloudAccount a", false, false, at(102)), Gate::Open);
 
     account.changed(at(200));
     account.refused(&failure(Kind::CloudUnavailable, "Code"), None, at(201), 0.5);
-    assert_eq!(account.gate("a", false, at(201)), Gate::Open, "each judges by its own look");
+    assert_eq!(
+        account.gate("CloudAccount a", false, false, at(201)),
+        Gate::Open,
+        "each judges by its own look"
+    );
     account.changed(at(300));
     account.refused(&failure(Kind::CredentialsRejected, "Code"), None, at(301), 0.5);
-    assert_eq!(reason(&account.gate("a", false, at(301))), Some(Reason::CredentialsRejected));
+    assert_eq!(
+        reason(&account.gate("CloudAccount a", false, false, at(301))),
+        Some(Reason::CredentialsRejected)
+    );
     account.changed(at(400));
-    let during = account.gate("a", false, at(401));
+    let during = account.gate("CloudAccount a", false, false, at(401));
     assert_eq!(reason(&during), Some(Reason::CredentialsRejected), "until the new ones were tried");
 }
 
@@ -251,8 +270,15 @@ fn credentials_that_come_late_have_their_trial_as_well() {
     let mut account = AccountMemory::new(false, at(0));
     account.blocked(Standing::CredentialsMissing("no Secret".to_owned()));
     account.changed(at(3600));
-    assert_eq!(account.gate("a", false, at(3601)), Gate::Pending(at(3610)), "no AccountNotReady between");
-    assert_eq!(reason(&account.gate("a", false, at(3610))), Some(Reason::AccountNotReady));
+    assert_eq!(
+        account.gate("CloudAccount a", false, false, at(3601)),
+        Gate::Pending(at(3610)),
+        "no AccountNotReady between"
+    );
+    assert_eq!(
+        reason(&account.gate("CloudAccount a", false, false, at(3610))),
+        Some(Reason::AccountNotReady)
+    );
 }
 
 #[test]
@@ -291,9 +317,92 @@ fn a_clock_set_back_puts_nothing_off_and_keeps_nothing_believed() {
     let mut memory = AccountMemory::new(true, at(0));
     memory.changed(at(5));
     memory.never_ahead_of(at(BACK));
-    assert_eq!(memory.gate("prod", false, at(BACK + 10)), Gate::Open);
+    assert_eq!(memory.gate("CloudAccount prod", false, false, at(BACK + 10)), Gate::Open);
     let mut memory = AccountMemory::new(true, at(0));
     memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(0), 1.0);
     memory.never_ahead_of(at(BACK));
     assert!(memory.is_due(at(BACK + 3600)) && !memory.is_due(at(BACK + 3599)));
+}
+
+#[test]
+fn a_budget_that_is_too_small_is_told_while_it_is_and_its_resources_are_weighed_together() {
+    let words = "the request budget allows one look at each resource every 20s; at their own intervals the resources need 4 \
+                 requests per second";
+    let demands = [Demand { interval: Duration::from_secs(10), calls: 20 }; 2];
+    let mut account = AccountMemory::new(true, at(0));
+    assert_eq!(account.floor(), Duration::ZERO);
+    account.weigh(shortfall(&demands, 2), at(0));
+    assert_eq!(account.floor(), Duration::from_secs(20));
+    let told = account.outcome(false, STALENESS, at(0)).unwrap();
+    assert_eq!(
+        (told.status, told.reason, told.progress),
+        (Truth::True, Reason::BudgetTooSmall, Progress::Settled)
+    );
+    assert_eq!(told.cause, words);
+    assert_eq!(account.gate("CloudAccount prod", false, false, at(0)), Gate::Open);
+
+    // Of many that come together the first one alone has it weighed again, a moment later.
+    assert!(account.resources_changed(at(1)));
+    assert!(!account.resources_changed(at(2)));
+    assert_eq!(account.next_visit(false, None, STALENESS, at(2)), Some(at(3)));
+    account.weigh(shortfall(&demands, 2), at(2));
+    assert_eq!(account.next_visit(false, None, STALENESS, at(2)), Some(at(3)), "not all have come");
+    account.weigh(shortfall(&demands[1..], 2), at(3));
+    assert_eq!(account.next_visit(false, None, STALENESS, at(3)), None);
+    assert_eq!(account.outcome(false, STALENESS, at(3)).unwrap().reason, Reason::CredentialsVerified);
+    account.resources_changed(at(100));
+    account.never_ahead_of(at(50));
+    assert_eq!(account.next_visit(false, None, STALENESS, at(50)), Some(at(52)), "a clock that is set back");
+}
+
+#[test]
+fn what_the_sts_says_is_told_with_its_action() {
+    let of = |kind, code: &str| {
+        let mut account = AccountMemory::new(false, at(0));
+        let failure = Failure { action: "AssumeRole", ..failure(kind, code) };
+        account.refused(&failure, Some(Duration::from_secs(60)), at(0), 1.0);
+        (account.standing, account.next_verification)
+    };
+    let minute = Some(at(60));
+    let rejected = Standing::CredentialsRejected("the role was refused: AssumeRole: RoleNotExist".into());
+    assert_eq!(of(Kind::CredentialsRejected, "RoleNotExist"), (rejected, minute));
+    let invalid = Standing::Invalid("AssumeRole: InvalidParameter".into());
+    assert_eq!(of(Kind::InvalidRequest, "InvalidParameter"), (invalid, minute));
+    let unreachable = Standing::EndpointUnreachable("AssumeRole: timeout".into());
+    assert_eq!(of(Kind::CloudUnavailable, "timeout"), (unreachable, Some(at(2))));
+}
+
+#[test]
+fn the_resources_of_a_shared_account_learn_nothing_of_its_secret_and_host() {
+    let texts = [
+        (Standing::CredentialsMissing("Secret x has no key y".into()), "its credentials are missing"),
+        (Standing::EndpointNotAllowed("host".into()), "its endpoint is not allowed"),
+        (Standing::Invalid("spec.x".into()), "it cannot be used"),
+    ];
+    for (standing, text) in texts {
+        let mut account = AccountMemory::new(true, at(0));
+        account.blocked(standing);
+        let gate = account.gate("ClusterCloudAccount prod", true, false, at(0));
+        let Gate::Closed(_, told) = gate else { panic!("{gate:?}") };
+        assert_eq!(told, format!("ClusterCloudAccount prod: {text}"));
+    }
+}
+
+#[test]
+fn verifications_that_resources_ask_for_keep_a_distance() {
+    let mut account = AccountMemory::new(false, at(0));
+    let failure = failure(Kind::CredentialsRejected, "InvalidAccessKey");
+    let reject = |account: &mut AccountMemory, now| account.refused(&failure, None, now, 0.5);
+    reject(&mut account, at(0));
+    assert!(!account.is_verifying(at(1)));
+    account.ask(at(1));
+    assert!(account.is_due(at(1)) && account.is_verifying(at(1)));
+    reject(&mut account, at(2));
+    for second in 3..11 {
+        account.ask(at(second));
+        assert!(!account.is_due(at(second)) && account.is_verifying(at(second)), "{second}");
+    }
+    assert!(account.is_due(at(11)), "ten seconds after the one before");
+    reject(&mut account, at(12));
+    assert!(!account.is_verifying(at(12)));
 }

@@ -144,6 +144,7 @@ fn is_of_the_account(reason: &str) -> bool {
     [
         Reason::Suspended,
         Reason::AccountNotFound,
+        Reason::AccountNotAllowed,
         Reason::AccountNotReady,
         Reason::CredentialsMissing,
         Reason::CredentialsRejected,

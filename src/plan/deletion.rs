@@ -148,6 +148,7 @@ fn would_not_modify(desired: &Desired, around: &Surroundings) -> Option<String> 
     match &around.gate {
         Gate::Closed(
             reason @ (Reason::Suspended
+            | Reason::AccountNotAllowed
             | Reason::EndpointNotAllowed
             | Reason::NotSupported
             | Reason::InvalidRequest),

@@ -100,17 +100,19 @@ fn words(change: &crate::domain::Change) -> String {
 /// What happened to an account's Ready condition.
 pub fn of_account(old: Option<(Truth, &str)>, new: (Truth, &str), text: &str) -> Option<Happening> {
     let rejected = Reason::CredentialsRejected.as_str();
-    let verified = Reason::CredentialsVerified.as_str();
     if old.map(|(_, reason)| reason) == Some(new.1) {
         return None;
     }
+    let was_true = old.is_some_and(|(status, _)| status == Truth::True);
     match new.1 {
         reason if reason == rejected => {
             Some(Happening { warning: true, reason: "AccountRejected", text: text.to_owned() })
         }
-        reason if reason == verified => {
-            Some(Happening { warning: false, reason: "AccountVerified", text: text.to_owned() })
-        }
+        _ if new.0 == Truth::True => (!was_true).then(|| Happening {
+            warning: false,
+            reason: "AccountVerified",
+            text: text.to_owned(),
+        }),
         reason if new.0 == Truth::False => {
             Some(Happening { warning: true, reason: "ReconcileFailed", text: format!("{reason}: {text}") })
         }

@@ -154,6 +154,11 @@ impl Memory {
         }
     }
 
+    /// Whether nothing is under way that the next look would bring to an end.
+    pub fn is_settled(&self) -> bool {
+        self.correctable.is_none() && self.confirming.is_none() && self.regions != Regions::Recheck
+    }
+
     /// Takes in what changed about the resource, its surroundings and the clock since the last time.
     pub fn notice(&mut self, desired: &Desired, epoch: Option<u64>, now: Timestamp) {
         self.never_ahead_of(desired, now);

@@ -9,6 +9,7 @@ mod correcting;
 pub mod deletion;
 #[cfg(test)]
 mod deletion_tests;
+pub mod demand;
 pub mod events;
 pub mod inventory;
 pub mod memory;
