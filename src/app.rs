@@ -1,5 +1,6 @@
 //! Wires the rooms together; the only one that knows them all.
 
+use std::env;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api;
 use crate::cli::{Cli, Command, Global, Run};
 use crate::clock::Clock;
-use crate::cloud::{EndpointRule, reqwest_transport};
+use crate::cloud::{EndpointRule, Proxies, reqwest_transport};
 use crate::cluster::elector::{Elector, Leadership, Timing, identity};
 use crate::cluster::events::Events;
 use crate::controllers::{self, Settings};
+use crate::observe::identity::Identity;
 use crate::serve::{Health, serve};
 
 /// Longer than a watch without events: the API server ends one after 5 minutes at the latest.
@@ -46,7 +48,8 @@ fn print_crds() -> anyhow::Result<()> {
 async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let stop = stop_signal()?.shared();
     let rule = EndpointRule::new(&global.allowed_endpoint).map_err(anyhow::Error::msg)?;
-    let transport = reqwest_transport(&rule)?;
+    let proxies = Proxies::of_environment().map_err(anyhow::Error::msg)?;
+    let transport = reqwest_transport(&rule, &proxies)?;
     let clock = Clock::system();
     let started = clock.now();
     let health = Health::default();
@@ -62,6 +65,8 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     tokio::pin!(failed);
 
     let mut config = kube::Config::infer().await.context("no Kubernetes cluster to connect to")?;
+    // The environment's proxy is for the clouds alone.
+    config.proxy_url = config.proxy_url.filter(|url| !is_of_environment(url));
     config.read_timeout = Some(SILENCE);
     let kube = kube::Client::try_from(config.clone())?;
     health.started();
@@ -93,6 +98,8 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         clock,
         leadership: leadership.clone(),
         namespaces: run.watch_namespace.clone(),
+        own_namespace: run.operator_namespace(),
+        identity: Identity::of_environment(),
         read_only: run.read_only,
         concurrency: run.concurrency,
         interval_override: run.resync_interval_override,
@@ -109,6 +116,12 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         elector.release().await;
     }
     ended
+}
+
+/// Whether a proxy comes from where kube looks for one besides the kubeconfig.
+fn is_of_environment(proxy: &http::Uri) -> bool {
+    let named = ["HTTPS_PROXY", "https_proxy"].map(|name| env::var(name).unwrap_or_default());
+    named.iter().filter_map(|value| value.parse::<http::Uri>().ok()).any(|uri| uri == *proxy)
 }
 
 /// Resolves on SIGTERM or SIGINT.

@@ -81,7 +81,7 @@ pub struct Run {
     )]
     pub watch_namespace: Vec<String>,
 
-    /// Where the Lease is. Default: the pod's own namespace, else cross-region-backup-operator
+    /// Where the Lease is, and the Secrets of ClusterCloudAccounts. Default: the pod's own namespace, else cross-region-backup-operator
     #[arg(long, value_name = "NS", env = "CRBO_OPERATOR_NAMESPACE", value_parser = values::namespace)]
     operator_namespace: Option<String>,
 

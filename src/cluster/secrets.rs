@@ -18,18 +18,12 @@ const CALL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Secret {
     name: String,
-    resource_version: String,
     data: BTreeMap<String, SecretSlice<u8>>,
 }
 
 impl Secret {
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Differs where the Secret was written in between; empty where it does not come from an API server.
-    pub fn resource_version(&self) -> &str {
-        &self.resource_version
     }
 }
 
@@ -40,7 +34,6 @@ impl From<core::Secret> for Secret {
         let plain = secret.string_data.unwrap_or_default().into_iter().map(|(key, s)| (key, s.into_bytes()));
         Self {
             name: secret.metadata.name.unwrap_or_default(),
-            resource_version: secret.metadata.resource_version.unwrap_or_default(),
             data: encoded.chain(plain).map(|(key, value)| (key, SecretSlice::from(value))).collect(),
         }
     }
@@ -141,7 +134,7 @@ mod tests {
             "metadata": {"name": "volc-prod", "resourceVersion": "5"}, "data": {"accessKeyId": "QUtMVC1jYW5hcnk="},
         });
         let secret = read(StatusCode::OK, answer).await.unwrap().unwrap();
-        assert_eq!((secret.name(), secret.resource_version()), ("volc-prod", "5"));
+        assert_eq!(secret.name(), "volc-prod");
         assert_eq!(credential(&secret, "accessKeyId").unwrap().unwrap().expose_secret(), "AKLT-canary");
         assert!(credential(&secret, "sessionToken").unwrap().is_none());
         let shown = format!("{secret:?}");

@@ -1,4 +1,6 @@
-//! Accounts: reads the Secret, verifies the credentials by one cheap call, and says so in Ready.
+//! Accounts: gets the credentials, verifies them by one cheap call, and says so in Ready.
+
+mod report;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,20 +9,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
-use super::policy::interval_of;
 use super::watch::{Gone, Guarded};
-use super::{Context, NotReported, inventory, requeue, unreadable, write_status};
-use crate::api::account::CloudAccountStatus;
-use crate::api::{CloudAccount, RECONCILE_REQUESTED_AT};
-use crate::cluster::events::Note;
-use crate::cluster::status::Applied;
-use crate::controllers::policy::convert;
-use crate::domain::condition::{self, types};
-use crate::domain::{Outcome, Progress, Reason, Truth};
-use crate::observe::{Account, AccountKey, NoCredentials, Reached, home_region, provider_name};
+use super::{Context, NotReported, load, requeue, sharing, unreadable};
+use crate::api::account::{AnyAccount, CloudAccountSpec};
+use crate::api::{CloudAccount, ClusterCloudAccount, RECONCILE_REQUESTED_AT};
+use crate::cloud::{Caller, Site};
+use crate::domain::Truth;
+use crate::domain::condition::types;
+use crate::observe::{
+    Account, AccountKey, Accounts, NoCredentials, Reached, Sharing, Why, home_region, provider_name,
+};
 use crate::plan::account::Standing;
-use crate::plan::{after, events};
+use crate::plan::after;
+use crate::plan::demand::shortfall;
 
 /// Requests by annotation that were acted on, by UID, until status says so.
 #[derive(Default)]
@@ -35,31 +39,59 @@ impl Handled {
         self.lock().insert(uid, value);
     }
 
+    fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A token file that is missing or cannot be used is read again so often.
+const TOKEN_AGAIN: Duration = Duration::from_secs(60);
 /// A Secret that could not be read is read again so soon.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Whether an account's credentials come from this Secret.
-pub fn reads(account: &Guarded<CloudAccount>, namespace: Option<&str>, secret: &str) -> bool {
-    let Ok(account) = &account.0 else { return false };
-    account.metadata.namespace.as_deref() == namespace && account.spec.credentials.secret_ref.name == secret
+/// Either kind of account, as it is watched and written.
+pub trait Kind:
+    AnyAccount + DeserializeOwned + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static
+{
+    /// The API of the account's namespace.
+    fn api(kube: &kube::Client, key: &AccountKey) -> Api<Guarded<Self>>;
+}
+
+impl Kind for CloudAccount {
+    fn api(kube: &kube::Client, key: &AccountKey) -> Api<Guarded<Self>> {
+        Api::namespaced(kube.clone(), key.namespace.as_deref().unwrap_or_default())
+    }
+}
+
+impl Kind for ClusterCloudAccount {
+    fn api(kube: &kube::Client, _: &AccountKey) -> Api<Guarded<Self>> {
+        Api::all(kube.clone())
+    }
+}
+
+/// Whether an account's credentials come from a Secret of this name; which namespace that is in follows from its kind.
+pub fn reads<K: AnyAccount>(account: &Guarded<K>, secret: &str) -> bool {
+    let spec = account.0.as_ref().map(AnyAccount::settings);
+    spec.is_ok_and(|spec| spec.credentials.secret_ref.as_ref().is_some_and(|found| found.name == secret))
 }
 
 pub fn forget(context: &Context, gone: Gone) {
     match gone {
         Gone::One(meta) => {
-            if let (Some(namespace), Some(name), Some(uid)) = (meta.namespace, meta.name, meta.uid) {
+            if let (namespace, Some(name), Some(uid)) = (meta.namespace, meta.name, meta.uid) {
+                context.account_requests.forget(&uid);
                 context.accounts.leave(&AccountKey { namespace, name }, &uid);
             }
         }
         Gone::Unlisted => {
             for (key, uid) in context.accounts.keys() {
                 if context.account(&key).is_none() {
+                    context.account_requests.forget(&uid);
                     context.accounts.leave(&key, &uid);
                 }
             }
@@ -67,18 +99,30 @@ pub fn forget(context: &Context, gone: Gone) {
     }
 }
 
-pub async fn reconcile(
-    object: Arc<Guarded<CloudAccount>>,
+/// Takes in whom an account is shared with, and that it is suspended, as soon as the watch brings it: its controller may be in the
+/// middle of a verification. Who cannot be read is shared with nobody.
+pub fn notice<K: AnyAccount>(accounts: &Accounts, found: &Guarded<K>) {
+    let meta = found.meta();
+    let key = AccountKey { namespace: meta.namespace.clone(), name: meta.name.clone().unwrap_or_default() };
+    let read = found.0.as_ref().ok();
+    let suspended = read.is_some_and(|account| account.settings().suspend);
+    accounts.notice(&key, meta.uid.as_deref().unwrap_or_default(), read.and_then(sharing_of), suspended);
+}
+
+fn sharing_of<K: AnyAccount>(account: &K) -> Option<Sharing> {
+    account.sharing().map(|(allowed, permissions)| (allowed.clone(), permissions))
+}
+
+pub async fn reconcile<K: Kind>(
+    object: Arc<Guarded<K>>,
     context: Arc<Context>,
 ) -> Result<Action, NotReported> {
     context.ready().await;
     let meta = object.meta();
-    let key = AccountKey {
-        namespace: meta.namespace.clone().unwrap_or_default(),
-        name: meta.name.clone().unwrap_or_default(),
-    };
+    let key = AccountKey { namespace: meta.namespace.clone(), name: meta.name.clone().unwrap_or_default() };
+    let api = K::api(&context.kube, &key);
     let uid = meta.uid.clone().unwrap_or_default();
-    let spec = match &object.0 {
+    let stored = match &object.0 {
         Ok(account) => account,
         Err(invalid) => {
             let account = context.accounts.enter(&key, &uid, "", false);
@@ -89,73 +133,130 @@ pub async fn reconcile(
             if asked {
                 context.accounts.tell(&key);
             }
-            return unreadable::tell::<CloudAccount>(&context, invalid, &[types::READY]).await;
+            return unreadable::tell(&context, &api, invalid, &[types::READY]).await;
         }
     };
-    let provider = provider_name(spec.spec.provider);
-    let account = context.accounts.enter(&key, &uid, provider, was_verified(spec));
-    configure_budget(spec, &account);
-    let interval = shortest_interval(&context, &key);
+    let spec = stored.settings();
+    let provider = provider_name(spec.provider);
+    let account = context.accounts.enter(&key, &uid, provider, was_verified(stored));
+    let rate = configure_budget(spec, &account);
+    let demands = load::demands(&context, &key);
+    let interval = load::shortest(&demands);
     let staleness = (interval.unwrap_or(DEFAULT_INTERVAL) * 2).max(Duration::from_secs(120));
+    let sharing = sharing_of(stored);
+    let fault = sharing.as_ref().and_then(|(allowed, _)| sharing::fault(allowed));
+    let floor = context.accounts.floor(&key);
     context.accounts.update(&account, |change| {
-        change.suspend(spec.spec.suspend);
         change.memory().probe_within(interval, context.clock.now());
+        change.memory().weigh(shortfall(&demands, rate), context.clock.now());
     });
-    let mut again = None;
-    let request = unhandled_request(&context, spec, &uid);
-    if !spec.spec.suspend {
+    // Those that are left may be looked at more often.
+    if context.accounts.floor(&key) < floor {
+        context.accounts.tell(&key);
+    }
+    context.accounts.notice(&key, &uid, sharing, spec.suspend);
+    let mut next = Next::default();
+    let request = unhandled_request(&context, stored, &uid);
+    if let Some(fault) = fault.filter(|_| !spec.suspend) {
+        context.accounts.update(&account, |change| change.close(Standing::Invalid(fault), false));
+        if let Some(value) = request {
+            context.account_requests.set(uid, value);
+        }
+    } else if !spec.suspend {
         let asked = request.is_some() || account.memory().is_due(context.clock.now());
-        again = observe(&context, spec, &account, interval, request.is_some()).await;
+        let generation = meta.generation.unwrap_or_default();
+        next = observe(&context, spec, generation, &account, interval, request.is_some()).await;
         if asked {
             context.accounts.tell(&key);
         }
         // One that could not be acted on stays.
-        if let Some(value) = request.filter(|_| again.is_none()) {
+        if let Some(value) = request.filter(|_| next.blocked.is_none()) {
             context.account_requests.set(uid, value);
         }
     }
+    if !spec.suspend {
+        // Only now: what was changed while it was suspended is in force.
+        context.accounts.update(&account, |change| change.suspend(false));
+    }
     let now = context.clock.now();
-    let action = report(&context, &object, &account, spec, staleness, now).await?;
-    let visit = account.memory().next_visit(spec.spec.suspend, again, staleness, now);
+    let action = report::report(&context, &api, &object, &account, stored, staleness).await?;
+    let visit = account.memory().next_visit(spec.suspend, next.blocked, staleness, now);
+    let visit = [visit, next.again].into_iter().flatten().min();
     Ok(visit.map_or(action, |until| requeue(Some(until), now)))
 }
 
-/// Reads the Secret and verifies where that is due; the result says when to do so where it cannot be done now.
+/// When to have another look at an account.
+#[derive(Default)]
+struct Next {
+    /// What is due cannot be done before.
+    blocked: Option<Timestamp>,
+    /// What it has is to be renewed, or looked for again.
+    again: Option<Timestamp>,
+}
+
+impl Next {
+    fn blocked(until: Timestamp) -> Self {
+        Self { blocked: Some(until), again: None }
+    }
+
+    fn again(at: Option<Timestamp>) -> Self {
+        Self { blocked: None, again: at }
+    }
+}
+
+/// Gets the credentials, and verifies where that is due.
 async fn observe(
     context: &Context,
-    spec: &CloudAccount,
+    spec: &CloudAccountSpec,
+    generation: i64,
     account: &Account,
     interval: Option<Duration>,
     requested: bool,
-) -> Option<Timestamp> {
+) -> Next {
     let accounts = &context.accounts;
-    let recipe = match accounts.recipe(spec, &account.key.namespace) {
+    let recipe = match accounts.recipe(&account.key, spec, generation) {
         Ok(recipe) => recipe,
         Err(not_allowed) => {
             accounts.update(account, |c| c.close(Standing::EndpointNotAllowed(not_allowed.0), false));
-            return None;
+            return Next::default();
         }
     };
-    let credentials = match accounts.credentials(&recipe).await {
-        Ok(credentials) => credentials,
+    let due = requested || account.memory().is_due(context.clock.now());
+    let why = if due { Why::Asked } else { Why::Due };
+    let obtained = match accounts.obtain(account, &recipe, why).await {
+        Ok(obtained) => obtained,
         Err(NoCredentials::Missing { text, gone }) => {
             accounts.update(account, |c| c.close(Standing::CredentialsMissing(text), gone));
-            return None;
+            // Nothing tells of a file that appears.
+            return Next::again(recipe.has_identity().then(|| after(context.clock.now(), TOKEN_AGAIN)));
+        }
+        Err(NoCredentials::Refused(failure)) => {
+            let now = context.clock.now();
+            accounts.update(account, |change| {
+                change.retire(recipe.clone());
+                let memory = change.memory();
+                if requested || memory.next_verification.is_none_or(|at| at <= now) {
+                    memory.refused(&failure, interval, now, fastrand::f64());
+                }
+            });
+            return Next::default();
         }
         Err(NoCredentials::Unreadable(error)) => {
-            tracing::warn!(account = %account.key.name, namespace = %account.key.namespace, %error, "a Secret could not be read");
+            tracing::warn!(account = %account.key.name, namespace = account.key.namespace, %error, "a Secret could not be read");
             let now = context.clock.now();
             // A client that was made before goes on; without one nothing can be sent, and that is told when it lasts.
-            if account.client().is_none() && account.memory().trial_is_over(now) {
-                let secret = &spec.spec.credentials.secret_ref.name;
+            if !account.has_client() && account.memory().trial_is_over(now) {
+                let secret = spec.credentials.secret_ref.as_ref().map_or("", |secret| &secret.name);
                 let text = format!("Secret {secret} cannot be read by the operator");
                 accounts.update(account, |c| c.close(Standing::CredentialsMissing(text), false));
             }
-            return Some(after(now, READ_AGAIN));
+            return Next::blocked(after(now, READ_AGAIN));
         }
     };
-    accounts.supply(account, &recipe, credentials);
+    let renewal = obtained.again.map(|at| at.saturating_duration_since(Instant::now()));
+    accounts.supply(account, &recipe, obtained);
     let now = context.clock.now();
+    let renewal = renewal.map(|duration| after(now, duration));
     if requested {
         accounts.update(account, |change| change.memory().next_verification = Some(now));
     }
@@ -163,18 +264,18 @@ async fn observe(
         // The end of a pause is not awaited within the call: nothing else about the account would be noticed meanwhile.
         let paused = context.accounts.view(&account.key).and_then(|view| view.paused_until);
         if let Some(until) = paused.filter(|until| *until > now) {
-            return Some(until);
+            return Next::blocked(until);
         }
         verify(context, spec, account, interval).await;
     }
-    None
+    Next::again(renewal)
 }
 
-async fn verify(context: &Context, spec: &CloudAccount, account: &Account, interval: Option<Duration>) {
+async fn verify(context: &Context, spec: &CloudAccountSpec, account: &Account, interval: Option<Duration>) {
     let region = home_region(spec).to_owned();
     let accounts = &context.accounts;
-    let action = account.client().map_or("DescribeInstances", |client| client.site().instances_action());
-    let answer = Reached::Account(accounts, account)
+    let action = account.site().map_or("DescribeInstances", Site::instances_action);
+    let answer = Reached::Account(accounts, account, Caller::default())
         .call(action, |client| {
             let region = region.clone();
             async move { client.verify(&region).await }
@@ -188,134 +289,26 @@ async fn verify(context: &Context, spec: &CloudAccount, account: &Account, inter
 }
 
 /// Whether the stored status says of this very spec that the credentials were accepted.
-fn was_verified(account: &CloudAccount) -> bool {
-    account.status.as_ref().is_some_and(|status| {
-        status.observed_generation == account.metadata.generation
-            && status
-                .conditions
-                .iter()
-                .any(|c| c.type_ == types::READY && c.reason == Reason::CredentialsVerified.as_str())
+fn was_verified<K: AnyAccount>(account: &K) -> bool {
+    account.status().is_some_and(|status| {
+        status.observed_generation == account.meta().generation
+            && status.conditions.iter().any(|c| c.type_ == types::READY && c.status == Truth::True.as_str())
     })
 }
 
-fn configure_budget(spec: &CloudAccount, account: &Account) {
-    let budget = spec.spec.request_budget.clone().unwrap_or_default();
-    let rate = budget.requests_per_second.unwrap_or_else(|| spec.spec.provider.default_requests_per_second());
+/// The rate of the account's budget.
+fn configure_budget(spec: &CloudAccountSpec, account: &Account) -> u32 {
+    let budget = spec.request_budget.clone().unwrap_or_default();
+    let rate = budget.requests_per_second.unwrap_or_else(|| spec.provider.default_requests_per_second());
     let burst = budget.burst.unwrap_or_else(|| (rate / 4).max(1));
     let positive = |number: i32| u32::try_from(number).unwrap_or(1).max(1);
     account.budget.reconfigure(positive(rate), positive(burst));
+    positive(rate)
 }
 
-fn shortest_interval(context: &Context, key: &AccountKey) -> Option<Duration> {
-    let policies = context.policies_of(key);
-    let inventories = context.inventories_of(key);
-    let of_policies = policies.iter().filter_map(|p| p.0.as_ref().ok()).map(|p| interval_of(context, p));
-    let of_inventories =
-        inventories.iter().filter_map(|i| i.0.as_ref().ok()).map(|i| inventory::interval_of(context, i));
-    of_policies.chain(of_inventories).min()
-}
-
-fn unhandled_request(context: &Context, account: &CloudAccount, uid: &str) -> Option<String> {
+fn unhandled_request<K: AnyAccount>(context: &Context, account: &K, uid: &str) -> Option<String> {
     let wanted = account.annotations().get(RECONCILE_REQUESTED_AT)?;
-    let stored = account.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_ref());
+    let stored = account.status().and_then(|s| s.last_handled_reconcile_at.as_ref());
     let handled = context.account_requests.get(uid);
     (stored != Some(wanted) && handled.as_ref() != Some(wanted)).then(|| wanted.clone())
-}
-
-/// Writes the status where it differs.
-async fn report(
-    context: &Context,
-    object: &Guarded<CloudAccount>,
-    account: &Account,
-    spec: &CloudAccount,
-    staleness: Duration,
-    now: Timestamp,
-) -> Result<Action, NotReported> {
-    let generation = object.meta().generation.unwrap_or_default();
-    let stored = spec.status.clone().unwrap_or_default();
-    let suspended = spec.spec.suspend;
-    let memory = account.memory();
-    let old: Vec<_> = stored.conditions.iter().map(convert::condition_from).collect();
-    let mut new = stored.clone();
-    let mut outcome = memory.outcome(suspended, staleness, now);
-    // What was said before must not outlive its cause: only "verified", and the same passing failure, can go on being said.
-    let outdated = old.iter().filter(|c| c.kind == types::READY).any(|c| {
-        ![Reason::CredentialsVerified, Reason::EndpointUnreachable, Reason::Throttled]
-            .iter()
-            .any(|reason| reason.as_str() == c.reason)
-    });
-    if outcome.is_none() && (outdated || stored.observed_generation != Some(generation)) {
-        outcome = unsettled(&memory.standing);
-    }
-    if let Some(outcome) = &outcome {
-        let conditions = condition::merge(&old, &[types::READY], outcome, generation, now);
-        new.conditions = conditions.iter().map(convert::condition_to).collect();
-        new.observed_generation = Some(generation);
-    }
-    if let Some(client) = account.client().filter(|_| !suspended) {
-        new.access_key_id_hint = client.credentials().access_key_id_hint();
-    } else if matches!(memory.standing, Standing::CredentialsMissing(_)) {
-        new.access_key_id_hint = None;
-    }
-    let uid = object.meta().uid.clone().unwrap_or_default();
-    let handled = context.account_requests.get(&uid);
-    new.last_handled_reconcile_at = handled.or(new.last_handled_reconcile_at);
-    if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
-        return Ok(Action::await_change());
-    }
-    let api = Api::<Guarded<CloudAccount>>::namespaced(context.kube.clone(), &account.key.namespace);
-    match write_status(&api, object, &new, status_of).await? {
-        Applied::Written(_) => {
-            tell(context, object, &old, &new, outcome.as_ref()).await;
-            Ok(Action::await_change())
-        }
-        // Somebody else has written: the watch brings it.
-        Applied::Stale(_) => Ok(Action::requeue(Duration::from_secs(1))),
-    }
-}
-
-fn status_of(account: &Guarded<CloudAccount>) -> Option<&CloudAccountStatus> {
-    account.0.as_ref().ok()?.status.as_ref()
-}
-
-/// A new spec whose verification fails in passing is told at once, although the account was believed before.
-fn unsettled(standing: &Standing) -> Option<Outcome> {
-    let (reason, text) = match standing {
-        Standing::EndpointUnreachable(text) => (Reason::EndpointUnreachable, text),
-        Standing::Throttled(text) => (Reason::Throttled, text),
-        _ => return None,
-    };
-    let progress = Progress::Reconciling;
-    Some(Outcome { status: Truth::False, reason, progress, cause: text.clone(), detail: None })
-}
-
-async fn tell(
-    context: &Context,
-    object: &Guarded<CloudAccount>,
-    old: &[condition::Condition],
-    new: &CloudAccountStatus,
-    outcome: Option<&Outcome>,
-) {
-    let Some(outcome) = outcome else { return };
-    let before = old.iter().find(|c| c.kind == types::READY).map(|c| (c.status, c.reason.as_str()));
-    let text = new.conditions.iter().find(|c| c.type_ == types::READY).map_or("", |c| c.message.as_str());
-    let reason = outcome.reason.as_str();
-    if before.is_none_or(|(_, was)| was != reason) {
-        let meta = object.meta();
-        tracing::info!(
-            namespace = meta.namespace.as_deref(),
-            account = meta.name.as_deref(),
-            reason,
-            "Ready has changed"
-        );
-    }
-    if let Some(happening) = events::of_account(before, (outcome.status, reason), text) {
-        let note = Note {
-            warning: happening.warning,
-            reason: happening.reason,
-            action: "Verify",
-            text: happening.text,
-        };
-        context.events.publish(&object.object_ref(&()), note).await;
-    }
 }

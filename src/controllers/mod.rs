@@ -1,11 +1,16 @@
 //! The controllers: each gathers (observe), plans (pure), acts (IO), and reports (IO, always).
 
 mod account;
+mod around;
 mod inventory;
+mod load;
 mod memories;
 mod policy;
+mod queues;
 mod requests;
+mod sharing;
 mod unreadable;
+mod wakes;
 mod watch;
 
 use std::fmt::Debug;
@@ -13,34 +18,38 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::channel::mpsc::unbounded;
 use futures::future::{BoxFuture, join_all, select_all};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Error as ControllerError};
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::api::{BackupInventory, CloudAccount, CrossRegionBackupPolicy};
+use crate::api::account::{AnyAccount, CloudAccountSpec};
+use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 use crate::clock::Clock;
-use crate::cloud::{EndpointRule, Transport};
+use crate::cloud::{Caller, EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::cluster::status::{Applied, apply_status, replace_status};
-use crate::domain::Reason;
-use crate::observe::{AccountKey, Accounts, View};
-use crate::plan::{Gate, Surroundings, after};
+use crate::observe::identity::Identity;
+use crate::observe::{Account, AccountKey, Accounts, Means, just_changed};
+use around::surroundings;
 use memories::Memories;
 use policy::Claims;
-use watch::{Guarded, watched};
+use sharing::{Admission, Denial, Purpose, Shared};
+use wakes::{Wake, scopes};
+use watch::{Guarded, watched, watched_labels};
 
+/// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long reconciles that are under way may go on after the process was asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -54,6 +63,9 @@ pub struct Settings {
     pub leadership: Leadership,
     /// Empty: all.
     pub namespaces: Vec<String>,
+    /// The operator's own, where the Secrets of shared accounts are.
+    pub own_namespace: String,
+    pub identity: Identity,
     pub read_only: bool,
     /// Cloud calls in flight over all accounts.
     pub concurrency: usize,
@@ -75,6 +87,9 @@ pub struct Context {
     policy_stores: Vec<Store<Guarded<CrossRegionBackupPolicy>>>,
     inventory_stores: Vec<Store<Guarded<BackupInventory>>>,
     account_stores: Vec<Store<Guarded<CloudAccount>>>,
+    /// `None` where the operator is limited to namespaces.
+    shared: Option<Shared>,
+    started: Timestamp,
     synced: Vec<tokio::sync::watch::Receiver<bool>>,
     policies: Memories<policy::Slot>,
     inventories: Memories<inventory::Slot>,
@@ -86,13 +101,17 @@ pub struct Context {
 
 impl Context {
     /// Waits until accounts and policies have synced and the instances' managers are known: before that, every account
-    /// would look as if it did not exist.
+    /// would look as if it did not exist. What is shared is not awaited for ever: where it is not installed or may not be
+    /// read, as in the middle of an upgrade, all else is looked after.
     async fn ready(&self) {
         self.seeded
             .get_or_init(|| async {
                 for synced in &self.synced {
                     // It fails only where the watch has ended, and the process with it.
                     let _ = synced.clone().wait_for(|synced| *synced).await;
+                }
+                if let Some(shared) = &self.shared {
+                    let _ = timeout(PATIENCE, shared.synced()).await;
                 }
                 policy::seed_claims(self);
             })
@@ -105,9 +124,42 @@ impl Context {
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
-    fn account(&self, key: &AccountKey) -> Option<Arc<Guarded<CloudAccount>>> {
-        let reference = ObjectRef::new(&key.name).within(&key.namespace);
-        self.account_stores.iter().find_map(|store| store.get(&reference))
+    /// The account as the watch last brought it.
+    fn account(&self, key: &AccountKey) -> Option<Stored> {
+        match &key.namespace {
+            Some(namespace) => {
+                let reference = ObjectRef::new(&key.name).within(namespace);
+                self.account_stores
+                    .iter()
+                    .find_map(|store| store.get(&reference))
+                    .map(|found| Stored::of(&found))
+            }
+            None => {
+                self.shared.as_ref()?.accounts.get(&ObjectRef::new(&key.name)).map(|found| Stored::of(&found))
+            }
+        }
+    }
+
+    /// On whose behalf a resource calls. Right before each call it is asked again whether this very account is there and not
+    /// suspended, and whether the resource may use it.
+    fn caller(&self, account: &Account, namespace: &str, uid: &str, purpose: Purpose) -> Caller {
+        let (accounts, shared) = (self.accounts.clone(), self.shared.clone());
+        let (key, account_uid, own) = (account.key.clone(), account.uid.clone(), namespace.to_owned());
+        Caller::new(namespace, uid).checked(Arc::new(move || {
+            let admits = |shared: &Shared| shared.admits(&key.name, &own, purpose) == Admission::Allowed;
+            let admitted = !key.is_shared() || shared.as_ref().is_some_and(admits);
+            let serves = accounts.serves(&key, &account_uid);
+            if admitted && serves { Ok(()) } else { Err(just_changed("")) }
+        }))
+    }
+
+    /// Whether resources of this namespace may use the account so.
+    fn admission(&self, key: &AccountKey, namespace: &str, purpose: Purpose) -> Admission {
+        match &self.shared {
+            _ if !key.is_shared() => Admission::Allowed,
+            Some(shared) => shared.admits(&key.name, namespace, purpose),
+            None => Admission::Denied(Denial::Limited),
+        }
     }
 
     fn policies_of(&self, key: &AccountKey) -> Vec<Arc<Guarded<CrossRegionBackupPolicy>>> {
@@ -119,48 +171,15 @@ impl Context {
     }
 }
 
-/// What wakes a policy besides its own changes.
-enum Wake {
-    Account(AccountKey),
-    Policy(ObjectRef<Guarded<CrossRegionBackupPolicy>>),
+/// What is stored of an account.
+struct Stored {
+    /// `None`: it cannot be read.
+    spec: Option<CloudAccountSpec>,
 }
 
-/// One watched scope: its ends of the channels that wake its controllers.
-struct Scope {
-    namespace: Option<String>,
-    policy_wakes: UnboundedReceiver<Wake>,
-    inventory_wakes: UnboundedReceiver<AccountKey>,
-    account_wakes: UnboundedReceiver<AccountKey>,
-}
-
-#[derive(Clone, Default)]
-struct Wakes {
-    policies: Vec<UnboundedSender<Wake>>,
-    inventories: Vec<UnboundedSender<AccountKey>>,
-    accounts: Vec<UnboundedSender<AccountKey>>,
-}
-
-impl Wakes {
-    fn account(&self, key: &AccountKey) {
-        for sender in &self.accounts {
-            // A receiver that is gone belongs to a controller that has ended.
-            let _ = sender.unbounded_send(key.clone());
-        }
-    }
-
-    fn resources_of(&self, key: &AccountKey) {
-        for sender in &self.policies {
-            let _ = sender.unbounded_send(Wake::Account(key.clone()));
-        }
-        for sender in &self.inventories {
-            let _ = sender.unbounded_send(key.clone());
-        }
-    }
-
-    fn policy(&self, reference: &ObjectRef<Guarded<CrossRegionBackupPolicy>>) {
-        for sender in &self.policies {
-            let _ = sender.unbounded_send(Wake::Policy(reference.clone()));
-        }
+impl Stored {
+    fn of<K: AnyAccount>(account: &Guarded<K>) -> Self {
+        Self { spec: account.0.as_ref().ok().map(|account| account.settings().clone()) }
     }
 }
 
@@ -170,17 +189,24 @@ impl Wakes {
 /// A controller has ended by itself, which none should.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
     let stop = stop.shared();
-    let (wakes, scopes) = scopes(&settings.namespaces);
+    let (mut wakes, scopes) = scopes(&settings.namespaces);
+    let (shared_wake, shared_wakes) = unbounded();
+    wakes.shared_accounts = Some(shared_wake);
     let accounts = {
         let (wake, changed) = (wakes.clone(), wakes.clone());
+        let means = Means {
+            kube: settings.kube.clone(),
+            clock: settings.clock.clone(),
+            rule: settings.rule,
+            transport: settings.transport,
+            own_namespace: settings.own_namespace.clone(),
+            identity: settings.identity,
+            concurrency: settings.concurrency,
+        };
         Arc::new(Accounts::new(
-            settings.kube.clone(),
-            settings.clock.clone(),
-            settings.rule,
-            settings.transport,
-            settings.concurrency,
+            means,
             move |key| wake.account(key),
-            move |key| changed.resources_of(key),
+            move |key| changed.resources(&Wake::Account(key.clone())),
         ))
     };
     let mut streams = Vec::new();
@@ -192,7 +218,10 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
     for scope in &scopes {
         let policies = watched(api(&settings.kube, scope.namespace.as_deref()), gone_policy.clone());
         let inventories = watched(api(&settings.kube, scope.namespace.as_deref()), gone_inventory.clone());
-        let accounts = watched(api(&settings.kube, scope.namespace.as_deref()), gone_account.clone());
+        let known = accounts.clone();
+        let mut accounts =
+            watched::<CloudAccount>(api(&settings.kube, scope.namespace.as_deref()), gone_account.clone());
+        accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
         policy_stores.push(policies.store.clone());
         inventory_stores.push(inventories.store.clone());
         account_stores.push(accounts.store.clone());
@@ -201,7 +230,23 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         synced.extend([accounts.synced.clone(), policies.synced.clone()]);
         streams.push((policies, inventories, accounts));
     }
+    let mut sharing = None;
+    if settings.namespaces.is_empty() {
+        let known = accounts.clone();
+        let mut accounts =
+            watched::<ClusterCloudAccount>(Api::all(settings.kube.clone()), gone_account.clone());
+        accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
+        let namespaces = watched_labels(&settings.kube);
+        let shared = Shared {
+            accounts: accounts.store.clone(),
+            namespaces: namespaces.store.clone(),
+            synced: [accounts.synced.clone(), namespaces.synced.clone()],
+        };
+        sharing = Some((shared, accounts, namespaces.stream));
+    }
     let context = Arc::new(Context {
+        started: settings.clock.now(),
+        shared: sharing.as_ref().map(|(shared, ..)| shared.clone()),
         kube: settings.kube,
         clock: settings.clock,
         events: settings.events,
@@ -217,17 +262,25 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         policies: Memories::default(),
         inventories: Memories::default(),
         account_requests: account::Handled::default(),
-        claims: Claims::new(move |reference| wakes.policy(reference)),
+        claims: Claims::new({
+            let wakes = wakes.clone();
+            move |reference| wakes.policy(reference)
+        }),
         seeded: tokio::sync::OnceCell::new(),
         stopping: tokio::sync::watch::Sender::new(false),
     });
 
     let mut tasks: Vec<BoxFuture<'static, &'static str>> = Vec::new();
     for (scope, (policies, inventories, accounts)) in scopes.into_iter().zip(streams) {
-        tasks.push(run_policies(&context, policies, scope.policy_wakes, stop.clone()));
-        tasks.push(run_inventories(&context, inventories, scope.inventory_wakes, stop.clone()));
+        tasks.push(queues::policies(&context, policies, scope.policy_wakes, stop.clone()));
+        tasks.push(queues::inventories(&context, inventories, scope.inventory_wakes, stop.clone()));
         let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, scope.namespace.as_deref());
-        tasks.push(run_accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
+        tasks.push(queues::accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
+    }
+    if let Some((_, accounts, namespaces)) = sharing {
+        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, Some(&settings.own_namespace));
+        tasks.push(queues::accounts(&context, accounts, secrets, shared_wakes, stop.clone()));
+        tasks.push(queues::namespaces(&context, namespaces, wakes, stop.clone()));
     }
     let forgetting = context.clone();
     let forget = async move {
@@ -273,114 +326,6 @@ where
     }
 }
 
-fn scopes(namespaces: &[String]) -> (Wakes, Vec<Scope>) {
-    let mut wakes = Wakes::default();
-    let mut wanted: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
-    wanted.sort();
-    wanted.dedup();
-    if wanted.is_empty() {
-        wanted.push(None);
-    }
-    let scopes = wanted
-        .into_iter()
-        .map(|namespace| {
-            let (policy, policy_wakes) = unbounded();
-            let (inventory, inventory_wakes) = unbounded();
-            let (account, account_wakes) = unbounded();
-            wakes.policies.push(policy);
-            wakes.inventories.push(inventory);
-            wakes.accounts.push(account);
-            Scope { namespace, policy_wakes, inventory_wakes, account_wakes }
-        })
-        .collect();
-    (wakes, scopes)
-}
-
-fn run_policies(
-    context: &Arc<Context>,
-    policies: watch::Watched<CrossRegionBackupPolicy>,
-    wakes: UnboundedReceiver<Wake>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
-) -> BoxFuture<'static, &'static str> {
-    let store = policies.store.clone();
-    let references = wakes.flat_map(move |wake| {
-        let found = match wake {
-            Wake::Policy(reference) => store.get(&reference).into_iter().collect(),
-            Wake::Account(key) => store.state_filter(|p| policy::uses(p, &key)),
-        };
-        futures::stream::iter(found.into_iter().map(|p| ObjectRef::from_obj(&*p)))
-    });
-    Controller::for_stream(policies.stream, policies.store)
-        .reconcile_on(references)
-        .graceful_shutdown_on(stop)
-        .run(policy::reconcile, retry, context.clone())
-        .for_each(|result| async { log_queue_error("policy", result.map(|_| ())) })
-        .map(|()| "policy")
-        .boxed()
-}
-
-fn run_inventories(
-    context: &Arc<Context>,
-    inventories: watch::Watched<BackupInventory>,
-    wakes: UnboundedReceiver<AccountKey>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
-) -> BoxFuture<'static, &'static str> {
-    let store = inventories.store.clone();
-    let references = wakes.flat_map(move |key| {
-        let found = store.state_filter(|i| inventory::uses(i, &key));
-        futures::stream::iter(found.into_iter().map(|i| ObjectRef::from_obj(&*i)))
-    });
-    Controller::for_stream(inventories.stream, inventories.store)
-        .reconcile_on(references)
-        .graceful_shutdown_on(stop)
-        .run(inventory::reconcile, retry, context.clone())
-        .for_each(|result| async { log_queue_error("inventory", result.map(|_| ())) })
-        .map(|()| "inventory")
-        .boxed()
-}
-
-fn run_accounts(
-    context: &Arc<Context>,
-    accounts: watch::Watched<CloudAccount>,
-    secrets: Api<PartialObjectMeta<Secret>>,
-    wakes: UnboundedReceiver<AccountKey>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
-) -> BoxFuture<'static, &'static str> {
-    let store = accounts.store.clone();
-    let by_secret = accounts.store.clone();
-    let references = wakes.filter_map(move |key| {
-        let reference = ObjectRef::new(&key.name).within(&key.namespace);
-        std::future::ready(store.get(&reference).map(|_| reference))
-    });
-    Controller::for_stream(accounts.stream, accounts.store)
-        // Metadata alone: what a Secret holds is read by name when it is needed.
-        .watches(secrets, watcher::Config::default(), move |secret| {
-            let namespace = secret.namespace();
-            let name = secret.name_any();
-            by_secret
-                .state_filter(|account| account::reads(account, namespace.as_deref(), &name))
-                .into_iter()
-                .map(|account| ObjectRef::from_obj(&*account))
-        })
-        .reconcile_on(references)
-        .graceful_shutdown_on(stop)
-        .run(account::reconcile, retry, context.clone())
-        .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
-        .map(|()| "account")
-        .boxed()
-}
-
-/// Reconciles report their own failures; what is left are the watch's, which heal with its backoff.
-fn log_queue_error<E: std::fmt::Display + std::fmt::Debug + std::error::Error + 'static>(
-    controller: &'static str,
-    result: Result<(), ControllerError<E, watcher::Error>>,
-) {
-    match result {
-        Ok(()) | Err(ControllerError::ObjectNotFound(_)) => {}
-        Err(error) => tracing::warn!(controller, %error, "the queue of a controller has failed"),
-    }
-}
-
 /// A reconcile that could not write to the API server.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -420,27 +365,6 @@ where
         applied => applied,
     };
     applied.map_err(|error| failed(&error))
-}
-
-/// What surrounds a resource of this account, without its rivals; and the account, where it is known.
-fn surroundings(context: &Context, key: &AccountKey, now: Timestamp) -> (Surroundings, Option<View>) {
-    let exists = context.account(key).is_some();
-    let view = context.accounts.view(key).filter(|_| exists);
-    let gate = match &view {
-        Some(view) => view.gate.clone(),
-        None if exists => Gate::Pending(after(now, Duration::from_secs(10))),
-        None => {
-            let text = format!("CloudAccount {} does not exist in this namespace", key.name);
-            Gate::Closed(Reason::AccountNotFound, text)
-        }
-    };
-    let around = Surroundings {
-        gate,
-        paused_until: view.as_ref().and_then(|view| view.paused_until),
-        rival: None,
-        epoch: view.as_ref().map(|view| view.epoch),
-    };
-    (around, view)
 }
 
 /// The place of a resource's turns within its interval: its own, and always the same.

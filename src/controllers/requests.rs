@@ -9,7 +9,8 @@ use crate::plan::memory::Request;
 /// A request on a resource whose account is not Ready asks for the account's verification first.
 pub fn forward(context: &Context, key: &AccountKey, request: &mut Request, gate: &Gate) {
     let concerns_account = match gate {
-        Gate::Closed(Reason::Suspended | Reason::AccountNotFound, _) => false,
+        // Who may not use an account has no say in it.
+        Gate::Closed(Reason::Suspended | Reason::AccountNotFound | Reason::AccountNotAllowed, _) => false,
         Gate::Closed(..) => true,
         Gate::Open => context.accounts.view(key).is_some_and(|view| !view.verified),
         Gate::Pending(_) => false,
@@ -31,7 +32,7 @@ pub fn is_acted_on(
     match gate {
         Gate::Open => looked,
         Gate::Pending(_) | Gate::Closed(Reason::Suspended, _) => false,
-        Gate::Closed(Reason::AccountNotFound, _) => true,
+        Gate::Closed(Reason::AccountNotFound | Reason::AccountNotAllowed, _) => true,
         Gate::Closed(..) => {
             let verifying = context.accounts.view(key).is_some_and(|view| view.verifying);
             request.forwarded && !verifying

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::NamespaceResourceScope;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -23,20 +22,24 @@ use crate::telemetry::redact;
 const LONGEST: usize = 256;
 
 /// Says so in the conditions `main`. Whatever else status tells stays.
-pub async fn tell<K>(context: &Context, invalid: &InvalidObject, main: &[&str]) -> Result<Action, NotReported>
+pub async fn tell<K>(
+    context: &Context,
+    api: &Api<Guarded<K>>,
+    invalid: &InvalidObject,
+    main: &[&str],
+) -> Result<Action, NotReported>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
     let guarded: Guarded<K> = DeserializeGuard(Err(invalid.clone()));
     let meta = &invalid.metadata;
-    let namespace = meta.namespace.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
     let failed = |error: String| NotReported(error);
-    let dynamic = Api::<DynamicObject>::namespaced_with(
-        context.kube.clone(),
-        &namespace,
-        &ApiResource::erase::<K>(&()),
-    );
+    let resource = ApiResource::erase::<K>(&());
+    let dynamic: Api<DynamicObject> = match &meta.namespace {
+        Some(namespace) => Api::namespaced_with(context.kube.clone(), namespace, &resource),
+        None => Api::all_with(context.kube.clone(), &resource),
+    };
     let Some(stored) = dynamic.get_opt(&name).await.map_err(|e| failed(e.to_string()))? else {
         return Ok(Action::await_change());
     };
@@ -64,8 +67,7 @@ where
     let conditions: Vec<_> = new.iter().map(condition_to).collect();
     status["conditions"] = serde_json::to_value(conditions).map_err(|e| failed(e.to_string()))?;
     status["observedGeneration"] = json!(generation);
-    let api = Api::<Guarded<K>>::namespaced(context.kube.clone(), &namespace);
-    apply_status(&api, &guarded, status).await.map_err(|e| failed(e.to_string()))?;
+    apply_status(api, &guarded, status).await.map_err(|e| failed(e.to_string()))?;
     Ok(Action::await_change())
 }
 

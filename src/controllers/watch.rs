@@ -6,8 +6,9 @@ use std::sync::Arc;
 use futures::channel::mpsc::UnboundedSender;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -61,6 +62,34 @@ where
         .within(object.meta().namespace.as_deref().unwrap_or_default());
     let found = stores.iter().find_map(|store| store.get(&reference));
     found.filter(|stored| stored.meta().uid.as_deref() == Some(uid))
+}
+
+/// The namespaces, for their labels.
+pub struct Namespaces {
+    pub store: Store<PartialObjectMeta<Namespace>>,
+    pub synced: watch::Receiver<bool>,
+    pub stream: BoxStream<'static, Result<PartialObjectMeta<Namespace>, watcher::Error>>,
+}
+
+/// Watches all namespaces, and keeps their labels alone.
+pub fn watched_labels(kube: &kube::Client) -> Namespaces {
+    let (store, writer) = reflector::store();
+    let (first, synced) = watch::channel(false);
+    let stream = watcher(Api::<PartialObjectMeta<Namespace>>::all(kube.clone()), watcher::Config::default())
+        .default_backoff()
+        .modify(|namespace| {
+            namespace.metadata.managed_fields = None;
+            namespace.metadata.annotations = None;
+        })
+        .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, Event::InitDone) {
+                first.send_replace(true);
+            }
+        })
+        .applied_objects()
+        .boxed();
+    Namespaces { store, synced, stream }
 }
 
 /// Watches all objects that `api` reaches.

@@ -1,36 +1,75 @@
 //! The accounts as this process knows them: what was made for each of them, and whether the cloud accepts it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::recipe::Recipe;
+use super::account::{Account, Change, State, is_current, lock};
+use super::identity::Identity;
+use crate::api::account::{AllowedNamespaces, Permissions};
+use crate::api::policy::{AccountKind, AccountRef};
 use crate::clock::Clock;
 use crate::cloud::{Budget, Client, Credentials, EndpointRule, Transport};
-use crate::domain::{Failure, Instance, InstanceRef, Kind};
+use crate::domain::{Failure, Kind};
 use crate::plan::account::{AccountMemory, Standing};
-use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::{Gate, after, since};
 
 /// The credentials of an account that is gone are kept so long, for deletions under way alone.
 const REMEMBERED: Duration = Duration::from_secs(300);
+/// Requests of one account to the STS in a second: a small part of what any cloud allows.
+const STS_RATE: u32 = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountKey {
-    pub namespace: String,
+    /// Of a CloudAccount; `None`: a ClusterCloudAccount.
+    pub namespace: Option<String>,
     pub name: String,
+}
+
+impl AccountKey {
+    /// The account that a resource of this namespace refers to.
+    pub fn of(reference: &AccountRef, namespace: Option<String>) -> Self {
+        let namespace = match reference.kind {
+            AccountKind::CloudAccount => Some(namespace.unwrap_or_default()),
+            AccountKind::ClusterCloudAccount => None,
+        };
+        Self { namespace, name: reference.name.clone() }
+    }
+
+    pub fn is_shared(&self) -> bool {
+        self.namespace.is_none()
+    }
+}
+
+/// As its users are told of it, `CloudAccount prod`.
+impl fmt::Display for AccountKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_shared() { "ClusterCloudAccount" } else { "CloudAccount" };
+        write!(f, "{kind} {}", self.name)
+    }
+}
+
+/// What clients are made with.
+pub struct Means {
+    pub kube: kube::Client,
+    pub clock: Clock,
+    pub rule: EndpointRule,
+    pub transport: Transport,
+    /// Where the Secrets of shared accounts are.
+    pub own_namespace: String,
+    pub identity: Identity,
+    /// Cloud calls at once over all accounts.
+    pub concurrency: usize,
 }
 
 /// All accounts that are watched.
 pub struct Accounts {
-    pub(super) kube: kube::Client,
-    pub(super) clock: Clock,
-    pub(super) rule: EndpointRule,
-    pub(super) transport: Transport,
+    pub(super) means: Means,
     in_flight: Arc<Semaphore>,
     /// Epochs are never used twice, also not by a later account of the same name.
     epochs: AtomicU64,
@@ -43,40 +82,22 @@ pub struct Accounts {
 }
 
 struct Departed {
-    client: Client,
+    last_seen: LastSeen,
     gone: Timestamp,
 }
 
-/// One account.
-pub struct Account {
+/// What remains for a while of an account, or a Secret, that is gone.
+#[derive(Clone)]
+pub struct LastSeen {
     pub key: AccountKey,
     pub uid: String,
-    pub budget: Arc<Budget>,
-    /// What was last seen of instances' policies with this account, whoever looked.
-    policies: Mutex<HashMap<InstanceRef, PolicyKnowledge>>,
-    /// Held by the one inventory that asks for a policy.
-    pub(super) describing: tokio::sync::Mutex<()>,
-    pub(super) state: Mutex<State>,
+    pub client: Client,
+    /// Whom the account was shared with.
+    pub sharing: Option<Sharing>,
 }
 
-pub(super) struct State {
-    pub(super) memory: AccountMemory,
-    pub(super) suspended: bool,
-    /// `Volcengine` or `BytePlus`.
-    pub(super) provider: &'static str,
-    pub(super) client: Option<Client>,
-    /// What the client was made from: it is made anew when any of it changes.
-    pub(super) made_from: Option<MadeFrom>,
-    pub(super) recipe: Option<Recipe>,
-    pub(super) epoch: u64,
-}
-
-/// Everything that a client depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MadeFrom {
-    pub generation: i64,
-    pub credentials: [u8; 32],
-}
+/// The namespaces that may use an account, and what for.
+pub type Sharing = (AllowedNamespaces, Permissions);
 
 /// What a resource needs to know of its account.
 pub struct View {
@@ -92,22 +113,15 @@ pub struct View {
 }
 
 impl Accounts {
-    /// `in_flight`: cloud calls at once over all accounts. `wake` and `changed` must not block.
+    /// `wake` and `changed` must not block.
     pub fn new(
-        kube: kube::Client,
-        clock: Clock,
-        rule: EndpointRule,
-        transport: Transport,
-        in_flight: usize,
+        means: Means,
         wake: impl Fn(&AccountKey) + Send + Sync + 'static,
         changed: impl Fn(&AccountKey) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            kube,
-            clock,
-            rule,
-            transport,
-            in_flight: Arc::new(Semaphore::new(in_flight)),
+            in_flight: Arc::new(Semaphore::new(means.concurrency)),
+            means,
             epochs: AtomicU64::new(1),
             known: Mutex::default(),
             departed: Mutex::default(),
@@ -133,15 +147,22 @@ impl Accounts {
             key: key.clone(),
             uid: uid.to_owned(),
             budget: Arc::new(Budget::new(1, 1, self.in_flight.clone())),
+            sts_budget: Arc::new(Budget::new(STS_RATE, STS_RATE, self.in_flight.clone())),
+            temporary: tokio::sync::Mutex::default(),
             policies: Mutex::default(),
             describing: tokio::sync::Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+            readings: AtomicU64::new(0),
             state: Mutex::new(State {
-                memory: AccountMemory::new(verified, self.clock.now()),
+                memory: AccountMemory::new(verified, self.means.clock.now()),
                 suspended: false,
                 provider,
                 client: None,
                 made_from: None,
                 recipe: None,
+                hint: None,
+                expires: None,
+                sharing: None,
                 epoch: self.epochs.fetch_add(1, Ordering::Relaxed),
             }),
         });
@@ -158,8 +179,13 @@ impl Accounts {
             }
             known.remove(key)
         };
-        if let Some(client) = account.and_then(|a| lock(&a.state).client.take()) {
-            self.remember(key, client);
+        if let Some(account) = account {
+            let mut state = lock(&account.state);
+            // Who is in the middle of a turn with it makes no other client.
+            state.recipe = None;
+            if let Some(client) = state.client.take() {
+                self.remember(account.last_seen(client, state.sharing.clone()));
+            }
         }
         (self.changed)(key);
     }
@@ -172,19 +198,19 @@ impl Accounts {
     /// What its resources need to know; `None` as long as its controller has not had it.
     pub fn view(&self, key: &AccountKey) -> Option<View> {
         let account = lock(&self.known).get(key)?.clone();
-        let now = self.clock.now();
+        let now = self.means.clock.now();
         let paused_until = account
             .budget
             .paused_until()
             .map(|until| after(now, until.saturating_duration_since(tokio::time::Instant::now())));
         let mut state = lock(&account.state);
         state.memory.never_ahead_of(now);
-        let gate = match state.memory.gate(&key.name, state.suspended, now) {
-            // After a start the client is there as soon as the Secret was read.
-            Gate::Open if state.client.is_none() => Gate::Pending(after(now, Duration::from_secs(10))),
+        let gate = match state.memory.gate(&key.to_string(), key.is_shared(), state.suspended, now) {
+            // After a start the client is there as soon as the Secret was read, or the STS has answered.
+            Gate::Open if state.recipe.is_none() => Gate::Pending(after(now, Duration::from_secs(10))),
             gate => gate,
         };
-        let verifying = state.memory.is_due(now);
+        let verifying = state.memory.is_verifying(now);
         let verified = state.memory.standing == Standing::Verified;
         let view = View {
             gate,
@@ -202,24 +228,26 @@ impl Accounts {
     /// Asks for a verification now, on behalf of a resource.
     pub fn request_verification(&self, key: &AccountKey) {
         if let Some(account) = lock(&self.known).get(key) {
-            lock(&account.state).memory.next_verification = Some(self.clock.now());
+            lock(&account.state).memory.ask(self.means.clock.now());
         }
         (self.wake)(key);
     }
 
     /// Changes what is known of an account, and tells its resources where that opens, closes or renews their way.
     pub fn update<T>(&self, account: &Account, change: impl FnOnce(&mut Change<'_>) -> T) -> T {
-        let now = self.clock.now();
+        let now = self.means.clock.now();
         let mut state = lock(&account.state);
         state.memory.never_ahead_of(now);
-        let before = state.memory.gate("", state.suspended, now);
+        let shared = account.key.is_shared();
+        let before = state.memory.gate("", shared, state.suspended, now);
         let had_client = state.client.is_some();
         let mut lost = None;
         let mut change_of = Change { state: &mut state, renewed: false, lost: &mut lost };
         let result = change(&mut change_of);
         let renewed = change_of.renewed && had_client;
         let first = change_of.renewed && !had_client;
-        let gate = state.memory.gate("", state.suspended, now);
+        let gate = state.memory.gate("", shared, state.suspended, now);
+        let lost = lost.map(|client| account.last_seen(client, state.sharing.clone()));
         if renewed {
             account.forget_unknown_policies();
         }
@@ -227,13 +255,65 @@ impl Accounts {
             state.epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         }
         drop(state);
-        if let Some(client) = lost {
-            self.remember(&account.key, client);
+        if let Some(last_seen) = lost {
+            self.remember(last_seen);
         }
         if renewed || first || before != gate {
             (self.changed)(&account.key);
         }
         result
+    }
+
+    /// The shortest interval that the account's budget allows for all its resources.
+    pub fn floor(&self, key: &AccountKey) -> Duration {
+        let account = lock(&self.known).get(key).cloned();
+        account.map_or(Duration::ZERO, |account| lock(&account.state).memory.floor())
+    }
+
+    /// A resource of the account has come, gone, or changed what it asks for.
+    pub fn resources_changed(&self, key: &AccountKey) {
+        let Some(account) = lock(&self.known).get(key).cloned() else { return };
+        if lock(&account.state).memory.resources_changed(self.means.clock.now()) {
+            (self.wake)(key);
+        }
+    }
+
+    /// Other namespaces may use shared accounts than before.
+    pub fn admissions_changed(&self) {
+        let known: Vec<_> = lock(&self.known).keys().filter(|key| key.is_shared()).cloned().collect();
+        for key in known {
+            self.resources_changed(&key);
+        }
+    }
+
+    /// Resources have gone: those that are left may be looked at more often.
+    pub fn resources_gone(&self) {
+        let known: Vec<_> = lock(&self.known).values().cloned().collect();
+        for account in known {
+            if lock(&account.state).memory.floor() > Duration::ZERO {
+                self.resources_changed(&account.key);
+            }
+        }
+    }
+
+    /// Whom an account that is known is shared with, and whether it is suspended, which its controller lifts; its resources are
+    /// told where that is news.
+    pub fn notice(&self, key: &AccountKey, uid: &str, sharing: Option<Sharing>, suspended: bool) {
+        let account = lock(&self.known).get(key).filter(|account| account.uid == uid).cloned();
+        let Some(account) = account else { return };
+        let news = std::mem::replace(&mut lock(&account.state).sharing, sharing.clone()) != sharing;
+        if suspended {
+            self.update(&account, |change| change.suspend(true));
+        }
+        if news {
+            (self.changed)(key);
+        }
+    }
+
+    /// Whether this very account is there, and not suspended.
+    pub fn serves(&self, key: &AccountKey, uid: &str) -> bool {
+        let account = lock(&self.known).get(key).filter(|account| account.uid == uid).cloned();
+        account.is_some_and(|account| !lock(&account.state).suspended)
     }
 
     /// Has the account's controller look at it.
@@ -246,19 +326,19 @@ impl Accounts {
         (self.changed)(key);
     }
 
-    fn remember(&self, key: &AccountKey, client: Client) {
-        let now = self.clock.now();
+    fn remember(&self, last_seen: LastSeen) {
+        let now = self.means.clock.now();
         let mut departed = lock(&self.departed);
         departed.retain(|_, d| since(d.gone, now) < REMEMBERED);
-        departed.insert(key.clone(), Departed { client, gone: now });
+        departed.insert(last_seen.key.clone(), Departed { last_seen, gone: now });
     }
 
-    /// The client last used for an account, or a Secret, that is gone: for 5 minutes, for deletions alone.
-    pub fn last_seen(&self, key: &AccountKey) -> Option<Client> {
-        let now = self.clock.now();
+    /// What was last used for an account, or a Secret, that is gone: for 5 minutes, for deletions alone.
+    pub fn last_seen(&self, key: &AccountKey) -> Option<LastSeen> {
+        let now = self.means.clock.now();
         let mut departed = lock(&self.departed);
         departed.retain(|_, d| since(d.gone, now) < REMEMBERED);
-        departed.get(key).map(|d| d.client.clone())
+        departed.get(key).map(|d| d.last_seen.clone())
     }
 
     /// A call was accepted with this client.
@@ -267,7 +347,7 @@ impl Accounts {
             let state = lock(&account.state);
             is_current(&state, credentials) && !state.memory.is_proven()
         };
-        let now = self.clock.now();
+        let now = self.means.clock.now();
         if news {
             self.update(account, |change| change.memory().accepted(now));
             (self.wake)(&account.key);
@@ -283,117 +363,23 @@ impl Accounts {
     pub(super) fn rejected(&self, account: &Account, credentials: &Credentials, failure: &Failure) {
         let current = is_current(&lock(&account.state), credentials);
         if current && failure.kind == Kind::CredentialsRejected {
-            let now = self.clock.now();
-            self.update(account, |change| change.memory().refused(failure, None, now, fastrand::f64()));
-            (self.wake)(&account.key);
+            self.refused(account, failure);
         }
     }
-}
 
-fn is_current(state: &State, credentials: &Credentials) -> bool {
-    state.made_from.as_ref().is_some_and(|made| made.credentials == credentials.fingerprint())
-}
-
-/// An account's state while it is changed.
-pub struct Change<'a> {
-    state: &'a mut State,
-    renewed: bool,
-    lost: &'a mut Option<Client>,
-}
-
-impl Change<'_> {
-    pub fn memory(&mut self) -> &mut AccountMemory {
-        &mut self.state.memory
+    /// The cloud gave no credentials, or took none: its controller tells, and tries again.
+    pub(super) fn refused(&self, account: &Account, failure: &Failure) {
+        let now = self.means.clock.now();
+        self.update(account, |change| {
+            let memory = change.memory();
+            // Many callers may be given the same answer of the STS, which counts once.
+            let awaited = memory.next_verification.is_some_and(|at| at > now);
+            if failure.kind == Kind::CredentialsRejected || !awaited {
+                memory.refused(failure, None, now, fastrand::f64());
+            }
+        });
+        (self.wake)(&account.key);
     }
-
-    pub fn suspend(&mut self, suspended: bool) {
-        self.state.suspended = suspended;
-    }
-
-    /// Keeps how the client is made, so that it can be made again.
-    pub fn keep(&mut self, recipe: Recipe) {
-        self.state.recipe = Some(recipe);
-    }
-
-    /// Whether the present client was made from this.
-    pub fn is_made_from(&self, made_from: &MadeFrom) -> bool {
-        self.state.made_from.as_ref() == Some(made_from)
-    }
-
-    /// Replaces the client. The new one is to be verified; after a start, what status says of this spec is believed
-    /// until a call shows otherwise.
-    pub fn renew(&mut self, client: Client, made_from: MadeFrom, now: Timestamp) {
-        self.renewed = true;
-        let believed = self.state.client.is_none() && self.state.memory.standing == Standing::Verified;
-        if !believed {
-            self.state.memory.changed(now);
-        }
-        self.state.client = Some(client);
-        self.state.made_from = Some(made_from);
-    }
-
-    /// Nothing can be sent: the client goes, and is remembered for deletions where `remembered`.
-    pub fn close(&mut self, standing: Standing, remembered: bool) {
-        self.state.memory.blocked(standing);
-        self.state.made_from = None;
-        let client = self.state.client.take();
-        if remembered {
-            *self.lost = client;
-        }
-    }
-}
-
-impl Account {
-    pub fn client(&self) -> Option<Client> {
-        lock(&self.state).client.clone()
-    }
-
-    /// Remembers what was seen of an instance's policy just now.
-    pub fn note_policy(&self, instance: InstanceRef, seen: PolicyKnowledge) {
-        lock(&self.policies).insert(instance, seen);
-    }
-
-    /// Remembers what a stored status tells of an instance's policy, unless something is known already.
-    pub fn recall_policy(&self, instance: InstanceRef, told: PolicyKnowledge) {
-        lock(&self.policies).entry(instance).or_insert(told);
-    }
-
-    pub fn policy_known(&self, instance: &InstanceRef) -> Option<PolicyKnowledge> {
-        lock(&self.policies).get(instance).copied()
-    }
-
-    /// By instance id.
-    pub fn policies_known(&self, region: &str) -> HashMap<String, PolicyKnowledge> {
-        let policies = lock(&self.policies);
-        policies
-            .iter()
-            .filter(|(at, _)| at.region == region)
-            .map(|(at, known)| (at.id.clone(), *known))
-            .collect()
-    }
-
-    /// Forgets the policies of a region's instances that are not among these.
-    pub fn keep_policies(&self, region: &str, instances: &[Instance]) {
-        let ids: HashSet<_> = instances.iter().map(|instance| instance.id.as_str()).collect();
-        lock(&self.policies).retain(|at, _| at.region != region || ids.contains(at.id.as_str()));
-    }
-
-    /// Other credentials may be allowed to describe what the ones before were not.
-    fn forget_unknown_policies(&self) {
-        lock(&self.policies).retain(|_, known| known.policy != PolicyTold::Unknown);
-    }
-
-    pub(super) fn recipe(&self) -> Option<Recipe> {
-        lock(&self.state).recipe.clone()
-    }
-
-    pub fn memory(&self) -> AccountMemory {
-        lock(&self.state).memory.clone()
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,13 +5,23 @@ use super::*;
 use crate::cloud::service_transport;
 use crate::cluster::testing;
 
+fn means(kube: kube::Client) -> Means {
+    Means {
+        kube,
+        clock: Clock::system(),
+        rule: EndpointRule::new(&[]).unwrap(),
+        transport: service_transport(axum::Router::new()),
+        own_namespace: "operator".to_owned(),
+        identity: Identity::default(),
+        concurrency: 1,
+    }
+}
+
 #[tokio::test]
 async fn a_departure_told_late_does_not_take_the_namesake_along() {
-    let rule = EndpointRule::new(&[]).unwrap();
-    let transport = service_transport(axum::Router::new());
     let kube = testing::client(|_| async { (StatusCode::NOT_FOUND, Value::Null) });
-    let accounts = Accounts::new(kube, Clock::system(), rule, transport, 1, |_| {}, |_| {});
-    let key = AccountKey { namespace: "payments".to_owned(), name: "prod".to_owned() };
+    let accounts = Accounts::new(means(kube), |_| {}, |_| {});
+    let key = AccountKey { namespace: Some("payments".to_owned()), name: "prod".to_owned() };
     accounts.enter(&key, "first", "Volcengine", false);
     accounts.enter(&key, "second", "Volcengine", false);
     accounts.leave(&key, "first");
@@ -20,31 +30,75 @@ async fn a_departure_told_late_does_not_take_the_namesake_along() {
     assert!(accounts.view(&key).is_none());
 }
 
-#[tokio::test]
-async fn a_client_made_anew_for_a_resource_is_looked_at_by_the_account_s_controller() {
-    let rule = EndpointRule::new(&[]).unwrap();
-    let transport = service_transport(axum::Router::new());
+/// Rejected by the cloud.
+fn rejected() -> Credentials {
+    Credentials::new("key", "key", None)
+}
+
+/// An account whose Secret was read so far as often as the counter says.
+fn supplied(
+    reads: &Arc<AtomicU64>,
+    wake: impl Fn(&AccountKey) + Send + Sync + 'static,
+) -> (Accounts, Arc<Account>) {
     // Two keys, in base64.
     let data = json!({"accessKeyId": "a2V5", "secretAccessKey": "a2V5"});
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "data": data});
+    let reads = reads.clone();
     let kube = testing::client(move |_| {
+        reads.fetch_add(1, Ordering::Relaxed);
         let secret = secret.clone();
-        async { (StatusCode::OK, secret) }
+        async {
+            tokio::task::yield_now().await;
+            (StatusCode::OK, secret)
+        }
     });
+    let accounts = Accounts::new(means(kube), wake, |_| {});
+    let key = AccountKey { namespace: Some("payments".to_owned()), name: "prod".to_owned() };
+    let account = accounts.enter(&key, "uid", "Volcengine", false);
+    let spec = json!({"provider": "Volcengine", "credentials": {"secretRef": {"name": "key"}}});
+    let recipe = accounts.recipe(&key, &serde_json::from_value(spec).unwrap(), 1).unwrap();
+    accounts.update(&account, |change| change.keep(recipe));
+    (accounts, account)
+}
+
+#[tokio::test]
+async fn a_client_made_anew_for_a_resource_is_looked_at_by_the_account_s_controller() {
     let woken = Arc::new(AtomicU64::new(0));
     let count = woken.clone();
     let wake = move |_: &AccountKey| {
         count.fetch_add(1, Ordering::Relaxed);
     };
-    let accounts = Accounts::new(kube, Clock::system(), rule, transport, 1, wake, |_| {});
-    let key = AccountKey { namespace: "payments".to_owned(), name: "prod".to_owned() };
-    let account = accounts.enter(&key, "uid", "Volcengine", false);
-    let spec = json!({"provider": "Volcengine", "credentials": {"secretRef": {"name": "key"}}});
-    let stored = serde_json::from_value(json!({
-        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CloudAccount", "metadata": {"name": "prod"}, "spec": spec,
-    }));
-    let recipe = accounts.recipe(&stored.unwrap(), "payments").unwrap();
-    accounts.update(&account, |change| change.keep(recipe));
-    assert!(accounts.read_again(&account).await.is_some());
+    let (accounts, account) = supplied(&Arc::default(), wake);
+    assert!(accounts.read_again(&account, &rejected()).await.unwrap().is_some());
     assert_eq!(woken.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn calls_that_are_rejected_together_share_a_reading_of_the_secret() {
+    let reads = Arc::new(AtomicU64::new(0));
+    let (accounts, account) = supplied(&reads, |_| {});
+    let rejected = rejected();
+    let all = futures::future::join_all((0..100).map(|_| accounts.read_again(&account, &rejected))).await;
+    assert!(all.iter().all(|read| matches!(read, Ok(Some(_)))));
+    // The first one's had begun when the others were rejected.
+    assert_eq!(reads.load(Ordering::Relaxed), 2);
+    assert!(accounts.read_again(&account, &rejected).await.unwrap().is_some());
+    assert_eq!(reads.load(Ordering::Relaxed), 3, "a later rejection has its own");
+}
+
+#[tokio::test]
+async fn a_turn_with_an_account_that_is_gone_replaced_or_suspended_calls_nothing() {
+    let kube = testing::client(|_| async { (StatusCode::NOT_FOUND, Value::Null) });
+    let accounts = Accounts::new(means(kube), |_| {}, |_| {});
+    let key = AccountKey { namespace: None, name: "shared".to_owned() };
+    accounts.enter(&key, "first", "Volcengine", false);
+    assert!(accounts.serves(&key, "first"));
+    accounts.notice(&key, "first", None, true);
+    assert!(!accounts.serves(&key, "first"));
+    accounts.notice(&key, "first", None, false);
+    assert!(!accounts.serves(&key, "first"), "its controller lifts it, when it has what is new");
+    accounts.enter(&key, "second", "Volcengine", false);
+    assert!(!accounts.serves(&key, "first") && accounts.serves(&key, "second"));
+    accounts.leave(&key, "second");
+    assert!(!accounts.serves(&key, "second"));
 }

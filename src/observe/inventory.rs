@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::accounts::Account;
+use super::account::Account;
 use super::instances::Instances;
 use super::reach::Reached;
 use crate::cloud::{Listing, Next, Selection, Site};

@@ -13,7 +13,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::cloud::{Budget, Client, ClientConfig, Credentials, EndpointRule, service_transport};
 use crate::cluster::testing;
-use crate::observe::{AccountKey, Accounts};
+use crate::observe::identity::Identity;
+use crate::observe::{AccountKey, Accounts, Means};
 
 const START: &str = "2026-11-22T12:00:00Z";
 const LIST: &str = "DescribeCrossRegionBackups";
@@ -42,8 +43,17 @@ impl World {
         let router = service_transport(cloud_simulator::router(cloud.clone()));
         let rule = EndpointRule::new(&[]).unwrap();
         let kube = testing::client(|_| async { (StatusCode::NOT_FOUND, Value::Null) });
-        let accounts = Accounts::new(kube, clock.clone(), rule.clone(), router.clone(), 1, |_| {}, |_| {});
-        let key = AccountKey { namespace: "payments".to_owned(), name: "prod".to_owned() };
+        let means = Means {
+            kube,
+            clock: clock.clone(),
+            rule: rule.clone(),
+            transport: router.clone(),
+            own_namespace: "operator".to_owned(),
+            identity: Identity::default(),
+            concurrency: 1,
+        };
+        let accounts = Accounts::new(means, |_| {}, |_| {});
+        let key = AccountKey { namespace: Some("payments".to_owned()), name: "prod".to_owned() };
         let client = Client::new(ClientConfig {
             site,
             credentials: Credentials::new("AKLT1", "secret", None),
@@ -91,7 +101,7 @@ impl World {
 
     /// Goes on until all is read, or a call fails.
     async fn go_on(&mut self, reading: &mut InventoryReading) -> Result<Found, Failure> {
-        let reached = Reached::LastSeen(self.client.clone());
+        let reached = Reached::LastSeen(self.client.clone(), false);
         loop {
             let now = self.clock.now();
             if let Some(found) = reading.step(&reached, &self.account, &mut self.details, now).await? {
@@ -130,7 +140,7 @@ async fn what_was_read_long_ago_is_no_part_of_the_same_picture() {
     let mut world = World::new(Site::Volcengine);
     world.instance("redis-1", true);
     let mut reading = world.begin(account_wide());
-    let reached = Reached::LastSeen(world.client.clone());
+    let reached = Reached::LastSeen(world.client.clone(), false);
     reading.step(&reached, &world.account, &mut world.details, world.clock.now()).await.unwrap();
     tokio::time::advance(RESUMABLE - Duration::from_secs(1)).await;
     assert!(reading.is_resumable(world.clock.now()));
@@ -217,7 +227,7 @@ async fn what_was_known_of_a_policy_outlives_a_failure() {
 async fn two_inventories_of_one_account_ask_for_each_policy_once() {
     let world = World::new(Site::Volcengine);
     (0..20).for_each(|n| world.instance(&format!("redis-{n}"), true));
-    let reached = Reached::LastSeen(world.client.clone());
+    let reached = Reached::LastSeen(world.client.clone(), false);
     let read = async || {
         let (mut reading, mut details) = (world.begin(account_wide()), Details::default());
         while reading.step(&reached, &world.account, &mut details, world.clock.now()).await.unwrap().is_none()

@@ -1,12 +1,17 @@
 //! What is true now: the accounts and the clients made for them, and what these read.
 
+mod account;
 pub mod accounts;
+pub mod identity;
 mod instances;
 mod inventory;
 mod reach;
 mod recipe;
+mod supply;
 
-pub use accounts::{Account, AccountKey, Accounts, View};
+pub use account::Account;
+pub use accounts::{AccountKey, Accounts, LastSeen, Means, Sharing, View};
 pub use inventory::{Ask, Details, InventoryReading};
-pub use reach::Reached;
-pub use recipe::{NoCredentials, Recipe, home_region, provider_name};
+pub use reach::{Reached, just_changed};
+pub use recipe::{Recipe, home_region, provider_name};
+pub use supply::{NoCredentials, Why};

@@ -2,17 +2,18 @@
 
 use std::future::Future;
 
-use super::accounts::{Account, Accounts};
-use crate::cloud::Client;
+use super::account::Account;
+use super::accounts::Accounts;
+use crate::cloud::{Caller, Client, NOT_SENT};
 use crate::domain::{Failure, Kind};
 
 /// How a resource's calls reach the cloud.
 #[derive(Clone)]
 pub enum Reached<'a> {
-    /// Through its account.
-    Account(&'a Accounts, &'a Account),
-    /// With the credentials last seen of an account that is gone.
-    LastSeen(Client),
+    /// Through its account, on a resource's behalf.
+    Account(&'a Accounts, &'a Account, Caller),
+    /// With the credentials last seen of an account that is gone, and whether that was a shared one.
+    LastSeen(Client, bool),
 }
 
 impl Reached<'_> {
@@ -24,17 +25,21 @@ impl Reached<'_> {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let (accounts, account) = match self {
-            Reached::Account(accounts, account) => (accounts, account),
-            Reached::LastSeen(client) => return op(client.clone()).await,
+        let (accounts, account, caller) = match self {
+            Reached::Account(accounts, account, caller) => (accounts, account, caller),
+            Reached::LastSeen(client, shared) => {
+                return op(client.clone()).await.map_err(|f| told(f, *shared));
+            }
         };
-        let Some(client) = account.client() else {
-            return Err(no_client(action));
-        };
-        let (client, answer) = match op(client.clone()).await {
+        let client =
+            accounts.client(account).await.map_err(|failure| told(failure, account.key.is_shared()))?;
+        let Some(client) = client else { return Err(just_changed(action)) };
+        let (client, answer) = match op(client.on_behalf_of(caller.clone())).await {
             Err(failure) if failure.kind == Kind::CredentialsRejected => {
-                let again = accounts.read_again(account).await.unwrap_or(client);
-                let answer = op(again.clone()).await;
+                let again = accounts.read_again(account, client.credentials()).await;
+                let again = again.map_err(|failure| told(failure, account.key.is_shared()))?;
+                let again = again.unwrap_or(client);
+                let answer = op(again.on_behalf_of(caller.clone())).await;
                 (again, answer)
             }
             answer => (client, answer),
@@ -46,11 +51,18 @@ impl Reached<'_> {
             }
             Err(failure) => accounts.rejected(account, client.credentials(), failure),
         }
-        answer
+        answer.map_err(|failure| told(failure, account.key.is_shared()))
     }
 }
 
-fn no_client(action: &'static str) -> Failure {
+/// What the cloud says of a shared account, such as its role, is not for those who only use it. Our own words may be shown.
+fn told(failure: Failure, shared: bool) -> Failure {
+    let fine = !shared || failure.code == NOT_SENT || failure.kind == Kind::EndpointNotAllowed;
+    Failure { message: failure.message.filter(|_| fine), ..failure }
+}
+
+/// The account cannot be used any more, or not yet, by whoever calls; its controller, or the resource's own, tells why.
+pub fn just_changed(action: &'static str) -> Failure {
     Failure {
         kind: Kind::CloudUnavailable,
         action,

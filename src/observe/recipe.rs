@@ -1,38 +1,83 @@
-//! From an account's spec and its Secret to a client.
+//! What an account's spec says of the way to its cloud.
 
 use std::time::Duration;
 
 use jiff::tz::Offset;
-use secrecy::ExposeSecret;
 
-use super::accounts::{Account, Accounts, MadeFrom};
-use crate::api::account::{CloudAccount, Provider, SecretRef, TencentSite};
+use super::accounts::{AccountKey, Accounts};
+use super::identity::TokenFile;
+use crate::api::account::{CloudAccountSpec, Provider, SecretRef, TencentSite, default_session_name};
 use crate::api::duration;
-use crate::cloud::{Client, ClientConfig, Credentials, Endpoint, NotAllowed, Site};
-use crate::cluster::secrets;
+use crate::cloud::{Endpoint, IdentityToken, NotAllowed, Site, StsEndpoint};
+
+/// How long temporary credentials are to be valid where nothing says it.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Everything that a client is made from, but the credentials.
 #[derive(Clone)]
 pub struct Recipe {
     pub generation: i64,
-    namespace: String,
-    secret: SecretRef,
-    site: Site,
-    endpoint: Endpoint,
-    timeout: Duration,
-    time_zone: Offset,
+    pub(super) source: Source,
+    /// What is assumed with the credentials of the source.
+    pub(super) assume: Option<Role>,
+    /// There where either of them leads to temporary credentials.
+    pub(super) sts: Option<StsEndpoint>,
+    /// The account's home region.
+    pub(super) region: String,
+    pub(super) site: Site,
+    pub(super) endpoint: Endpoint,
+    pub(super) timeout: Duration,
+    pub(super) time_zone: Offset,
 }
 
-/// Why there are no credentials.
-pub enum NoCredentials {
-    /// The Secret or one of its keys is missing, or its value cannot be a credential: what to tell the user.
-    Missing {
-        text: String,
-        /// The Secret itself is not there.
-        gone: bool,
-    },
-    /// The API server did not give it: to be tried again.
-    Unreadable(String),
+/// Where the first credentials come from.
+#[derive(Clone)]
+pub enum Source {
+    Secret { namespace: String, reference: SecretRef },
+    Identity(TrustedIdentity),
+}
+
+/// A role that trusts the operator's own identity.
+#[derive(Clone, Debug)]
+pub struct TrustedIdentity {
+    pub role: Role,
+    pub provider_id: Option<String>,
+    file: TokenFile,
+}
+
+impl TrustedIdentity {
+    /// # Errors
+    /// What is wrong with the token's file.
+    pub async fn token(&self) -> Result<IdentityToken, String> {
+        self.file.read().await
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Role {
+    pub role: String,
+    pub session_name: String,
+    pub external_id: Option<String>,
+    pub duration: Duration,
+}
+
+impl Recipe {
+    pub fn is_temporary(&self) -> bool {
+        self.sts.is_some()
+    }
+
+    /// Everything that temporary credentials depend on, but the key that they are asked for with.
+    pub(super) fn basis(&self) -> String {
+        let identity = match &self.source {
+            Source::Identity(identity) => Some(identity),
+            Source::Secret { .. } => None,
+        };
+        format!("{:?}", (identity, &self.assume, &self.sts, &self.region, self.site))
+    }
+
+    pub fn has_identity(&self) -> bool {
+        matches!(self.source, Source::Identity(_))
+    }
 }
 
 /// The word for a provider in logs, and in what rivals compare.
@@ -45,8 +90,8 @@ pub fn provider_name(provider: Provider) -> &'static str {
 }
 
 /// Where an account is verified.
-pub fn home_region(account: &CloudAccount) -> &str {
-    account.spec.region.as_deref().unwrap_or_else(|| account.spec.provider.default_region())
+pub fn home_region(account: &CloudAccountSpec) -> &str {
+    account.region.as_deref().unwrap_or_else(|| account.provider.default_region())
 }
 
 /// The offset that the schema allows, such as `+08:00`; Beijing's for what is none.
@@ -64,84 +109,77 @@ impl Accounts {
     /// Reads an account's spec.
     ///
     /// # Errors
-    /// The endpoint rule refuses `spec.endpoint`.
-    pub fn recipe(&self, account: &CloudAccount, namespace: &str) -> Result<Recipe, NotAllowed> {
-        let tencent = account.spec.tencent.clone().unwrap_or_default();
-        let site = match (account.spec.provider, tencent.site) {
+    /// The endpoint rule refuses `spec.endpoint` or `spec.stsEndpoint`.
+    pub fn recipe(
+        &self,
+        key: &AccountKey,
+        spec: &CloudAccountSpec,
+        generation: i64,
+    ) -> Result<Recipe, NotAllowed> {
+        let tencent = spec.tencent.clone().unwrap_or_default();
+        let site = match (spec.provider, tencent.site) {
             (Provider::Volcengine, _) => Site::Volcengine,
             (Provider::BytePlus, _) => Site::BytePlus,
             (Provider::Tencent, TencentSite::China) => Site::Tencent,
             (Provider::Tencent, TencentSite::International) => Site::TencentInternational,
         };
+        let rule = &self.means.rule;
+        let region = home_region(spec).to_owned();
+        let identity = spec.credentials.workload_identity.as_ref();
+        let mut sts = None;
+        if identity.is_some() || spec.assume_role.is_some() {
+            let own = self.means.identity.sts_endpoint(site).filter(|_| identity.is_some());
+            let of_environment = spec.sts_endpoint.is_none() && own.is_some();
+            let named = spec.sts_endpoint.clone().or(own);
+            let endpoint = rule.sts_endpoint(site, named.as_deref(), identity.is_some(), &region);
+            sts = Some(endpoint.map_err(|refused| match of_environment {
+                true => NotAllowed(refused.0.replace("spec.stsEndpoint", "VOLCENGINE_OIDC_STS_ENDPOINT")),
+                false => refused,
+            })?);
+        }
+        if identity.is_some() && !key.is_shared() {
+            // The schema refuses it; what was stored otherwise must not use what is the operator's.
+            return Err(NotAllowed("workloadIdentity is allowed in a ClusterCloudAccount only".to_owned()));
+        }
+        let source = match (&spec.credentials.secret_ref, identity) {
+            (_, Some(identity)) => Source::Identity(TrustedIdentity {
+                role: Role {
+                    role: identity.role.clone(),
+                    session_name: default_session_name(),
+                    external_id: None,
+                    duration: HOUR,
+                },
+                provider_id: identity.provider_id.clone(),
+                file: self.means.identity.token_file(site),
+            }),
+            (Some(reference), None) => {
+                Source::Secret { namespace: self.secrets_of(key).to_owned(), reference: reference.clone() }
+            }
+            // The schema asks for one of them.
+            (None, None) => return Err(NotAllowed("spec.credentials is empty".to_owned())),
+        };
+        let assume = spec.assume_role.as_ref().map(|assumed| Role {
+            role: assumed.role.clone(),
+            session_name: assumed.session_name.clone(),
+            external_id: assumed.external_id.clone(),
+            duration: duration::parse(&assumed.duration).unwrap_or(HOUR),
+        });
         Ok(Recipe {
-            generation: account.metadata.generation.unwrap_or_default(),
-            namespace: namespace.to_owned(),
-            secret: account.spec.credentials.secret_ref.clone(),
+            generation,
+            source,
+            assume,
+            sts,
+            region,
             site,
-            endpoint: self.rule.endpoint(site, account.spec.endpoint.as_deref())?,
-            timeout: duration::parse(&account.spec.request_timeout).unwrap_or(Duration::from_secs(10)),
+            endpoint: rule.endpoint(site, spec.endpoint.as_deref())?,
+            timeout: duration::parse(&spec.request_timeout).unwrap_or(Duration::from_secs(10)),
             time_zone: offset(&tencent.time_zone),
         })
     }
 
-    /// Reads the Secret that a recipe names.
-    ///
-    /// # Errors
-    /// There is none, it cannot be used, or it could not be read.
-    pub async fn credentials(&self, recipe: &Recipe) -> Result<Credentials, NoCredentials> {
-        let reference = &recipe.secret;
-        let missing = |text: String| NoCredentials::Missing { text, gone: false };
-        let secret = secrets::read_secret(&self.kube, &recipe.namespace, &reference.name)
-            .await
-            .map_err(|error| NoCredentials::Unreadable(error.to_string()))?
-            .ok_or_else(|| NoCredentials::Missing {
-                text: format!("Secret {} does not exist", reference.name),
-                gone: true,
-            })?;
-        let value = |key: &str| secrets::credential(&secret, key).map_err(|bad| missing(bad.to_string()));
-        let required = |key: &str| {
-            value(key)?.ok_or_else(|| missing(format!("Secret {} has no key {key}", reference.name)))
-        };
-        let id = required(&reference.access_key_id_key)?;
-        let secret_key = required(&reference.secret_access_key_key)?;
-        let token = value(&reference.session_token_key)?;
-        Ok(Credentials::new(
-            id.expose_secret(),
-            secret_key.expose_secret(),
-            token.as_ref().map(ExposeSecret::expose_secret),
-        ))
-    }
-
-    /// Makes the account's client out of these, where it was made from something else so far.
-    pub fn supply(&self, account: &Account, recipe: &Recipe, credentials: Credentials) {
-        let made_from = MadeFrom { generation: recipe.generation, credentials: credentials.fingerprint() };
-        self.update(account, |change| {
-            change.keep(recipe.clone());
-            if change.is_made_from(&made_from) {
-                return;
-            }
-            let client = Client::new(ClientConfig {
-                site: recipe.site,
-                credentials,
-                endpoint: recipe.endpoint.clone(),
-                transport: self.transport.clone(),
-                budget: account.budget.clone(),
-                clock: self.clock.clone(),
-                timeout: recipe.timeout,
-                time_zone: recipe.time_zone,
-            });
-            change.renew(client, made_from, self.clock.now());
-        });
-    }
-
-    /// The cloud rejected the credentials: they are read again before anything is reported.
-    pub(super) async fn read_again(&self, account: &Account) -> Option<Client> {
-        let recipe = account.recipe()?;
-        let credentials = self.credentials(&recipe).await.ok()?;
-        self.supply(account, &recipe, credentials);
-        // Its spec may have changed while the Secret was read: its controller has the last word.
-        self.wake(&account.key);
-        account.client()
+    /// The namespace of an account's Secrets.
+    pub fn secrets_of<'a>(&'a self, key: &'a AccountKey) -> &'a str {
+        key.namespace.as_deref().unwrap_or(&self.means.own_namespace)
     }
 }
 

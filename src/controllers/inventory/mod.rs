@@ -10,18 +10,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 
 use super::memories::Latest;
 use super::watch::{Gone, Guarded, lost, stored};
-use super::{Context, NotReported, requests, requeue, surroundings, unreadable};
+use super::{
+    Admission, Context, NotReported, Purpose, Wake, policy, requests, requeue, surroundings, unreadable,
+};
 use crate::api::BackupInventory;
+use crate::api::inventory::Scope;
 use crate::controllers::policy::convert::condition_from;
 use crate::domain::condition::types;
 use crate::observe::{Account, AccountKey, Ask, Details, InventoryReading, Reached};
 use crate::plan::after;
 use crate::plan::inventory::{Do, Found, Memory, Wanted};
-pub use wanted::interval_of;
+pub use wanted::own_interval;
 use wanted::{account_of, ask, wanted};
 
 /// A turn that could not end properly is taken again so soon.
@@ -45,7 +48,21 @@ struct Turn<'a> {
     context: &'a Context,
     inventory: Arc<BackupInventory>,
     uid: String,
+    namespace: String,
     key: AccountKey,
+}
+
+/// Whether this concerns an inventory.
+pub fn is_concerned(inventory: &Guarded<BackupInventory>, wake: &Wake) -> bool {
+    inventory.0.as_ref().is_ok_and(|i| wake.concerns(&account_of(i), i.metadata.namespace.as_deref()))
+}
+
+/// What an inventory wants of its account.
+pub fn purpose_of(inventory: &BackupInventory) -> Purpose {
+    match inventory.spec.scope {
+        Scope::Account => Purpose::AccountInventory,
+        Scope::Instance => Purpose::Observe,
+    }
 }
 
 /// Whether an inventory refers to this account.
@@ -55,6 +72,7 @@ pub fn uses(inventory: &Guarded<BackupInventory>, key: &AccountKey) -> bool {
 
 /// What a watch lost is forgotten.
 pub fn forget(context: &Context, gone: Gone) {
+    context.accounts.resources_gone();
     for uid in lost(context.inventories.uids(), &context.inventory_stores, gone) {
         context.inventories.forget(&uid);
     }
@@ -68,7 +86,9 @@ pub async fn reconcile(
     let inventory = match &object.0 {
         Ok(inventory) => inventory,
         Err(invalid) => {
-            return unreadable::tell::<BackupInventory>(&context, invalid, &[types::READY]).await;
+            let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
+            let api = Api::<Guarded<BackupInventory>>::namespaced(context.kube.clone(), namespace);
+            return unreadable::tell(&context, &api, invalid, &[types::READY]).await;
         }
     };
     if inventory.metadata.deletion_timestamp.is_some() {
@@ -79,7 +99,8 @@ pub async fn reconcile(
     let mut slot = slot.lock().await;
     let inventory = slot.latest.newest(inventory);
     let key = account_of(&inventory);
-    let mut turn = Turn { context: &context, inventory, uid, key };
+    let namespace = inventory.namespace().unwrap_or_default();
+    let mut turn = Turn { context: &context, inventory, uid, namespace, key };
     let result = turn.take(&mut slot).await;
     if turn.stored().is_none() {
         context.inventories.forget(&turn.uid);
@@ -90,6 +111,10 @@ pub async fn reconcile(
 impl Turn<'_> {
     async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
         let wanted = wanted(self.context, &self.inventory);
+        if slot.memory.as_ref().is_none_or(|memory| memory.generation != wanted.generation) {
+            self.context.accounts.resources_changed(&self.key);
+            self.context.accounts.resources_gone();
+        }
         let mut memory = match slot.memory.take() {
             Some(memory) => memory,
             None => self.remember(slot, &wanted),
@@ -128,7 +153,8 @@ impl Turn<'_> {
                 return Ok(Action::requeue(SOON));
             }
             let now = self.context.clock.now();
-            let (around, view) = surroundings(self.context, &self.key, now);
+            let purpose = purpose_of(&self.inventory);
+            let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
             if memory.notice(wanted, &around, now) {
                 slot.reading = None;
             }
@@ -186,13 +212,13 @@ impl Turn<'_> {
         account: &Account,
         now: Timestamp,
     ) -> bool {
-        let Some(client) = account.client() else {
+        let Some(site) = account.site() else {
             memory.next = after(now, AGAIN);
             return false;
         };
         let mut reading = match slot.reading.take().filter(|reading| reading.is_resumable(now)) {
             Some(reading) => reading,
-            None => match InventoryReading::begin(client.site(), self.ask(now), now) {
+            None => match InventoryReading::begin(site, self.ask(now), now) {
                 Ok(reading) => {
                     memory.begins();
                     reading
@@ -203,7 +229,8 @@ impl Turn<'_> {
                 }
             },
         };
-        let reached = Reached::Account(&self.context.accounts, account);
+        let caller = self.context.caller(account, &self.namespace, &self.uid, purpose_of(&self.inventory));
+        let reached = Reached::Account(&self.context.accounts, account, caller);
         let answer = reading.step(&reached, account, &mut slot.details, now).await;
         let now = self.context.clock.now();
         match answer {
@@ -234,6 +261,11 @@ impl Turn<'_> {
             .iter()
             .filter_map(|policy| policy.0.as_ref().ok())
             .filter(|policy| policy.spec.region == *region && !policy.spec.suspend)
+            .filter(|policy| {
+                let (namespace, purpose) =
+                    (policy.namespace().unwrap_or_default(), policy::purpose_of(self.context, policy));
+                self.context.admission(&self.key, &namespace, purpose) == Admission::Allowed
+            })
             .map(|policy| policy.spec.instance_id.clone())
             .collect();
         Ask { watched, ..ask(&self.inventory.spec, now) }

@@ -32,7 +32,7 @@ impl Turn<'_> {
             slot.found = None;
             return Ok(true);
         }
-        let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.key.namespace);
+        let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.namespace);
         match write_status(&api, &*self.inventory, &new, |object| object.status.as_ref()).await? {
             Applied::Written(object) => {
                 self.inventory = slot.latest.keep(object);
@@ -53,7 +53,7 @@ impl Turn<'_> {
         let (before, now) = (ready(before), ready(now));
         if before.as_ref().map(|c| &c.reason) != now.as_ref().map(|c| &c.reason) {
             tracing::info!(
-                namespace = %self.key.namespace,
+                namespace = %self.namespace,
                 inventory = %self.inventory.name_any(),
                 reason = now.as_ref().map(|c| c.reason.as_str()),
                 "Ready has changed"

@@ -15,7 +15,12 @@ use crate::plan::inventory::Wanted;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The interval in force.
-pub fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
+fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
+    own_interval(context, inventory).max(context.accounts.floor(&account_of(inventory)))
+}
+
+/// The interval that the inventory asks for.
+pub fn own_interval(context: &Context, inventory: &BackupInventory) -> Duration {
     let own = || duration::parse(&inventory.spec.refresh_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
@@ -32,10 +37,7 @@ pub fn wanted(context: &Context, inventory: &BackupInventory) -> Wanted {
 }
 
 pub fn account_of(inventory: &BackupInventory) -> AccountKey {
-    AccountKey {
-        namespace: inventory.namespace().unwrap_or_default(),
-        name: inventory.spec.account_ref.name.clone(),
-    }
+    AccountKey::of(&inventory.spec.account_ref, inventory.namespace())
 }
 
 /// What the spec asks for at this moment: `since` moves with the time.

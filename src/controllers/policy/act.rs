@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-use super::Turn;
+use super::{Turn, purpose_of};
 use crate::cloud::Accepted;
+use crate::controllers::Admission;
 use crate::domain::{Backup, Change, Failure, Kind, PolicyState};
-use crate::observe::Reached;
+use crate::observe::{Account, Reached};
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::pace::backoff;
 
@@ -97,9 +98,15 @@ impl Turn<'_> {
             .await
     }
 
-    /// Whether the resource is still the one that this turn began with, and this process still leads.
+    /// Whether the resource is still the one that this turn began with and may use its account, and this process still leads.
     fn still_holds(&self) -> bool {
-        self.context.leadership.is_current() && self.is_current()
+        let purpose = purpose_of(self.context, &self.policy);
+        let admission = self.context.admission(&self.key, &self.namespace, purpose);
+        let serves = |account: &Account| self.context.accounts.serves(&self.key, &account.uid);
+        self.context.leadership.is_current()
+            && self.is_current()
+            && !matches!(admission, Admission::Denied(_))
+            && self.account.is_none_or(serves)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Deletion: the instance's policy is switched off first where `deletionPolicy: Disable` asks for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -8,10 +9,15 @@ use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
 use super::{AGAIN, STEPS, Slot, Turn};
-use crate::api::{CloudAccount, FINALIZER};
-use crate::controllers::{NotReported, requeue};
+use crate::api::{CloudAccount, ClusterCloudAccount, FINALIZER};
+use crate::cloud::Caller;
+use crate::controllers::account::Kind;
+use crate::controllers::sharing::Shared;
+use crate::controllers::watch::Guarded;
+use crate::controllers::{Admission, NotReported, Purpose, requeue};
 use crate::domain::Reason;
-use crate::observe::Reached;
+use crate::observe::{LastSeen, Reached, just_changed};
+use crate::plan::account::Standing;
 use crate::plan::deletion::{self, Farewell, Reach, Release, switched_off};
 use crate::plan::memory::Memory;
 use crate::plan::{Desired, Gate, Surroundings};
@@ -75,7 +81,7 @@ impl Turn<'_> {
             Release::Skipped(why) => self.tell(false, "DisableSkipped", why).await,
             Release::Abandoned(why) => {
                 tracing::error!(
-                    namespace = %self.key.namespace,
+                    namespace = %self.namespace,
                     policy = %self.policy.name_any(),
                     instance = %self.instance.id,
                     region = %self.instance.region,
@@ -93,24 +99,29 @@ impl Turn<'_> {
         let gone = match &around.gate {
             Gate::Open => {
                 return match self.account {
-                    Some(account) => (Reach::Open, Some(Reached::Account(&self.context.accounts, account))),
+                    Some(account) => (Reach::Open, Some(self.through(account))),
                     None => (Reach::Waiting, None),
                 };
             }
             Gate::Closed(Reason::AccountNotFound, _) => self.account_is_gone().await,
             Gate::Closed(Reason::CredentialsMissing, _) => self.secret_is_gone().await,
             Gate::Closed(Reason::CredentialsRejected, _) => return (Reach::Hopeless, None),
-            // Only a person can make an account readable.
-            Gate::Closed(..) if self.context.account(&self.key).is_some_and(|account| account.0.is_err()) => {
-                return (Reach::Hopeless, None);
-            }
+            // Only a person can make an account readable, or such that the cloud gives it credentials.
+            Gate::Closed(..) if self.is_invalid() => return (Reach::Hopeless, None),
             _ => Some(false),
         };
         match gone {
-            Some(true) => match self.context.accounts.last_seen(&self.key) {
-                Some(client) => (Reach::Open, Some(Reached::LastSeen(client))),
-                None => (Reach::Hopeless, None),
-            },
+            Some(true) => {
+                let last_seen = self.context.accounts.last_seen(&self.key);
+                // A namesake has nothing to do with it.
+                let last_seen = last_seen.filter(|last| self.account.is_none_or(|a| a.uid == last.uid));
+                match last_seen
+                    .filter(|last| was_admitted(self.context.shared.as_ref(), &self.namespace, last))
+                {
+                    Some(last_seen) => (Reach::Open, Some(self.through_last_seen(last_seen))),
+                    None => (Reach::Hopeless, None),
+                }
+            }
             Some(false) if matches!(around.gate, Gate::Closed(Reason::CredentialsMissing, _)) => {
                 (Reach::Hopeless, None)
             }
@@ -120,14 +131,48 @@ impl Turn<'_> {
 
     /// `None` where the API server did not say.
     async fn account_is_gone(&self) -> Option<bool> {
-        let api = Api::<CloudAccount>::namespaced(self.context.kube.clone(), &self.key.namespace);
+        match self.key.is_shared() {
+            true => self.is_gone(ClusterCloudAccount::api(&self.context.kube, &self.key)).await,
+            false => self.is_gone(CloudAccount::api(&self.context.kube, &self.key)).await,
+        }
+    }
+
+    async fn is_gone<K: Kind>(&self, api: Api<Guarded<K>>) -> Option<bool> {
         timeout(READ, api.get_metadata_opt(&self.key.name)).await.ok()?.ok().map(|found| found.is_none())
     }
 
+    fn is_invalid(&self) -> bool {
+        self.account.is_some_and(|account| matches!(account.memory().standing, Standing::Invalid(_)))
+    }
+
+    /// Whether the namespace was and is allowed to use the account is asked again right before each call.
+    fn through_last_seen(&self, last_seen: LastSeen) -> Reached<'static> {
+        let (shared, namespace) = (self.context.shared.clone(), self.namespace.clone());
+        let client = last_seen.client.clone();
+        let is_shared = last_seen.key.is_shared();
+        let caller = Caller::new(&self.namespace, &self.uid).checked(Arc::new(move || {
+            let admitted = was_admitted(shared.as_ref(), &namespace, &last_seen);
+            if admitted { Ok(()) } else { Err(just_changed("")) }
+        }));
+        Reached::LastSeen(client.on_behalf_of(caller), is_shared)
+    }
+
+    /// `Some(false)` also where no Secret is named: what is missing then comes back by no Secret.
     async fn secret_is_gone(&self) -> Option<bool> {
-        let account = self.context.account(&self.key)?;
-        let name = account.0.as_ref().ok()?.spec.credentials.secret_ref.name.clone();
-        let api = Api::<Secret>::namespaced(self.context.kube.clone(), &self.key.namespace);
+        let Some(reference) = self.context.account(&self.key)?.spec?.credentials.secret_ref else {
+            return Some(false);
+        };
+        let name = reference.name;
+        let namespace = self.context.accounts.secrets_of(&self.key);
+        let api = Api::<Secret>::namespaced(self.context.kube.clone(), namespace);
         timeout(READ, api.get_metadata_opt(&name)).await.ok()?.ok().map(|found| found.is_none())
     }
+}
+
+/// Whether the account that is gone was shared with this namespace, as its labels are now.
+fn was_admitted(shared: Option<&Shared>, namespace: &str, last_seen: &LastSeen) -> bool {
+    let Some((allowed, permissions)) = &last_seen.sharing else { return !last_seen.key.is_shared() };
+    shared.is_some_and(|shared| {
+        shared.admits_by(allowed, *permissions, namespace, Purpose::Manage) == Admission::Allowed
+    })
 }

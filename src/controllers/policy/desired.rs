@@ -15,7 +15,12 @@ use crate::plan::Desired;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The interval in force.
-pub fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
+fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
+    own_interval(context, policy).max(context.accounts.floor(&account_of(policy)))
+}
+
+/// The interval that the policy asks for.
+pub fn own_interval(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
     let own = || duration::parse(&policy.spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
@@ -43,8 +48,5 @@ pub fn instance_of(policy: &CrossRegionBackupPolicy) -> InstanceRef {
 }
 
 pub fn account_of(policy: &CrossRegionBackupPolicy) -> AccountKey {
-    AccountKey {
-        namespace: policy.namespace().unwrap_or_default(),
-        name: policy.spec.account_ref.name.clone(),
-    }
+    AccountKey::of(&policy.spec.account_ref, policy.namespace())
 }

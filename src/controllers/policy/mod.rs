@@ -18,7 +18,7 @@ use kube::{Api, Resource};
 
 use super::memories::Latest;
 use super::watch::{Gone, Guarded, lost, stored};
-use super::{Context, NotReported, requests, requeue, surroundings};
+use super::{Admission, Context, NotReported, Purpose, Wake, requests, requeue, surroundings};
 use crate::api::policy::ManagementPolicy;
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cluster::status::{Applied, set_finalizer};
@@ -32,7 +32,7 @@ use crate::plan::{Desired, Surroundings};
 use act::Attempt;
 pub use claims::Claims;
 use claims::Contested;
-pub use desired::interval_of;
+pub use desired::own_interval;
 use desired::{account_of, desired, instance_of};
 
 /// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
@@ -54,9 +54,21 @@ struct Turn<'a> {
     context: &'a Context,
     policy: Arc<CrossRegionBackupPolicy>,
     uid: String,
+    namespace: String,
     instance: InstanceRef,
     key: AccountKey,
     account: Option<&'a Account>,
+}
+
+/// Whether this concerns a policy.
+pub fn is_concerned(policy: &Guarded<CrossRegionBackupPolicy>, wake: &Wake) -> bool {
+    policy.0.as_ref().is_ok_and(|p| wake.concerns(&account_of(p), p.metadata.namespace.as_deref()))
+}
+
+/// What a policy wants of its account.
+pub fn purpose_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Purpose {
+    let manages = policy.spec.management_policy == ManagementPolicy::Manage && !context.read_only;
+    if manages { Purpose::Manage } else { Purpose::Observe }
 }
 
 /// Whether a policy refers to this account.
@@ -70,7 +82,7 @@ pub fn seed_claims(context: &Context) {
         let Ok(policy) = &policy.0 else { continue };
         let proven = policy.status.as_ref().is_some_and(|status| status.policy.is_some());
         let account = context.account(&account_of(policy));
-        let provider = account.as_ref().and_then(|a| a.0.as_ref().ok()).map(|a| a.spec.provider);
+        let provider = account.and_then(|account| account.spec).map(|spec| spec.provider);
         if let Some(provider) = provider.filter(|_| proven) {
             context.claims.set(
                 &policy.uid().unwrap_or_default(),
@@ -82,6 +94,7 @@ pub fn seed_claims(context: &Context) {
 
 /// What a watch lost is forgotten.
 pub fn forget(context: &Context, gone: Gone) {
+    context.accounts.resources_gone();
     let uids = lost(context.policies.uids(), &context.policy_stores, gone);
     for uid in uids {
         context.policies.forget(&uid);
@@ -128,6 +141,7 @@ pub async fn reconcile(
     let account = context.accounts.view(&key).map(|view| view.account);
     let mut turn = Turn {
         context: &context,
+        namespace: policy.namespace().unwrap_or_default(),
         instance: instance_of(&policy),
         account: account.as_deref(),
         key,
@@ -146,12 +160,18 @@ impl Turn<'_> {
     async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
         let now = self.context.clock.now();
         let desired = desired(self.context, &self.policy);
+        if slot.memory.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
+            self.context.accounts.resources_changed(&self.key);
+        }
         let mut memory = match slot.memory.take() {
             Some(memory) => memory,
             None => {
                 let status = self.policy.status.clone().unwrap_or_default();
                 let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
-                if let (Some(account), Some(policy)) = (self.account, &facts.policy) {
+                let purpose = purpose_of(self.context, &self.policy);
+                let admission = self.context.admission(&self.key, &self.namespace, purpose);
+                let account = self.account.filter(|_| admission == Admission::Allowed);
+                if let (Some(account), Some(policy)) = (account, &facts.policy) {
                     let told = PolicyTold::Active(policy.active);
                     let known = PolicyKnowledge { policy: told, at: self.context.as_of };
                     account.recall_policy(self.instance.clone(), known);
@@ -160,6 +180,7 @@ impl Turn<'_> {
             }
         };
         if slot.account.replace(self.key.clone()).is_some_and(|before| before != self.key) {
+            self.context.accounts.resources_gone();
             memory.forget_proof();
         }
         let result = if self.policy.metadata.deletion_timestamp.is_some() {
@@ -180,18 +201,27 @@ impl Turn<'_> {
         if !self.finalizer_is(slot, desired.disable_on_delete).await? {
             return Ok(Action::requeue(Duration::from_millis(100)));
         }
+        let mut looked = false;
         for _ in 0..STEPS {
             let now = self.context.clock.now();
             let around = self.surroundings(memory, now);
             memory.notice(desired, around.epoch, now);
             requests::forward(self.context, &self.key, &mut memory.request, &around.gate);
-            let step = next(desired, &around, memory, now);
+            let step = match next(desired, &around, memory, now) {
+                // Calls that wait long for the account's budget make the next look due before this turn has told anything.
+                Do::Look if looked && memory.is_settled() => Do::Wait(Some(now)),
+                step => step,
+            };
+            looked |= step == Do::Look;
             if let Do::Wait(until) = step {
                 self.settle_request(memory, desired, &around, now);
                 return match self.report(slot, desired, &around, memory).await? {
                     true => Ok(requeue(until, self.context.clock.now())),
                     false => Ok(Action::requeue(Duration::from_millis(100))),
                 };
+            }
+            if self.account.is_some_and(|account| !self.context.accounts.serves(&self.key, &account.uid)) {
+                return Ok(Action::requeue(Duration::from_millis(100)));
             }
             self.act(step, desired, memory).await;
             if !self.is_current() {
@@ -204,7 +234,7 @@ impl Turn<'_> {
 
     async fn act(&self, step: Do, desired: &Desired, memory: &mut Memory) {
         let Some(account) = self.account else { return };
-        let reached = Reached::Account(&self.context.accounts, account);
+        let reached = self.through(account);
         let clock = &self.context.clock;
         match step {
             Do::Look => {
@@ -232,7 +262,7 @@ impl Turn<'_> {
         match attempt {
             Attempt::Accepted(request_id) => {
                 tracing::info!(
-                    namespace = %self.key.namespace,
+                    namespace = %self.namespace,
                     policy = %self.policy.name_any(),
                     instance = %self.instance.id,
                     active = change.active,
@@ -247,15 +277,19 @@ impl Turn<'_> {
         }
     }
 
+    fn through<'a>(&'a self, account: &'a Account) -> Reached<'a> {
+        let purpose = purpose_of(self.context, &self.policy);
+        let caller = self.context.caller(account, &self.namespace, &self.uid, purpose);
+        Reached::Account(&self.context.accounts, account, caller)
+    }
+
     /// Account, rivals, and what else decides besides the resource itself.
     fn surroundings(&self, memory: &Memory, now: Timestamp) -> Surroundings {
-        let (around, view) = surroundings(self.context, &self.key, now);
+        let purpose = purpose_of(self.context, &self.policy);
+        let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
         self.stake(memory, view.as_ref());
-        let rival = memory
-            .facts
-            .policy
-            .as_ref()
-            .and_then(|_| self.context.claims.rival(&self.uid, &self.key.namespace));
+        let rival =
+            memory.facts.policy.as_ref().and_then(|_| self.context.claims.rival(&self.uid, &self.namespace));
         Surroundings { rival, ..around }
     }
 
@@ -263,8 +297,11 @@ impl Turn<'_> {
     fn stake(&self, memory: &Memory, view: Option<&View>) {
         let Some(view) = view else { return };
         let proven = memory.facts.policy.is_some();
-        let claim =
-            claim(self.context, &self.policy, view.provider, memory.refused.is_some()).filter(|_| proven);
+        let purpose = purpose_of(self.context, &self.policy);
+        let admission = self.context.admission(&self.key, &self.namespace, purpose);
+        // Who may not use the account any more ranks as who was refused by the cloud.
+        let refused = memory.refused.is_some() || matches!(admission, Admission::Denied(_));
+        let claim = claim(self.context, &self.policy, view.provider, refused).filter(|_| proven);
         self.context.claims.set(&self.uid, claim);
     }
 
@@ -298,7 +335,7 @@ impl Turn<'_> {
     }
 
     fn api(&self) -> Api<CrossRegionBackupPolicy> {
-        Api::namespaced(self.context.kube.clone(), &self.key.namespace)
+        Api::namespaced(self.context.kube.clone(), &self.namespace)
     }
 
     /// The object as the watch last brought it.

@@ -5,7 +5,7 @@ use kube::{Resource, ResourceExt};
 use super::{Slot, Turn, convert};
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
-use crate::controllers::{NotReported, write_status};
+use crate::controllers::{NotReported, load, write_status};
 use crate::domain::Facts;
 use crate::domain::condition::types;
 use crate::plan::memory::Memory;
@@ -34,7 +34,11 @@ impl Turn<'_> {
         let api = self.api();
         match write_status(&api, &*self.policy, &wanted, |object| object.status.as_ref()).await? {
             Applied::Written(object) => {
+                let calls = load::calls_of(&self.policy);
                 self.policy = slot.latest.keep(object);
+                if load::calls_of(&self.policy) != calls {
+                    self.context.accounts.resources_changed(&self.key);
+                }
                 self.tell_between(&before, &facts).await;
                 memory.facts = facts;
                 Ok(true)
@@ -52,7 +56,7 @@ impl Turn<'_> {
         let reason = |facts: &Facts| facts.condition(types::READY).map(|c| c.reason.clone());
         if reason(before) != reason(now) {
             tracing::info!(
-                namespace = %self.key.namespace,
+                namespace = %self.namespace,
                 policy = %self.policy.name_any(),
                 instance = %self.instance.id,
                 reason = reason(now).as_deref(),

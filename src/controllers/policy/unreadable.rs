@@ -17,16 +17,16 @@ pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Act
     let meta = &invalid.metadata;
     // Nobody knows what it wants: another policy of its instance takes over.
     context.claims.set(meta.uid.as_deref().unwrap_or_default(), None);
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let api = Api::<Guarded<CrossRegionBackupPolicy>>::namespaced(context.kube.clone(), namespace);
     if meta.deletion_timestamp.is_none() {
-        return tell::<CrossRegionBackupPolicy>(context, invalid, &[types::READY, types::SYNCED]).await;
+        return tell(context, &api, invalid, &[types::READY, types::SYNCED]).await;
     }
     if meta.finalizers.iter().flatten().any(|f| f == FINALIZER) {
         let guarded: Guarded<CrossRegionBackupPolicy> = DeserializeGuard(Err(invalid.clone()));
         let note =
             Note { warning: false, reason: "DisableSkipped", action: "Reconcile", text: words(invalid) };
         context.events.publish(&guarded.object_ref(&()), note).await;
-        let namespace = meta.namespace.as_deref().unwrap_or_default();
-        let api = Api::<Guarded<CrossRegionBackupPolicy>>::namespaced(context.kube.clone(), namespace);
         let released = set_finalizer(&api, &guarded, FINALIZER, false).await;
         released.map_err(|error| NotReported(error.to_string()))?;
     }

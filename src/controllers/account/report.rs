@@ -1,0 +1,126 @@
+//! Status and Events of an account: written where they differ from what is stored.
+
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use kube::{Api, Resource};
+
+use super::{Context, Kind};
+use crate::api::account::{AnyAccount, CloudAccountStatus};
+use crate::cluster::events::Note;
+use crate::cluster::status::Applied;
+use crate::controllers::policy::convert;
+use crate::controllers::watch::Guarded;
+use crate::controllers::{NotReported, write_status};
+use crate::domain::condition::{self, types};
+use crate::domain::{Outcome, Progress, Reason, Truth};
+use crate::observe::Account;
+use crate::plan::account::Standing;
+use crate::plan::events;
+
+/// Writes the status where it differs.
+pub async fn report<K: Kind>(
+    context: &Context,
+    api: &Api<Guarded<K>>,
+    object: &Guarded<K>,
+    account: &Account,
+    of: &K,
+    staleness: Duration,
+) -> Result<Action, NotReported> {
+    let now = context.clock.now();
+    let generation = object.meta().generation.unwrap_or_default();
+    let stored = of.status().cloned().unwrap_or_default();
+    let suspended = of.settings().suspend;
+    let memory = account.memory();
+    let old: Vec<_> = stored.conditions.iter().map(convert::condition_from).collect();
+    let mut new = stored.clone();
+    let mut outcome = memory.outcome(suspended, staleness, now);
+    // What was said before must not outlive its cause: only "verified", and the same passing failure, can go on being said.
+    let outdated = old.iter().filter(|c| c.kind == types::READY).any(|c| {
+        [Reason::CredentialsVerified, Reason::BudgetTooSmall, Reason::EndpointUnreachable, Reason::Throttled]
+            .iter()
+            .all(|reason| reason.as_str() != c.reason)
+    });
+    if outcome.is_none() && (outdated || stored.observed_generation != Some(generation)) {
+        outcome = unsettled(&memory.standing);
+    }
+    // A spec that was not tried yet is not verified, whatever was so far.
+    let tried = account.generation() == Some(generation) && memory.is_proven();
+    outcome = outcome
+        .filter(|o| o.status != Truth::True || tried || stored.observed_generation == Some(generation));
+    if let Some(outcome) = &outcome {
+        let conditions = condition::merge(&old, &[types::READY], outcome, generation, now);
+        new.conditions = conditions.iter().map(convert::condition_to).collect();
+        new.observed_generation = Some(generation);
+    }
+    if account.has_client() && !suspended {
+        new.access_key_id_hint = account.hint();
+    } else if matches!(memory.standing, Standing::CredentialsMissing(_)) {
+        new.access_key_id_hint = None;
+    }
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    let handled = context.account_requests.get(&uid);
+    new.last_handled_reconcile_at = handled.or(new.last_handled_reconcile_at);
+    if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
+        return Ok(Action::await_change());
+    }
+    match write_status(api, object, &new, status_of).await? {
+        Applied::Written(_) => {
+            tell(context, object, &old, &new, outcome.as_ref()).await;
+            Ok(Action::await_change())
+        }
+        // Somebody else has written: the watch brings it.
+        Applied::Stale(_) => Ok(Action::requeue(Duration::from_secs(1))),
+    }
+}
+
+fn status_of<K: AnyAccount>(account: &Guarded<K>) -> Option<&CloudAccountStatus> {
+    account.0.as_ref().ok()?.status()
+}
+
+/// A new spec whose verification fails in passing is told at once, although the account was believed before.
+fn unsettled(standing: &Standing) -> Option<Outcome> {
+    let (reason, text) = match standing {
+        Standing::EndpointUnreachable(text) => (Reason::EndpointUnreachable, text),
+        Standing::Throttled(text) => (Reason::Throttled, text),
+        _ => return None,
+    };
+    let progress = Progress::Reconciling;
+    Some(Outcome { status: Truth::False, reason, progress, cause: text.clone(), detail: None })
+}
+
+async fn tell<K: Kind>(
+    context: &Context,
+    object: &Guarded<K>,
+    old: &[condition::Condition],
+    new: &CloudAccountStatus,
+    outcome: Option<&Outcome>,
+) {
+    let Some(outcome) = outcome else { return };
+    let before = old.iter().find(|c| c.kind == types::READY).map(|c| (c.status, c.reason.as_str()));
+    let text = new.conditions.iter().find(|c| c.type_ == types::READY).map_or("", |c| c.message.as_str());
+    let reason = outcome.reason.as_str();
+    if before.is_none_or(|(_, was)| was != reason) {
+        let meta = object.meta();
+        tracing::info!(
+            namespace = meta.namespace.as_deref(),
+            account = meta.name.as_deref(),
+            reason,
+            "Ready has changed"
+        );
+    }
+    // Events of what has no namespace are in `default`, where others read them than its owners.
+    let own = [Reason::CredentialsMissing, Reason::EndpointNotAllowed, Reason::InvalidRequest];
+    let shared = object.meta().namespace.is_none();
+    let text =
+        if shared && own.contains(&outcome.reason) { "the account's condition says why" } else { text };
+    if let Some(happening) = events::of_account(before, (outcome.status, reason), text) {
+        let note = Note {
+            warning: happening.warning,
+            reason: happening.reason,
+            action: "Verify",
+            text: happening.text,
+        };
+        context.events.publish(&object.object_ref(&()), note).await;
+    }
+}

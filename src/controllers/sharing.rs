@@ -1,0 +1,290 @@
+//! Who may use a `ClusterCloudAccount`, and what for.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use kube::core::{PartialObjectMeta, Selector, SelectorExt};
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::watch;
+
+use super::watch::Guarded;
+use crate::api::ClusterCloudAccount;
+use crate::api::account::{AllowedFrom, AllowedNamespaces, AnyAccount, Permissions};
+
+type Labels = BTreeMap<String, String>;
+
+/// The accounts that are shared, and the namespaces that may be allowed to use them, as the watches last brought them.
+#[derive(Clone)]
+pub struct Shared {
+    pub accounts: Store<Guarded<ClusterCloudAccount>>,
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub synced: [watch::Receiver<bool>; 2],
+}
+
+/// What a resource wants of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To read what belongs to one instance.
+    Observe,
+    /// To modify an instance's policy.
+    Manage,
+    /// To list the whole account.
+    AccountInventory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Allowed,
+    /// The watches have not brought account and namespace yet, or the account cannot be read.
+    Unknown,
+    Denied(Denial),
+}
+
+/// Why a resource may not use an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    Namespace,
+    Manage,
+    AccountInventory,
+    /// The operator is limited to namespaces.
+    Limited,
+}
+
+impl Denial {
+    pub fn text(self) -> &'static str {
+        match self {
+            Denial::Namespace => "it does not allow this namespace",
+            Denial::Manage => "it allows policies only to observe: permissions.manage is false",
+            Denial::AccountInventory => {
+                "it allows no inventories of scope Account: permissions.accountInventory is false"
+            }
+            Denial::Limited => {
+                "the operator is limited to some namespaces (--watch-namespace) and uses no shared account"
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Resolves when accounts and namespaces have been read.
+    pub async fn synced(&self) {
+        for synced in &self.synced {
+            // It fails only where the watch has ended, and the process with it.
+            let _ = synced.clone().wait_for(|synced| *synced).await;
+        }
+    }
+
+    pub fn is_synced(&self) -> bool {
+        self.synced.iter().all(|synced| *synced.borrow())
+    }
+
+    /// Whether resources of this namespace may use the account so.
+    pub fn admits(&self, account: &str, namespace: &str, purpose: Purpose) -> Admission {
+        let Some(account) = self.accounts.get(&ObjectRef::new(account)) else { return Admission::Unknown };
+        match account.0.as_ref().ok().and_then(AnyAccount::sharing) {
+            Some((allowed, permissions)) => self.admits_by(allowed, permissions, namespace, purpose),
+            None => Admission::Unknown,
+        }
+    }
+
+    /// The same for an account that is known otherwise.
+    pub fn admits_by(
+        &self,
+        allowed: &AllowedNamespaces,
+        permissions: Permissions,
+        namespace: &str,
+        purpose: Purpose,
+    ) -> Admission {
+        let selected = match allowed.from {
+            AllowedFrom::All => true,
+            AllowedFrom::Selector => {
+                let Some(namespace) = self.namespaces.get(&ObjectRef::new(namespace)) else {
+                    return Admission::Unknown;
+                };
+                let labels = namespace.metadata.labels.clone().unwrap_or_default();
+                selects(allowed.selector.as_ref(), &labels)
+            }
+        };
+        match purpose {
+            _ if !selected => Admission::Denied(Denial::Namespace),
+            Purpose::Manage if !permissions.manage => Admission::Denied(Denial::Manage),
+            Purpose::AccountInventory if !permissions.account_inventory => {
+                Admission::Denied(Denial::AccountInventory)
+            }
+            _ => Admission::Allowed,
+        }
+    }
+}
+
+/// What is wrong with `allowedNamespaces`, which then selects nothing.
+pub fn fault(allowed: &AllowedNamespaces) -> Option<String> {
+    let selector = allowed.selector.as_ref()?;
+    let labels = selector.match_labels.iter().flatten();
+    let of_labels = labels.map(|(key, value)| pair_fault("matchLabels", key, std::iter::once(value)));
+    let of_expressions = selector.match_expressions.iter().flatten().map(expression_fault);
+    let fault = of_labels.chain(of_expressions).flatten().next()?;
+    Some(format!("spec.allowedNamespaces.selector.{fault}"))
+}
+
+fn expression_fault(expression: &LabelSelectorRequirement) -> Option<String> {
+    let values = expression.values.as_deref().unwrap_or_default();
+    let wrong = match expression.operator.as_str() {
+        "In" | "NotIn" if values.is_empty() => Some("needs values with In and NotIn"),
+        "In" | "NotIn" => None,
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            Some("takes no values with Exists and DoesNotExist")
+        }
+        "Exists" | "DoesNotExist" => None,
+        _ => Some("needs the operator In, NotIn, Exists or DoesNotExist"),
+    };
+    match wrong {
+        Some(wrong) => Some(format!("matchExpressions {wrong}")),
+        None => pair_fault("matchExpressions", &expression.key, values.iter()),
+    }
+}
+
+fn pair_fault<'a>(field: &str, key: &str, mut values: impl Iterator<Item = &'a String>) -> Option<String> {
+    if !is_label_key(key) {
+        return Some(format!("{field} has a key that no label can have"));
+    }
+    values
+        .any(|value| !value.is_empty() && !is_label_name(value))
+        .then(|| format!("{field} has a value that no label can have"))
+}
+
+/// An optional DNS subdomain and a slash, and a name (Kubernetes, "Labels and Selectors", syntax and character set).
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let is_subdomain = |prefix: &str| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        prefix.len() <= 253
+            && prefix.split('.').all(|label| {
+                label.bytes().all(|b| plain(b) || b == b'-')
+                    && label.bytes().next().is_some_and(plain)
+                    && label.bytes().last().is_some_and(plain)
+            })
+    };
+    prefix.is_none_or(is_subdomain) && is_label_name(name)
+}
+
+fn is_label_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric();
+    name.len() <= 63
+        && name.bytes().all(|b| plain(b) || matches!(b, b'-' | b'_' | b'.'))
+        && name.bytes().next().is_some_and(plain)
+        && name.bytes().last().is_some_and(plain)
+}
+
+fn selects(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
+    let valid = selector.filter(|selector| {
+        let allowed = AllowedNamespaces { from: AllowedFrom::Selector, selector: Some((*selector).clone()) };
+        fault(&allowed).is_none()
+    });
+    valid.and_then(|s| Selector::try_from(s.clone()).ok()).is_some_and(|selector| selector.matches(labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector::store::Writer;
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn allowed(value: Value) -> AllowedNamespaces {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn selects_as_kubernetes_does_and_nothing_where_the_selector_is_invalid() {
+        let team = labels(&[("team", "pay"), ("example.com/tier", "gold")]);
+        let expression = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+        for (selector, selected) in [
+            (json!({}), Some(true)),
+            (json!({"matchLabels": {"team": "pay"}}), Some(true)),
+            (json!({"matchLabels": {"team": "pay", "example.com/tier": "tin"}}), Some(false)),
+            (json!({"matchLabels": {"team": ""}}), Some(false)),
+            (expression("team", "In", json!(["other", "pay"])), Some(true)),
+            (expression("team", "NotIn", json!(["pay"])), Some(false)),
+            // As in Kubernetes: what lacks the label is not in the set.
+            (expression("absent", "NotIn", json!(["pay"])), Some(true)),
+            (expression("absent", "In", json!(["pay"])), Some(false)),
+            (expression("team", "Exists", json!([])), Some(true)),
+            (expression("team", "DoesNotExist", json!([])), Some(false)),
+            (expression("team", "In", json!([])), None),
+            (expression("team", "Exists", json!(["pay"])), None),
+            (expression("team", "Equals", json!(["pay"])), None),
+            (expression("", "NotIn", json!(["pay"])), None),
+            (expression("no key", "NotIn", json!(["pay"])), None),
+            (expression("Example.com/tier", "NotIn", json!(["pay"])), None),
+            (expression("team", "NotIn", json!(["no value"])), None),
+            (json!({"matchLabels": {"a/b/c": "x"}}), None),
+        ] {
+            let given = allowed(json!({"from": "Selector", "selector": selector}));
+            assert_eq!(fault(&given).is_none(), selected.is_some(), "{selector}: {:?}", fault(&given));
+            assert_eq!(selects(given.selector.as_ref(), &team), selected.unwrap_or(false), "{selector}");
+        }
+    }
+
+    fn shared(account: Value) -> Shared {
+        let spec = json!({
+            "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "ClusterCloudAccount", "metadata": {"name": "shared"},
+            "spec": account,
+        });
+        let mut accounts = Writer::default();
+        accounts.apply_watcher_event(&Event::Apply(serde_json::from_value(spec).unwrap()));
+        let mut namespaces = Writer::default();
+        for (name, team) in [("payments", "pay"), ("search", "find")] {
+            let namespace = json!({
+                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"team": team}},
+            });
+            namespaces.apply_watcher_event(&Event::Apply(serde_json::from_value(namespace).unwrap()));
+        }
+        let (_, synced) = watch::channel(true);
+        Shared {
+            accounts: accounts.as_reader(),
+            namespaces: namespaces.as_reader(),
+            synced: [synced.clone(), synced],
+        }
+    }
+
+    #[test]
+    fn namespace_and_permissions_decide() {
+        let account = |allowed: Value, permissions: Value| {
+            shared(json!({
+                "provider": "Volcengine", "credentials": {"secretRef": {"name": "key"}},
+                "allowedNamespaces": allowed, "permissions": permissions,
+            }))
+        };
+        let one = json!({"from": "Selector", "selector": {"matchLabels": {"team": "pay"}}});
+        let all = json!({"from": "All"});
+        let nobody = json!({"from": "Selector", "selector": {"matchLabels": {"team": "no value"}}});
+        use Admission::{Allowed, Denied, Unknown};
+        use Purpose::{AccountInventory, Manage, Observe};
+        for (allowed, permissions, namespace, purpose, expected) in [
+            (&one, json!({}), "payments", Manage, Allowed),
+            (&one, json!({}), "payments", AccountInventory, Denied(Denial::AccountInventory)),
+            (&one, json!({"manage": false}), "payments", Manage, Denied(Denial::Manage)),
+            (&one, json!({"manage": false}), "payments", Observe, Allowed),
+            (&one, json!({"accountInventory": true}), "payments", AccountInventory, Allowed),
+            (&one, json!({"accountInventory": true}), "search", AccountInventory, Denied(Denial::Namespace)),
+            (&one, json!({}), "search", Observe, Denied(Denial::Namespace)),
+            (&one, json!({}), "new", Observe, Unknown),
+            (&all, json!({}), "new", Manage, Allowed),
+            (&nobody, json!({}), "payments", Observe, Denied(Denial::Namespace)),
+        ] {
+            let shared = account(allowed.clone(), permissions.clone());
+            assert_eq!(
+                shared.admits("shared", namespace, purpose),
+                expected,
+                "{allowed} {permissions} {namespace}"
+            );
+            assert_eq!(shared.admits("another", namespace, purpose), Unknown);
+        }
+    }
+}

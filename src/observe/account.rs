@@ -1,0 +1,229 @@
+//! One account as this process knows it: its client, what that was made from, and what was seen through it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::accounts::{AccountKey, LastSeen, Sharing};
+use super::recipe::Recipe;
+use super::supply::Temporary;
+use crate::cloud::{Budget, Client, Credentials, Site};
+use crate::domain::{Instance, InstanceRef};
+use crate::plan::account::{AccountMemory, Standing};
+use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
+
+/// One account.
+pub struct Account {
+    pub key: AccountKey,
+    pub uid: String,
+    pub budget: Arc<Budget>,
+    /// Of calls to the STS, which has limits of its own.
+    pub(super) sts_budget: Arc<Budget>,
+    /// Held by the one that renews them.
+    pub(super) temporary: tokio::sync::Mutex<Temporary>,
+    /// What was last seen of instances' policies with this account, whoever looked.
+    pub(super) policies: Mutex<HashMap<InstanceRef, PolicyKnowledge>>,
+    /// Held by the one inventory that asks for a policy.
+    pub(super) describing: tokio::sync::Mutex<()>,
+    /// Held by the one rejected call that reads the Secret again.
+    pub(super) reading: tokio::sync::Mutex<()>,
+    /// How often that has begun.
+    pub(super) readings: AtomicU64,
+    pub(super) state: Mutex<State>,
+}
+
+pub(super) struct State {
+    pub(super) memory: AccountMemory,
+    pub(super) suspended: bool,
+    /// As its spec names it; empty as long as that could not be read.
+    pub(super) provider: &'static str,
+    pub(super) client: Option<Client>,
+    /// What the client was made from: it is made anew when any of it changes.
+    pub(super) made_from: Option<MadeFrom>,
+    pub(super) recipe: Option<Recipe>,
+    /// Of the key id, as status shows it.
+    pub(super) hint: Option<String>,
+    /// When the client's credentials end.
+    pub(super) expires: Option<Instant>,
+    pub(super) sharing: Option<Sharing>,
+    pub(super) epoch: u64,
+}
+
+/// Everything that a client depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeFrom {
+    pub generation: i64,
+    /// The fingerprint of the Secret's key; zeros where there is none.
+    pub source: [u8; 32],
+}
+
+pub(super) fn is_current(state: &State, credentials: &Credentials) -> bool {
+    state
+        .client
+        .as_ref()
+        .is_some_and(|client| client.credentials().fingerprint() == credentials.fingerprint())
+}
+
+/// An account's state while it is changed.
+pub struct Change<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) renewed: bool,
+    pub(super) lost: &'a mut Option<Client>,
+}
+
+impl Change<'_> {
+    pub fn memory(&mut self) -> &mut AccountMemory {
+        &mut self.state.memory
+    }
+
+    pub fn suspend(&mut self, suspended: bool) {
+        self.state.suspended = suspended;
+    }
+
+    /// Keeps how the client is made, so that it can be made again.
+    pub fn keep(&mut self, recipe: Recipe) {
+        self.state.recipe = Some(recipe);
+    }
+
+    /// Keeps how a client is made although none could be: calls try it themselves. One of an earlier spec ends here.
+    pub fn retire(&mut self, recipe: Recipe) {
+        if self.state.made_from.as_ref().is_some_and(|made| made.generation != recipe.generation) {
+            self.state.client = None;
+            self.state.made_from = None;
+        }
+        self.state.recipe = Some(recipe);
+    }
+
+    /// Nothing more is signed with the client, unless it was made from a later spec than what has failed.
+    pub fn end(&mut self, failed: &MadeFrom) {
+        if self.state.made_from.as_ref().is_some_and(|made| made.generation <= failed.generation) {
+            self.state.expires = Some(Instant::now());
+        }
+    }
+
+    /// What is told of the credentials, and when they end.
+    pub fn describe(&mut self, hint: Option<String>, expires: Option<Instant>) {
+        self.state.hint = hint;
+        self.state.expires = expires;
+    }
+
+    /// Whether the present client was made from a later spec.
+    pub fn is_made_from_later(&self, made_from: &MadeFrom) -> bool {
+        self.state.made_from.as_ref().is_some_and(|present| present.generation > made_from.generation)
+    }
+
+    /// Whether the present client was made from this and signs with these.
+    pub fn signs_with(&self, made_from: &MadeFrom, credentials: &Credentials) -> bool {
+        self.state.made_from.as_ref() == Some(made_from) && is_current(self.state, credentials)
+    }
+
+    /// Replaces the client. One made from something else is to be verified; after a start, what status says of this spec is
+    /// believed until a call shows otherwise.
+    pub fn renew(&mut self, client: Client, made_from: MadeFrom, now: Timestamp) {
+        if self.state.made_from.as_ref() == Some(&made_from) {
+            self.state.client = Some(client);
+            return;
+        }
+        self.renewed = true;
+        let believed = self.state.client.is_none() && self.state.memory.standing == Standing::Verified;
+        if !believed {
+            self.state.memory.changed(now);
+        }
+        self.state.client = Some(client);
+        self.state.made_from = Some(made_from);
+    }
+
+    /// Nothing can be sent: the client goes, and is remembered for deletions where `remembered`.
+    pub fn close(&mut self, standing: Standing, remembered: bool) {
+        self.state.memory.blocked(standing);
+        self.state.made_from = None;
+        self.state.recipe = None;
+        self.state.expires = None;
+        let client = self.state.client.take();
+        if remembered {
+            *self.lost = client;
+        }
+    }
+}
+
+impl Account {
+    /// The client, unless its credentials have ended.
+    pub(super) fn live_client(&self) -> Option<Client> {
+        let state = lock(&self.state);
+        let ended = state.expires.is_some_and(|expires| expires <= Instant::now());
+        state.client.clone().filter(|_| !ended)
+    }
+
+    pub(super) fn last_seen(&self, client: Client, sharing: Option<Sharing>) -> LastSeen {
+        LastSeen { key: self.key.clone(), uid: self.uid.clone(), client, sharing }
+    }
+
+    pub fn has_client(&self) -> bool {
+        self.live_client().is_some()
+    }
+
+    /// The generation of the spec that the client was made from.
+    pub fn generation(&self) -> Option<i64> {
+        lock(&self.state).made_from.as_ref().map(|made| made.generation)
+    }
+
+    /// Where its calls go, once its spec was read.
+    pub fn site(&self) -> Option<Site> {
+        lock(&self.state).recipe.as_ref().map(|recipe| recipe.site)
+    }
+
+    /// First and last characters of the key id in use.
+    pub fn hint(&self) -> Option<String> {
+        lock(&self.state).hint.clone()
+    }
+
+    /// Remembers what was seen of an instance's policy just now.
+    pub fn note_policy(&self, instance: InstanceRef, seen: PolicyKnowledge) {
+        lock(&self.policies).insert(instance, seen);
+    }
+
+    /// Remembers what a stored status tells of an instance's policy, unless something is known already.
+    pub fn recall_policy(&self, instance: InstanceRef, told: PolicyKnowledge) {
+        lock(&self.policies).entry(instance).or_insert(told);
+    }
+
+    pub fn policy_known(&self, instance: &InstanceRef) -> Option<PolicyKnowledge> {
+        lock(&self.policies).get(instance).copied()
+    }
+
+    /// By instance id.
+    pub fn policies_known(&self, region: &str) -> HashMap<String, PolicyKnowledge> {
+        let policies = lock(&self.policies);
+        policies
+            .iter()
+            .filter(|(at, _)| at.region == region)
+            .map(|(at, known)| (at.id.clone(), *known))
+            .collect()
+    }
+
+    /// Forgets the policies of a region's instances that are not among these.
+    pub fn keep_policies(&self, region: &str, instances: &[Instance]) {
+        let ids: HashSet<_> = instances.iter().map(|instance| instance.id.as_str()).collect();
+        lock(&self.policies).retain(|at, _| at.region != region || ids.contains(at.id.as_str()));
+    }
+
+    /// Other credentials may be allowed to describe what the ones before were not.
+    pub(super) fn forget_unknown_policies(&self) {
+        lock(&self.policies).retain(|_, known| known.policy != PolicyTold::Unknown);
+    }
+
+    pub(super) fn recipe(&self) -> Option<Recipe> {
+        lock(&self.state).recipe.clone()
+    }
+
+    pub fn memory(&self) -> AccountMemory {
+        lock(&self.state).memory.clone()
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
