@@ -1,6 +1,7 @@
 //! Keys that are wrong, missing, not valid yet, revoked, temporary, or rotated: what account and policies say, and that they recover.
 
 mod accounts;
+mod load;
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{KeyStatus, RequestRecord};

@@ -67,6 +67,8 @@ pub struct Stage<'a> {
     started: usize,
     /// An API server that has just started refuses everything until it has read its roles.
     pub may_be_refused: bool,
+    /// The operator is not limited to this stage's namespace: only on a control plane that no other test uses.
+    pub watches_all: bool,
 }
 
 impl Stage<'static> {
@@ -110,6 +112,7 @@ impl<'a> Stage<'a> {
             .to_vec(),
             started: 0,
             may_be_refused: false,
+            watches_all: false,
         };
         stage.add_instance(INSTANCE)?;
         plane.kubectl().run(["create", "namespace", name]).await?;
@@ -329,7 +332,7 @@ impl<'a> Stage<'a> {
         let mut command = Command::new(operator_binary());
         command
             .arg("run")
-            .args(["--watch-namespace", &self.namespace])
+            .args(["--watch-namespace", &self.namespace].iter().filter(|_| !self.watches_all))
             .args(["--http-address", "127.0.0.1:0"])
             .args(["--allowed-endpoint", &self.endpoint])
             .args(&self.flags)

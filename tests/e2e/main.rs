@@ -1,6 +1,7 @@
 //! What a user does, end to end: a real control plane, kubectl, the operator's own binary, and the simulated cloud.
 
 mod admission;
+mod budget;
 mod canary;
 mod checks;
 mod conflict;
@@ -10,9 +11,12 @@ mod faults;
 mod harness;
 mod inventory;
 mod lifecycle;
+mod namespaced;
 mod objects;
 mod process;
 mod replicas;
 mod rest;
+mod roles;
+mod sharing;
 mod unreadable;
 mod validation;

@@ -81,7 +81,10 @@ async fn an_account_that_cannot_be_meant_is_refused() -> Result<()> {
     };
     for (spec, words) in [
         (json!({"provider": "Acme"}), vec!["spec.provider", "Volcengine", "BytePlus"]),
-        (json!({"credentials": {}}), vec!["spec.credentials.secretRef"]),
+        (
+            json!({"credentials": {}}),
+            vec!["spec.credentials", "exactly one of secretRef and workloadIdentity"],
+        ),
         (
             json!({"credentials": {"secretRef": {"name": "Bad_Name"}}}),
             vec!["spec.credentials.secretRef.name"],
@@ -146,8 +149,8 @@ async fn defaults_columns_and_selectors_are_the_contracts() -> Result<()> {
 async fn the_examples_and_the_whole_deployment_are_taken_without_a_warning() -> Result<()> {
     let plane = plane().await?;
     let root = env!("CARGO_MANIFEST_DIR");
-    let examples =
-        ["account", "policies", "inventories", "tencent"].map(|name| ("-f", format!("examples/{name}.yaml")));
+    let examples = ["account", "policies", "inventories", "shared-account", "tencent"]
+        .map(|name| ("-f", format!("examples/{name}.yaml")));
     for (flag, path) in [("-k", "deploy".to_owned())].into_iter().chain(examples) {
         let path = format!("{root}/{path}");
         let output = plane.kubectl().output(["apply", flag, &path]).await?;

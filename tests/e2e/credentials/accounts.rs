@@ -1,7 +1,7 @@
 //! Accounts that are not there, may not be reached, or cannot be reached yet.
 
 use anyhow::{Result, ensure};
-use cloud_simulator::{Clock, Effect, Server, Simulator};
+use cloud_simulator::{Clock, Effect, FaultSpec, Server, Simulator, ThrottleStyle};
 use serde_json::{Value, json};
 
 use crate::checks::{DESCRIBE, MODIFY, VERIFY, With, expect, message};
@@ -229,4 +229,22 @@ async fn a_secret_that_may_not_be_read_is_asked_for_now_and_then() -> Result<()>
     let subject = format!("--serviceaccount={}:blind", stage.namespace);
     stage.run(["create", "rolebinding", "read", "--role=read", &subject]).await?;
     expect(&stage.until_reason("InSync").await?, "True", "InSync", With::Nothing)
+}
+
+#[tokio::test]
+async fn a_spec_that_was_not_tried_yet_is_not_said_to_be_verified() -> Result<()> {
+    let stage = Stage::running("accounts-untried").await?;
+    stage.apply_policy(json!({})).await?;
+    stage.until_reason("InSync").await?;
+    stage.until_account("CredentialsVerified").await?;
+    let tried = stage.calls(VERIFY);
+    // A pause of the whole account, in which nothing can be verified.
+    let pause = Effect::Throttle { style: ThrottleStyle::Flow429, retry_after: Some("5".to_owned()) };
+    let fault = stage.place(FaultSpec::new(pause).on_action(DESCRIBE).times(1))?;
+    stage.wait("the pause", || stage.fired(fault) == 1).await?;
+    stage.patch_account(json!({"requestTimeout": "6s"})).await?;
+    let told =
+        stage.until("cacct", "prod", "the new spec", |o| o["status"]["observedGeneration"] == 2).await?;
+    ensure!(stage.calls(VERIFY) > tried, "it was not tried: {told:#}");
+    expect(&told, "True", "CredentialsVerified", With::Nothing)
 }

@@ -67,6 +67,9 @@ async fn the_operator_may_do_its_work_and_nothing_else() -> Result<()> {
         ("patch", GROUP, "crossregionbackuppolicies/status"),
         ("watch", GROUP, "cloudaccounts"),
         ("patch", GROUP, "cloudaccounts/status"),
+        ("watch", GROUP, "clustercloudaccounts"),
+        ("patch", GROUP, "clustercloudaccounts/status"),
+        ("watch", "", "namespaces"),
         ("get", "", "secrets"),
         ("create", "events.k8s.io", "events"),
         ("patch", "events.k8s.io", "events"),
@@ -78,6 +81,8 @@ async fn the_operator_may_do_its_work_and_nothing_else() -> Result<()> {
         ("update", GROUP, "crossregionbackuppolicies"),
         ("delete", GROUP, "crossregionbackuppolicies"),
         ("patch", GROUP, "cloudaccounts"),
+        ("patch", GROUP, "clustercloudaccounts"),
+        ("patch", "", "namespaces"),
         ("create", "", "secrets"),
         ("patch", "", "secrets"),
         ("delete", "", "secrets"),
@@ -116,6 +121,10 @@ async fn users_get_the_kinds_with_the_roles_that_they_have() -> Result<()> {
         let writes_status =
             may(kubectl, role, tenant, "patch", GROUP, "crossregionbackuppolicies/status").await?;
         assert!(!writes_status, "{role} may write status");
+        for verb in ["get", "create"] {
+            let shares = may(kubectl, role, tenant, verb, GROUP, "clustercloudaccounts").await?;
+            assert!(!shares, "{role} may {verb} what is shared");
+        }
     }
     assert!(!may(kubectl, "view", tenant, "get", "", "secrets").await?, "view may read Secrets");
     assert!(!may(kubectl, "view", tenant, "create", GROUP, "cloudaccounts").await?, "view may create");

@@ -1,0 +1,136 @@
+//! What a tenant tries who may write everything in a namespace of its own, and nothing else.
+
+mod access;
+mod learning;
+mod network;
+mod taking;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use testbed::{Kubectl, wait_until};
+
+use super::scene::{SECRET_KEY, Scene, secret_manifest};
+use crate::harness::LIMIT;
+
+const CRBP: &str = "CrossRegionBackupPolicy";
+const BKINV: &str = "BackupInventory";
+
+/// A ServiceAccount that has the built-in role `admin` in one namespace.
+struct Tenant {
+    namespace: String,
+    kubectl: Kubectl,
+    /// What it has of its own in the cloud.
+    key: String,
+    instance: String,
+}
+
+impl Tenant {
+    /// In the namespace of that name, which no account allows unless `label` says so.
+    async fn of(scene: &Scene, name: &str, label: &str) -> Result<Self> {
+        scene.put_namespace(name, label).await?;
+        scene
+            .put(json!({
+                "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tenant", "namespace": name},
+            }))
+            .await?;
+        scene
+            .put(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": "tenant", "namespace": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+                "subjects": [{"kind": "ServiceAccount", "name": "tenant", "namespace": name}],
+            }))
+            .await?;
+        let kubeconfig = scene.plane.service_account_kubeconfig(name, "tenant").await?;
+        let kubectl = scene.kubectl().with_kubeconfig(kubeconfig);
+        let tenant = Self {
+            namespace: name.to_owned(),
+            kubectl,
+            key: format!("AKLT{}0000000033", name.replace('-', "")),
+            instance: format!("redis-of-{name}"),
+        };
+        // The role holds the operator's kinds as soon as a controller has added them.
+        wait_until(LIMIT, "the role", async || {
+            tenant.may("create", "cloudaccounts").await.map(|may| may.then_some(()))
+        })
+        .await?;
+        Ok(tenant)
+    }
+
+    /// With a key, an instance and an account `own` of its own, all of which it may use as it likes.
+    async fn with_account(scene: &Scene, name: &str, label: &str) -> Result<Self> {
+        let tenant = Self::of(scene, name, label).await?;
+        let account_id = scene.account_id + 1;
+        let key = cloud_simulator::KeySpec::new(&tenant.key, SECRET_KEY);
+        scene.cloud.put_key(cloud_simulator::KeySpec { account_id, ..key })?;
+        let instance = cloud_simulator::InstanceSpec::new(&tenant.instance, "cn-beijing");
+        scene.cloud.put_instance(cloud_simulator::InstanceSpec { account_id, ..instance })?;
+        tenant.apply(&[tenant.secret("own"), scene.own_account(name, "own")]).await?;
+        Ok(tenant)
+    }
+
+    fn secret(&self, name: &str) -> Value {
+        let data = json!({"accessKeyId": self.key, "secretAccessKey": SECRET_KEY});
+        secret_manifest(&self.namespace, name, data)
+    }
+
+    async fn apply(&self, manifests: &[Value]) -> Result<()> {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests});
+        self.kubectl.apply(&list.to_string()).await.map(drop)
+    }
+
+    async fn run(&self, args: &[&str]) -> Result<String> {
+        self.kubectl.run(["-n", &self.namespace].iter().chain(args)).await
+    }
+
+    /// Tries what must be forbidden, and that word must be why it fails.
+    async fn is_forbidden(&self, args: &[&str]) -> Result<()> {
+        let output = self.kubectl.output(args).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success(), "{args:?} was done");
+        ensure!(said.contains("Forbidden") || said.contains("forbidden"), "{args:?}: {said}");
+        Ok(())
+    }
+
+    async fn may(&self, verb: &str, resource: &str) -> Result<bool> {
+        let args = ["auth", "can-i", verb, resource, "-n", &self.namespace];
+        let said = String::from_utf8(self.kubectl.output(args).await?.stdout)?;
+        Ok(said.trim() == "yes")
+    }
+
+    /// Its account and its policy on its own instance are well: whatever the operator had to do before, it has done.
+    async fn proves_that_the_operator_works(&self, scene: &Scene) -> Result<()> {
+        let spec = json!({"accountRef": {"name": "own"}, "instanceId": self.instance});
+        self.apply(&[scene.policy(&self.namespace, "proof", spec)]).await?;
+        self.until(scene, CRBP, "proof", "InSync").await.map(drop)
+    }
+
+    async fn until(&self, scene: &Scene, kind: &str, name: &str, reason: &str) -> Result<Value> {
+        let holds = |o: &Value| super::scene::says(o, reason);
+        scene.until_in(&self.namespace, kind, name, reason, holds).await
+    }
+
+    /// All that it can read of its own namespace, in every way that kubectl shows it.
+    async fn reads(&self) -> Result<String> {
+        let mut all = String::new();
+        for args in [
+            ["describe", "crossregionbackup,events"].as_slice(),
+            &["get", "crbp,bkinv,cacct,events", "-o", "yaml", "--show-managed-fields"],
+            &["get", "crbp,bkinv,cacct", "-o", "wide"],
+        ] {
+            let output = self.kubectl.output(["-n", &self.namespace].iter().chain(args)).await?;
+            all.push_str(&String::from_utf8_lossy(&output.stdout));
+            all.push_str(&String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(all)
+    }
+}
+
+/// Neither of these words is in the text.
+fn names_none_of(text: &str, words: &[&str]) -> Result<()> {
+    for word in words {
+        let around: Vec<_> = text.lines().filter(|line| line.contains(word)).take(3).collect();
+        ensure!(around.is_empty(), "{word} in {around:#?}");
+    }
+    Ok(())
+}
