@@ -23,8 +23,9 @@ use crate::observe::{
     Account, AccountKey, Accounts, NoCredentials, Reached, Sharing, Why, home_region, provider_name,
 };
 use crate::plan::account::Standing;
-use crate::plan::after;
 use crate::plan::demand::shortfall;
+use crate::plan::pace::DEFAULT_INTERVAL;
+use crate::plan::{after, staleness};
 
 /// Requests by annotation that were acted on, by UID, until status says so.
 #[derive(Default)]
@@ -52,7 +53,6 @@ impl Handled {
 const TOKEN_AGAIN: Duration = Duration::from_secs(60);
 /// A Secret that could not be read is read again so soon.
 const READ_AGAIN: Duration = Duration::from_secs(5);
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Either kind of account, as it is watched and written.
 pub trait Kind:
@@ -142,7 +142,7 @@ pub async fn reconcile<K: Kind>(
     let rate = configure_budget(spec, &account);
     let demands = load::demands(&context, &key);
     let interval = load::shortest(&demands);
-    let staleness = (interval.unwrap_or(DEFAULT_INTERVAL) * 2).max(Duration::from_secs(120));
+    let staleness = staleness(interval.unwrap_or(DEFAULT_INTERVAL));
     let sharing = sharing_of(stored);
     let fault = sharing.as_ref().and_then(|(allowed, _)| sharing::fault(allowed));
     let floor = context.accounts.floor(&key);

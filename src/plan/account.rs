@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::demand::Shortfall;
-use super::pace::{LONGEST, PERSON_LONGEST, backoff};
+use super::pace::{DEFAULT_INTERVAL, LONGEST, PERSON_LONGEST, backoff};
 use super::{Gate, after, since};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 
@@ -16,8 +16,6 @@ const TRIAL: Duration = Duration::from_secs(10);
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
 /// So long resources that come and go together are awaited before what they ask for is weighed.
 const SETTLING: Duration = Duration::from_secs(2);
-/// An account without resources is probed this often while it is rejected.
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// What is known about an account.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use super::{after, since};
 use crate::domain::{Class, Failure, Kind};
 
+/// How often a resource is looked at that says nothing, and an account is probed that has none.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
 /// The longest backoff.
 pub const LONGEST: Duration = Duration::from_secs(300);
 /// Who waits for a person is looked at again at least this often.

@@ -11,8 +11,7 @@ use crate::cloud::Selection;
 use crate::controllers::{Context, phase};
 use crate::observe::{AccountKey, Ask};
 use crate::plan::inventory::Wanted;
-
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+use crate::plan::pace::DEFAULT_INTERVAL;
 
 /// The interval in force.
 fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {

@@ -11,8 +11,7 @@ use crate::controllers::{Context, phase};
 use crate::domain::{Change, InstanceRef};
 use crate::observe::AccountKey;
 use crate::plan::Desired;
-
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+use crate::plan::pace::DEFAULT_INTERVAL;
 
 /// The interval in force.
 fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
