@@ -22,8 +22,8 @@ mod volcengine;
 #[cfg(test)]
 mod fake;
 
-pub use budget::{Budget, Permit};
-pub use caller::{Caller, Check};
+pub use budget::{Budget, Permit, Ticket};
+pub use caller::{Caller, Check, Lane};
 pub use client::{Client, ClientConfig};
 pub use credentials::{Credentials, IdentityToken};
 pub use endpoint::{Endpoint, EndpointRule, NotAllowed, Origin, Site, StsEndpoint, is_region};

@@ -1,5 +1,6 @@
 //! When one account's next call may go: a token bucket, a pause after throttling, and a bound on calls in flight.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,6 +24,11 @@ pub struct Bucket {
     /// How much of the rate is used: halved by throttling, given back by accepted calls.
     pub(super) share: f64,
     tokens: f64,
+    /// What each call in flight still gives back where nothing of it is sent. With the tokens it is never more than the
+    /// burst, or twice the burst could go at once: what would not have fitted into the bucket is lost to the oldest first,
+    /// which was most probably sent.
+    returnable: BTreeMap<u64, f64>,
+    taken: u64,
     filled_at: Instant,
     paused_until: Option<Instant>,
     throttles: u32,
@@ -30,6 +36,13 @@ pub struct Bucket {
     epoch: u64,
     pub(super) in_flight: usize,
     timing_out: bool,
+}
+
+/// A call that went.
+#[derive(Clone, Copy)]
+pub struct Flight {
+    pub epoch: u64,
+    number: u64,
 }
 
 /// When the next call may go.
@@ -48,6 +61,8 @@ impl Bucket {
             burst,
             share: 1.0,
             tokens: burst,
+            returnable: BTreeMap::new(),
+            taken: 0,
             filled_at: now,
             paused_until: None,
             throttles: 0,
@@ -61,7 +76,7 @@ impl Bucket {
         self.fill(now);
         self.rate = f64::from(requests_per_second.max(1));
         self.burst = f64::from(burst.max(1));
-        self.tokens = self.tokens.min(self.burst);
+        self.bound();
     }
 
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
@@ -84,30 +99,49 @@ impl Bucket {
         }
     }
 
-    /// Lets one call go, if it may go now; returns the epoch in which it does.
-    pub fn take(&mut self, now: Instant) -> Option<u64> {
+    /// Lets one call go, if it may go now.
+    pub fn take(&mut self, now: Instant) -> Option<Flight> {
         if !matches!(self.next(now), Next::Now) {
             return None;
         }
         self.tokens = (self.tokens - 1.0).max(0.0);
+        self.taken += 1;
+        self.returnable.insert(self.taken, 1.0);
         self.in_flight += 1;
-        Some(self.epoch)
+        Some(Flight { epoch: self.epoch, number: self.taken })
     }
 
-    /// A call in flight has ended; `unsent`: the epoch in which it went, where nothing of it reached the cloud.
-    pub fn landed(&mut self, unsent: Option<u64>, now: Instant) {
+    /// A call is in flight no more; `unsent`: nothing of it reached the cloud.
+    pub fn landed(&mut self, flight: Flight, unsent: bool, now: Instant) {
         self.in_flight -= 1;
-        // A pause that came meanwhile has set how many go after it.
-        if unsent == Some(self.epoch) && self.paused_until(now).is_none() {
-            self.tokens = (self.tokens + 1.0).min(self.burst);
+        self.fill(now);
+        let back = self.returnable.remove(&flight.number);
+        if unsent {
+            self.tokens += back.unwrap_or(0.0);
         }
     }
 
     /// `filled_at` lies in the future during a pause, in which nothing is filled.
     fn fill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.rate * self.share).min(self.burst);
+        self.tokens += passed * self.rate * self.share;
         self.filled_at = self.filled_at.max(now);
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        self.tokens = self.tokens.min(self.burst);
+        let mut excess = self.tokens + self.returnable.values().sum::<f64>() - self.burst;
+        while excess > 0.0
+            && let Some(mut oldest) = self.returnable.first_entry()
+        {
+            let lost = oldest.get().min(excess);
+            *oldest.get_mut() -= lost;
+            excess -= lost;
+            if *oldest.get() <= 0.0 {
+                oldest.remove();
+            }
+        }
     }
 
     pub fn throttled(&mut self, epoch: u64, retry_after: Option<Duration>, now: Instant) {
@@ -126,6 +160,7 @@ impl Bucket {
         self.paused_until = Some(until);
         // One call goes first when the pause ends, and the others follow at the lower rate.
         self.tokens = 1.0;
+        self.returnable.clear();
         self.filled_at = until;
     }
 
@@ -152,3 +187,7 @@ fn backoff(throttles: u32) -> Duration {
         Duration::from_secs(2).saturating_mul(1 << (throttles.saturating_sub(1)).min(5)).min(PAUSE_MAX);
     most.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
+
+#[cfg(test)]
+#[path = "bucket_tests.rs"]
+mod tests;

@@ -1,18 +1,24 @@
-//! Who waits, and whose turn it is: round-robin over namespaces, within one over its resources, within one in the order
-//! of coming. Coming, going and being served take logarithmic time in the number of those who wait.
+//! Who waits in one lane, and whose turn it is: round-robin over namespaces, within one over its resources, within one in
+//! the order of coming. Coming, going and being served take logarithmic time in the number of those who wait.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::Arc;
 
-use crate::cloud::Caller;
+use crate::cloud::{Caller, Lane};
 
 pub struct Queue<W> {
-    namespaces: Ring<Ring<Line<W>>>,
+    namespaces: Ring<Ranked<W>>,
     last_ticket: u64,
 }
 
-/// The waiting calls of one resource, by ticket.
-type Line<W> = BTreeMap<u64, W>;
+/// Where somebody waits.
+pub struct Place {
+    pub lane: Lane,
+    namespace: Arc<str>,
+    resource: Arc<str>,
+    ticket: u64,
+}
 
 impl<W> Default for Queue<W> {
     fn default() -> Self {
@@ -21,12 +27,13 @@ impl<W> Default for Queue<W> {
 }
 
 impl<W> Queue<W> {
-    /// Takes a place behind the caller's own; returns the ticket to leave it with.
-    pub fn push(&mut self, caller: &Caller, waiter: W) -> u64 {
+    /// Takes a place behind the caller's own.
+    pub fn push(&mut self, caller: &Caller, waiter: W) -> Place {
         self.last_ticket += 1;
-        let resources = self.namespaces.member(caller.namespace());
-        resources.member(caller.resource()).insert(self.last_ticket, waiter);
-        self.last_ticket
+        let (namespace, resource) = (caller.namespace().clone(), caller.resource().clone());
+        let resources = self.namespaces.member(&namespace).of(caller.lane());
+        resources.member(&resource).push(self.last_ticket, waiter);
+        Place { lane: caller.lane(), namespace, resource, ticket: self.last_ticket }
     }
 
     /// Whose turn it is.
@@ -35,10 +42,24 @@ impl<W> Queue<W> {
     }
 
     /// Leaves the place; `None` where its turn has been.
-    pub fn remove(&mut self, caller: &Caller, ticket: u64) -> Option<W> {
-        self.namespaces.within(caller.namespace(), |resources| {
-            resources.within(caller.resource(), |line| line.remove(&ticket))
+    pub fn remove(&mut self, place: &Place) -> Option<W> {
+        self.namespaces.within(&place.namespace, |namespace| {
+            namespace.of(place.lane).within(&place.resource, |line| line.remove(place.ticket))
         })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
+    }
+
+    /// How many namespaces wait.
+    pub fn namespaces(&self) -> usize {
+        self.namespaces.members.len()
+    }
+
+    /// The namespace that waits, where no other does.
+    pub fn only_namespace(&self) -> Option<&Arc<str>> {
+        self.namespaces.members.keys().next().filter(|_| self.namespaces() == 1)
     }
 }
 
@@ -49,15 +70,91 @@ trait Served: Default {
     fn pop(&mut self) -> Option<Self::Waiter>;
 }
 
+/// The waiting calls of one resource, by ticket. Most resources have one, which needs no allocation: a map's first has room
+/// for eleven.
+struct Line<W> {
+    /// `None` where nobody waits.
+    first: Option<(u64, W)>,
+    others: BTreeMap<u64, W>,
+}
+
+impl<W> Default for Line<W> {
+    fn default() -> Self {
+        Self { first: None, others: BTreeMap::new() }
+    }
+}
+
+impl<W> Line<W> {
+    fn push(&mut self, ticket: u64, waiter: W) {
+        if self.first.is_none() {
+            self.first = Some((ticket, waiter));
+        } else {
+            self.others.insert(ticket, waiter);
+        }
+    }
+
+    fn remove(&mut self, ticket: u64) -> Option<W> {
+        if self.first.as_ref().is_some_and(|(first, _)| *first == ticket) {
+            self.pop()
+        } else {
+            self.others.remove(&ticket)
+        }
+    }
+}
+
 impl<W> Served for Line<W> {
     type Waiter = W;
 
     fn is_empty(&self) -> bool {
-        self.is_empty()
+        self.first.is_none()
     }
 
     fn pop(&mut self) -> Option<W> {
-        self.pop_first().map(|(_, waiter)| waiter)
+        let next = self.others.pop_first();
+        mem::replace(&mut self.first, next).map(|(_, waiter)| waiter)
+    }
+}
+
+/// What waits of one namespace. Who has begun goes first, so that resources that have not begun wait until those have
+/// finished: a reconcile has few calls, so they do. Listings for many have every other turn, however many others wait: each page
+/// spares them calls.
+struct Ranked<W> {
+    begun: Ring<Line<W>>,
+    listings: Ring<Line<W>>,
+    others: Ring<Line<W>>,
+    /// The last turn was a listing's.
+    listed: bool,
+}
+
+impl<W> Default for Ranked<W> {
+    fn default() -> Self {
+        Self { begun: Ring::default(), listings: Ring::default(), others: Ring::default(), listed: false }
+    }
+}
+
+impl<W> Ranked<W> {
+    fn of(&mut self, lane: Lane) -> &mut Ring<Line<W>> {
+        match lane {
+            Lane::Begun => &mut self.begun,
+            Lane::Listing => &mut self.listings,
+            Lane::Change | Lane::Poll => &mut self.others,
+        }
+    }
+}
+
+impl<W> Served for Ranked<W> {
+    type Waiter = W;
+
+    fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.listings.is_empty() && self.others.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<W> {
+        if let Some(begun) = self.begun.pop() {
+            return Some(begun);
+        }
+        self.listed = !self.listings.is_empty() && (!self.listed || self.others.is_empty());
+        if self.listed { self.listings.pop() } else { self.others.pop() }
     }
 }
 
@@ -125,9 +222,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The rule in its plainest form: whoever had a turn goes to the end, and who has nobody left leaves.
+    /// Of tens of thousands that may wait, each has one entry, and one in the order of turns.
+    #[test]
+    fn who_waits_takes_little_room() {
+        assert_eq!(size_of::<Place>(), 48);
+        assert_eq!(size_of::<(Arc<str>, (u64, Line<Box<dyn FnOnce() + Send>>))>(), 72);
+    }
+
+    /// The rule in its plainest form: whoever had a turn goes to the end, and who has nobody left leaves. Each namespace has
+    /// those of its resources that have begun, and the others.
     #[derive(Default)]
-    struct Plain(Named<Named<Vec<u64>>>);
+    struct Plain(Named<[Named<Vec<u64>>; 2]>);
 
     type Named<T> = Vec<(usize, T)>;
 
@@ -140,35 +245,36 @@ mod tests {
     }
 
     impl Plain {
-        fn push(&mut self, (namespace, resource): (usize, usize), ticket: u64) {
-            find(find(&mut self.0, namespace), resource).push(ticket);
+        fn push(&mut self, (namespace, resource): (usize, usize), begun: bool, ticket: u64) {
+            find(&mut find(&mut self.0, namespace)[usize::from(!begun)], resource).push(ticket);
         }
 
         fn pop(&mut self) -> Option<u64> {
-            let (namespace, mut resources) = (!self.0.is_empty()).then(|| self.0.remove(0))?;
+            let (namespace, mut ranks) = (!self.0.is_empty()).then(|| self.0.remove(0))?;
+            let resources = ranks.iter_mut().find(|resources| !resources.is_empty())?;
             let (resource, mut line) = resources.remove(0);
             let ticket = line.remove(0);
             if !line.is_empty() {
                 resources.push((resource, line));
             }
-            if !resources.is_empty() {
-                self.0.push((namespace, resources));
+            if ranks.iter().any(|resources| !resources.is_empty()) {
+                self.0.push((namespace, ranks));
             }
             Some(ticket)
         }
 
         fn remove(&mut self, ticket: u64) {
-            for (_, resources) in &mut self.0 {
+            for resources in self.0.iter_mut().flat_map(|(_, ranks)| ranks) {
                 resources.iter_mut().for_each(|(_, line)| line.retain(|t| *t != ticket));
                 resources.retain(|(_, line)| !line.is_empty());
             }
-            self.0.retain(|(_, resources)| !resources.is_empty());
+            self.0.retain(|(_, ranks)| ranks.iter().any(|resources| !resources.is_empty()));
         }
     }
 
     #[derive(Clone, Debug)]
     enum Step {
-        Push(usize, usize),
+        Push(usize, usize, bool),
         Pop,
         /// Whoever came so many before the last one, whether it still waits or not.
         Remove(usize),
@@ -176,7 +282,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            3 => (0..4usize, 0..3usize).prop_map(|(namespace, resource)| Step::Push(namespace, resource)),
+            3 => (0..4usize, 0..3usize, any::<bool>()).prop_map(|(n, r, begun)| Step::Push(n, r, begun)),
             1 => Just(Step::Pop),
             1 => (0..12usize).prop_map(Step::Remove),
         ]
@@ -191,16 +297,16 @@ mod tests {
             let (mut queue, mut plain, mut came) = (Queue::default(), Plain::default(), Vec::new());
             for step in steps {
                 match step {
-                    Step::Push(n, r) => {
-                        let ticket = queue.push(&callers[n][r], came.len() as u64 + 1);
-                        prop_assert_eq!(ticket, came.len() as u64 + 1);
-                        plain.push((n, r), ticket);
-                        came.push(&callers[n][r]);
+                    Step::Push(n, r, begun) => {
+                        let ticket = came.len() as u64 + 1;
+                        let caller = callers[n][r].clone().in_lane(if begun { Lane::Begun } else { Lane::Change });
+                        came.push(queue.push(&caller, ticket));
+                        plain.push((n, r), begun, ticket);
                     }
                     Step::Pop => prop_assert_eq!(queue.pop(), plain.pop()),
                     Step::Remove(back) => if let Some(at) = came.len().checked_sub(back + 1) {
                         let ticket = at as u64 + 1;
-                        let left = queue.remove(came[at], ticket);
+                        let left = queue.remove(&came[at]);
                         prop_assert!(left.is_none_or(|waiter| waiter == ticket));
                         plain.remove(ticket);
                     },

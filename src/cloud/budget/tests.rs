@@ -1,10 +1,31 @@
 use super::bucket::{IN_FLIGHT_MAX, IN_FLIGHT_TIMING_OUT};
+use std::time::Duration;
+
 use super::*;
 use futures::FutureExt;
 use tokio::time::advance;
 
-fn budget(rps: u32, burst: u32) -> Arc<Budget> {
+pub fn budget(rps: u32, burst: u32) -> Arc<Budget> {
     Arc::new(Budget::new(rps, burst, Arc::new(Semaphore::new(256))))
+}
+
+/// Has the driver do what it can do now.
+pub async fn settle() {
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The most that were sent in any window beyond what its length allows at this rate: at most the burst.
+pub fn most_at_once(mut sent: Vec<Instant>, rps: u32) -> f64 {
+    sent.sort();
+    let (mut least, mut most) = (f64::MAX, 0.0_f64);
+    for (number, at) in sent.iter().enumerate() {
+        let beyond = number as f64 - (*at - sent[0]).as_secs_f64() * f64::from(rps);
+        least = least.min(beyond);
+        most = most.max(beyond - least + 1.0);
+    }
+    most
 }
 
 async fn seconds_for(budget: &Arc<Budget>, calls: usize) -> f64 {

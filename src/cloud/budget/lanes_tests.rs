@@ -1,0 +1,146 @@
+use std::collections::{BTreeMap, HashMap};
+
+use super::*;
+use proptest::prelude::*;
+
+fn change(namespace: &str, resource: usize) -> Caller {
+    Caller::new(namespace, &format!("{namespace}{resource}"))
+}
+
+fn poll(namespace: &str, resource: usize) -> Caller {
+    change(namespace, resource).in_lane(Lane::Poll)
+}
+
+/// Who is served, where whoever was waits again at once.
+fn served(callers: Vec<Caller>, times: usize) -> Vec<(Lane, String)> {
+    let mut lanes = Lanes::default();
+    for caller in callers {
+        lanes.push(&caller, caller.clone());
+    }
+    let mut next = || {
+        let caller = lanes.pop().unwrap();
+        lanes.push(&caller, caller.clone());
+        (caller.lane(), caller.namespace().to_string())
+    };
+    (0..times).map(|_| next()).collect()
+}
+
+/// How often each was, of 60 permits.
+fn shares(callers: Vec<Caller>) -> BTreeMap<String, usize> {
+    let mut shares = BTreeMap::new();
+    for (lane, namespace) in served(callers, 60) {
+        *shares.entry(format!("{lane:?} {namespace}")).or_default() += 1;
+    }
+    shares
+}
+
+fn expected<const N: usize>(shares: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    shares.into_iter().map(|(who, count)| (who.to_owned(), count)).collect()
+}
+
+#[test]
+fn a_listing_for_many_has_every_other_turn_of_its_namespace() {
+    let listing = || change("p", 0).in_lane(Lane::Listing);
+    let polls: Vec<_> = (1..50).map(|resource| poll("p", resource)).collect();
+    let one = polls.iter().cloned().chain([listing()]).collect();
+    assert_eq!(shares(one), expected([("Listing p", 30), ("Poll p", 30)]));
+    let others = polls.into_iter().chain([listing(), poll("q", 1)]).collect();
+    assert_eq!(shares(others), expected([("Listing p", 15), ("Poll p", 15), ("Poll q", 30)]));
+    assert_eq!(shares(vec![listing()]), expected([("Listing p", 60)]));
+}
+
+#[test]
+fn polling_gets_as_much_as_a_namespace_with_changes_and_at_least_a_fifth() {
+    let polls = || vec![poll("p", 1), poll("p", 2)];
+    let with = |namespaces: &[&str]| {
+        let changes = namespaces.iter().map(|namespace| change(namespace, 1));
+        shares(polls().into_iter().chain(changes).collect())
+    };
+    assert_eq!(with(&["a"]), expected([("Change a", 30), ("Poll p", 30)]));
+    assert_eq!(with(&["a", "b"]), expected([("Change a", 20), ("Change b", 20), ("Poll p", 20)]));
+    let five = with(&["a", "b", "c", "d", "e"]);
+    assert_eq!(five["Poll p"], 12);
+    assert!(five.values().all(|count| (9..=12).contains(count)), "{five:?}");
+}
+
+#[test]
+fn a_teams_own_changes_hold_up_its_own_polling_and_no_other() {
+    let own = vec![change("a", 1), poll("a", 2)];
+    assert_eq!(shares(own.clone()), expected([("Change a", 48), ("Poll a", 12)]));
+    let with_others = own.into_iter().chain([poll("b", 1)]).collect();
+    assert_eq!(shares(with_others), expected([("Change a", 30), ("Poll a", 15), ("Poll b", 15)]));
+}
+
+#[test]
+fn a_lane_gets_all_while_the_other_is_empty_and_saves_nothing_up() {
+    let mut lanes = Lanes::default();
+    let (fast, slow) = (change("a", 1), poll("b", 1));
+    for _ in 0..100 {
+        lanes.push(&fast, "change");
+        assert_eq!(lanes.pop(), Some("change"));
+        lanes.push(&slow, "poll");
+        assert_eq!(lanes.pop(), Some("poll"));
+    }
+    (0..100).for_each(|_| drop(lanes.push(&slow, "poll")));
+    (0..50).for_each(|_| assert_eq!(lanes.pop(), Some("poll")));
+    (0..100).for_each(|_| drop(lanes.push(&fast, "change")));
+    assert_eq!([lanes.pop(), lanes.pop(), lanes.pop()], [Some("change"), Some("poll"), Some("change")]);
+    while lanes.pop().is_some() {}
+    (0..100).for_each(|_| drop(lanes.push(&fast, "change")));
+    (0..50).for_each(|_| assert_eq!(lanes.pop(), Some("change")));
+    (0..100).for_each(|_| drop(lanes.push(&slow, "poll")));
+    assert_eq!([lanes.pop(), lanes.pop(), lanes.pop()], [Some("change"), Some("poll"), Some("change")]);
+}
+
+#[test]
+fn what_has_begun_goes_before_its_namespaces_changes_and_not_before_anothers() {
+    let mut lanes = Lanes::default();
+    for (caller, name) in [
+        (change("a", 1), "a1"),
+        (change("a", 2), "a2"),
+        (change("b", 1), "b1"),
+        (change("b", 2), "b2"),
+        (change("a", 3).in_lane(Lane::Begun), "a3 begun"),
+        (change("a", 1).in_lane(Lane::Begun), "a1 begun"),
+        (change("a", 3).in_lane(Lane::Begun), "a3 begun again"),
+    ] {
+        lanes.push(&caller, name);
+    }
+    let served: Vec<_> = std::iter::from_fn(|| lanes.pop()).collect();
+    assert_eq!(served, ["a3 begun", "b1", "a1 begun", "b2", "a3 begun again", "a1", "a2"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Changes go on with two calls that have begun, and come again.
+    #[test]
+    fn nobody_waits_for_more_than_its_turns(
+        callers in prop::collection::btree_set((0..4usize, 0..4usize, any::<bool>()), 1..20),
+    ) {
+        let caller = |(namespace, resource, polls): (usize, usize, bool)| {
+            let caller = change(&format!("n{namespace}"), resource);
+            if polls { caller.in_lane(Lane::Poll) } else { caller }
+        };
+        let mut lanes = Lanes::default();
+        for &who in &callers {
+            lanes.push(&caller(who), (who, 0));
+        }
+        // At least every fifth is of either lane; of that, each of four namespaces gets a quarter, and each of its four
+        // resources a quarter of the turns, of which three make a change.
+        let most = 5 * 4 * 4 * 3;
+        let mut last: HashMap<_, _> = callers.iter().map(|&who| (who, 0)).collect();
+        for number in 0..1000 {
+            let (who, calls) = lanes.pop().unwrap();
+            let waited = number - last.insert(who, number).unwrap();
+            prop_assert!(waited <= most, "{:?} at {}", who, number);
+            let (next, lane) = match (who.2, calls) {
+                (true, _) => (0, Lane::Poll),
+                (false, 2) => (0, Lane::Change),
+                (false, before) => (before + 1, Lane::Begun),
+            };
+            lanes.push(&caller(who).in_lane(lane), (who, next));
+        }
+        prop_assert!(last.values().all(|last| 1000 - last <= most), "{last:?}");
+    }
+}
