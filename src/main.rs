@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use cross_region_backup_operator::cli::Cli;
 use cross_region_backup_operator::{app, telemetry};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::from_process();
     match work(cli) {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
     doc = "Desired cross-region backup policy of one Redis instance, and what is observed of it.",
     plural = "crossregionbackuppolicies",
     namespaced,
-    status = "CrossRegionBackupPolicyStatus",
+    status = "BoxedStatus",
     shortname = "crbp",
     category = "crossregionbackup",
     derive = "PartialEq",
@@ -155,6 +155,9 @@ impl Default for BackupsSpec {
         Self { limit: default_limit() }
     }
 }
+
+/// Boxed, so that an object whose status is kept elsewhere does not hold the room for one.
+pub type BoxedStatus = Box<CrossRegionBackupPolicyStatus>;
 
 /// What the operator observed, and what it did.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt;
 
+use super::cached::{Kept, Lean, strip};
+
 /// A slot for each resource of one kind.
 pub struct Memories<S>(Mutex<HashMap<String, Arc<tokio::sync::Mutex<S>>>>);
 
@@ -41,19 +43,20 @@ impl<K> Default for Latest<K> {
     }
 }
 
-impl<K: ResourceExt + Clone> Latest<K> {
+impl<K: Kept> Latest<K> {
     /// The newer of what the watch brought and what our last write was answered with.
-    pub fn newest(&mut self, watched: &K) -> Arc<K> {
+    pub fn newest(&mut self, watched: &Lean<K>) -> Arc<K> {
         match &self.0 {
-            Some(latest) if version(&**latest) > version(watched) => latest.clone(),
+            Some(latest) if version(&**latest) > version(&**watched) => latest.clone(),
             _ => {
                 self.0 = None;
-                Arc::new(watched.clone())
+                Arc::new(watched.whole())
             }
         }
     }
 
-    pub fn keep(&mut self, written: K) -> Arc<K> {
+    pub fn keep(&mut self, mut written: K) -> Arc<K> {
+        strip(written.meta_mut());
         let written = Arc::new(written);
         self.0 = Some(written.clone());
         written

@@ -1,10 +1,12 @@
 //! A backup that the cloud holds, and what a backup tells of its instance.
 
 use jiff::Timestamp;
+use jiff::fmt::serde::timestamp::nanosecond;
+use serde::{Deserialize, Serialize};
 
 /// One backup, in the words of the custom resources: a cross-region copy (Volcengine, BytePlus), or the instance's own
 /// backup (Tencent Cloud).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backup {
     pub instance_id: String,
     pub backup_point_id: String,
@@ -22,12 +24,15 @@ pub struct Backup {
     pub provider_status: Option<String>,
     pub source_region: Option<String>,
     pub target_region: Option<String>,
+    #[serde(with = "nanosecond::optional")]
     pub start_time: Option<Timestamp>,
+    #[serde(with = "nanosecond::optional")]
     pub end_time: Option<Timestamp>,
     /// Bytes. The unit is documented by none of the cloud's pages; its Cloud Control provider says bytes.
     pub size_bytes: Option<i64>,
     pub ttl_days: Option<i64>,
     /// When the cloud deletes it (Tencent Cloud).
+    #[serde(with = "nanosecond::optional")]
     pub expiry_time: Option<Timestamp>,
     pub project_name: Option<String>,
     pub instance: Option<InstanceInfo>,
@@ -36,7 +41,7 @@ pub struct Backup {
 }
 
 /// What is told of a backup beyond what every listing tells. A key that decrypts the backup is never a part of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupDetail {
     pub locked: Option<bool>,
     pub remark: Option<String>,
@@ -49,7 +54,7 @@ pub struct BackupDetail {
 }
 
 /// What a backup's own record says of the instance it was made from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstanceInfo {
     pub name: Option<String>,
     pub engine_version: Option<String>,

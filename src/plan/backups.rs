@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::domain::facts::{BackupSummary, Instance, RecoveryPoint};
-use crate::domain::{Backup, Change};
+use crate::domain::{Backup, Change, InstanceInfo};
 
 /// The status of a usable backup.
 pub const AVAILABLE: &str = "Available";
@@ -24,6 +24,32 @@ impl Known {
     pub fn from_summary(summary: &BackupSummary) -> Self {
         let backups = summary.items.iter().map(|b| (b.backup_point_id.clone(), b.clone())).collect();
         Self { backups, missing: BTreeSet::new() }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Backup> {
+        self.backups.values()
+    }
+
+    /// These, with the instance in the words of the newest; `missing` are those that the last reading lacked.
+    pub(super) fn of(
+        backups: impl IntoIterator<Item = Backup>,
+        missing: BTreeSet<String>,
+        instance: Option<&Instance>,
+    ) -> Self {
+        let backups = backups.into_iter().map(|b| (b.backup_point_id.clone(), b)).collect();
+        let mut known = Self { backups, missing };
+        let newest = known.newest_first().first().map(|newest| newest.backup_point_id.clone());
+        let newest = newest.and_then(|id| known.backups.get_mut(&id));
+        if let (Some(newest), Some(instance)) = (newest, instance) {
+            let (name, engine_version) = (instance.name.clone(), instance.engine_version.clone());
+            newest.instance = Some(InstanceInfo { name, engine_version });
+            newest.project_name.clone_from(&instance.project_name);
+        }
+        known
+    }
+
+    pub(super) fn into_parts(self) -> (BTreeMap<String, Backup>, BTreeSet<String>) {
+        (self.backups, self.missing)
     }
 
     /// Takes a reading in: what it lacks for the first time is kept, what it lacks for the second time is gone.

@@ -1,13 +1,15 @@
 //! Which of several policies manages an instance.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 /// A policy that manages, and has proved that its account reaches the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    pub uid: String,
-    pub namespace: String,
-    pub name: String,
+    pub uid: Arc<str>,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
     pub created: Timestamp,
     /// The cloud refused it: it ranks behind all that were not.
     pub refused: bool,
@@ -24,9 +26,9 @@ mod tests {
 
     fn claim(uid: &str, created: i64, refused: bool) -> Claim {
         Claim {
-            uid: uid.to_owned(),
-            namespace: "a".to_owned(),
-            name: uid.to_owned(),
+            uid: uid.into(),
+            namespace: "a".into(),
+            name: uid.into(),
             created: Timestamp::from_second(created).unwrap(),
             refused,
         }

@@ -13,7 +13,7 @@ const ABANDON_AFTER: Duration = Duration::from_secs(300);
 /// A hopeless answer is asked for again this often until then.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeletionMemory {
     /// Whether a look has ended since the deletion, and since what was known was last put in doubt.
     pub(super) looked: bool,

@@ -1,17 +1,17 @@
 //! Which policies compete for which instance, over all namespaces that are watched.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::reflector::ObjectRef;
 
 use crate::api::CrossRegionBackupPolicy;
-use crate::controllers::watch::Guarded;
+use crate::controllers::cached::Cached;
 use crate::domain::InstanceRef;
 use crate::plan::Rival;
 use crate::plan::conflict::{Claim, manager};
 
-type Reference = ObjectRef<Guarded<CrossRegionBackupPolicy>>;
+pub type Reference = ObjectRef<Cached<CrossRegionBackupPolicy>>;
 
 /// An instance of one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,10 +20,11 @@ pub struct Contested {
     pub instance: InstanceRef,
 }
 
+/// Nearly every policy is in both, so the texts are there once.
 #[derive(Default)]
 struct Index {
-    by_instance: HashMap<Contested, Vec<Claim>>,
-    by_uid: HashMap<String, Contested>,
+    by_instance: HashMap<Arc<Contested>, Vec<Claim>>,
+    by_uid: HashMap<Arc<str>, Arc<Contested>>,
 }
 
 pub struct Claims {
@@ -42,9 +43,9 @@ impl Claims {
         let mut index = self.lock();
         let old = index.by_uid.get(uid).cloned();
         let before =
-            old.as_ref().and_then(|at| index.by_instance.get(at)?.iter().find(|c| c.uid == uid)).cloned();
+            old.as_ref().and_then(|at| index.by_instance.get(at)?.iter().find(|c| *c.uid == *uid)).cloned();
         let unchanged = match (&claim, &before) {
-            (Some((at, claim)), Some(before)) => Some(at) == old.as_ref() && claim == before,
+            (Some((at, claim)), Some(before)) => Some(at) == old.as_deref() && claim == before,
             (None, None) => true,
             _ => false,
         };
@@ -54,7 +55,7 @@ impl Claims {
         let mut others = Vec::new();
         if let Some(at) = old {
             let claims = index.by_instance.entry(at.clone()).or_default();
-            claims.retain(|c| c.uid != uid);
+            claims.retain(|c| *c.uid != *uid);
             others.extend(claims.iter().cloned());
             if claims.is_empty() {
                 index.by_instance.remove(&at);
@@ -62,9 +63,14 @@ impl Claims {
             index.by_uid.remove(uid);
         }
         if let Some((at, claim)) = claim {
-            index.by_uid.insert(uid.to_owned(), at.clone());
+            // The key that is there stays, and is the one to share.
+            let at =
+                index.by_instance.get_key_value(&at).map_or_else(|| Arc::new(at), |(key, _)| key.clone());
+            index.by_uid.insert(claim.uid.clone(), at.clone());
             let claims = index.by_instance.entry(at).or_default();
-            others.extend(claims.iter().filter(|c| c.uid != uid).cloned());
+            others.extend(claims.iter().cloned());
+            // Nearly always it is the only one.
+            claims.reserve_exact(1);
             claims.push(claim);
         }
         drop(index);
@@ -77,8 +83,8 @@ impl Claims {
     pub fn rival(&self, uid: &str, namespace: &str) -> Option<Rival> {
         let index = self.lock();
         let claims = index.by_instance.get(index.by_uid.get(uid)?)?;
-        let winner = manager(claims).filter(|claim| claim.uid != uid)?;
-        Some(Rival { name: (winner.namespace == namespace).then(|| winner.name.clone()) })
+        let winner = manager(claims).filter(|claim| *claim.uid != *uid)?;
+        Some(Rival { name: (*winner.namespace == *namespace).then(|| winner.name.to_string()) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -88,8 +94,6 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use jiff::Timestamp;
 
     use super::*;
@@ -97,9 +101,9 @@ mod tests {
     fn claim(uid: &str, namespace: &str, created: i64) -> Option<(Contested, Claim)> {
         let instance = InstanceRef { region: "cn-beijing".to_owned(), id: "redis-a1".to_owned() };
         let claim = Claim {
-            uid: uid.to_owned(),
-            namespace: namespace.to_owned(),
-            name: format!("name-{uid}"),
+            uid: uid.into(),
+            namespace: namespace.into(),
+            name: format!("name-{uid}").into(),
             created: Timestamp::from_second(created).unwrap(),
             refused: false,
         };

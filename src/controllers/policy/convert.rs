@@ -141,7 +141,7 @@ fn drift_to(drift: &Drift) -> api::Drift {
     }
 }
 
-fn backup_from(item: &api::BackupItem, instance_id: &str) -> Backup {
+pub fn backup_from(item: &api::BackupItem, instance_id: &str) -> Backup {
     let time = |t: &Option<Time>| t.as_ref().map(|t| t.0);
     Backup {
         instance_id: instance_id.to_owned(),
@@ -161,7 +161,7 @@ fn backup_from(item: &api::BackupItem, instance_id: &str) -> Backup {
     }
 }
 
-fn backup_to(backup: &Backup) -> api::BackupItem {
+pub fn backup_to(backup: &Backup) -> api::BackupItem {
     let time = |t: Option<Timestamp>| t.map(whole_seconds);
     api::BackupItem {
         backup_point_id: backup.backup_point_id.clone(),

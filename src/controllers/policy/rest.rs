@@ -1,0 +1,72 @@
+//! What is held of a policy's memory between its turns.
+
+use super::convert::{backup_from, backup_to, facts_from};
+use crate::api::CrossRegionBackupPolicy;
+use crate::api::policy::{BackupItem, BoxedStatus};
+use crate::controllers::cached::Lean;
+use crate::controllers::packed::Packed;
+use crate::plan::memory::Memory;
+use crate::plan::resting::{Resting, rest};
+
+/// A memory at rest. What the policy's status tells of it is not held twice: the bytes are those of the store, as long as nobody
+/// edits the status there. That an edit is noticed depends on the memory having its own.
+#[derive(Debug)]
+pub struct Rest {
+    memory: Resting,
+    told: Packed<BoxedStatus>,
+    /// The backups that status has no room for.
+    others: Option<Packed<Vec<BackupItem>>>,
+}
+
+impl Rest {
+    /// `stored` is the policy as the store has it.
+    pub fn of(
+        memory: Memory,
+        policy: &CrossRegionBackupPolicy,
+        stored: Option<&Lean<CrossRegionBackupPolicy>>,
+    ) -> Self {
+        let instance = &policy.spec.instance_id;
+        let (memory, others, told) = match status_of(policy, stored) {
+            Some((told, status)) => {
+                let (memory, others) = rest(memory, &facts_from(status, instance));
+                (memory, others, told.clone())
+            }
+            None => {
+                let told = Packed::of(&policy.status.clone().unwrap_or_default());
+                let (memory, others) = rest(memory, &facts_from(&told.unpack(), instance));
+                let shared = stored.and_then(|stored| stored.status.clone()).filter(|stored| *stored == told);
+                (memory, others, shared.unwrap_or(told))
+            }
+        };
+        let others: Vec<_> = others.iter().map(backup_to).collect();
+        Self { memory, told, others: (!others.is_empty()).then(|| Packed::of(&others)) }
+    }
+
+    /// The memory, as it was.
+    pub fn wake(
+        self,
+        policy: &CrossRegionBackupPolicy,
+        stored: Option<&Lean<CrossRegionBackupPolicy>>,
+    ) -> Memory {
+        let instance = &policy.spec.instance_id;
+        let others = self.others.map(|others| others.unpack()).unwrap_or_default();
+        let others = others.iter().map(|item| backup_from(item, instance)).collect();
+        let told = match status_of(policy, stored) {
+            Some((told, status)) if *told == self.told => facts_from(status, instance),
+            _ => facts_from(&self.told.unpack(), instance),
+        };
+        self.memory.wake(told, others)
+    }
+}
+
+/// The policy's status, packed and unpacked, where both are at hand: where it is as the store has it.
+fn status_of<'a>(
+    policy: &'a CrossRegionBackupPolicy,
+    stored: Option<&'a Lean<CrossRegionBackupPolicy>>,
+) -> Option<(&'a Packed<BoxedStatus>, &'a BoxedStatus)> {
+    let stored = stored.filter(|stored| {
+        stored.metadata.uid == policy.metadata.uid
+            && stored.metadata.resource_version == policy.metadata.resource_version
+    })?;
+    stored.status.as_ref().zip(policy.status.as_ref())
+}

@@ -1,0 +1,147 @@
+//! A memory between turns: what status tells of it is not held a second time.
+
+use jiff::Timestamp;
+
+use super::backups::Known;
+use super::memory::Memory;
+use super::readings::BackupMemory;
+use super::whole;
+use crate::domain::facts::BackupSummary;
+use crate::domain::{Backup, BackupDetail, Change, Facts};
+
+/// What is left of a memory besides what status tells. Waking it gives the same again: whatever would not come back so is kept
+/// as it is.
+#[derive(Debug)]
+pub enum Resting {
+    /// In sync, and nothing under way: nearly all are, nearly always.
+    Settled(Settled),
+    /// Something is under way or went wrong; without the facts, and without the backups that status tells.
+    Unsettled(Box<Memory>),
+    /// Status tells something else than the memory.
+    Untold(Box<Memory>),
+}
+
+/// The fields of a memory that differ from policy to policy although all is well.
+#[derive(Debug)]
+pub struct Settled {
+    generation: i64,
+    epoch: Option<u64>,
+    last_good: Option<Timestamp>,
+    looked: bool,
+    next_look: Timestamp,
+    read: Option<Timestamp>,
+    tried: bool,
+    due: Option<Timestamp>,
+    deadline_read_for: Option<Timestamp>,
+    /// What was last in sync is what status tells to be there.
+    synced_as_told: bool,
+    /// What it is otherwise.
+    synced: Option<Box<Change>>,
+}
+
+/// Lays a memory down, its times in whole seconds, as those of a status are. `told` is what the stored status tells. The backups are those that status has no room for.
+pub fn rest(mut memory: Memory, told: &Facts) -> (Resting, Vec<Backup>) {
+    let instance = memory.backups.known.instance().or_else(|| memory.facts.instance.clone());
+    let (backups, missing) = std::mem::take(&mut memory.backups.known).into_parts();
+    let backups: Vec<_> = backups.into_values().map(as_told).collect();
+    for condition in &mut memory.facts.conditions {
+        condition.last_transition = whole(condition.last_transition);
+    }
+    if let Some(summary) = &mut memory.facts.backups {
+        summary.items = std::mem::take(&mut summary.items).into_iter().map(as_told).collect();
+    }
+    let items = items(told);
+    let is_item = |backup: &Backup| items.iter().any(|item| item.backup_point_id == backup.backup_point_id);
+    let others: Vec<_> = backups.iter().filter(|backup| !is_item(backup)).cloned().collect();
+    let known = Known::of(backups, missing.clone(), instance.as_ref());
+    let again = Known::of(items.iter().chain(&others).cloned(), missing.clone(), told.instance.as_ref());
+    if memory.facts != *told || known != again {
+        memory.backups.known = known;
+        return (Resting::Untold(Box::new(memory)), Vec::new());
+    }
+    memory.facts = Facts::default();
+    memory.backups.known = Known::of([], missing, None);
+    let settled = Settled::of(&memory, told);
+    if settled.wake(told) == memory {
+        return (Resting::Settled(settled), others);
+    }
+    (Resting::Unsettled(Box::new(memory)), others)
+}
+
+impl Resting {
+    /// The memory, as it was. `told` and `others` are what [`rest`] was given and gave.
+    pub fn wake(self, told: Facts, others: Vec<Backup>) -> Memory {
+        let mut memory = match self {
+            Resting::Settled(settled) => settled.wake(&told),
+            Resting::Unsettled(memory) => *memory,
+            Resting::Untold(memory) => return *memory,
+        };
+        let (_, missing) = std::mem::take(&mut memory.backups.known).into_parts();
+        let backups = items(&told).iter().cloned().chain(others);
+        memory.backups.known = Known::of(backups, missing, told.instance.as_ref());
+        memory.facts = told;
+        memory
+    }
+}
+
+impl Settled {
+    fn of(memory: &Memory, told: &Facts) -> Self {
+        let synced_as_told = memory.synced == told.policy.as_ref().map(Change::from);
+        Self {
+            generation: memory.generation,
+            epoch: memory.epoch,
+            last_good: memory.last_good,
+            looked: memory.looked,
+            next_look: memory.next_look,
+            read: memory.backups.read,
+            tried: memory.backups.tried,
+            due: memory.backups.due,
+            deadline_read_for: memory.backups.deadline_read_for,
+            synced_as_told,
+            synced: memory.synced.clone().filter(|_| !synced_as_told).map(Box::new),
+        }
+    }
+
+    /// The memory without facts and backups.
+    fn wake(&self, told: &Facts) -> Memory {
+        let as_told = || told.policy.as_ref().map(Change::from);
+        Memory {
+            generation: self.generation,
+            epoch: self.epoch,
+            last_good: self.last_good,
+            looked: self.looked,
+            next_look: self.next_look,
+            backups: BackupMemory {
+                read: self.read,
+                tried: self.tried,
+                due: self.due,
+                deadline_read_for: self.deadline_read_for,
+                ..BackupMemory::default()
+            },
+            synced: if self.synced_as_told { as_told() } else { self.synced.as_deref().cloned() },
+            ..Memory::default()
+        }
+    }
+}
+
+fn items(facts: &Facts) -> &[Backup] {
+    facts.backups.as_ref().map_or(&[], |summary: &BackupSummary| &summary.items)
+}
+
+/// Of a backup what status tells of it: nothing else about a backup that is known already is ever asked.
+fn as_told(backup: Backup) -> Backup {
+    Backup {
+        start_time: backup.start_time.map(whole),
+        end_time: backup.end_time.map(whole),
+        provider_type: None,
+        expiry_time: None,
+        project_name: None,
+        instance: None,
+        detail: BackupDetail::default(),
+        ..backup
+    }
+}
+
+#[cfg(test)]
+#[path = "resting_tests.rs"]
+mod tests;
