@@ -24,7 +24,8 @@ impl Demand {
         self.interval.max(SHORTEST).as_secs_f64()
     }
 
-    fn rate(self) -> f64 {
+    /// Calls per second.
+    pub fn rate(self) -> f64 {
         f64::from(self.calls) / self.seconds()
     }
 }

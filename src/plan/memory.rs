@@ -20,7 +20,7 @@ pub const PATIENCE: u32 = 3;
 /// A difference is corrected only so shortly after the Describe that showed it.
 pub const FRESHNESS: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     pub facts: Facts,
     /// The generation that all below belongs to.
@@ -56,7 +56,7 @@ pub struct Memory {
     pub backups: BackupMemory,
     pub deletion: super::deletion::DeletionMemory,
     /// What was last seen in sync.
-    synced: Option<Change>,
+    pub(super) synced: Option<Change>,
 }
 
 /// Why the policy is not in sync although the cloud answered, or because it did not.
@@ -77,9 +77,10 @@ pub struct Confirming {
 }
 
 /// The regions that the instance can copy to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Regions {
     /// To be asked before a target is set.
+    #[default]
     Unknown,
     /// The cloud does not say: the change is sent all the same.
     NotTold,
@@ -111,6 +112,7 @@ impl Memory {
     pub fn new(facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
         let fresh = is_settled(&facts, desired.generation) && since(as_of, now) <= desired.interval;
         let known = facts.backups.as_ref().map(Known::from_summary).unwrap_or_default();
+        let read = facts.backups.is_some() && since(as_of, now) <= desired.interval;
         let synced = if facts.synced_generation == Some(desired.generation) {
             Some(desired.change.clone())
         } else {
@@ -144,8 +146,8 @@ impl Memory {
             backups: BackupMemory {
                 known,
                 read: facts.backups.is_some().then_some(as_of),
-                tried: fresh,
-                due: (!fresh).then_some(now),
+                tried: facts.backups.is_some(),
+                due: (!read).then_some(now),
                 ..BackupMemory::default()
             },
             deletion: super::deletion::DeletionMemory::default(),
@@ -168,6 +170,9 @@ impl Memory {
             self.confirming = self.confirming.take().filter(|c| c.to == desired.change);
             self.retarget(desired);
             self.start_afresh(now);
+            if self.backups.is_old(desired, now) {
+                self.backups.due = Some(now);
+            }
         }
         if let Some(epoch) = epoch
             && self.epoch.replace(epoch).is_some_and(|before| before != epoch)
@@ -178,6 +183,7 @@ impl Memory {
         if unhandled && self.request.pending != desired.request {
             self.request = Request { pending: desired.request.clone(), forwarded: false };
             self.start_afresh(now);
+            self.backups.due = Some(now);
         }
         if !unhandled {
             self.request = Request::default();
@@ -215,7 +221,8 @@ impl Memory {
             self.verdict.is_none() && self.look_failure.is_none() && is_settled(&self.facts, self.generation);
         if !in_sync {
             self.start_afresh(now);
-        } else if self.backups.unread {
+        }
+        if self.backups.unread || !self.backups.tried {
             self.backups.due = Some(now);
         }
     }
@@ -231,7 +238,6 @@ impl Memory {
         self.regions = Regions::Unknown;
         self.refused = None;
         self.deletion.looked = false;
-        self.backups.due = Some(now);
         self.backups.failures = 0;
     }
 
@@ -269,10 +275,6 @@ impl Memory {
                 match failure.kind.class() {
                     Class::Passing | Class::Throttled => self.look_failure = Some(failure),
                     Class::NeedsPerson => {
-                        // Who may not see the policy may still see the backups.
-                        if failure.kind == Kind::PermissionDenied && self.backups.due.is_none() {
-                            self.backups.due = Some(now);
-                        }
                         self.look_failure = None;
                         self.uncorrected = false;
                         self.verdict = Some(Verdict::Failed(failure));
@@ -297,7 +299,6 @@ impl Memory {
             self.refused = None;
         }
         let confirming = self.confirming.take();
-        let regular = confirming.is_none();
         self.difference = difference;
         match (self.difference.clone(), confirming) {
             (None, _) => self.in_sync(desired, now),
@@ -323,9 +324,6 @@ impl Memory {
             (Some(difference), None) => self.out_of_sync(desired, difference, now),
         }
         self.next_look = next_turn(desired.phase, desired.interval, now);
-        if regular && self.backups.due.is_none() {
-            self.backups.due = Some(now);
-        }
     }
 
     fn in_sync(&mut self, desired: &Desired, now: Timestamp) {

@@ -17,6 +17,8 @@ pub mod next;
 pub mod pace;
 mod readings;
 pub mod recovery;
+pub mod resting;
+pub mod round;
 #[cfg(test)]
 mod tests;
 

@@ -56,6 +56,13 @@ pub fn next(desired: &Desired, around: &Surroundings, memory: &Memory, now: Time
     Do::Wait(earliest([Some(memory.next_look), memory.backups.due, timers]))
 }
 
+/// When to come back although what is due cannot be done yet, since the account's budget has no permit for it: whoever gives
+/// one says so.
+pub fn meanwhile(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let look = Some(memory.next_look).filter(|look| *look > now);
+    earliest([look, timers(desired, memory, now)])
+}
+
 /// The moments at which the conditions change although nothing is seen.
 fn timers(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let still_to_come = |t: Timestamp| Some(t).filter(|t| *t > now);

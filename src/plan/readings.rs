@@ -7,18 +7,20 @@ use jiff::Timestamp;
 use super::backups::{Known, goes_backwards};
 use super::memory::Memory;
 use super::pace::backoff;
-use super::{Desired, after, recovery};
+use super::{Desired, after, recovery, since};
 use crate::domain::{Backup, Class, Failure};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupMemory {
     pub known: Known,
     /// When they were last read.
     pub read: Option<Timestamp>,
     /// Whether a reading has ended in this process, well or not.
     pub tried: bool,
-    /// When they are to be read.
+    /// When they are to be read for this policy, apart from the readings that all policies of an account share.
     pub due: Option<Timestamp>,
+    /// The next shared reading is to bring what was due.
+    pub awaited: bool,
     /// The last reading failed.
     pub(super) unread: bool,
     pub(super) failures: u32,
@@ -28,13 +30,50 @@ pub struct BackupMemory {
     pub deadline_read_for: Option<Timestamp>,
 }
 
+impl BackupMemory {
+    /// Whether they were not read for longer than readings at each interval take.
+    pub(super) fn is_old(&self, desired: &Desired, now: Timestamp) -> bool {
+        self.read.is_none_or(|read| since(read, now) > desired.staleness())
+    }
+
+    /// Whether a second reading decides about the first one.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// Whether what was asked for last has not been read yet.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.awaited || self.due.is_some_and(|due| due <= now)
+    }
+}
+
 impl Memory {
+    /// A shared reading is to bring what is due.
+    pub fn await_reading(&mut self) {
+        self.backups.due = None;
+        self.backups.awaited = true;
+    }
+
+    /// The backups were read at that time, and nothing else was found than what is known.
+    pub fn read_unchanged(&mut self, at: Timestamp) {
+        self.backups.read = self.backups.read.max(Some(at));
+    }
+
+    /// A shared reading that began at `at`, by a time at which no other was made.
+    pub fn took_shared(&mut self, desired: &Desired, reading: Vec<Backup>, at: Timestamp, dice: f64) {
+        match self.backups.read.is_some_and(|read| read > at) {
+            true => self.backups.awaited = false,
+            false => self.read_backups(desired, Ok(reading), at, dice),
+        }
+    }
+
     /// The backups are about to be read: what asked for it is served.
     pub fn begin_reading(&mut self, desired: &Desired, now: Timestamp) {
         if recovery::wants_reading(desired, self, now) {
             self.backups.deadline_read_for = self.facts.recovery_point.as_ref().map(|point| point.time);
         }
         self.backups.due = None;
+        self.backups.awaited = false;
     }
 
     /// A whole reading of the instance's backups, or why there is none.
@@ -46,6 +85,7 @@ impl Memory {
         dice: f64,
     ) {
         self.backups.tried = true;
+        self.backups.awaited = false;
         self.backups.unread = reading.is_err();
         match reading {
             Ok(reading) => self.took_reading(desired, reading, now),

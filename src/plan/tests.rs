@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::memory::Memory;
 use super::next::{Do, next};
+use super::resting::rest;
 use super::{Desired, Gate, Rival, Surroundings, after, conditions, events, since};
 use crate::domain::condition::types;
 use crate::domain::{Backup, Change, Facts, Failure, Kind, PolicyState, Reason, Truth};
@@ -49,6 +50,8 @@ struct World {
     calls: Vec<(&'static str, Timestamp)>,
     writes: usize,
     told: Vec<&'static str>,
+    /// When the account's backups are read next for all.
+    round: Timestamp,
 }
 
 impl World {
@@ -85,6 +88,24 @@ impl World {
             calls: Vec::new(),
             writes: 0,
             told: Vec::new(),
+            round: at(7),
+        }
+    }
+
+    /// A reading that all policies of the account share.
+    fn shared_reading(&mut self) {
+        self.round = after(self.round, self.desired.interval);
+        if self.around.gate == Gate::Open && !self.desired.suspended {
+            self.calls.push(("backups", self.now));
+            let reading = self.reading();
+            self.memory.read_backups(&self.desired, reading, self.now, 1.0);
+        }
+    }
+
+    fn reading(&self) -> Result<Vec<Backup>, Failure> {
+        match &self.backups_fail {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(self.backups.clone()),
         }
     }
 
@@ -111,10 +132,7 @@ impl World {
                 Do::ReadBackups => {
                     self.calls.push(("backups", now));
                     self.memory.begin_reading(&self.desired, now);
-                    let reading = match &self.backups_fail {
-                        Some(failure) => Err(failure.clone()),
-                        None => Ok(self.backups.clone()),
-                    };
+                    let reading = self.reading();
                     self.memory.read_backups(&self.desired, reading, now, 1.0);
                 }
                 Do::Wait(until) => {
@@ -122,6 +140,7 @@ impl World {
                         self.memory.handled_request();
                     }
                     self.report();
+                    self.rest();
                     return until;
                 }
             }
@@ -173,12 +192,22 @@ impl World {
         self.memory.facts = facts;
     }
 
+    /// Between turns there is only what a resting memory holds.
+    fn rest(&mut self) {
+        let (resting, others) = rest(self.memory.clone(), &self.stored);
+        self.memory = resting.wake(self.stored.clone(), others);
+    }
+
     /// Lives until then, waking whenever a turn asked for it.
     fn live(&mut self, seconds: i64) {
         let end = at(seconds);
         loop {
             let until = self.turn();
-            match until {
+            match until.into_iter().chain([self.round.max(self.now)]).min() {
+                Some(until) if until <= end && until >= self.round => {
+                    self.now = until;
+                    self.shared_reading();
+                }
                 Some(until) if until <= end => {
                     assert!(until > self.now, "a turn asks to be woken in the past");
                     self.now = until;

@@ -60,7 +60,7 @@ proptest! {
             let told = tally.by_instance().get(id.as_str()).cloned().unwrap_or_default();
             prop_assert_eq!(told, counted);
         }
-        let found = of_backups(tally, &["Available", "Deleting"]);
+        let found = of_backups(&tally, limit, &["Available", "Deleting"]);
         prop_assert_eq!(found.total, i64::try_from(last.len()).unwrap());
         prop_assert_eq!(found.size_bytes, last.values().map(|b| b.size_bytes.unwrap_or(0).max(0)).sum::<i64>());
         let mut counts = BTreeMap::from([("Available".to_owned(), 0), ("Deleting".to_owned(), 0)]);
@@ -85,7 +85,7 @@ proptest! {
             b.start_time.cmp(&a.start_time).then(a.backup_point_id.cmp(&b.backup_point_id))
         });
         expected.truncate(limit);
-        prop_assert_eq!(tally.into_items(), expected);
+        prop_assert_eq!(tally.items(limit), expected);
     }
 }
 
@@ -109,7 +109,7 @@ fn a_second_reading_replaces_the_first_unless_pages_moved_again() {
         reading.add(vec![one.clone()]);
         reading.begin_again();
         reading.add(vec![two.clone()]);
-        reading.end(moved).into_items()
+        reading.end(moved).items(9)
     };
     assert_eq!(read(false), std::slice::from_ref(&two));
     assert_eq!(read(true), [two.clone(), one.clone()]);

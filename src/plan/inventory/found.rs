@@ -85,14 +85,14 @@ pub fn is_standalone(instance: &Instance) -> bool {
     instance.class.as_deref() == Some(STANDALONE)
 }
 
-/// Counts, newest and items; `always`: statuses that are counted also where there are none.
-pub fn of_backups(tally: Tally, always: &[&str]) -> Found {
+/// Counts, newest and at most `limit` items; `always`: statuses that are counted also where there are none.
+pub fn of_backups(tally: &Tally, limit: usize, always: &[&str]) -> Found {
     Found {
         total: tally.total(),
         size_bytes: tally.size_bytes(),
         by_status: tally.by_status(always),
         newest: tally.newest().cloned(),
-        items: tally.into_items(),
+        items: tally.items(limit),
         ..Found::default()
     }
 }

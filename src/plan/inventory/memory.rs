@@ -8,7 +8,7 @@ use crate::domain::condition::{Condition, types};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 use crate::plan::conditions::{closed, of_failure, say};
 use crate::plan::memory::Request;
-use crate::plan::pace::{Cadence, LONGEST, NOT_FOUND_GRACE, after_failure, next_turn};
+use crate::plan::pace::{Cadence, LONGEST, NOT_FOUND_GRACE, PERSON_LONGEST, after_failure, next_turn};
 use crate::plan::{Gate, Surroundings, after, since, staleness};
 
 /// What an inventory's spec asks for, as far as its pace goes.
@@ -189,9 +189,41 @@ impl Memory {
         [not_found, stale].into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// A listing begins.
-    pub fn begins(&mut self) {
-        self.answering.clone_from(&self.request.pending);
+    /// A listing begins that answers this request. One that is shared has begun before, and is complete.
+    pub fn begins(&mut self, request: Option<String>) {
+        self.answering = request;
+    }
+
+    /// A listing that others share has brought what it found: the rest is read at once.
+    pub fn arrived(&mut self, now: Timestamp) {
+        self.next = self.next.min(now);
+    }
+
+    /// What is due comes with a listing that others share, at their turn: its own comes again after an interval, in case that
+    /// nothing was brought meanwhile.
+    pub fn awaits(&mut self, wanted: &Wanted, now: Timestamp) -> Do {
+        self.next = next_turn(wanted.phase, wanted.interval, now);
+        Do::Wait(self.timers(wanted, now).into_iter().chain([self.next]).min())
+    }
+
+    /// Whether a listing that is due is to begin before the turn of those who share it: nothing was listed yet, somebody asks
+    /// for it, what passes may be over, or none has come for long.
+    pub fn hurries(&self, wanted: &Wanted, now: Timestamp) -> bool {
+        let late = self.last_good.is_none_or(|good| since(good, now) > 2 * wanted.interval);
+        self.request.pending.is_some()
+            || match &self.failure {
+                None => !self.listed || late,
+                Some(failure) => failure.kind.class() != Class::NeedsPerson,
+            }
+    }
+
+    /// How often a shared listing is to come: who waits for a person is looked at again at least every hour.
+    pub fn pace(&self, wanted: &Wanted) -> Duration {
+        let needs_person = |failure: &Failure| failure.kind.class() == Class::NeedsPerson;
+        match self.failure.as_ref().is_some_and(needs_person) {
+            true => wanted.interval.min(PERSON_LONGEST),
+            false => wanted.interval,
+        }
     }
 
     /// A call of a listing was answered, which makes `answered` of them. Whether Ready has something else to say: a first

@@ -200,18 +200,18 @@ fn a_listed_inventory_that_fails_is_not_listed_because_a_request_is_made() {
 fn a_request_is_answered_by_a_listing_that_begins_after_it() {
     let mut memory = fresh();
     let asked = |value: &str| Wanted { request: Some(value.to_owned()), ..wanted() };
-    memory.begins();
+    memory.begins(memory.request.pending.clone());
     memory.notice(&asked("one"), &open(), at(1));
     memory.listed(&asked("one"), at(2));
     assert_eq!(memory.handled, None, "it was under way before the request");
     assert_eq!(memory.next_step(&asked("one"), &open(), at(2)), Do::Read);
-    memory.begins();
+    memory.begins(memory.request.pending.clone());
     // However often somebody asks, each listing answers what was asked before it.
     memory.notice(&asked("two"), &open(), at(3));
     memory.listed(&asked("two"), at(4));
     assert_eq!(memory.handled.as_deref(), Some("one"));
     assert_eq!(memory.next_step(&asked("two"), &open(), at(4)), Do::Read);
-    memory.begins();
+    memory.begins(memory.request.pending.clone());
     memory.listed(&asked("two"), at(5));
     assert_eq!(memory.handled.as_deref(), Some("two"));
     assert!(matches!(memory.next_step(&asked("two"), &open(), at(5)), Do::Wait(Some(_))));
@@ -382,4 +382,48 @@ fn a_clock_that_is_set_back_puts_nothing_off() {
     let Do::Wait(Some(next)) = memory.next_step(&wanted(), &open(), at(0)) else { panic!("it waits") };
     assert!(next <= after(at(0), 10 * MINUTE));
     assert_eq!(memory.last_good, Some(at(0)));
+}
+
+#[test]
+fn a_shared_listing_is_hurried_only_where_somebody_waits_for_it() {
+    let mut memory = fresh();
+    assert!(memory.hurries(&wanted(), at(0)), "nothing was listed yet");
+    memory.listed(&wanted(), at(10));
+    let turn = at(10 + 600);
+    assert_eq!(memory.next_step(&wanted(), &open(), turn), Do::Read);
+    assert!(!memory.hurries(&wanted(), turn), "it comes at the turn of all");
+    let Do::Wait(Some(next)) = memory.awaits(&wanted(), turn) else { panic!("it waits") };
+    assert!(next > turn && next <= after(turn, 10 * MINUTE));
+    memory.arrived(at(700));
+    assert_eq!(memory.next_step(&wanted(), &open(), at(700)), Do::Read, "it has come");
+    assert!(memory.hurries(&wanted(), at(10 + 1201)), "none has come for long");
+
+    memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(20), 0.5);
+    assert!(memory.hurries(&wanted(), at(21)), "that may be over");
+    memory.listed(&wanted(), at(22));
+    memory.failed(&wanted(), failure(Kind::PermissionDenied), at(23), 0.5);
+    assert!(!memory.hurries(&wanted(), at(3000)), "that takes a person");
+    let asked = Wanted { request: Some("now".to_owned()), ..wanted() };
+    memory.notice(&asked, &open(), at(24));
+    assert!(memory.hurries(&asked, at(24)), "somebody asks");
+}
+
+#[test]
+fn who_waits_for_a_person_is_looked_at_again_every_hour() {
+    let seldom = Wanted { interval: 24 * 60 * MINUTE, ..wanted() };
+    let mut memory = fresh();
+    assert_eq!(memory.pace(&seldom), seldom.interval);
+    memory.failed(&seldom, failure(Kind::PermissionDenied), at(0), 0.5);
+    assert_eq!((memory.pace(&seldom), memory.pace(&wanted())), (60 * MINUTE, wanted().interval));
+}
+
+#[test]
+fn a_shared_listing_answers_what_was_asked_before_it_began() {
+    let asked = Wanted { request: Some("two".to_owned()), ..wanted() };
+    let mut memory = fresh();
+    memory.notice(&asked, &open(), at(0));
+    memory.begins(Some("one".to_owned()));
+    memory.listed(&asked, at(1));
+    assert_eq!(memory.handled.as_deref(), Some("one"));
+    assert!(memory.hurries(&asked, at(1)) && memory.next_step(&asked, &open(), at(1)) == Do::Read);
 }

@@ -132,9 +132,9 @@ impl Tally {
         self.instances.iter().map(|(id, at)| (id.as_str(), counted[*at].clone())).collect()
     }
 
-    /// The newest first; without a start, last.
-    pub fn into_items(self) -> Vec<Backup> {
-        self.items.into_values().collect()
+    /// The newest first; without a start, last. At most `limit`, of those that were kept.
+    pub fn items(&self, limit: usize) -> Vec<Backup> {
+        self.items.values().take(limit).cloned().collect()
     }
 }
 
@@ -156,7 +156,7 @@ impl Reading {
         Self { all: Tally::new(limit), again: None }
     }
 
-    pub fn add(&mut self, page: Vec<Backup>) {
+    pub fn add(&mut self, page: impl IntoIterator<Item = Backup>) {
         for backup in page {
             if let Some(again) = &mut self.again {
                 again.add(backup.clone());

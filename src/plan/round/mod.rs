@@ -1,0 +1,100 @@
+//! Readings of all backups of an account in a region, which serve every policy and inventory there: when the next one begins, whether all
+//! backups are listed or those of single instances, and what it tells of each instance that was not known before.
+
+mod members;
+mod sightings;
+mod taps;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::pace::next_turn;
+
+pub use members::{Member, Members};
+pub use sightings::{Found, News, Round, Sighted};
+pub use taps::{Filter, Tallied, Tallies, Tap, Window};
+
+/// So few first readings are made at once, each for itself: nobody waits for what others may want.
+pub const FEW: usize = 4;
+/// What one round found is there for policies that come so long after it, as when many are created one after the other.
+pub const KEPT: Duration = Duration::from_secs(60);
+/// What the cloud said of the number of all backups is believed so long.
+pub const TOTAL_HOLDS: Duration = Duration::from_secs(3600);
+/// A listing that takes longer is no picture of one time any more.
+pub const LONGEST: Duration = Duration::from_secs(600);
+/// Records of a page, of either scope.
+pub const PAGE: u64 = 100;
+
+/// How the backups that are due are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// All of the account and region, page by page.
+    Listing,
+    /// Those of each instance that is due.
+    Each,
+}
+
+/// When the next reading begins, and whether it is one that somebody waits for; `None` while there is nobody to read for.
+/// `hurried`: when one for those who wait begins.
+pub fn next(
+    phase: u64,
+    shortest: Option<Duration>,
+    hurried: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<(Timestamp, bool)> {
+    let regular = next_turn(phase, shortest?, now);
+    let hurried = hurried.map(|at| at.max(now)).filter(|at| *at <= regular);
+    Some(hurried.map_or((regular, false), |at| (at, true)))
+}
+
+/// The way with fewer calls. `pages`: of the whole listing that are still to be read, where that is known; `each`: calls
+/// that those which are due need for themselves, where an inventory needs as many as there are.
+pub fn way(pages: Option<u64>, each: u64) -> Way {
+    let alone = each <= 1 || pages.is_some_and(|pages| each < pages);
+    if alone { Way::Each } else { Way::Listing }
+}
+
+/// Pages of so many records; there is always one.
+pub fn pages(records: u64) -> u64 {
+    records.div_ceil(PAGE).max(1)
+}
+
+/// Between two pages of a listing that nobody waits for: it takes half of the interval, so that the calls are spread as looks
+/// are, and what it tells is never older than one interval and a half. With a long interval it takes half of `LONGEST`.
+pub fn gap(interval: Duration, pages: u64) -> Duration {
+    Duration::from_secs_f64(interval.min(LONGEST).as_secs_f64() / 2.0 / pages.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_fewer_calls_is_read() {
+        for (pages, each, expected, why) in [
+            (None, 1, Way::Each, "one instance with one page"),
+            (None, 2, Way::Listing, "what is there is not known yet"),
+            (Some(1), 1, Way::Each, "as many, and less is read"),
+            (Some(1), 50, Way::Listing, "one page has all"),
+            (Some(280), 2000, Way::Listing, "a fleet"),
+            (Some(280), 50, Way::Each, "a few of a large account"),
+            (Some(50), 50, Way::Listing, "as many"),
+            (Some(1), u64::MAX, Way::Listing, "an inventory"),
+            (Some(u64::MAX), u64::MAX, Way::Listing, "an inventory, where it may be refused"),
+        ] {
+            assert_eq!(way(pages, each), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn pages_take_half_of_the_interval() {
+        assert_eq!([0, 1, 100, 101, 28_000].map(pages), [1, 1, 1, 2, 280]);
+        assert_eq!(gap(Duration::from_secs(600), 300), Duration::from_secs(1));
+        assert_eq!(
+            gap(Duration::from_secs(86_400), 300),
+            Duration::from_secs(1),
+            "it is a picture of one time"
+        );
+    }
+}
