@@ -51,7 +51,6 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let proxies = Proxies::of_environment().map_err(anyhow::Error::msg)?;
     let transport = reqwest_transport(&rule, &proxies)?;
     let clock = Clock::system();
-    let started = clock.now();
     let health = Health::default();
     let server = tokio::spawn(serve(run.http_address, health.clone(), stop.clone()));
     // The server's end is news only where it failed: asked to stop, it ends before the controllers do.
@@ -71,32 +70,19 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let kube = kube::Client::try_from(config.clone())?;
     health.started();
     let identity = identity();
-    let mut elector = None;
-    let leadership = if run.leader_elect {
+    let elector = run.leader_elect.then(|| {
         // A renewal must not be held up by retries: the elector has its own pace.
         config.default_retry = false;
         let client = kube::Client::try_from(config)?;
-        let mut candidate =
-            Elector::new(client, &run.operator_namespace(), identity.clone(), Timing::default());
-        let leadership = tokio::select! {
-            leadership = candidate.acquire() => leadership?,
-            () = stop.clone() => return Ok(()),
-            error = &mut failed => return Err(error),
-        };
-        elector = Some(candidate);
-        leadership
-    } else {
-        Leadership::always()
-    };
-
+        anyhow::Ok(Elector::new(client, &run.operator_namespace(), identity.clone(), Timing::default()))
+    });
+    let mut elector = elector.transpose()?;
     let settings = Settings {
-        events: Events::new(kube.clone(), identity, clock.clone()),
+        events: Events::new(kube.clone(), identity.clone(), clock.clone()),
         kube,
         rule,
         transport,
-        as_of: leadership.previous_renewal().unwrap_or(started),
         clock,
-        leadership: leadership.clone(),
         namespaces: run.watch_namespace.clone(),
         own_namespace: run.operator_namespace(),
         identity: Identity::of_environment(),
@@ -104,9 +90,14 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         concurrency: run.concurrency,
         interval_override: run.resync_interval_override,
     };
+    let leading = async {
+        match &mut elector {
+            Some(candidate) => Ok(candidate.acquire().await?),
+            None => Ok(Leadership::always()),
+        }
+    };
     let ended = tokio::select! {
-        ended = controllers::run(settings, stop.clone()) => ended,
-        () = leadership.lost() => Err(anyhow::anyhow!("the Lease was lost; another replica takes over")),
+        ended = controllers::run(settings, leading, stop.clone()) => ended,
         error = &mut failed => Err(error),
     };
     if let Err(error) = &ended {

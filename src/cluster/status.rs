@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{MANAGER, answered};
 
 /// The longest wait for one answer.
-const CALL: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(60);
 
 /// What became of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! What the resources of an account ask of it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use kube::ResourceExt;
 
 use super::sharing::{Admission, Purpose};
 use super::{Context, inventory, policy};
-use crate::api::CrossRegionBackupPolicy;
 use crate::api::inventory::Scope;
+use crate::cloud::Site;
 use crate::observe::AccountKey;
 use crate::plan::demand::Demand;
 
@@ -17,42 +18,94 @@ const PAGE: i64 = 100;
 const PAGES_OF_INSTANCE: u32 = 10;
 const PAGES_OF_ACCOUNT: u32 = 1000;
 
-/// The looks at the resources that may use the account, at the intervals of their specs: one call for the policy, and one for
-/// each page of its backups, as many as were listed last.
+/// What the resources that may use the account ask of it, at the intervals of their specs: one call for each policy; the backups
+/// of all policies and inventories of a region, read together or each by itself, whichever takes fewer calls; and the listings
+/// that inventories make for themselves.
 pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
     let admitted = |namespace: Option<String>, purpose: Purpose| {
         context.admission(key, &namespace.unwrap_or_default(), purpose) == Admission::Allowed
     };
-    let policies = context.policies_of(key);
-    let inventories = context.inventories_of(key);
-    let of_policies = policies
-        .iter()
-        .filter_map(|policy| policy.0.as_ref().ok())
-        .filter(|p| !p.spec.suspend && admitted(p.namespace(), policy::purpose_of(context, p)))
-        .map(|policy| Demand { interval: policy::own_interval(context, policy), calls: calls_of(policy) });
-    let of_inventories = inventories
-        .iter()
-        .filter_map(|inventory| inventory.0.as_ref().ok())
-        .filter(|i| !i.spec.suspend && admitted(i.namespace(), inventory::purpose_of(i)))
-        .map(|inventory| {
-            let listed = inventory.status.as_ref().and_then(|status| status.total);
-            let most = match inventory.spec.scope {
-                Scope::Instance => PAGES_OF_INSTANCE,
-                Scope::Account => PAGES_OF_ACCOUNT,
-            };
-            Demand { interval: inventory::own_interval(context, inventory), calls: pages(listed).min(most) }
-        });
-    of_policies.chain(of_inventories).collect()
+    let mut regions = HashMap::<String, Region>::new();
+    let mut demands = Vec::new();
+    for policy in context.policies_of(key) {
+        let Ok(policy) = &policy.0 else { continue };
+        if policy.spec.suspend || !admitted(policy.namespace(), policy::purpose_of(context, policy)) {
+            continue;
+        }
+        let demand = Demand { interval: policy::own_interval(context, policy), calls: 1 };
+        regions.entry(policy.spec.region.clone()).or_default().add(demand.interval, policy.listed);
+        demands.push(demand);
+    }
+    let shares =
+        context.accounts.view(key).is_some_and(|view| view.account.site().is_some_and(Site::has_policies));
+    for inventory in context.inventories_of(key) {
+        let Ok(inventory) = &inventory.0 else { continue };
+        if inventory.spec.suspend || !admitted(inventory.namespace(), inventory::purpose_of(inventory)) {
+            continue;
+        }
+        let total = inventory.listed;
+        let interval = inventory::own_interval(context, inventory);
+        let of_account = inventory.spec.scope == Scope::Account;
+        if of_account && shares {
+            regions.entry(inventory.spec.region.clone()).or_default().tap(interval, total);
+        }
+        if !of_account || !shares || inventory::own_listing(&inventory.spec) {
+            let most = if of_account { PAGES_OF_ACCOUNT } else { PAGES_OF_INSTANCE };
+            demands.push(Demand { interval, calls: pages(total).min(most) });
+        }
+    }
+    for (name, region) in regions {
+        demands.extend(region.demands(context.rounds.total(key, &name)));
+    }
+    demands
+}
+
+/// The policies and inventories of an account's region.
+#[derive(Default)]
+struct Region {
+    /// For each policy, that of its spec, and the calls that its own list of backups takes.
+    each: Vec<Demand>,
+    listed: i64,
+    /// The shortest interval of the inventories that the whole region is listed for.
+    whole: Option<Duration>,
+}
+
+impl Region {
+    fn add(&mut self, interval: Duration, listed: Option<i64>) {
+        self.each.push(Demand { interval, calls: pages(listed).min(PAGES_OF_INSTANCE) });
+        self.listed = self.listed.saturating_add(listed.unwrap_or_default().max(0));
+    }
+
+    fn tap(&mut self, interval: Duration, listed: Option<i64>) {
+        self.whole = Some(self.whole.map_or(interval, |whole| whole.min(interval)));
+        self.listed = self.listed.max(listed.unwrap_or_default());
+    }
+
+    /// `total`: how many backups the cloud says that there are; the statuses' own otherwise.
+    fn demands(self, total: Option<u64>) -> Vec<Demand> {
+        let total = total.and_then(|total| i64::try_from(total).ok()).unwrap_or(self.listed);
+        let listing = |interval| Demand { interval, calls: pages(Some(total)).min(PAGES_OF_ACCOUNT) };
+        let whole = self.whole.map(listing);
+        let Some(interval) = shortest(&self.each) else { return whole.into_iter().collect() };
+        // What is listed as often for inventories serves the policies as well.
+        if let Some(whole) = whole.filter(|whole| whole.interval <= interval) {
+            return vec![whole];
+        }
+        let each: f64 = self.each.iter().map(|demand| demand.rate()).sum();
+        match each < listing(interval).rate() {
+            true => self.each.into_iter().chain(whole).collect(),
+            false => vec![listing(interval)],
+        }
+    }
 }
 
 pub fn shortest(demands: &[Demand]) -> Option<Duration> {
     demands.iter().map(|demand| demand.interval).min()
 }
 
-/// What a look at a policy takes, as far as its status tells.
-pub fn calls_of(policy: &CrossRegionBackupPolicy) -> u32 {
-    let listed = policy.status.as_ref().and_then(|status| status.backups.as_ref());
-    1 + pages(listed.map(|backups| backups.total)).min(PAGES_OF_INSTANCE)
+/// The calls that a policy's own list of backups takes whose status tells of so many.
+pub fn calls_for_backups(listed: Option<i64>) -> u32 {
+    pages(listed).min(PAGES_OF_INSTANCE)
 }
 
 fn pages(total: Option<i64>) -> u32 {
@@ -62,19 +115,55 @@ fn pages(total: Option<i64>) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn a_look_takes_a_call_for_each_page_of_what_a_status_may_be_believed_to_tell() {
-        for (total, calls) in [(0, 2), (1, 2), (100, 2), (101, 3), (1000, 11), (i64::MAX, 11), (-5, 2)] {
-            let policy = serde_json::from_value(json!({
-                "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CrossRegionBackupPolicy", "metadata": {"name": "p"},
-                "spec": {"accountRef": {"name": "prod"}, "region": "cn-beijing", "instanceId": "redis-a1", "active": false},
-                "status": {"backups": {"total": total, "byStatus": {}, "items": []}},
-            }));
-            assert_eq!(calls_of(&policy.unwrap()), calls, "{total}");
+    fn backups_are_read_together_where_that_takes_fewer_calls() {
+        let region = |policies: usize, listed: i64| {
+            let mut region = Region::default();
+            (0..policies).for_each(|_| region.add(Duration::from_secs(600), Some(listed)));
+            region
+        };
+        let calls = |demands: Vec<Demand>| demands.iter().map(|demand| demand.calls).sum::<u32>();
+        assert_eq!(calls(region(2000, 14).demands(None)), 280);
+        assert_eq!(
+            calls(region(2000, 14).demands(Some(56_000))),
+            560,
+            "there are others that no policy is for"
+        );
+        assert_eq!(calls(region(3, 14).demands(Some(56_000))), 3);
+        assert_eq!(calls(region(0, 0).demands(Some(56_000))), 0);
+    }
+
+    #[test]
+    fn a_shared_listing_is_counted_once() {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let told = |policies: usize, taps: &[u64]| {
+            let mut region = Region::default();
+            (0..policies).for_each(|_| region.add(minutes(10), Some(14)));
+            taps.iter().for_each(|n| region.tap(minutes(*n), Some(9_000)));
+            let demands = region.demands(Some(56_000)).into_iter();
+            demands.map(|demand| (demand.interval, demand.calls)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(0, &[30, 10, 60]), [(minutes(10), 560)]);
+        assert_eq!(told(2000, &[10]), [(minutes(10), 560)], "for both");
+        assert_eq!(told(2000, &[60]), [(minutes(10), 560)], "every sixth for the inventory, too");
+        assert_eq!(told(2, &[5, 60]), [(minutes(5), 560)], "the policies have what they need of it");
+        assert_eq!(told(2, &[60]), [(minutes(10), 1), (minutes(10), 1), (minutes(60), 560)]);
+        let mut unknown = Region::default();
+        unknown.tap(minutes(10), Some(9_000));
+        assert_eq!(
+            unknown.demands(None).first().map(|demand| demand.calls),
+            Some(90),
+            "what its status tells"
+        );
+    }
+
+    #[test]
+    fn a_list_takes_a_call_for_each_page_of_what_a_status_may_be_believed_to_tell() {
+        for (total, calls) in [(0, 1), (1, 1), (100, 1), (101, 2), (1000, 10), (i64::MAX, 10), (-5, 1)] {
+            assert_eq!(calls_for_backups(Some(total)), calls, "{total}");
         }
+        assert_eq!(calls_for_backups(None), 1);
     }
 }

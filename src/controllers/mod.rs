@@ -2,16 +2,23 @@
 
 mod account;
 mod around;
+mod cached;
+#[cfg(test)]
+mod fleet_tests;
 mod inventory;
 mod load;
 mod memories;
+mod packed;
 mod policy;
 mod queues;
 mod requests;
+mod rounds;
 mod sharing;
 mod unreadable;
 mod wakes;
 mod watch;
+#[cfg(test)]
+mod world;
 
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,6 +27,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc::unbounded;
 use futures::future::{BoxFuture, join_all, select_all};
+use futures::stream::select_all as select_all_streams;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -29,27 +37,32 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::api::account::{AnyAccount, CloudAccountSpec};
 use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 use crate::clock::Clock;
-use crate::cloud::{Caller, EndpointRule, Transport};
+use crate::cloud::{Caller, Check, EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::cluster::status::{Applied, apply_status, replace_status};
 use crate::observe::identity::Identity;
 use crate::observe::{Account, AccountKey, Accounts, Means, just_changed};
 use around::surroundings;
+use cached::Cached;
 use memories::Memories;
 use policy::Claims;
+use rounds::Rounds;
 use sharing::{Admission, Denial, Purpose, Shared};
-use wakes::{Wake, scopes};
+use wakes::{Wake, Wakes, scopes};
 use watch::{Guarded, watched, watched_labels};
 
 /// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Writes at the same time.
+const WRITES: usize = 16;
 /// How long reconciles that are under way may go on after the process was asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -60,7 +73,6 @@ pub struct Settings {
     pub rule: EndpointRule,
     pub transport: Transport,
     pub events: Events,
-    pub leadership: Leadership,
     /// Empty: all.
     pub namespaces: Vec<String>,
     /// The operator's own, where the Secrets of shared accounts are.
@@ -70,8 +82,6 @@ pub struct Settings {
     /// Cloud calls in flight over all accounts.
     pub concurrency: usize,
     pub interval_override: Option<Duration>,
-    /// When the facts in stored statuses were true.
-    pub as_of: Timestamp,
 }
 
 /// What every reconcile can use.
@@ -82,10 +92,11 @@ pub struct Context {
     leadership: Leadership,
     read_only: bool,
     interval_override: Option<Duration>,
+    /// When the facts in stored statuses were true.
     as_of: Timestamp,
     accounts: Arc<Accounts>,
-    policy_stores: Vec<Store<Guarded<CrossRegionBackupPolicy>>>,
-    inventory_stores: Vec<Store<Guarded<BackupInventory>>>,
+    policy_stores: Vec<Store<Cached<CrossRegionBackupPolicy>>>,
+    inventory_stores: Vec<Store<Cached<BackupInventory>>>,
     account_stores: Vec<Store<Guarded<CloudAccount>>>,
     /// `None` where the operator is limited to namespaces.
     shared: Option<Shared>,
@@ -95,6 +106,11 @@ pub struct Context {
     inventories: Memories<inventory::Slot>,
     account_requests: account::Handled,
     claims: Claims,
+    rounds: Rounds,
+    wakes: Wakes,
+    /// Bounds the writes of statuses and Events at the same time: each takes a connection of its own to the API server, whose
+    /// answers to the renewals of the Lease must not wait for thousands of them.
+    writes: Semaphore,
     seeded: tokio::sync::OnceCell<()>,
     stopping: tokio::sync::watch::Sender<bool>,
 }
@@ -143,14 +159,26 @@ impl Context {
     /// On whose behalf a resource calls. Right before each call it is asked again whether this very account is there and not
     /// suspended, and whether the resource may use it.
     fn caller(&self, account: &Account, namespace: &str, uid: &str, purpose: Purpose) -> Caller {
+        Caller::new(namespace, uid).checked(self.check(account, namespace, purpose))
+    }
+
+    fn check(&self, account: &Account, namespace: &str, purpose: Purpose) -> Check {
+        self.check_any(account, vec![(namespace.to_owned(), purpose)])
+    }
+
+    /// The same of a call on behalf of more than one: some of them may use the account.
+    fn check_any(&self, account: &Account, users: Vec<(String, Purpose)>) -> Check {
         let (accounts, shared) = (self.accounts.clone(), self.shared.clone());
-        let (key, account_uid, own) = (account.key.clone(), account.uid.clone(), namespace.to_owned());
-        Caller::new(namespace, uid).checked(Arc::new(move || {
-            let admits = |shared: &Shared| shared.admits(&key.name, &own, purpose) == Admission::Allowed;
+        let (key, account_uid) = (account.key.clone(), account.uid.clone());
+        Arc::new(move || {
+            let admits = |shared: &Shared| {
+                let mut users = users.iter();
+                users.any(|(own, purpose)| shared.admits(&key.name, own, *purpose) == Admission::Allowed)
+            };
             let admitted = !key.is_shared() || shared.as_ref().is_some_and(admits);
             let serves = accounts.serves(&key, &account_uid);
             if admitted && serves { Ok(()) } else { Err(just_changed("")) }
-        }))
+        })
     }
 
     /// Whether resources of this namespace may use the account so.
@@ -162,11 +190,11 @@ impl Context {
         }
     }
 
-    fn policies_of(&self, key: &AccountKey) -> Vec<Arc<Guarded<CrossRegionBackupPolicy>>> {
+    fn policies_of(&self, key: &AccountKey) -> Vec<Arc<Cached<CrossRegionBackupPolicy>>> {
         self.policy_stores.iter().flat_map(|s| s.state_filter(|p| policy::uses(p, key))).collect()
     }
 
-    fn inventories_of(&self, key: &AccountKey) -> Vec<Arc<Guarded<BackupInventory>>> {
+    fn inventories_of(&self, key: &AccountKey) -> Vec<Arc<Cached<BackupInventory>>> {
         self.inventory_stores.iter().flat_map(|s| s.state_filter(|i| inventory::uses(i, key))).collect()
     }
 }
@@ -183,12 +211,18 @@ impl Stored {
     }
 }
 
-/// Runs the controllers until `stop` resolves; reconciles that are under way then are ended first.
+/// Watches at once, so that everything is known when `leading` resolves; then runs the controllers until `stop` resolves.
+/// Reconciles that are under way then are ended first.
 ///
 /// # Errors
-/// A controller has ended by itself, which none should.
-pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+/// The Lease could not be had or was lost, or a controller has ended by itself, which none should.
+pub async fn run(
+    settings: Settings,
+    leading: impl Future<Output = anyhow::Result<Leadership>>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let stop = stop.shared();
+    let began = settings.clock.now();
     let (mut wakes, scopes) = scopes(&settings.namespaces);
     let (shared_wake, shared_wakes) = unbounded();
     wakes.shared_accounts = Some(shared_wake);
@@ -219,8 +253,10 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         let policies = watched(api(&settings.kube, scope.namespace.as_deref()), gone_policy.clone());
         let inventories = watched(api(&settings.kube, scope.namespace.as_deref()), gone_inventory.clone());
         let known = accounts.clone();
-        let mut accounts =
-            watched::<CloudAccount>(api(&settings.kube, scope.namespace.as_deref()), gone_account.clone());
+        let mut accounts = watched::<Guarded<CloudAccount>>(
+            api(&settings.kube, scope.namespace.as_deref()),
+            gone_account.clone(),
+        );
         accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
         policy_stores.push(policies.store.clone());
         inventory_stores.push(inventories.store.clone());
@@ -234,7 +270,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
     if settings.namespaces.is_empty() {
         let known = accounts.clone();
         let mut accounts =
-            watched::<ClusterCloudAccount>(Api::all(settings.kube.clone()), gone_account.clone());
+            watched::<Guarded<ClusterCloudAccount>>(Api::all(settings.kube.clone()), gone_account.clone());
         accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
         let namespaces = watched_labels(&settings.kube);
         let shared = Shared {
@@ -244,16 +280,35 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
         };
         sharing = Some((shared, accounts, namespaces.stream));
     }
+    let mut standing_by = Vec::new();
+    for (policies, inventories, accounts) in &mut streams {
+        standing_by.extend([policies.stand_by(), inventories.stand_by(), accounts.stand_by()]);
+    }
+    if let Some((_, accounts, namespaces)) = &mut sharing {
+        standing_by.extend([accounts.stand_by(), namespaces.map(drop).boxed()]);
+    }
+    let leadership = tokio::select! {
+        biased;
+        leadership = leading => leadership?,
+        () = stop.clone() => return Ok(()),
+        // What is lost meanwhile was never remembered.
+        () = select_all_streams(standing_by).for_each(|()| {
+            for gone in [&mut gone_policies, &mut gone_inventories, &mut gone_accounts] {
+                while gone.try_recv().is_ok() {}
+            }
+            std::future::ready(())
+        }) => anyhow::bail!("the watches have ended"),
+    };
     let context = Arc::new(Context {
         started: settings.clock.now(),
         shared: sharing.as_ref().map(|(shared, ..)| shared.clone()),
         kube: settings.kube,
         clock: settings.clock,
         events: settings.events,
-        leadership: settings.leadership,
+        as_of: leadership.previous_renewal().unwrap_or(began),
+        leadership: leadership.clone(),
         read_only: settings.read_only,
         interval_override: settings.interval_override,
-        as_of: settings.as_of,
         accounts,
         policy_stores,
         inventory_stores,
@@ -266,6 +321,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
             let wakes = wakes.clone();
             move |reference| wakes.policy(reference)
         }),
+        rounds: Rounds::default(),
+        wakes: wakes.clone(),
+        writes: Semaphore::new(WRITES),
         seeded: tokio::sync::OnceCell::new(),
         stopping: tokio::sync::watch::Sender::new(false),
     });
@@ -305,6 +363,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()> + Send + 'st
             }
             Ok(())
         }
+        () = leadership.lost() => Err(anyhow::anyhow!("the Lease was lost; another replica takes over")),
         (ended, _, _) = select_all(&mut tasks) => match ended {
             Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
             Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
@@ -346,6 +405,7 @@ fn retry<K: Resource<DynamicType = ()>>(object: Arc<K>, error: &NotReported, _: 
 
 /// Makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
 async fn write_status<K, S>(
+    context: &Context,
     api: &Api<K>,
     object: &K,
     wanted: &S,
@@ -357,6 +417,7 @@ where
 {
     let failed = |error: &dyn std::fmt::Display| NotReported(error.to_string());
     let status = serde_json::to_value(wanted).map_err(|error| failed(&error))?;
+    let _one = context.writes.acquire().await.map_err(|error| failed(&error))?;
     let applied = match apply_status(api, object, status.clone()).await {
         Ok(Applied::Written(object)) if status_of(&object).is_some_and(|found| found != wanted) => {
             let found = serde_json::to_value(status_of(&object)).map_err(|error| failed(&error))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, select};
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
@@ -13,6 +13,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Resource, ResourceExt};
 
+use super::cached::Cached;
 use super::wakes::{Wake, Wakes};
 use super::watch::{Guarded, Watched};
 use super::{Context, account, inventory, policy, retry};
@@ -21,11 +22,11 @@ use crate::observe::AccountKey;
 
 pub fn policies(
     context: &Arc<Context>,
-    policies: Watched<CrossRegionBackupPolicy>,
+    policies: Watched<Cached<CrossRegionBackupPolicy>>,
     wakes: UnboundedReceiver<Wake>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let store = policies.store.clone();
+    let (store, missed) = (policies.store.clone(), policies.missed());
     let references = wakes.flat_map(move |wake| {
         let found = match &wake {
             Wake::Policy(reference) => store.get(reference).into_iter().collect(),
@@ -34,7 +35,7 @@ pub fn policies(
         futures::stream::iter(found.into_iter().map(|p| ObjectRef::from_obj(&*p)))
     });
     Controller::for_stream(policies.stream, policies.store)
-        .reconcile_on(references)
+        .reconcile_on(select(missed, references))
         .graceful_shutdown_on(stop)
         .run(policy::reconcile, retry, context.clone())
         .for_each(|result| async { log_queue_error("policy", result.map(|_| ())) })
@@ -44,17 +45,20 @@ pub fn policies(
 
 pub fn inventories(
     context: &Arc<Context>,
-    inventories: Watched<BackupInventory>,
+    inventories: Watched<Cached<BackupInventory>>,
     wakes: UnboundedReceiver<Wake>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let store = inventories.store.clone();
+    let (store, missed) = (inventories.store.clone(), inventories.missed());
     let references = wakes.flat_map(move |wake| {
-        let found = store.state_filter(|i| inventory::is_concerned(i, &wake));
+        let found = match &wake {
+            Wake::Inventory(reference) => store.get(reference).into_iter().collect(),
+            wake => store.state_filter(|i| inventory::is_concerned(i, wake)),
+        };
         futures::stream::iter(found.into_iter().map(|i| ObjectRef::from_obj(&*i)))
     });
     Controller::for_stream(inventories.stream, inventories.store)
-        .reconcile_on(references)
+        .reconcile_on(select(missed, references))
         .graceful_shutdown_on(stop)
         .run(inventory::reconcile, retry, context.clone())
         .for_each(|result| async { log_queue_error("inventory", result.map(|_| ())) })
@@ -64,12 +68,12 @@ pub fn inventories(
 
 pub fn accounts<K: account::Kind>(
     context: &Arc<Context>,
-    accounts: Watched<K>,
+    accounts: Watched<Guarded<K>>,
     secrets: Api<PartialObjectMeta<Secret>>,
     wakes: UnboundedReceiver<AccountKey>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let store = accounts.store.clone();
+    let (store, missed) = (accounts.store.clone(), accounts.missed());
     let by_secret = accounts.store.clone();
     let references = wakes.filter_map(move |key| {
         let reference = ObjectRef::new(&key.name).within(key.namespace.as_deref().unwrap_or_default());
@@ -89,7 +93,7 @@ pub fn accounts<K: account::Kind>(
                 .into_iter()
                 .map(|account| ObjectRef::from_obj(&*account))
         })
-        .reconcile_on(references)
+        .reconcile_on(select(missed, references))
         .graceful_shutdown_on(stop)
         .run(account::reconcile::<K>, retry, context.clone())
         .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })

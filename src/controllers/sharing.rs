@@ -23,7 +23,7 @@ pub struct Shared {
 }
 
 /// What a resource wants of an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// To read what belongs to one instance.
     Observe,

@@ -3,8 +3,8 @@
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::runtime::reflector::ObjectRef;
 
-use super::watch::Guarded;
-use crate::api::CrossRegionBackupPolicy;
+use super::cached::Cached;
+use crate::api::{BackupInventory, CrossRegionBackupPolicy};
 use crate::observe::AccountKey;
 
 /// What wakes resources besides their own changes.
@@ -14,7 +14,8 @@ pub enum Wake {
     Account(AccountKey),
     /// The labels of their namespace: a shared account may have become theirs, or ceased to be.
     Namespace(String),
-    Policy(ObjectRef<Guarded<CrossRegionBackupPolicy>>),
+    Policy(ObjectRef<Cached<CrossRegionBackupPolicy>>),
+    Inventory(ObjectRef<Cached<BackupInventory>>),
 }
 
 impl Wake {
@@ -22,7 +23,7 @@ impl Wake {
         match self {
             Wake::Account(key) => key == account,
             Wake::Namespace(name) => account.is_shared() && namespace == Some(name),
-            Wake::Policy(_) => false,
+            Wake::Policy(_) | Wake::Inventory(_) => false,
         }
     }
 }
@@ -58,9 +59,15 @@ impl Wakes {
         }
     }
 
-    pub fn policy(&self, reference: &ObjectRef<Guarded<CrossRegionBackupPolicy>>) {
+    pub fn policy(&self, reference: &ObjectRef<Cached<CrossRegionBackupPolicy>>) {
         for sender in &self.policies {
             let _ = sender.unbounded_send(Wake::Policy(reference.clone()));
+        }
+    }
+
+    pub fn inventory(&self, reference: &ObjectRef<Cached<BackupInventory>>) {
+        for sender in &self.inventories {
+            let _ = sender.unbounded_send(Wake::Inventory(reference.clone()));
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::channel::mpsc::UnboundedSender;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,15 +20,39 @@ use tokio::sync::watch;
 /// An object that may not parse: it stops nothing else.
 pub type Guarded<K> = DeserializeGuard<K>;
 
-pub struct Watched<K: 'static>
-where
-    Guarded<K>: Resource<DynamicType = ()>,
-{
-    pub store: Store<Guarded<K>>,
+pub struct Watched<O: Resource<DynamicType = ()> + 'static> {
+    pub store: Store<O>,
     /// Becomes true when the store holds everything for the first time. kube's own `Store::wait_until_ready` wakes only the
     /// last of several tasks that wait, and the controller is one of them.
     pub synced: watch::Receiver<bool>,
-    pub stream: BoxStream<'static, Result<Guarded<K>, watcher::Error>>,
+    pub stream: BoxStream<'static, Result<O, watcher::Error>>,
+    /// Objects passed by while another replica was leading.
+    missed: AtomicBool,
+}
+
+impl<O> Watched<O>
+where
+    O: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    /// Keeps the store as the API server has it while another replica leads.
+    pub fn stand_by(&mut self) -> BoxStream<'_, ()> {
+        let Self { stream, missed, .. } = self;
+        stream.map(|_| missed.store(true, Ordering::Relaxed)).boxed()
+    }
+
+    /// The objects that passed by meanwhile, once the store has them all.
+    pub fn missed(&self) -> BoxStream<'static, ObjectRef<O>> {
+        if !self.missed.load(Ordering::Relaxed) {
+            return stream::empty().boxed();
+        }
+        let (store, mut synced) = (self.store.clone(), self.synced.clone());
+        let all = async move {
+            // It fails only where the watch has ended, and the process with it.
+            let _ = synced.wait_for(|synced| *synced).await;
+            stream::iter(store.state().into_iter().map(|object| ObjectRef::from_obj(&*object)))
+        };
+        stream::once(all).flatten().boxed()
+    }
 }
 
 /// What a watch lost.
@@ -39,9 +64,9 @@ pub enum Gone {
 }
 
 /// Of the UIDs that are remembered, those of what a watch lost.
-pub fn lost<K>(remembered: Vec<String>, stores: &[Store<Guarded<K>>], gone: Gone) -> Vec<String>
+pub fn lost<O>(remembered: Vec<String>, stores: &[Store<O>], gone: Gone) -> Vec<String>
 where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    O: Resource<DynamicType = ()> + Clone + 'static,
 {
     match gone {
         Gone::One(meta) => meta.uid.into_iter().collect(),
@@ -54,11 +79,11 @@ where
 }
 
 /// The object as the watch last brought it, unless a namesake has taken its place.
-pub fn stored<K>(stores: &[Store<Guarded<K>>], object: &K, uid: &str) -> Option<Arc<Guarded<K>>>
+pub fn stored<O>(stores: &[Store<O>], object: &impl ResourceExt, uid: &str) -> Option<Arc<O>>
 where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    O: Resource<DynamicType = ()> + Clone + 'static,
 {
-    let reference = ObjectRef::<Guarded<K>>::new(&object.name_any())
+    let reference = ObjectRef::<O>::new(&object.name_any())
         .within(object.meta().namespace.as_deref().unwrap_or_default());
     let found = stores.iter().find_map(|store| store.get(&reference));
     found.filter(|stored| stored.meta().uid.as_deref() == Some(uid))
@@ -93,15 +118,15 @@ pub fn watched_labels(kube: &kube::Client) -> Namespaces {
 }
 
 /// Watches all objects that `api` reaches.
-pub fn watched<K>(api: Api<Guarded<K>>, gone: UnboundedSender<Gone>) -> Watched<K>
+pub fn watched<O>(api: Api<O>, gone: UnboundedSender<Gone>) -> Watched<O>
 where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
+    O: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
     let stream = watcher(api, watcher::Config::default())
         .default_backoff()
-        .modify(|object: &mut Guarded<K>| object.meta_mut().managed_fields = None)
+        .modify(|object: &mut O| object.meta_mut().managed_fields = None)
         .reflect(writer)
         .inspect_ok(move |event| {
             let news = match event {
@@ -117,5 +142,5 @@ where
         })
         .applied_objects()
         .boxed();
-    Watched { store, synced, stream }
+    Watched { store, synced, stream, missed: AtomicBool::new(false) }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::accounts::{AccountKey, LastSeen, Sharing};
 use super::recipe::Recipe;
+use super::regions::Regions;
 use super::supply::Temporary;
 use crate::cloud::{Budget, Client, Credentials, Site};
 use crate::domain::{Instance, InstanceRef};
@@ -24,8 +25,9 @@ pub struct Account {
     pub(super) sts_budget: Arc<Budget>,
     /// Held by the one that renews them.
     pub(super) temporary: tokio::sync::Mutex<Temporary>,
-    /// What was last seen of instances' policies with this account, whoever looked.
-    pub(super) policies: Mutex<HashMap<InstanceRef, PolicyKnowledge>>,
+    /// What was last seen of instances' policies with this account, whoever looked: by region and instance id.
+    pub(super) policies: Mutex<HashMap<String, HashMap<Box<str>, PolicyKnowledge>>>,
+    pub(super) regions: Regions,
     /// Held by the one inventory that asks for a policy.
     pub(super) describing: tokio::sync::Mutex<()>,
     /// Held by the one rejected call that reads the Secret again.
@@ -182,37 +184,37 @@ impl Account {
 
     /// Remembers what was seen of an instance's policy just now.
     pub fn note_policy(&self, instance: InstanceRef, seen: PolicyKnowledge) {
-        lock(&self.policies).insert(instance, seen);
+        lock(&self.policies).entry(instance.region).or_default().insert(instance.id.into(), seen);
     }
 
     /// Remembers what a stored status tells of an instance's policy, unless something is known already.
     pub fn recall_policy(&self, instance: InstanceRef, told: PolicyKnowledge) {
-        lock(&self.policies).entry(instance).or_insert(told);
+        lock(&self.policies).entry(instance.region).or_default().entry(instance.id.into()).or_insert(told);
     }
 
     pub fn policy_known(&self, instance: &InstanceRef) -> Option<PolicyKnowledge> {
-        lock(&self.policies).get(instance).copied()
+        lock(&self.policies).get(&instance.region)?.get(instance.id.as_str()).copied()
     }
 
     /// By instance id.
     pub fn policies_known(&self, region: &str) -> HashMap<String, PolicyKnowledge> {
         let policies = lock(&self.policies);
-        policies
-            .iter()
-            .filter(|(at, _)| at.region == region)
-            .map(|(at, known)| (at.id.clone(), *known))
-            .collect()
+        policies.get(region).into_iter().flatten().map(|(id, known)| (id.to_string(), *known)).collect()
     }
 
     /// Forgets the policies of a region's instances that are not among these.
     pub fn keep_policies(&self, region: &str, instances: &[Instance]) {
         let ids: HashSet<_> = instances.iter().map(|instance| instance.id.as_str()).collect();
-        lock(&self.policies).retain(|at, _| at.region != region || ids.contains(at.id.as_str()));
+        if let Some(policies) = lock(&self.policies).get_mut(region) {
+            policies.retain(|id, _| ids.contains(&**id));
+        }
     }
 
     /// Other credentials may be allowed to describe what the ones before were not.
     pub(super) fn forget_unknown_policies(&self) {
-        lock(&self.policies).retain(|_, known| known.policy != PolicyTold::Unknown);
+        for policies in lock(&self.policies).values_mut() {
+            policies.retain(|_, known| known.policy != PolicyTold::Unknown);
+        }
     }
 
     pub(super) fn recipe(&self) -> Option<Recipe> {

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::account::{Account, Change, State, is_current, lock};
 use super::identity::Identity;
+use super::regions::Regions;
 use crate::api::account::{AllowedNamespaces, Permissions};
 use crate::api::policy::{AccountKind, AccountRef};
 use crate::clock::Clock;
@@ -150,6 +151,7 @@ impl Accounts {
             sts_budget: Arc::new(Budget::new(STS_RATE, STS_RATE, self.in_flight.clone())),
             temporary: tokio::sync::Mutex::default(),
             policies: Mutex::default(),
+            regions: Regions::default(),
             describing: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             readings: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 //! failed. Backups are counted while their pages pass by, and are not collected.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use crate::cloud::{Listing, Next, Selection, Site};
 use crate::domain::{Backup, BackupDetail, Failure, InstanceRef, Kind, PolicyState};
 use crate::plan::inventory::found::{is_standalone, of_backups, of_instances, unprotected};
 use crate::plan::inventory::{Found, PolicyKnowledge, PolicyTold, Reading, Tally};
+use crate::plan::round::Tallied;
 use crate::plan::since;
 
 /// A policy that no CrossRegionBackupPolicy watches is described so often at most.
@@ -38,6 +40,19 @@ pub struct Ask {
     pub details: bool,
     /// Instances whose policy is described for a CrossRegionBackupPolicy anyway.
     pub watched: HashSet<String>,
+    /// What a listing that was shared amounts to, and how many of its calls were answered: it is not made here then.
+    pub shared: Option<(Tallied, u64)>,
+}
+
+impl Ask {
+    /// All backups of the account in the region.
+    pub fn is_whole(&self) -> bool {
+        self.selection == self.whole()
+    }
+
+    fn whole(&self) -> Selection {
+        Selection { region: self.selection.region.clone(), ..Selection::default() }
+    }
 }
 
 /// A reading under way.
@@ -55,9 +70,9 @@ pub struct InventoryReading {
     phase: Phase,
     instances: Instances,
     /// Of the backups that fit the filter.
-    fitting: Option<Tally>,
+    fitting: Option<Arc<Tally>>,
     /// Of all backups: only where there is a filter, and the account's instances are told without regard to it.
-    all: Option<Tally>,
+    all: Option<Arc<Tally>>,
     found: Found,
 }
 
@@ -75,9 +90,18 @@ enum Phase {
 impl InventoryReading {
     /// # Errors
     /// The filter asks for what this cloud, or this scope, cannot tell.
-    pub fn begin(site: Site, ask: Ask, now: Timestamp) -> Result<Self, Failure> {
+    pub fn begin(site: Site, mut ask: Ask, now: Timestamp) -> Result<Self, Failure> {
         // Made in any case: a filter that cannot be is told before anything is asked.
         let listing = Listing::new(site, ask.selection.clone(), Vec::new(), now)?;
+        let (mut fitting, mut all, mut answered) = (None, None, 0);
+        if let Some((tallied, calls)) = ask.shared.take() {
+            answered = calls;
+            fitting = tallied.fitting;
+            match ask.is_whole() {
+                true => fitting = Some(tallied.whole),
+                false => all = Some(tallied.whole),
+            }
+        }
         let phase = match ask.selection.instance {
             None => Phase::Instances,
             Some(_) => Phase::Fitting(Box::new(listing), Reading::new(ask.limit)),
@@ -86,13 +110,13 @@ impl InventoryReading {
             ask,
             site,
             touched: now,
-            answered: 0,
+            answered,
             failures: 0,
             set_aside: false,
             phase,
             instances: Instances::new(site),
-            fitting: None,
-            all: None,
+            fitting,
+            all,
             found: Found::default(),
         })
     }
@@ -158,8 +182,14 @@ impl InventoryReading {
 
     async fn read_instances(&mut self, reached: &Reached<'_>, now: Timestamp) -> Result<(), Failure> {
         if self.instances.next_page(reached, &self.ask.selection.region).await? {
-            let listing = Listing::new(self.site, self.ask.selection.clone(), self.instances.ids(), now)?;
-            self.phase = Phase::Fitting(Box::new(listing), Reading::new(self.ask.limit));
+            self.phase = match self.fitting {
+                Some(_) => Phase::Policies(0),
+                None => {
+                    let listing =
+                        Listing::new(self.site, self.ask.selection.clone(), self.instances.ids(), now)?;
+                    Phase::Fitting(Box::new(listing), Reading::new(self.ask.limit))
+                }
+            };
         }
         Ok(())
     }
@@ -188,16 +218,14 @@ impl InventoryReading {
     fn end_listing(&mut self, moved: bool, now: Timestamp) -> Result<(), Failure> {
         match std::mem::replace(&mut self.phase, Phase::Policies(0)) {
             Phase::Fitting(_, reading) => {
-                self.fitting = Some(reading.end(moved));
-                let Selection { region, instance, .. } = &self.ask.selection;
-                let whole =
-                    Selection { region: region.clone(), instance: instance.clone(), ..Selection::default() };
-                if instance.is_none() && whole != self.ask.selection {
-                    let listing = Listing::new(self.site, whole, self.instances.ids(), now)?;
+                self.fitting = Some(Arc::new(reading.end(moved)));
+                let is_filtered = self.ask.selection.instance.is_none() && !self.ask.is_whole();
+                if is_filtered && self.all.is_none() {
+                    let listing = Listing::new(self.site, self.ask.whole(), self.instances.ids(), now)?;
                     self.phase = Phase::All(Box::new(listing), Reading::new(0));
                 }
             }
-            Phase::All(_, reading) => self.all = Some(reading.end(moved)),
+            Phase::All(_, reading) => self.all = Some(Arc::new(reading.end(moved))),
             other => self.phase = other,
         }
         Ok(())
@@ -314,7 +342,7 @@ impl InventoryReading {
             with_details: self.ask.details && self.site.has_details(),
             instances,
             unprotected,
-            ..of_backups(fitting, self.site.statuses())
+            ..of_backups(&fitting, self.ask.limit, self.site.statuses())
         };
         self.all = None;
     }

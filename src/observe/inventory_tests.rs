@@ -15,6 +15,7 @@ use crate::cloud::{Budget, Client, ClientConfig, Credentials, EndpointRule, serv
 use crate::cluster::testing;
 use crate::observe::identity::Identity;
 use crate::observe::{AccountKey, Accounts, Means};
+use crate::plan::round::{Filter, Tallies, Tap};
 
 const START: &str = "2026-11-22T12:00:00Z";
 const LIST: &str = "DescribeCrossRegionBackups";
@@ -267,6 +268,49 @@ async fn instances_do_not_follow_the_filter() {
     let lines = found.instances.unwrap();
     assert_eq!((lines[0].total, lines[0].newest_usable), (5, Some(world.clock.now())));
     assert_eq!(world.calls(LIST), 2, "as filtered, and whole");
+}
+
+/// What a listing that was shared found: `fitting` of the backups fit the filter.
+fn shared(backups: usize, filter: Option<usize>) -> Option<(Tallied, u64)> {
+    let fits = Filter { statuses: vec!["Creating".to_owned()], ..Filter::default() };
+    let tap = Tap { limit: 9, filter: filter.map(|_| fits) };
+    let mut tallies = Tallies::new(&[tap], START.parse().unwrap());
+    let backup = |number: usize| Backup {
+        instance_id: "redis-1".to_owned(),
+        backup_point_id: format!("b-{number}"),
+        status: if filter.is_some_and(|fitting| number < fitting) { "Creating" } else { "Available" }
+            .to_owned(),
+        start_time: START.parse().ok(),
+        ..Backup::default()
+    };
+    tallies.add((0..backups).map(backup).collect());
+    Some((tallies.end(false).remove(0), 7))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_shared_listing_found_is_not_listed_again() {
+    let mut world = World::new(Site::Volcengine);
+    world.instance("redis-1", true);
+    let whole = Ask { shared: shared(5, None), ..account_wide() };
+    let mut reading = world.begin(whole);
+    assert_eq!(reading.answered(), 7);
+    let found = world.go_on(&mut reading).await.unwrap();
+    assert_eq!((found.total, found.items.len()), (5, 3), "others keep more of them");
+    assert_eq!(found.instances.unwrap()[0].total, 5);
+    assert_eq!(found.unprotected.unwrap().as_of, Some(world.clock.now()), "the policies are read as ever");
+
+    let mut filtered = Ask { shared: shared(5, Some(2)), ..account_wide() };
+    filtered.selection.statuses = vec!["Creating".to_owned()];
+    let found = world.read(filtered).await;
+    assert_eq!((found.total, found.instances.unwrap()[0].total), (2, 5));
+    assert_eq!(world.calls(LIST), 0);
+
+    let mut only_the_clouds = Ask { shared: shared(5, None), ..account_wide() };
+    only_the_clouds.selection.project_name = Some("default".to_owned());
+    world.backups("redis-1", 1);
+    let found = world.read(only_the_clouds).await;
+    assert_eq!((found.total, found.instances.unwrap()[0].total), (1, 5));
+    assert_eq!(world.calls(LIST), 1, "what fits");
 }
 
 fn tencent(world: &World, backups: usize) -> Ask {

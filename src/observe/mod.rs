@@ -7,6 +7,7 @@ mod instances;
 mod inventory;
 mod reach;
 mod recipe;
+mod regions;
 mod supply;
 
 pub use account::Account;

@@ -55,6 +55,12 @@ impl Leadership {
         Self::new(term, None)
     }
 
+    /// One without election that follows on a leadership which was last renewed then.
+    #[cfg(test)]
+    pub fn after(previous_renewal: Timestamp) -> Self {
+        Self { previous_renewal: Some(previous_renewal), ..Self::always() }
+    }
+
     /// Whether this process leads right now.
     pub fn is_current(&self) -> bool {
         self.term.borrow().is_current()

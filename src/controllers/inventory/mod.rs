@@ -3,6 +3,8 @@
 pub mod convert;
 mod fit;
 mod report;
+mod tap;
+mod tray;
 mod wanted;
 
 use std::sync::Arc;
@@ -11,21 +13,29 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
+use tokio::time::sleep;
 
+use super::cached::Cached;
 use super::memories::Latest;
+use super::rounds::TapSeat;
 use super::watch::{Gone, Guarded, lost, stored};
 use super::{
     Admission, Context, NotReported, Purpose, Wake, policy, requests, requeue, surroundings, unreadable,
 };
 use crate::api::BackupInventory;
 use crate::api::inventory::Scope;
+use crate::cloud::Lane;
 use crate::controllers::policy::convert::condition_from;
 use crate::domain::condition::types;
 use crate::observe::{Account, AccountKey, Ask, Details, InventoryReading, Reached};
 use crate::plan::after;
 use crate::plan::inventory::{Do, Found, Memory, Wanted};
-pub use wanted::own_interval;
+use tap::Shared;
+#[cfg(test)]
+pub use tray::Brought;
+pub use tray::Tray;
 use wanted::{account_of, ask, wanted};
+pub use wanted::{own_interval, own_listing};
 
 /// A turn that could not end properly is taken again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -38,6 +48,10 @@ pub struct Slot {
     latest: Latest<BackupInventory>,
     /// The listing under way: it goes on where a call failed.
     reading: Option<InventoryReading>,
+    /// Its part in the listings that others share.
+    tap: Option<TapSeat>,
+    /// What such a listing has brought: the next reading begins with it.
+    shared: Option<Shared>,
     /// What the last listing found, until status tells it.
     found: Option<Found>,
     details: Details,
@@ -45,7 +59,7 @@ pub struct Slot {
 
 /// One reconcile of one inventory.
 struct Turn<'a> {
-    context: &'a Context,
+    context: &'a Arc<Context>,
     inventory: Arc<BackupInventory>,
     uid: String,
     namespace: String,
@@ -53,7 +67,7 @@ struct Turn<'a> {
 }
 
 /// Whether this concerns an inventory.
-pub fn is_concerned(inventory: &Guarded<BackupInventory>, wake: &Wake) -> bool {
+pub fn is_concerned(inventory: &Cached<BackupInventory>, wake: &Wake) -> bool {
     inventory.0.as_ref().is_ok_and(|i| wake.concerns(&account_of(i), i.metadata.namespace.as_deref()))
 }
 
@@ -66,7 +80,7 @@ pub fn purpose_of(inventory: &BackupInventory) -> Purpose {
 }
 
 /// Whether an inventory refers to this account.
-pub fn uses(inventory: &Guarded<BackupInventory>, key: &AccountKey) -> bool {
+pub fn uses(inventory: &Cached<BackupInventory>, key: &AccountKey) -> bool {
     inventory.0.as_ref().is_ok_and(|i| account_of(i) == *key)
 }
 
@@ -79,7 +93,7 @@ pub fn forget(context: &Context, gone: Gone) {
 }
 
 pub async fn reconcile(
-    object: Arc<Guarded<BackupInventory>>,
+    object: Arc<Cached<BackupInventory>>,
     context: Arc<Context>,
 ) -> Result<Action, NotReported> {
     context.ready().await;
@@ -120,11 +134,13 @@ impl Turn<'_> {
             None => self.remember(slot, &wanted),
         };
         let context = self.context;
+        let outdated = outdated(context, self.inventory.clone(), self.uid.clone());
         let result = tokio::select! {
             biased;
             result = self.list(slot, &wanted, &mut memory) => result,
             // What only reads has nothing to bring to an end.
             () = context.stopping() => Ok(Action::await_change()),
+            () = outdated => Ok(Action::requeue(SOON)),
         };
         slot.memory = Some(memory);
         result
@@ -157,6 +173,7 @@ impl Turn<'_> {
             let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
             if memory.notice(wanted, &around, now) {
                 slot.reading = None;
+                slot.leave();
             }
             // A complete listing is told, unless it is another spec's or account's.
             if !memory.listed {
@@ -166,7 +183,8 @@ impl Turn<'_> {
                 memory.lost(now);
             }
             requests::forward(self.context, &self.key, &mut memory.request, &around.gate);
-            match (memory.next_step(wanted, &around, now), view) {
+            self.share(slot, wanted, &around, view.as_ref().map(|view| &*view.account), memory);
+            match (self.step_of(slot, wanted, &around, memory, now), view) {
                 (Do::Read, Some(view)) => {
                     let begins = slot.reading.is_none();
                     if begins && !self.report(slot, wanted, &around, memory).await? {
@@ -218,19 +236,26 @@ impl Turn<'_> {
         };
         let mut reading = match slot.reading.take().filter(|reading| reading.is_resumable(now)) {
             Some(reading) => reading,
-            None => match InventoryReading::begin(site, self.ask(now), now) {
-                Ok(reading) => {
-                    memory.begins();
-                    reading
+            None => {
+                let (mut ask, mut request) = (self.ask(now), memory.request.pending.clone());
+                if let Some(shared) = slot.shared.take() {
+                    ask.shared = Some((shared.tallied, shared.answered));
+                    request = shared.request;
                 }
-                Err(failure) => {
-                    memory.failed(wanted, failure, now, fastrand::f64());
-                    return false;
+                match InventoryReading::begin(site, ask, now) {
+                    Ok(reading) => {
+                        memory.begins(request);
+                        reading
+                    }
+                    Err(failure) => {
+                        memory.failed(wanted, failure, now, fastrand::f64());
+                        return false;
+                    }
                 }
-            },
+            }
         };
         let caller = self.context.caller(account, &self.namespace, &self.uid, purpose_of(&self.inventory));
-        let reached = Reached::Account(&self.context.accounts, account, caller);
+        let reached = Reached::Account(&self.context.accounts, account, caller.in_lane(Lane::Poll));
         let answer = reading.step(&reached, account, &mut slot.details, now).await;
         let now = self.context.clock.now();
         match answer {
@@ -272,7 +297,7 @@ impl Turn<'_> {
     }
 
     /// The object as the watch last brought it.
-    fn stored(&self) -> Option<Arc<Guarded<BackupInventory>>> {
+    fn stored(&self) -> Option<Arc<Cached<BackupInventory>>> {
         stored(&self.context.inventory_stores, &*self.inventory, &self.uid)
     }
 
@@ -284,11 +309,22 @@ impl Turn<'_> {
     /// Whether the watch has brought nothing newer about what is wanted: a listing takes long, and must not go on for a
     /// spec or a request that is not the last.
     fn is_current(&self) -> bool {
-        self.stored().is_some_and(|stored| {
-            let meta = stored.meta();
-            meta.generation <= self.inventory.metadata.generation
-                && meta.deletion_timestamp.is_none()
-                && meta.annotations == self.inventory.metadata.annotations
-        })
+        is_current(self.context, &self.inventory, &self.uid)
+    }
+}
+
+fn is_current(context: &Context, inventory: &BackupInventory, uid: &str) -> bool {
+    stored(&context.inventory_stores, inventory, uid).is_some_and(|stored| {
+        let meta = stored.meta();
+        meta.generation <= inventory.metadata.generation
+            && meta.deletion_timestamp.is_none()
+            && meta.annotations == inventory.metadata.annotations
+    })
+}
+
+/// Returns when a call that may wait for long is one for what is not wanted any more.
+async fn outdated(context: &Context, inventory: Arc<BackupInventory>, uid: String) {
+    while is_current(context, &inventory, &uid) {
+        sleep(AGAIN).await;
     }
 }

@@ -12,6 +12,7 @@ use crate::controllers::{Context, phase};
 use crate::observe::{AccountKey, Ask};
 use crate::plan::inventory::Wanted;
 use crate::plan::pace::DEFAULT_INTERVAL;
+use crate::plan::round::{Filter, Tap, Window};
 
 /// The interval in force.
 fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
@@ -63,6 +64,30 @@ pub fn ask(spec: &BackupInventorySpec, now: Timestamp) -> Ask {
     }
 }
 
+/// Whether the spec has a filter that no listing of all backups can answer, so that only the cloud can apply it.
+pub fn own_listing(spec: &BackupInventorySpec) -> bool {
+    let given = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
+    spec.filter.as_ref().is_some_and(|filter| {
+        given(&filter.backup_point_name) || given(&filter.backup_point_id) || given(&filter.project_name)
+    })
+}
+
+/// What the spec wants of a listing of all backups: the rest is listed apart, or is all of them.
+pub fn tap(spec: &BackupInventorySpec) -> Tap {
+    if own_listing(spec) {
+        return Tap::default();
+    }
+    let limit = usize::try_from(spec.limit).unwrap_or(0);
+    let Selection { statuses, strategies, .. } = ask(spec, Timestamp::UNIX_EPOCH).selection;
+    let window = spec.filter.as_ref().and_then(|filter| {
+        let fixed = filter.start_time.as_ref().zip(filter.end_time.as_ref());
+        let fixed = fixed.map(|(start, end)| Window::Fixed(start.0, end.0));
+        fixed.or_else(|| filter.since.as_deref().and_then(duration::parse).map(Window::Last))
+    });
+    let filter = Filter { statuses, strategies, window };
+    Tap { limit, filter: Some(filter).filter(|filter| *filter != Filter::default()) }
+}
+
 fn status_word(status: BackupStatus) -> &'static str {
     match status {
         BackupStatus::Available => "Available",
@@ -90,12 +115,15 @@ mod tests {
 
     use super::*;
 
-    fn asked(filter: serde_json::Value) -> Selection {
+    fn spec(filter: serde_json::Value) -> BackupInventorySpec {
         let spec = json!({
-            "accountRef": {"name": "prod"}, "region": "cn-beijing", "scope": "Account", "filter": filter,
+            "accountRef": {"name": "prod"}, "region": "cn-beijing", "scope": "Account", "filter": filter, "limit": 7,
         });
-        let spec: BackupInventorySpec = serde_json::from_value(spec).unwrap();
-        ask(&spec, "2026-11-22T12:00:00Z".parse().unwrap()).selection
+        serde_json::from_value(spec).unwrap()
+    }
+
+    fn asked(filter: serde_json::Value) -> Selection {
+        ask(&spec(filter), "2026-11-22T12:00:00Z".parse().unwrap()).selection
     }
 
     #[test]
@@ -124,5 +152,36 @@ mod tests {
         let window = asked(json!({"since": "36h"})).window.unwrap();
         assert_eq!(window.0, "2026-11-21T00:00:00Z".parse().unwrap());
         assert_eq!(window.1, "2026-11-22T12:00:00Z".parse().unwrap());
+    }
+
+    #[test]
+    fn a_listing_of_all_backups_answers_every_filter_but_those_that_only_the_cloud_has() {
+        let (start, end) = ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z");
+        let fixed = Window::Fixed(start.parse().unwrap(), end.parse().unwrap());
+        let words = |word: &str| vec![word.to_owned()];
+        let none = Filter::default();
+        for (filter, expected) in [
+            (json!(null), None),
+            (json!({}), None),
+            (json!({"statuses": ["Creating"]}), Some(Filter { statuses: words("Creating"), ..none.clone() })),
+            (
+                json!({"strategies": ["ManualBackup"]}),
+                Some(Filter { strategies: words("ManualBackup"), ..none.clone() }),
+            ),
+            (
+                json!({"startTime": start, "endTime": end}),
+                Some(Filter { window: Some(fixed), ..none.clone() }),
+            ),
+            (
+                json!({"since": "36h"}),
+                Some(Filter { window: Some(Window::Last(Duration::from_secs(36 * 3600))), ..none.clone() }),
+            ),
+        ] {
+            assert_eq!(tap(&spec(filter.clone())), Tap { limit: 7, filter: expected }, "{filter}");
+        }
+        for name in ["backupPointName", "backupPointId", "projectName"] {
+            let spec = spec(json!({name: "x", "statuses": ["Creating"]}));
+            assert_eq!((own_listing(&spec), tap(&spec)), (true, Tap::default()), "{name}");
+        }
     }
 }

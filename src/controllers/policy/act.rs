@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Turn, purpose_of};
 use crate::cloud::Accepted;
 use crate::controllers::Admission;
+use crate::controllers::rounds::Seat;
 use crate::domain::{Backup, Change, Failure, Kind, PolicyState};
 use crate::observe::{Account, Reached};
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
@@ -16,7 +17,7 @@ use crate::plan::pace::backoff;
 pub const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 pub const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
 const REGIONS: &str = "DescribeAvailableCrossRegion";
-const BACKUPS: &str = "DescribeCrossRegionBackups";
+pub const BACKUPS: &str = "DescribeCrossRegionBackups";
 
 /// One attempt to modify, with its retries, takes no longer.
 const ATTEMPT: Duration = Duration::from_secs(30);
@@ -43,15 +44,27 @@ impl Turn<'_> {
         answer
     }
 
-    pub async fn regions(&self, reached: &Reached<'_>) -> Result<Vec<String>, Failure> {
+    /// `wanted`: a target that another instance's answer may name; without it this very instance is asked.
+    pub async fn regions(&self, reached: &Reached<'_>, wanted: Option<&str>) -> Result<Vec<String>, Failure> {
         let instance = &self.instance;
-        reached.call(REGIONS, |client| async move { client.available_regions(instance).await }).await
+        let ask = reached.call(REGIONS, |client| async move { client.available_regions(instance).await });
+        match self.account {
+            Some(account) => {
+                account.available_regions(instance, wanted, || self.context.clock.now(), ask).await
+            }
+            None => ask.await,
+        }
     }
 
-    pub async fn backups(&self, reached: &Reached<'_>) -> Result<Vec<Backup>, Failure> {
+    pub async fn backups(&self, reached: &Reached<'_>, seat: Option<&Seat>) -> Result<Vec<Backup>, Failure> {
         let instance = &self.instance;
         let now = self.context.clock.now();
-        reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await
+        let reading =
+            reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await;
+        if let (Ok(backups), Some(seat)) = (&reading, seat) {
+            seat.has_read(backups, now);
+        }
+        reading
     }
 
     /// One attempt: the same ClientToken for each try, since the answer to one that took effect may have been lost.

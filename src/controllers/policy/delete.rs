@@ -8,9 +8,10 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
+use super::report::Told;
 use super::{AGAIN, STEPS, Slot, Turn};
 use crate::api::{CloudAccount, ClusterCloudAccount, FINALIZER};
-use crate::cloud::Caller;
+use crate::cloud::{Caller, Lane};
 use crate::controllers::account::Kind;
 use crate::controllers::sharing::Shared;
 use crate::controllers::watch::Guarded;
@@ -23,6 +24,8 @@ use crate::plan::memory::Memory;
 use crate::plan::{Desired, Gate, Surroundings};
 
 const READ: Duration = Duration::from_secs(10);
+/// Whoever waits for a permit is woken by it; should it not come, it looks around so soon.
+const GRANT: Duration = Duration::from_secs(30);
 
 impl Turn<'_> {
     pub(super) async fn say_farewell(
@@ -35,13 +38,25 @@ impl Turn<'_> {
             return Ok(Action::await_change());
         }
         let desired = switched_off(desired);
+        slot.seat = None;
+        drop(self.desk.take_delivery());
         for _ in 0..STEPS {
             let now = self.context.clock.now();
             let around = self.surroundings(memory, now);
             memory.notice(&desired, around.epoch, now);
             let (reach, reached) = self.reach(&around).await;
             deletion::notice(memory, reach, now);
-            match deletion::next(&desired, &around, memory, reach, now) {
+            let step = deletion::next(&desired, &around, memory, reach, now);
+            let calls = matches!(step, Farewell::Look | Farewell::Modify);
+            if calls && matches!(reached, Some(Reached::Account(..))) && self.caller.is_none() {
+                drop(reached);
+                match self.may_begin(slot, Lane::Change) {
+                    true => continue,
+                    false => return Ok(Action::requeue(GRANT)),
+                }
+            }
+            slot.waiting = None;
+            match step {
                 Farewell::Look => {
                     let Some(reached) = &reached else { return Ok(Action::requeue(AGAIN)) };
                     let answer = self.describe(reached).await;
@@ -54,9 +69,15 @@ impl Turn<'_> {
                 }
                 Farewell::Wait(until) => {
                     // Why it takes so long is told; that it could not be told holds nothing up.
-                    if let Err(error) = self.report(slot, &desired, &around, memory).await {
-                        tracing::warn!(policy = %self.policy.name_any(), %error, "a status could not be written");
-                    }
+                    let later = match self.report(slot, &desired, &around, memory).await {
+                        Ok(Told::Later(at)) => Some(at),
+                        Ok(Told::All | Told::Outdated) => None,
+                        Err(error) => {
+                            tracing::warn!(policy = %self.policy.name_any(), %error, "a status could not be written");
+                            None
+                        }
+                    };
+                    let until = until.into_iter().chain(later).min();
                     return Ok(requeue(until, self.context.clock.now()));
                 }
                 Farewell::Release(release) => {

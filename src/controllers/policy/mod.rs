@@ -5,7 +5,10 @@ mod claims;
 pub mod convert;
 mod delete;
 mod desired;
+mod desk;
+mod entry;
 mod report;
+mod rest;
 mod unreadable;
 
 use std::sync::Arc;
@@ -15,25 +18,34 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::cached::Cached;
 use super::memories::Latest;
-use super::watch::{Gone, Guarded, lost, stored};
+use super::rounds::Seat;
+use super::watch::{Gone, lost, stored};
 use super::{Admission, Context, NotReported, Purpose, Wake, requests, requeue, surroundings};
 use crate::api::policy::ManagementPolicy;
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
+use crate::cloud::{Caller, Lane, Ticket};
 use crate::cluster::status::{Applied, set_finalizer};
 use crate::domain::InstanceRef;
 use crate::observe::{Account, AccountKey, Reached, View, provider_name};
 use crate::plan::conflict::Claim;
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
-use crate::plan::memory::Memory;
-use crate::plan::next::{Do, next};
+use crate::plan::memory::{Memory, Regions};
+use crate::plan::next::{Do, meanwhile, next};
 use crate::plan::{Desired, Surroundings};
 use act::Attempt;
+pub use act::BACKUPS;
 pub use claims::Claims;
 use claims::Contested;
 pub use desired::own_interval;
 use desired::{account_of, desired, instance_of};
+pub use desk::{Delivery, Desk};
+use entry::lane;
+use report::Told;
+use rest::Rest;
 
 /// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
 const STEPS: usize = 64;
@@ -43,17 +55,29 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is remembered of one policy.
 #[derive(Default)]
 pub struct Slot {
-    memory: Option<Memory>,
+    memory: Option<Rest>,
     latest: Latest<CrossRegionBackupPolicy>,
+    /// When its status was last written.
+    written: Option<Timestamp>,
     /// The account that the proof of access belongs to.
     account: Option<AccountKey>,
+    desk: Option<Arc<Desk>>,
+    /// Its part in the readings of its account's backups.
+    seat: Option<Seat>,
+    /// Its place among those that wait for a permit.
+    waiting: Option<(Lane, Ticket)>,
 }
 
 /// One reconcile of one policy.
 struct Turn<'a> {
-    context: &'a Context,
+    context: &'a Arc<Context>,
     policy: Arc<CrossRegionBackupPolicy>,
     uid: String,
+    desk: Arc<Desk>,
+    /// Makes the calls of this turn; `None` until the budget lets one go.
+    caller: Option<Caller>,
+    /// Its place among those who take in a shared reading.
+    told: Option<OwnedSemaphorePermit>,
     namespace: String,
     instance: InstanceRef,
     key: AccountKey,
@@ -61,7 +85,7 @@ struct Turn<'a> {
 }
 
 /// Whether this concerns a policy.
-pub fn is_concerned(policy: &Guarded<CrossRegionBackupPolicy>, wake: &Wake) -> bool {
+pub fn is_concerned(policy: &Cached<CrossRegionBackupPolicy>, wake: &Wake) -> bool {
     policy.0.as_ref().is_ok_and(|p| wake.concerns(&account_of(p), p.metadata.namespace.as_deref()))
 }
 
@@ -72,7 +96,7 @@ pub fn purpose_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Purpos
 }
 
 /// Whether a policy refers to this account.
-pub fn uses(policy: &Guarded<CrossRegionBackupPolicy>, key: &AccountKey) -> bool {
+pub fn uses(policy: &Cached<CrossRegionBackupPolicy>, key: &AccountKey) -> bool {
     policy.0.as_ref().is_ok_and(|p| account_of(p) == *key)
 }
 
@@ -80,7 +104,7 @@ pub fn uses(policy: &Guarded<CrossRegionBackupPolicy>, key: &AccountKey) -> bool
 pub fn seed_claims(context: &Context) {
     for policy in context.policy_stores.iter().flat_map(|store| store.state()) {
         let Ok(policy) = &policy.0 else { continue };
-        let proven = policy.status.as_ref().is_some_and(|status| status.policy.is_some());
+        let proven = policy.whole().status.is_some_and(|status| status.policy.is_some());
         let account = context.account(&account_of(policy));
         let provider = account.and_then(|account| account.spec).map(|spec| spec.provider);
         if let Some(provider) = provider.filter(|_| proven) {
@@ -112,9 +136,9 @@ fn claim(
         return None;
     }
     let claim = Claim {
-        uid: policy.uid().unwrap_or_default(),
-        namespace: policy.namespace().unwrap_or_default(),
-        name: policy.name_any(),
+        uid: policy.uid().unwrap_or_default().into(),
+        namespace: policy.namespace().unwrap_or_default().into(),
+        name: policy.name_any().into(),
         created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
         refused,
     };
@@ -122,7 +146,7 @@ fn claim(
 }
 
 pub async fn reconcile(
-    object: Arc<Guarded<CrossRegionBackupPolicy>>,
+    object: Arc<Cached<CrossRegionBackupPolicy>>,
     context: Arc<Context>,
 ) -> Result<Action, NotReported> {
     context.ready().await;
@@ -139,9 +163,16 @@ pub async fn reconcile(
     let policy = slot.latest.newest(policy);
     let key = account_of(&policy);
     let account = context.accounts.view(&key).map(|view| view.account);
+    let namespace = policy.namespace().unwrap_or_default();
+    let desk = slot.desk.get_or_insert_with(|| {
+        Arc::new(Desk::new(namespace.clone(), policy.name_any(), context.wakes.clone()))
+    });
     let mut turn = Turn {
         context: &context,
-        namespace: policy.namespace().unwrap_or_default(),
+        desk: desk.clone(),
+        caller: None,
+        told: None,
+        namespace,
         instance: instance_of(&policy),
         account: account.as_deref(),
         key,
@@ -149,6 +180,10 @@ pub async fn reconcile(
         policy,
     };
     let result = turn.take(&mut slot).await;
+    // What was granted and not needed goes back to the budget.
+    if slot.waiting.is_none() {
+        drop(turn.desk.take_permit());
+    }
     // A policy that vanished meanwhile must not leave a claim behind.
     if turn.stored().is_none() {
         forget(&context, Gone::One(Box::new(turn.policy.metadata.clone())));
@@ -160,10 +195,15 @@ impl Turn<'_> {
     async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
         let now = self.context.clock.now();
         let desired = desired(self.context, &self.policy);
-        if slot.memory.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
+        let awake = {
+            let stored = self.stored();
+            let stored = stored.as_ref().and_then(|stored| stored.0.as_ref().ok());
+            slot.memory.take().map(|rest| rest.wake(&self.policy, stored))
+        };
+        if awake.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
             self.context.accounts.resources_changed(&self.key);
         }
-        let mut memory = match slot.memory.take() {
+        let mut memory = match awake {
             Some(memory) => memory,
             None => {
                 let status = self.policy.status.clone().unwrap_or_default();
@@ -188,7 +228,9 @@ impl Turn<'_> {
         } else {
             self.converge(slot, &desired, &mut memory).await
         };
-        slot.memory = Some(memory);
+        let stored = self.stored();
+        let stored = stored.as_ref().and_then(|stored| stored.0.as_ref().ok());
+        slot.memory = Some(Rest::of(memory, &self.policy, stored));
         result
     }
 
@@ -202,28 +244,47 @@ impl Turn<'_> {
             return Ok(Action::requeue(Duration::from_millis(100)));
         }
         let mut looked = false;
-        for _ in 0..STEPS {
+        for turn in 0..STEPS {
             let now = self.context.clock.now();
             let around = self.surroundings(memory, now);
             memory.notice(desired, around.epoch, now);
             requests::forward(self.context, &self.key, &mut memory.request, &around.gate);
+            if turn == 0 {
+                self.share_readings(slot, desired, &around, memory);
+            }
             let step = match next(desired, &around, memory, now) {
                 // Calls that wait long for the account's budget make the next look due before this turn has told anything.
                 Do::Look if looked && memory.is_settled() => Do::Wait(Some(now)),
                 step => step,
             };
             looked |= step == Do::Look;
+            if step == Do::ReadBackups && self.is_shared(slot, desired, memory) {
+                memory.await_reading();
+                continue;
+            }
+            let step = match step {
+                Do::Wait(until) => {
+                    slot.waiting = None;
+                    Do::Wait(until)
+                }
+                step if self.may_begin(slot, lane(desired, memory, &step, now)) => step,
+                _ => Do::Wait(meanwhile(desired, memory, now)),
+            };
             if let Do::Wait(until) = step {
                 self.settle_request(memory, desired, &around, now);
                 return match self.report(slot, desired, &around, memory).await? {
-                    true => Ok(requeue(until, self.context.clock.now())),
-                    false => Ok(Action::requeue(Duration::from_millis(100))),
+                    Told::All => Ok(requeue(until, self.context.clock.now())),
+                    Told::Later(at) => {
+                        let until = until.map_or(at, |until| until.min(at));
+                        Ok(requeue(Some(until), self.context.clock.now()))
+                    }
+                    Told::Outdated => Ok(Action::requeue(Duration::from_millis(100))),
                 };
             }
             if self.account.is_some_and(|account| !self.context.accounts.serves(&self.key, &account.uid)) {
                 return Ok(Action::requeue(Duration::from_millis(100)));
             }
-            self.act(step, desired, memory).await;
+            self.act(step, slot, desired, memory).await;
             if !self.is_current() {
                 return Ok(Action::requeue(Duration::from_millis(100)));
             }
@@ -232,7 +293,7 @@ impl Turn<'_> {
         Ok(Action::requeue(AGAIN))
     }
 
-    async fn act(&self, step: Do, desired: &Desired, memory: &mut Memory) {
+    async fn act(&self, step: Do, slot: &Slot, desired: &Desired, memory: &mut Memory) {
         let Some(account) = self.account else { return };
         let reached = self.through(account);
         let clock = &self.context.clock;
@@ -242,13 +303,15 @@ impl Turn<'_> {
                 memory.looked(desired, answer, clock.now(), fastrand::f64());
             }
             Do::AskRegions => {
-                let answer = self.regions(&reached).await;
+                let wanted = desired.change.cross_backup_region.as_deref();
+                let hint = wanted.filter(|_| memory.regions == Regions::Unknown);
+                let answer = self.regions(&reached, hint).await;
                 memory.told_regions(desired, answer, clock.now());
             }
             Do::Modify => self.attempt(&reached, desired, memory).await,
             Do::ReadBackups => {
                 memory.begin_reading(desired, clock.now());
-                let reading = self.backups(&reached).await;
+                let reading = self.backups(&reached, slot.seat.as_ref()).await;
                 memory.read_backups(desired, reading, clock.now(), fastrand::f64());
             }
             Do::Wait(_) => {}
@@ -278,9 +341,13 @@ impl Turn<'_> {
     }
 
     fn through<'a>(&'a self, account: &'a Account) -> Reached<'a> {
-        let purpose = purpose_of(self.context, &self.policy);
-        let caller = self.context.caller(account, &self.namespace, &self.uid, purpose);
+        let caller = self.caller.clone().unwrap_or_else(|| self.caller_of(account));
         Reached::Account(&self.context.accounts, account, caller)
+    }
+
+    fn caller_of(&self, account: &Account) -> Caller {
+        let purpose = purpose_of(self.context, &self.policy);
+        self.context.caller(account, &self.namespace, &self.uid, purpose)
     }
 
     /// Account, rivals, and what else decides besides the resource itself.
@@ -307,7 +374,7 @@ impl Turn<'_> {
 
     /// A request was acted on when a look has ended, or when nothing can be looked at.
     fn settle_request(&self, memory: &mut Memory, desired: &Desired, around: &Surroundings, now: Timestamp) {
-        let looked = memory.next_look > now && memory.backups.due.is_none_or(|due| due > now);
+        let looked = memory.next_look > now && !memory.backups.is_due(now);
         let acted_on = !desired.suspended
             && requests::is_acted_on(self.context, &self.key, &memory.request, &around.gate, looked);
         if acted_on {
@@ -339,7 +406,7 @@ impl Turn<'_> {
     }
 
     /// The object as the watch last brought it.
-    fn stored(&self) -> Option<Arc<Guarded<CrossRegionBackupPolicy>>> {
+    fn stored(&self) -> Option<Arc<Cached<CrossRegionBackupPolicy>>> {
         stored(&self.context.policy_stores, &*self.policy, &self.uid)
     }
 

@@ -1,55 +1,84 @@
 //! Status and Events: written where they differ from what is stored.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use super::{Slot, Turn, convert};
+use crate::api::CrossRegionBackupPolicy;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
+use crate::controllers::cached::Kept;
 use crate::controllers::{NotReported, load, write_status};
 use crate::domain::Facts;
 use crate::domain::condition::types;
 use crate::plan::memory::Memory;
-use crate::plan::{Desired, Surroundings, conditions, events};
+use crate::plan::{Desired, Surroundings, after, conditions, events, since};
+
+/// What changes so soon after a write goes into the next one with what else does.
+const TOGETHER: Duration = Duration::from_millis(500);
+
+/// What became of a report.
+pub enum Told {
+    /// Status says all of it.
+    All,
+    /// It is to be told then, together with what else changes until then.
+    Later(Timestamp),
+    /// The object was written by somebody else meanwhile.
+    Outdated,
+}
 
 impl Turn<'_> {
-    /// Writes the status where it differs; false where the object was written by somebody else meanwhile.
+    /// Writes the status where it differs.
     pub(super) async fn report(
         &mut self,
         slot: &mut Slot,
         desired: &Desired,
         around: &Surroundings,
         memory: &mut Memory,
-    ) -> Result<bool, NotReported> {
+    ) -> Result<Told, NotReported> {
         let facts = conditions::report(desired, around, memory, self.context.clock.now());
         if facts.observed_generation.is_none() {
-            return Ok(true);
+            return Ok(Told::All);
         }
         let stored = self.policy.status.clone().unwrap_or_default();
-        let wanted = convert::status_from(&facts);
+        let wanted = Box::new(convert::status_from(&facts));
         if wanted == stored {
             memory.facts = facts;
-            return Ok(true);
+            return Ok(Told::All);
+        }
+        let now = self.context.clock.now();
+        if let Some(written) = slot.written.filter(|written| since(*written, now) < TOGETHER) {
+            return Ok(Told::Later(after(written, TOGETHER)));
         }
         let before = convert::facts_from(&stored, &self.instance.id);
         let api = self.api();
-        match write_status(&api, &*self.policy, &wanted, |object| object.status.as_ref()).await? {
+        match write_status(self.context, &api, &*self.policy, &wanted, |object| object.status.as_ref())
+            .await?
+        {
             Applied::Written(object) => {
-                let calls = load::calls_of(&self.policy);
+                let calls = load::calls_for_backups(self.listed());
                 self.policy = slot.latest.keep(object);
-                if load::calls_of(&self.policy) != calls {
+                slot.written = Some(now);
+                if load::calls_for_backups(self.listed()) != calls {
                     self.context.accounts.resources_changed(&self.key);
                 }
                 self.tell_between(&before, &facts).await;
                 memory.facts = facts;
-                Ok(true)
+                Ok(Told::All)
             }
             Applied::Stale(object) => {
                 if let Some(object) = object {
                     slot.latest.keep(object);
                 }
-                Ok(false)
+                Ok(Told::Outdated)
             }
         }
+    }
+
+    pub(super) fn listed(&self) -> Option<i64> {
+        self.policy.status.as_ref().and_then(CrossRegionBackupPolicy::listed)
     }
 
     async fn tell_between(&self, before: &Facts, now: &Facts) {
@@ -70,6 +99,7 @@ impl Turn<'_> {
 
     pub(super) async fn tell(&self, warning: bool, reason: &'static str, text: String) {
         let note = Note { warning, reason, action: "Reconcile", text };
+        let _one = self.context.writes.acquire().await;
         self.context.events.publish(&self.policy.object_ref(&()), note).await;
     }
 }

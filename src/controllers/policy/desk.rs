@@ -1,0 +1,94 @@
+//! Where what a policy waits for is laid down: permits of its account's budget, and shared readings of its backups. Its reconcile
+//! ends meanwhile, and comes back for them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::claims::Reference;
+use crate::cloud::Permit;
+use crate::controllers::wakes::Wakes;
+use crate::domain::Failure;
+use crate::plan::round::News;
+
+/// A reading, with the place among those who take one in, which is left when the turn that takes it ends.
+pub type Laid = (Delivery, Option<OwnedSemaphorePermit>);
+
+/// What a shared reading brings.
+pub enum Delivery {
+    News(News, Timestamp),
+    Unchanged(Timestamp),
+    Failed(Failure),
+}
+
+pub struct Desk {
+    namespace: String,
+    name: String,
+    wakes: Wakes,
+    tray: Mutex<Tray>,
+}
+
+#[derive(Default)]
+struct Tray {
+    permit: Option<Permit>,
+    delivery: Option<Laid>,
+}
+
+impl Desk {
+    pub fn new(namespace: String, name: String, wakes: Wakes) -> Self {
+        Self { namespace, name, wakes, tray: Mutex::default() }
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Lays down a permit. One that is not taken goes back to the budget.
+    pub fn grant(&self, permit: Permit) {
+        let unused = self.tray().permit.replace(permit);
+        drop(unused);
+        self.wake();
+    }
+
+    pub fn take_permit(&self) -> Option<Permit> {
+        self.tray().permit.take()
+    }
+
+    /// Lays down a reading. News that were not taken yet stay before what tells nothing; where others take their place, the
+    /// policy finds that something is lacking, and reads by itself.
+    pub fn deliver(&self, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
+        self.put((delivery, slot));
+        self.wake();
+    }
+
+    /// The same in the middle of the policy's turn.
+    pub fn lay(&self, delivery: Delivery) {
+        self.put((delivery, None));
+    }
+
+    fn put(&self, laid: Laid) {
+        let mut tray = self.tray();
+        let has_news = matches!(tray.delivery, Some((Delivery::News(..), _)));
+        if !has_news || matches!(laid.0, Delivery::News(..)) {
+            tray.delivery = Some(laid);
+        }
+    }
+
+    /// Whether a reading was laid down in the middle of the policy's turn.
+    pub fn has_delivery(&self) -> bool {
+        self.tray().delivery.is_some()
+    }
+
+    pub fn take_delivery(&self) -> Option<Laid> {
+        self.tray().delivery.take()
+    }
+
+    fn wake(&self) {
+        self.wakes.policy(&Reference::new(&self.name).within(&self.namespace));
+    }
+
+    fn tray(&self) -> MutexGuard<'_, Tray> {
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

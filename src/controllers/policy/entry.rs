@@ -1,0 +1,118 @@
+//! What a turn needs before its first call: a permit of the account's budget, for which no turn waits, and what shared readings
+//! have brought.
+
+use jiff::Timestamp;
+
+use super::desk::Delivery;
+use super::{Slot, Turn};
+use crate::cloud::Lane;
+use crate::controllers::load;
+use crate::controllers::rounds::Place;
+use crate::plan::memory::Memory;
+use crate::plan::next::Do;
+use crate::plan::round::Member;
+use crate::plan::{Desired, Gate, Surroundings, recovery, since};
+
+/// Whether somebody waits for a turn that begins with this step, a person or a deadline, or a difference is to be corrected; or it
+/// is one look of many.
+pub fn lane(desired: &Desired, memory: &Memory, step: &Do, now: Timestamp) -> Lane {
+    let person = memory.facts.observed_generation != Some(desired.generation)
+        || memory.request.pending.is_some()
+        || memory.confirming.is_some();
+    let deadline = *step == Do::ReadBackups && recovery::wants_reading(desired, memory, now);
+    let begun = matches!(step, Do::AskRegions | Do::Modify);
+    if person || deadline || begun { Lane::Change } else { Lane::Poll }
+}
+
+impl Turn<'_> {
+    /// Whether the turn may make calls now. Where there is no permit, it takes a place among those that wait for one, and is to
+    /// end: the permit wakes the policy. One that waits as a look of many is promoted where somebody waits for it now.
+    pub(super) fn may_begin(&mut self, slot: &mut Slot, lane: Lane) -> bool {
+        if self.caller.is_some() {
+            return true;
+        }
+        let Some(account) = self.account else { return true };
+        let caller = self.caller_of(account);
+        let permit =
+            self.desk.take_permit().or_else(|| account.budget.try_acquire(&caller.clone().in_lane(lane)));
+        match permit {
+            Some(permit) => {
+                slot.waiting = None;
+                self.caller = Some(caller.in_lane(Lane::Begun).holding(permit));
+                true
+            }
+            None => {
+                let waits_well =
+                    slot.waiting.as_ref().is_some_and(|(at, _)| *at == lane || *at == Lane::Change);
+                if !waits_well {
+                    let desk = self.desk.clone();
+                    let ticket =
+                        account.budget.when_granted(&caller.in_lane(lane), move |permit| desk.grant(permit));
+                    slot.waiting = Some((lane, ticket));
+                }
+                false
+            }
+        }
+    }
+
+    /// Takes part in the readings of the account's backups where they can be read, and takes in what one has brought.
+    pub(super) fn share_readings(
+        &mut self,
+        slot: &mut Slot,
+        desired: &Desired,
+        around: &Surroundings,
+        memory: &mut Memory,
+    ) {
+        let account = self.account.filter(|account| {
+            let has_policies = account.site().is_some_and(|site| site.has_policies());
+            has_policies && around.gate == Gate::Open && !desired.suspended
+        });
+        let Some(account) = account else {
+            slot.seat = None;
+            drop(self.desk.take_delivery());
+            return;
+        };
+        let now = self.context.clock.now();
+        let read = memory.backups.read;
+        let member = Member {
+            desk: self.desk.clone(),
+            what: self.instance.id.clone(),
+            interval: desired.interval,
+            calls: load::calls_for_backups(self.listed()).into(),
+            read,
+            waits: read.is_none_or(|read| since(read, now) > desired.interval),
+        };
+        let place = Place {
+            account: self.key.clone(),
+            uid: account.uid.clone(),
+            region: self.instance.region.clone(),
+        };
+        self.context.rounds.join(self.context, &mut slot.seat, place, &self.uid, member);
+        let (delivery, told) = self.desk.take_delivery().unzip();
+        self.told = told.flatten();
+        match delivery {
+            Some(Delivery::News(news, at)) => match news.complete(&memory.backups.known) {
+                Some(reading) => memory.took_shared(desired, reading, at, fastrand::f64()),
+                None => memory.backups.due = Some(now),
+            },
+            Some(Delivery::Unchanged(at)) => {
+                let known = memory.backups.known.iter().cloned().collect();
+                memory.took_shared(desired, known, at, fastrand::f64());
+            }
+            Some(Delivery::Failed(failure)) => {
+                memory.read_backups(desired, Err(failure), now, fastrand::f64());
+            }
+            None => {}
+        }
+        if let Some(read) = slot.seat.as_ref().and_then(|seat| seat.read()) {
+            memory.read_unchanged(read);
+        }
+    }
+
+    /// Whether the readings that others share will bring what is due. What has a deadline, or is in doubt, is read at once.
+    pub(super) fn is_shared(&self, slot: &Slot, desired: &Desired, memory: &Memory) -> bool {
+        let now = self.context.clock.now();
+        let alone = memory.backups.is_in_doubt() || recovery::wants_reading(desired, memory, now);
+        !alone && (self.desk.has_delivery() || slot.seat.as_ref().is_some_and(|seat| seat.wants(now)))
+    }
+}

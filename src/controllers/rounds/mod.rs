@@ -1,0 +1,270 @@
+//! Readings of backups that all policies and inventories of an account and region share: who takes part, and what it was last
+//! told.
+
+mod listing;
+mod plan;
+mod run;
+mod serving;
+mod taps;
+#[cfg(test)]
+mod testing;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore};
+
+use super::inventory::Tray;
+use super::policy::{Delivery, Desk};
+use super::{Context, phase};
+use crate::domain::Backup;
+use crate::observe::AccountKey;
+use crate::plan::round::{FEW, Found, KEPT, Member, Members, Sighted, Tap, next};
+use crate::plan::since;
+pub use taps::TapSeat;
+
+/// Policies that take in a reading at the same time.
+const TOLD_AT_ONCE: usize = 32;
+
+/// An account, by name and UID, and a region.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub account: AccountKey,
+    pub uid: String,
+    pub region: String,
+}
+
+/// All regions of all accounts in which backups are read.
+#[derive(Default)]
+pub struct Rounds(Mutex<HashMap<Place, Arc<Region>>>);
+
+/// The readings of one account in one region. A task makes them as long as a policy or an inventory takes part.
+pub struct Region {
+    place: Place,
+    phase: u64,
+    state: Mutex<State>,
+    /// Bounds the policies that are told of a reading at the same time.
+    slots: Arc<Semaphore>,
+    /// Tells the task that its next reading may come sooner than it thought.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    members: Members<String, Arc<Desk>>,
+    /// The inventories that listings are counted for.
+    taps: Members<Tap, Arc<Tray>>,
+    /// The interval that the task reckons with.
+    reckoned: Option<Duration>,
+    /// What was last told of each instance.
+    sighted: HashMap<String, Sighted>,
+    /// How many backups the cloud said that there are, and when.
+    total: Option<(u64, Timestamp)>,
+    /// Listings of the whole account are refused until then.
+    refused_until: Option<Timestamp>,
+    /// What the last listing that somebody waited for found of instances that no policy was for.
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    found: HashMap<String, Found>,
+    /// The other instances: what was found of them is gone.
+    told: HashSet<String>,
+    began: Timestamp,
+    ended: Timestamp,
+}
+
+/// A policy's part in the readings; dropped, it takes no part any more.
+pub struct Seat {
+    region: Arc<Region>,
+    uid: String,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.region.state();
+        if let Some(member) = state.members.get(&self.uid) {
+            let instance = member.what.clone();
+            state.members.leave(&self.uid);
+            // Told to nobody any more, or not to all that are left.
+            state.sighted.remove(&instance);
+        }
+        self.region.was_left(state);
+    }
+}
+
+impl Rounds {
+    /// Has a policy take part, or what it needs taken in where it does already.
+    pub fn join(
+        &self,
+        context: &Arc<Context>,
+        seat: &mut Option<Seat>,
+        place: Place,
+        uid: &str,
+        member: Member<String, Arc<Desk>>,
+    ) {
+        let seated = seat.take_if(|seat| seat.region.place == place);
+        let enter = |region: &Region| region.enter(uid, member, context.clock.now());
+        let region = match &seated {
+            Some(seated) => {
+                enter(&seated.region);
+                seated.region.clone()
+            }
+            None => self.open(context, place, enter),
+        };
+        *seat = seated.or_else(|| Some(Seat { region, uid: uid.to_owned() }));
+    }
+
+    /// The region, which begins where it is not there; `enter` has somebody take part, so that it does not end.
+    fn open(&self, context: &Arc<Context>, place: Place, enter: impl FnOnce(&Region)) -> Arc<Region> {
+        let mut regions = self.lock();
+        let region = regions.entry(place.clone()).or_insert_with(|| {
+            let region = Arc::new(Region {
+                phase: phase(&format!("{}/{}", place.uid, place.region)),
+                place,
+                state: Mutex::default(),
+                slots: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
+                changed: Notify::new(),
+            });
+            tokio::spawn(run::run(context.clone(), region.clone()));
+            region
+        });
+        enter(region);
+        region.clone()
+    }
+
+    /// Ends a region in which nobody takes part any more; whether it has ended.
+    fn close(&self, region: &Region) -> bool {
+        let mut regions = self.lock();
+        let ends = region.state().is_empty();
+        if ends {
+            regions.remove(&region.place);
+        }
+        ends
+    }
+
+    /// How many backups the cloud said that there are in the region of an account.
+    pub fn total(&self, account: &AccountKey, region: &str) -> Option<u64> {
+        let regions = self.lock();
+        let of = regions.values().find(|r| r.place.account == *account && r.place.region == region)?;
+        of.state().total.map(|(total, _)| total)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<Region>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Region {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody takes part no longer: after the last one the task ends, and so does a reading for nobody.
+    fn was_left(&self, state: MutexGuard<'_, State>) {
+        let last = state.is_empty();
+        drop(state);
+        if last {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Somebody with this interval has come, or asks: the task learns of it where that makes the next reading come sooner.
+    fn was_entered(&self, state: MutexGuard<'_, State>, waited: bool, interval: Option<Duration>) {
+        let shorter = interval.is_some_and(|now| state.reckoned.is_none_or(|reckoned| now < reckoned));
+        let sooner = !waited && state.waiting() > 0 || shorter;
+        drop(state);
+        if sooner {
+            self.changed.notify_one();
+        }
+    }
+
+    fn enter(&self, uid: &str, member: Member<String, Arc<Desk>>, now: Timestamp) {
+        let mut state = self.state();
+        let (instance, desk, interval) = (member.what.clone(), member.desk.clone(), member.interval);
+        let waited = state.waiting() > 0;
+        if state.members.join(uid, member, now) {
+            // Another policy of the same instance may know what this one does not.
+            state.sighted.remove(&instance);
+            if state.serve(&instance, &desk, now) {
+                let began = state.kept.as_ref().map(|kept| kept.began);
+                state.members.was_read(uid, began.unwrap_or(now));
+            }
+        }
+        self.was_entered(state, waited, Some(interval));
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.taps.is_empty()
+    }
+
+    /// How many wait.
+    fn waiting(&self) -> usize {
+        self.members.waiting() + self.taps.waiting()
+    }
+
+    fn shortest(&self) -> Option<Duration> {
+        [self.members.shortest(), self.taps.shortest()].into_iter().flatten().min()
+    }
+
+    /// When the next reading begins, and whether it is one that somebody waits for.
+    fn next(&self, phase: u64, now: Timestamp) -> Option<(Timestamp, bool)> {
+        let hurried = [self.members.hurried(), self.taps.hurried()].into_iter().flatten().min();
+        next(phase, self.shortest(), hurried, now)
+    }
+
+    /// Gives a newcomer what the last listing found, where that is recent. A task wakes for what it is given in any case, and it
+    /// is in the middle of its turn.
+    fn serve(&mut self, instance: &str, desk: &Desk, now: Timestamp) -> bool {
+        self.kept.take_if(|kept| since(kept.ended, now) > KEPT);
+        let Some(kept) = self.kept.as_mut().filter(|kept| !kept.told.contains(instance)) else {
+            return false;
+        };
+        kept.told.insert(instance.to_owned());
+        let found = kept.found.remove(instance).unwrap_or_default();
+        let began = kept.began;
+        let sighted = self.sighted.entry(instance.to_owned()).or_default();
+        let delivery = match found.news(sighted) {
+            Some(news) => Delivery::News(news, began),
+            None => Delivery::Unchanged(began),
+        };
+        desk.lay(delivery);
+        true
+    }
+}
+
+impl Seat {
+    /// When the policy's backups were last read.
+    pub fn read(&self) -> Option<Timestamp> {
+        self.region.state().members.get(&self.uid)?.read
+    }
+
+    /// Asks for a reading. Whether a shared one will bring it: few who ask at the same time read for themselves.
+    pub fn wants(&self, now: Timestamp) -> bool {
+        let mut state = self.region.state();
+        let waited = state.waiting() > 0;
+        state.members.want(&self.uid, now);
+        let shared = state.members.waiting() > FEW;
+        if !shared {
+            state.members.give_up(&self.uid);
+        }
+        self.region.was_entered(state, waited, None);
+        shared
+    }
+
+    /// The policy has read its backups by itself.
+    pub fn has_read(&self, backups: &[Backup], now: Timestamp) {
+        let mut state = self.region.state();
+        let Some(member) = state.members.get(&self.uid) else { return };
+        let instance = member.what.clone();
+        let alone = state.members.iter().filter(|(_, member)| member.what == instance).count() == 1;
+        if alone {
+            state.sighted.entry(instance).or_default().read(backups);
+        }
+        state.members.was_read(&self.uid, now);
+    }
+}

@@ -1,0 +1,224 @@
+//! The task of one account and region: waits for the next reading, makes it in the way with fewer calls, and tells each policy
+//! whose facts have changed, and the inventories that it is due for.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use super::listing::{Ended, Order, list};
+use super::plan::{Due, Plan, plan};
+use super::serving::Serving;
+use super::{Kept, Region};
+use crate::cloud::{Caller, Lane};
+use crate::controllers::Context;
+use crate::controllers::policy::{BACKUPS, Delivery, Desk};
+use crate::controllers::sharing::{Admission, Purpose};
+use crate::domain::InstanceRef;
+use crate::observe::{Account, Reached};
+use crate::plan::round::{Found, KEPT, Member, Round, Way};
+use crate::plan::{Gate, since};
+
+/// Lists of single instances that are read at once.
+const AT_ONCE: usize = 4;
+/// An account that lets nothing through is looked at again so soon; its resources leave meanwhile.
+const CLOSED_AGAIN: Duration = Duration::from_secs(5);
+
+pub async fn run(context: Arc<Context>, region: Arc<Region>) {
+    loop {
+        let now = context.clock.now();
+        let next = {
+            let mut state = region.state();
+            state.reckoned = state.shortest();
+            state.next(region.phase, now)
+        };
+        let Some((at, hurried)) = next else {
+            if context.rounds.close(&region) {
+                return;
+            }
+            continue;
+        };
+        tokio::select! {
+            biased;
+            () = context.stopping() => return,
+            () = region.changed.notified() => {}
+            () = sleep(since(now, at)) => tokio::select! {
+                () = context.stopping() => return,
+                () = round(&context, &region, hurried) => {}
+            }
+        }
+    }
+}
+
+async fn round(context: &Context, region: &Region, hurried: bool) {
+    let place = &region.place;
+    let view = context.accounts.view(&place.account).filter(|view| view.account.uid == place.uid);
+    let Some(view) = view.filter(|view| view.gate == Gate::Open) else {
+        return sleep(CLOSED_AGAIN).await;
+    };
+    let admitted = |namespace: &str, purpose: Purpose| {
+        context.admission(&place.account, namespace, purpose) == Admission::Allowed
+    };
+    let Plan { due, taps, users, way, order } =
+        plan(region, view.account.site(), hurried, context.clock.now(), admitted);
+    if order.each == 0 {
+        return sleep(CLOSED_AGAIN).await;
+    }
+    let ended = match way {
+        Way::Each => Ended::Each,
+        Way::Listing => {
+            // For all that use the account: where it is a namespace's own, that namespace's turn.
+            let namespace = place.account.namespace.as_deref().unwrap_or_default();
+            let caller =
+                Caller::new(namespace, &format!("backups of {}", place.region)).in_lane(Lane::Listing);
+            let caller = caller.checked(context.check_any(&view.account, users));
+            let reached = Reached::Account(&context.accounts, &view.account, caller);
+            let mut serving = Serving::begin(region, &taps, order.began);
+            let ended = list(context, region, &reached, &order, &mut serving).await;
+            if let Ended::Listed { moved, .. } = ended {
+                serving.end(moved, order.began, |namespace| admitted(namespace, Purpose::AccountInventory));
+            }
+            ended
+        }
+    };
+    match ended {
+        Ended::Listed { found, .. } => {
+            let now = context.clock.now();
+            let admitted = |desk: &Desk| admitted(desk.namespace(), Purpose::Observe);
+            let (everybody, found) = region.state().part(&order, found, now, admitted);
+            tell(region, by_instance(everybody), found, order.began, now).await;
+        }
+        Ended::Each => {
+            let due = due.into_iter().map(|due| (due.instance.clone(), due)).collect();
+            stream::iter(by_instance(due).into_values())
+                .for_each_concurrent(AT_ONCE, |of| read_one(context, region, &view.account, of))
+                .await;
+        }
+        Ended::GivenUp => due.iter().for_each(|due| region.state().members.give_up(&due.uid)),
+    }
+}
+
+/// By instance: more than one policy can be for it.
+fn by_instance<T>(all: Vec<(String, T)>) -> HashMap<String, Vec<T>> {
+    let mut by_instance = HashMap::<String, Vec<T>>::new();
+    for (instance, one) in all {
+        by_instance.entry(instance).or_default().push(one);
+    }
+    by_instance
+}
+
+async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec<Due>) {
+    let Some(first) = of.first() else { return };
+    let caller = Caller::new(&first.namespace, &first.uid).in_lane(Lane::Poll);
+    let caller = caller.checked(context.check(account, &first.namespace, Purpose::Observe));
+    let instance = InstanceRef { region: region.place.region.clone(), id: first.instance.clone() };
+    let (reached, now) = (Reached::Account(&context.accounts, account, caller), context.clock.now());
+    let answer = {
+        let instance = &instance;
+        reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await
+    };
+    let uids: Vec<_> = of.into_iter().map(|due| due.uid).collect();
+    match answer {
+        Ok(backups) => {
+            let mut round = Round::default();
+            {
+                let state = region.state();
+                let sighted = state.sighted.get(&instance.id);
+                backups.iter().for_each(|backup| round.add(sighted, backup));
+            }
+            let policies = HashMap::from([(instance.id, uids)]);
+            tell(region, policies, round.end(false), now, context.clock.now()).await;
+        }
+        Err(failure) => {
+            let mut state = region.state();
+            for uid in uids {
+                state.members.give_up(&uid);
+                if let Some(member) = state.members.get(&uid) {
+                    member.desk.deliver(Delivery::Failed(failure.clone()), None);
+                }
+            }
+        }
+    }
+}
+
+/// Tells these policies, by instance, what was found. Few at a time: each unpacks what it knows, and may write its status, and
+/// all of them at once would need more memory than everything else does.
+async fn tell(
+    region: &Region,
+    policies: HashMap<String, Vec<String>>,
+    mut found: HashMap<String, Found>,
+    began: Timestamp,
+    now: Timestamp,
+) {
+    for (instance, uids) in policies {
+        let found = found.remove(&instance).unwrap_or_default();
+        let deliveries = region.state().deliveries(instance, &uids, found, began, now);
+        for (desk, delivery) in deliveries {
+            // Nobody closes the semaphore.
+            let slot = region.slots.clone().acquire_owned().await.ok();
+            desk.deliver(delivery, slot);
+        }
+        // Only now: who asks before it was told waits for no other reading.
+        uids.iter().for_each(|uid| region.state().members.was_read(uid, began));
+    }
+}
+
+impl super::State {
+    /// Those who are to be told what was found, by instance and UID, and that; what was found besides is kept for those who come
+    /// meanwhile, or soon.
+    fn part(
+        &mut self,
+        order: &Order,
+        found: HashMap<String, Found>,
+        now: Timestamp,
+        admitted: impl Fn(&Desk) -> bool,
+    ) -> (Vec<(String, String)>, HashMap<String, Found>) {
+        let takes_part =
+            |member: &Member<String, Arc<Desk>>| order.looks_at(&member.what) && admitted(&member.desk);
+        let members = self.members.iter().filter(|(_, member)| takes_part(member));
+        let everybody: Vec<_> = members.map(|(uid, member)| (member.what.clone(), uid.clone())).collect();
+        let told: HashSet<_> = everybody.iter().map(|(instance, _)| instance.clone()).collect();
+        let (found, rest) = found.into_iter().partition(|(instance, _)| told.contains(instance));
+        self.kept = match order.instances {
+            None => Some(Kept { found: rest, told, began: order.began, ended: now }),
+            Some(_) => self.kept.take().filter(|kept| since(kept.ended, now) <= KEPT),
+        };
+        (everybody, found)
+    }
+
+    fn deliveries(
+        &mut self,
+        instance: String,
+        uids: &[String],
+        found: Found,
+        began: Timestamp,
+        now: Timestamp,
+    ) -> Vec<(Arc<Desk>, Delivery)> {
+        let news = found.news(self.sighted.entry(instance).or_default());
+        let mut deliveries = Vec::new();
+        for uid in uids {
+            let Some(member) = self.members.get(uid) else { continue };
+            // It said that the backups were not read for too long, or is about to.
+            let stale = member.read.is_none_or(|read| since(read, now) >= member.interval * 2);
+            let delivery = match &news {
+                Some(news) => Some(Delivery::News(news.clone(), began)),
+                None => (member.waits || stale).then_some(Delivery::Unchanged(began)),
+            };
+            deliveries.extend(delivery.map(|delivery| (member.desk.clone(), delivery)));
+        }
+        deliveries
+    }
+}
+
+/// Tells those who wait that the reading has failed; they may say so, and go on waiting.
+pub(super) fn tell_failure(region: &Region, failure: &crate::domain::Failure) {
+    let state = region.state();
+    let waiting: Vec<Arc<Desk>> =
+        state.members.iter().filter(|(_, m)| m.waits).map(|(_, m)| m.desk.clone()).collect();
+    drop(state);
+    waiting.iter().for_each(|desk| desk.deliver(Delivery::Failed(failure.clone()), None));
+}
