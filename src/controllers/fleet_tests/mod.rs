@@ -1,0 +1,6 @@
+//! Fleets in virtual time: what they cost in calls and writes, and how long people wait.
+
+mod counts;
+mod lanes;
+mod restart;
+mod writes;

@@ -1,0 +1,260 @@
+//! The objects, their versions, and who watches them.
+//!
+//! An object is kept as the very text that a client is sent, so that a list or a watch of ten thousand copies bytes; only a
+//! write reads it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use bytes::Bytes;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::target::Target;
+
+/// A watch can begin so many changes ago; before that the client is told to list anew.
+const REMEMBERED: usize = 10_000;
+
+/// Why a request is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: u16,
+    pub reason: &'static str,
+    /// In seconds.
+    pub retry_after: Option<u64>,
+}
+
+impl Refusal {
+    pub const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason, retry_after: None }
+    }
+}
+
+const DELETED: &str = "DELETED";
+
+const NOT_FOUND: Refusal = Refusal::new(404, "NotFound");
+const EXISTS: Refusal = Refusal::new(409, "AlreadyExists");
+const CONFLICT: Refusal = Refusal::new(409, "Conflict");
+const EXPIRED: Refusal = Refusal::new(410, "Expired");
+
+#[derive(Default)]
+pub struct Store {
+    version: u64,
+    created: u64,
+    kinds: HashMap<String, Kind>,
+    /// What is left of lists that were read by page, by token: they go on as of their beginning.
+    unread: HashMap<String, Unread>,
+}
+
+#[derive(Default)]
+struct Kind {
+    /// By namespace and name.
+    objects: BTreeMap<(String, String), Bytes>,
+    changes: VecDeque<Change>,
+    /// The version of the last change that is forgotten.
+    forgotten: u64,
+    watchers: Vec<(Option<String>, UnboundedSender<Change>)>,
+}
+
+/// One event of a watch.
+#[derive(Clone)]
+pub struct Change {
+    pub version: u64,
+    pub kind: &'static str,
+    pub namespace: String,
+    pub object: Bytes,
+}
+
+struct Unread {
+    version: u64,
+    rest: VecDeque<Bytes>,
+}
+
+/// A part of a list.
+pub struct Page {
+    pub version: u64,
+    pub items: Vec<Bytes>,
+    pub next: Option<String>,
+}
+
+impl Store {
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub fn get(&self, target: &Target) -> Result<Bytes, Refusal> {
+        self.kinds
+            .get(&target.resource)
+            .and_then(|kind| kind.objects.get(&key(target)))
+            .cloned()
+            .ok_or(NOT_FOUND)
+    }
+
+    pub fn list(&mut self, target: &Target, limit: usize, token: Option<&str>) -> Result<Page, Refusal> {
+        let mut unread = match token {
+            Some(token) => self.unread.remove(token).ok_or(EXPIRED)?,
+            None => {
+                let all = self.kinds.get(&target.resource).into_iter().flat_map(|kind| &kind.objects);
+                let near = |namespace: &str| target.namespace.as_ref().is_none_or(|n| n == namespace);
+                let rest =
+                    all.filter(|((namespace, _), _)| near(namespace)).map(|(_, o)| o.clone()).collect();
+                Unread { version: self.version, rest }
+            }
+        };
+        let items = unread.rest.drain(..limit.min(unread.rest.len())).collect();
+        let version = unread.version;
+        let next = (!unread.rest.is_empty()).then(|| format!("{version}-{}", unread.rest.len()));
+        if let Some(next) = &next {
+            self.unread.insert(next.clone(), unread);
+        }
+        Ok(Page { version, items, next })
+    }
+
+    /// All changes after a version, those to come included.
+    pub fn watch(&mut self, target: &Target, after: u64) -> Result<UnboundedReceiver<Change>, Refusal> {
+        let kind = self.kinds.entry(target.resource.clone()).or_default();
+        if after < kind.forgotten {
+            return Err(EXPIRED);
+        }
+        let (sender, receiver) = unbounded();
+        let near = |change: &&Change| target.namespace.as_ref().is_none_or(|n| *n == change.namespace);
+        for change in kind.changes.iter().filter(|change| change.version > after).filter(near) {
+            // It lies in this very function.
+            let _ = sender.unbounded_send(change.clone());
+        }
+        kind.watchers.push((target.namespace.clone(), sender));
+        Ok(receiver)
+    }
+
+    pub fn create(&mut self, target: &Target, mut object: Value, now: Timestamp) -> Result<Bytes, Refusal> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let target = Target { name: Some(name), ..target.clone() };
+        if self.get(&target).is_ok() {
+            return Err(EXISTS);
+        }
+        self.created += 1;
+        let meta = &mut object["metadata"];
+        meta["uid"] = json!(format!("00000000-0000-4000-8000-{:012x}", self.created));
+        meta["creationTimestamp"] = json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        meta["generation"] = json!(1);
+        if let Some(namespace) = &target.namespace {
+            meta["namespace"] = json!(namespace);
+        }
+        if has_status(&target.resource) && object["status"].is_null() {
+            object["status"] = json!({"observedGeneration": -1});
+        }
+        Ok(self.put("ADDED", &target, object))
+    }
+
+    /// A merge patch (RFC 7386) of the object, or of its status.
+    pub fn patch(&mut self, target: &Target, patch: &Value) -> Result<Bytes, Refusal> {
+        let before = self.read(target, patch)?;
+        let mut after = before.clone();
+        match target.subresource.as_deref() {
+            Some(status) => merge(&mut after[status], &patch[status]),
+            None if has_status(&target.resource) => {
+                merge(&mut after["metadata"], &patch["metadata"]);
+                merge(&mut after["spec"], &patch["spec"]);
+            }
+            None => merge(&mut after, patch),
+        }
+        Ok(self.replace(target, &before, after))
+    }
+
+    /// Server-side apply of a status by its only owner: what an earlier one had and this one has not is gone.
+    pub fn apply_status(&mut self, target: &Target, body: &Value) -> Result<Bytes, Refusal> {
+        let before = self.read(target, body)?;
+        let mut after = before.clone();
+        after["status"] = body["status"].clone();
+        Ok(self.replace(target, &before, after))
+    }
+
+    pub fn delete(&mut self, target: &Target, now: Timestamp) -> Result<Bytes, Refusal> {
+        let before = self.read(target, &Value::Null)?;
+        let mut after = before.clone();
+        if after["metadata"]["deletionTimestamp"].is_null() {
+            after["metadata"]["deletionTimestamp"] = json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        }
+        Ok(self.replace(target, &before, after))
+    }
+
+    /// The object, where it is still of the version that a write names.
+    fn read(&self, target: &Target, write: &Value) -> Result<Value, Refusal> {
+        let object: Value = serde_json::from_slice(&self.get(target)?).unwrap();
+        let wanted = &write["metadata"]["resourceVersion"];
+        if !wanted.is_null() && *wanted != object["metadata"]["resourceVersion"] {
+            return Err(CONFLICT);
+        }
+        Ok(object)
+    }
+
+    fn replace(&mut self, target: &Target, before: &Value, mut after: Value) -> Bytes {
+        // A write that changes nothing makes no new version.
+        after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+        if after == *before {
+            return Bytes::from(after.to_string());
+        }
+        let moved = |path: &str| before.pointer(path) != after.pointer(path);
+        if moved("/spec") || moved("/metadata/deletionTimestamp") {
+            let generation = before["metadata"]["generation"].as_i64().unwrap_or_default();
+            after["metadata"]["generation"] = json!(generation + 1);
+        }
+        let held = after["metadata"]["finalizers"].as_array().is_some_and(|held| !held.is_empty());
+        if !held && !after["metadata"]["deletionTimestamp"].is_null() {
+            return self.put(DELETED, target, after);
+        }
+        self.put("MODIFIED", target, after)
+    }
+
+    fn put(&mut self, event: &'static str, target: &Target, mut object: Value) -> Bytes {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let text = Bytes::from(object.to_string());
+        let kind = self.kinds.entry(target.resource.clone()).or_default();
+        let at = key(target);
+        let change =
+            Change { version: self.version, kind: event, namespace: at.0.clone(), object: text.clone() };
+        match event {
+            DELETED => drop(kind.objects.remove(&at)),
+            _ => drop(kind.objects.insert(at, text.clone())),
+        }
+        let far = |watched: &Option<String>| watched.as_ref().is_some_and(|n| *n != change.namespace);
+        // A watcher that is gone is forgotten with the first change that it would be told.
+        kind.watchers
+            .retain(|(watched, sender)| far(watched) || sender.unbounded_send(change.clone()).is_ok());
+        kind.changes.push_back(change);
+        if kind.changes.len() > REMEMBERED {
+            kind.forgotten = kind.changes.pop_front().map_or(0, |oldest| oldest.version);
+        }
+        text
+    }
+}
+
+/// Our own kinds, whose status is a subresource with a default.
+fn has_status(resource: &str) -> bool {
+    ["crossregionbackuppolicies", "backupinventories", "cloudaccounts", "clustercloudaccounts"]
+        .contains(&resource)
+}
+
+fn key(target: &Target) -> (String, String) {
+    (target.namespace.clone().unwrap_or_default(), target.name.clone().unwrap_or_default())
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        if !patch.is_null() {
+            *target = patch.clone();
+        }
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in patch {
+        if value.is_null() {
+            target.as_object_mut().map(|fields| fields.remove(name));
+        } else {
+            merge(&mut target[name], value);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The way to the simulated cloud: it takes its time, and every request is noted when it arrives.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cloud_simulator::Simulator;
+use http::Request;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use tower::{ServiceExt, service_fn};
+
+use crate::cloud::{Transport, service_transport};
+
+/// What a call takes, to the cloud and back.
+pub const LATENCY: Duration = Duration::from_millis(20);
+
+/// A request as it reached the cloud.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub at: Instant,
+    pub action: String,
+    /// Empty where it is about none.
+    pub instance: String,
+    /// The id of the key that signed it.
+    pub key: String,
+}
+
+/// The requests that have reached the cloud, in the order of their coming.
+#[derive(Clone, Default)]
+pub struct Arrivals(Arc<Mutex<Vec<Arrival>>>);
+
+impl Arrivals {
+    pub fn all(&self) -> Vec<Arrival> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    pub fn since(&self, start: Instant) -> Vec<Arrival> {
+        let all = self.0.lock().unwrap();
+        let first = all.partition_point(|arrival| arrival.at < start);
+        all[first..].to_vec()
+    }
+}
+
+pub fn transport(cloud: Simulator, arrivals: Arrivals) -> Transport {
+    let router = service_transport(cloud_simulator::router(cloud));
+    Transport::new(service_fn(move |request: Request<Bytes>| {
+        let (router, arrivals) = (router.clone(), arrivals.clone());
+        async move {
+            sleep(LATENCY / 2).await;
+            arrivals.0.lock().unwrap().push(arrival(&request));
+            let answer = router.oneshot(request).await?;
+            sleep(LATENCY / 2).await;
+            Ok(answer)
+        }
+    }))
+}
+
+fn arrival(request: &Request<Bytes>) -> Arrival {
+    let query = request.uri().query().unwrap_or_default();
+    let action = query.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
+    let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+    let signed = request.headers().get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let credential = signed.split_once("Credential=").map(|(_, rest)| rest).unwrap_or_default();
+    Arrival {
+        at: Instant::now(),
+        action: action.to_owned(),
+        instance: body["InstanceId"].as_str().unwrap_or_default().to_owned(),
+        key: credential.split('/').next().unwrap_or_default().to_owned(),
+    }
+}

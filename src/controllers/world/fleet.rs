@@ -1,0 +1,194 @@
+//! Fleets: an account, its instances with their backups, and a policy for each.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cloud_simulator::{BackupSpec, InstanceSpec, KeySpec, Policy};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{OWN_NAMESPACE, World};
+
+const SECRET: &str = "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE=";
+const API: &str = "/apis/crossregionbackup.io/v1alpha1";
+const API_VERSION: &str = "crossregionbackup.io/v1alpha1";
+/// Where the policies want their backups; the instances know another region as well.
+pub const TARGET: &str = "cn-shanghai";
+pub const OTHER_TARGET: &str = "cn-guangzhou";
+
+/// One account with so many instances, and a policy for each.
+#[derive(Clone, Copy, Debug)]
+pub struct Fleet {
+    /// Tells its account, namespaces and instances from those of others: small letters.
+    pub name: &'static str,
+    /// Its number among the accounts of the cloud.
+    pub account: u64,
+    pub policies: usize,
+    /// With more than one, the account is a ClusterCloudAccount.
+    pub namespaces: usize,
+    /// Of each instance.
+    pub backups: usize,
+    /// The burst is the default, a quarter.
+    pub requests_per_second: u32,
+    pub interval: &'static str,
+    /// The instances copy already to where their policies want it.
+    pub in_sync: bool,
+}
+
+impl Fleet {
+    /// One policy whose instance is to be modified, with ample budget.
+    pub const DEFAULT: Self = Self {
+        name: "first",
+        account: 2_100_000_001,
+        policies: 1,
+        namespaces: 1,
+        backups: 10,
+        requests_per_second: 10_000,
+        interval: "10m",
+        in_sync: false,
+    };
+
+    pub fn key(&self) -> String {
+        format!("AKLT{:0<20}", self.name)
+    }
+
+    pub fn instance(&self, number: usize) -> String {
+        format!("redis-{}{number:05}", self.name)
+    }
+
+    pub fn policy(&self, number: usize) -> String {
+        format!("{}-{number:05}", self.name)
+    }
+
+    pub fn path(&self, number: usize) -> String {
+        format!("{}/{}", self.collection(number), self.policy(number))
+    }
+
+    fn namespace(&self, number: usize) -> String {
+        format!("{}-{}", self.name, number % self.namespaces)
+    }
+
+    fn collection(&self, number: usize) -> String {
+        format!("{API}/namespaces/{}/crossregionbackuppolicies", self.namespace(number))
+    }
+
+    fn manifest(&self, number: usize) -> Value {
+        let kind = if self.namespaces > 1 { "ClusterCloudAccount" } else { "CloudAccount" };
+        json!({
+            "apiVersion": API_VERSION, "kind": "CrossRegionBackupPolicy", "metadata": {"name": self.policy(number)},
+            "spec": {
+                "accountRef": {"kind": kind, "name": self.name},
+                "region": "cn-beijing", "instanceId": self.instance(number),
+                "active": true, "crossBackupRegion": TARGET,
+                "managementPolicy": "Manage", "deletionPolicy": "Retain", "suspend": false,
+                "resyncInterval": self.interval, "backups": {"limit": 10},
+            },
+        })
+    }
+}
+
+impl World {
+    /// Puts everything of a fleet in its place, except for the policies.
+    pub fn found(&self, fleet: &Fleet) {
+        self.cloud
+            .put_key(KeySpec { account_id: fleet.account, ..KeySpec::new(fleet.key(), SECRET) })
+            .unwrap();
+        for number in 0..fleet.policies {
+            self.add_instance(fleet, number);
+        }
+        for number in 0..fleet.namespaces {
+            let name = fleet.namespace(number);
+            self.api.create(
+                "/api/v1/namespaces",
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+            );
+        }
+        let shared = fleet.namespaces > 1;
+        let home = if shared { OWN_NAMESPACE.to_owned() } else { fleet.namespace(0) };
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": fleet.name},
+            "data": {"accessKeyId": STANDARD.encode(fleet.key()), "secretAccessKey": STANDARD.encode(SECRET)},
+        });
+        self.api.create(&format!("/api/v1/namespaces/{home}/secrets"), secret);
+        let mut account = json!({
+            "apiVersion": API_VERSION, "kind": "CloudAccount", "metadata": {"name": fleet.name},
+            "spec": {
+                "provider": "Volcengine", "credentials": {"secretRef": {"name": fleet.name}},
+                "requestBudget": {"requestsPerSecond": fleet.requests_per_second},
+                "requestTimeout": "10s", "suspend": false,
+            },
+        });
+        let collection = if shared {
+            account["kind"] = json!("ClusterCloudAccount");
+            account["spec"]["allowedNamespaces"] = json!({"from": "All"});
+            format!("{API}/clustercloudaccounts")
+        } else {
+            format!("{API}/namespaces/{home}/cloudaccounts")
+        };
+        self.api.create(&collection, account);
+    }
+
+    fn add_instance(&self, fleet: &Fleet, number: usize) {
+        let policy = if fleet.in_sync { Policy::to_region(TARGET) } else { Policy::default() };
+        let instance = fleet.instance(number);
+        let spec =
+            InstanceSpec { account_id: fleet.account, policy, ..InstanceSpec::new(&instance, "cn-beijing") };
+        self.cloud.put_instance(spec).unwrap();
+        for backup in 0..fleet.backups {
+            self.add_backup(fleet, number, backup, 3600.0 * (backup + 1) as f64);
+        }
+    }
+
+    pub fn add_backup(&self, fleet: &Fleet, number: usize, backup: usize, age_seconds: f64) {
+        let instance = fleet.instance(number);
+        let spec = BackupSpec::new(format!("b-{instance}-{backup}"), instance, age_seconds);
+        self.cloud.put_backup(BackupSpec { account_id: fleet.account, ..spec }).unwrap();
+    }
+
+    /// Creates these policies.
+    pub fn create(&self, fleet: &Fleet, numbers: Range<usize>) {
+        for number in numbers {
+            self.api.create(&fleet.collection(number), fleet.manifest(number));
+        }
+    }
+
+    /// Founds fleets that are in sync, with the statuses as a run has left them: it is run with one policy of each, and the
+    /// others are told the same of their own instances.
+    pub async fn settle(&mut self, fleets: &[Fleet]) {
+        for fleet in fleets {
+            self.found(fleet);
+            self.create(fleet, 0..1);
+        }
+        self.start(self.clock.now());
+        self.until("one policy of each is Ready", Duration::from_secs(60), |world| {
+            fleets.iter().all(|fleet| world.is_ready(fleet, 0))
+        })
+        .await;
+        sleep(Duration::from_secs(5)).await;
+        self.stop().await;
+        for fleet in fleets {
+            let status = self.api.get(&fleet.path(0))["status"].to_string();
+            for number in 1..fleet.policies {
+                let own = status.replace(&fleet.instance(0), &fleet.instance(number));
+                let mut policy = fleet.manifest(number);
+                policy["status"] = serde_json::from_str(&own).unwrap();
+                self.api.create(&fleet.collection(number), policy);
+            }
+        }
+        self.forget();
+    }
+
+    pub fn is_ready(&self, fleet: &Fleet, number: usize) -> bool {
+        let policy = self.api.get(&fleet.path(number));
+        ready_generation(&policy) == policy["metadata"]["generation"].as_i64()
+    }
+}
+
+/// The generation that a policy is Ready at.
+pub fn ready_generation(policy: &Value) -> Option<i64> {
+    let conditions = policy["status"]["conditions"].as_array()?;
+    let is_ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    policy["status"]["observedGeneration"].as_i64().filter(|_| is_ready)
+}

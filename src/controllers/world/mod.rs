@@ -1,0 +1,116 @@
+//! The whole of the controllers in virtual time: an API server and the clouds' simulator in this process, fleets of
+//! policies, and what was asked of either side.
+
+pub mod api_server;
+pub mod cloud;
+pub mod figures;
+pub mod fleet;
+
+use std::time::Duration;
+
+use cloud_simulator::Simulator;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::{Settings, run};
+use crate::clock::Clock;
+use crate::cloud::EndpointRule;
+use crate::cluster::elector::Leadership;
+use crate::cluster::events::Events;
+use crate::observe::identity::Identity;
+use api_server::ApiServer;
+use cloud::{Arrivals, transport};
+
+pub const START: &str = "2026-11-22T12:00:00Z";
+/// Where the operator runs.
+pub const OWN_NAMESPACE: &str = "operator";
+/// As the command line has it.
+const CONCURRENCY: usize = 256;
+/// How often a test looks whether what it waits for has come.
+const STEP: Duration = Duration::from_millis(50);
+
+pub struct World {
+    pub api: ApiServer,
+    pub cloud: Simulator,
+    pub arrivals: Arrivals,
+    pub clock: Clock,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<anyhow::Result<()>>,
+}
+
+impl World {
+    /// An empty world, in a runtime whose time is paused.
+    pub fn new() -> Self {
+        let start: Timestamp = START.parse().unwrap();
+        let clock = Clock::from_tokio(start);
+        let cloud = Simulator::new(cloud_simulator::Clock::from_tokio(start));
+        Self {
+            api: ApiServer::new(clock.clone()),
+            cloud,
+            arrivals: Arrivals::default(),
+            clock,
+            running: None,
+        }
+    }
+
+    /// Starts the controllers; `as_of` is the Lease's last renewal, the start where there is no Lease.
+    pub fn start(&mut self, as_of: Timestamp) {
+        self.start_when(std::future::ready(as_of));
+    }
+
+    /// The same for a replica that takes over when this tells the Lease's last renewal.
+    pub fn start_when(&mut self, as_of: impl Future<Output = Timestamp> + Send + 'static) {
+        let kube = self.api.client();
+        let settings = Settings {
+            events: Events::new(kube.clone(), "operator-0".to_owned(), self.clock.clone()),
+            kube,
+            clock: self.clock.clone(),
+            rule: EndpointRule::new(&[]).unwrap(),
+            transport: transport(self.cloud.clone(), self.arrivals.clone()),
+            namespaces: Vec::new(),
+            own_namespace: OWN_NAMESPACE.to_owned(),
+            identity: Identity::default(),
+            read_only: false,
+            concurrency: CONCURRENCY,
+            interval_override: None,
+        };
+        let (stop, asked) = oneshot::channel();
+        let leading = as_of.map(|as_of| Ok(Leadership::after(as_of)));
+        let ended = tokio::spawn(run(settings, leading, asked.map(drop)));
+        self.running = Some(Running { stop, ended });
+    }
+
+    /// Ends the controllers, as SIGTERM does. API server and cloud stay as they are.
+    pub async fn stop(&mut self) {
+        if let Some(Running { stop, ended }) = self.running.take() {
+            let _ = stop.send(());
+            ended.await.unwrap().unwrap();
+        }
+    }
+
+    /// Waits until something is so.
+    pub async fn until(&self, what: &str, most: Duration, mut is_so: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + most;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "within {most:?} not: {what}");
+            assert!(
+                self.running.as_ref().is_none_or(|r| !r.ended.is_finished()),
+                "the controllers have ended"
+            );
+            sleep(STEP).await;
+        }
+    }
+
+    /// Forgets what was asked of API server and cloud until now.
+    pub fn forget(&self) {
+        self.api.forget();
+        self.arrivals.forget();
+    }
+}
