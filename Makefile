@@ -36,9 +36,13 @@ test: control-plane $(VENV)/ready ## Format, lints, and all tests
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	CRBO_SDK_PYTHON='$(abspath $(VENV)/bin/python)' cargo test --locked --workspace
 
+# `make bench N=10000 RATE=20 PHASES=create,steady,drip,restart`: a variable for each flag that is often set. ARGS is for the
+# others, which `make bench ARGS=--help` lists.
 .PHONY: bench
-bench: control-plane ## What 200 policies cost at rest: calls, requests, bytes, memory
-	benches/at_rest.sh
+bench: control-plane ## What a fleet of policies costs: calls, requests, CPU, memory, latencies
+	benches/fleet.sh $(if $(N),--policies $(N)) $(if $(BACKUPS),--backups $(BACKUPS)) \
+		$(if $(LATENCY_MS),--latency-ms $(LATENCY_MS)) $(if $(RESYNC),--resync $(RESYNC)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(PHASES),--phases $(PHASES)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 .PHONY: demo
 demo: control-plane ## The operator at work, against the simulator and a real control plane

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::redact;
 use crate::request::Signed;
@@ -94,6 +95,7 @@ pub(crate) struct Ledger {
     counters: Counters,
     last: VecDeque<RequestRecord>,
     numbered: u64,
+    listeners: Vec<UnboundedSender<RequestRecord>>,
 }
 
 fn count(counter: &mut BTreeMap<String, u64>, name: Option<&str>) {
@@ -119,6 +121,13 @@ impl Ledger {
         self.last.clear();
     }
 
+    /// Every request from now on, as it comes.
+    pub fn listen(&mut self) -> UnboundedReceiver<RequestRecord> {
+        let (sender, receiver) = unbounded_channel();
+        self.listeners.push(sender);
+        receiver
+    }
+
     pub fn begin(&mut self, mut record: RequestRecord) -> u64 {
         self.numbered += 1;
         record.number = self.numbered;
@@ -129,6 +138,7 @@ impl Ledger {
         count(&mut counters.by_key, record.access_key_id.as_deref());
         counters.in_flight += 1;
         counters.max_in_flight = counters.max_in_flight.max(counters.in_flight);
+        self.listeners.retain(|listener| listener.send(record.clone()).is_ok());
         self.last.push_back(record);
         while self.last.len() > REMEMBERED {
             self.last.pop_front();

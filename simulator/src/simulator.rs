@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clock::Clock;
 use crate::faults::{FaultSpec, FaultState, Faults};
@@ -296,6 +297,12 @@ impl Simulator {
     /// The last requests, the oldest first.
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.lock().ledger.requests()
+    }
+
+    /// Every request from now on, as it comes: for who needs more than are remembered. Who listens reads them, or they
+    /// pile up.
+    pub fn listen(&self) -> UnboundedReceiver<RequestRecord> {
+        self.lock().ledger.listen()
     }
 
     /// Forgets counters and requests.

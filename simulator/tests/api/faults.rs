@@ -286,6 +286,21 @@ async fn every_request_is_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_listens_is_told_of_every_request() {
+    let simulator = cloud();
+    request(&simulator).send(&simulator).await;
+    let mut requests = simulator.listen();
+    request(&simulator).send(&simulator).await;
+    simulator.reset_counters();
+    enable(&simulator, "cn-shanghai", "one").await;
+    for action in [DESCRIBE, MODIFY] {
+        let told = requests.try_recv().unwrap();
+        assert_eq!((told.action.as_deref(), told.instance_id.as_deref()), (Some(action), Some(ID)));
+    }
+    assert!(requests.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_beyond_all_measure_is_refused() {
     let simulator = cloud();
     let mut large = request(&simulator);

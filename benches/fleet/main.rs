@@ -1,0 +1,60 @@
+//! What a fleet of policies costs: the operator's binary on a real control plane and against the simulated cloud, phase by
+//! phase, as calls to the cloud, requests to the API server, CPU seconds, memory and latencies. See docs/performance.md.
+
+mod arrivals;
+mod bare;
+mod changes;
+#[path = "../../tests/e2e/harness.rs"]
+#[allow(dead_code, reason = "the stage of the end-to-end tests has more than is used here")]
+mod harness;
+mod meter;
+mod options;
+mod phases;
+mod process;
+mod ready;
+mod report;
+mod requests;
+mod scene;
+
+use anyhow::{Result, anyhow};
+use clap::Parser;
+
+use options::{Options, Phase};
+use report::Report;
+use scene::Scene;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("a TLS provider was installed before"))?;
+    if let Some(task) = bare::Task::of_arguments()? {
+        return task.run().await;
+    }
+    let options = Options::parse();
+    let mut report = Report::new(&options);
+    let ended = measure(options.clone(), &mut report).await;
+    // Also what was measured before a failure: a run takes long.
+    println!("{report}");
+    report.write(&options.json)?;
+    ended
+}
+
+async fn measure(options: Options, report: &mut Report) -> Result<()> {
+    let phases = options.phases.clone();
+    let mut scene = Scene::new(options).await?;
+    phases::start(&mut scene, report).await?;
+    phases::create(&mut scene, report).await?;
+    for phase in phases {
+        match phase {
+            Phase::Create => {}
+            Phase::Steady => phases::steady(&mut scene, report).await?,
+            Phase::Burst => phases::burst(&mut scene, report, "burst").await?,
+            Phase::Drip => phases::drip(&mut scene, report, "drip").await?,
+            Phase::Restart => phases::restart(&mut scene, report).await?,
+            Phase::Second => phases::second(&mut scene, report).await?,
+            Phase::Memory => phases::memory(&mut scene, report).await?,
+        }
+    }
+    Ok(())
+}
