@@ -31,12 +31,12 @@ async fn a_budget_that_is_too_small_is_told_and_makes_looks_rarer_until_it_suffi
         stage.apply(stage.policy_manifest(name, json!({"instanceId": instance}))).await?;
     }
     stage.start_operator().await?;
-    // Six policies, two calls for each every 2 s, of which 2 a second are allowed.
+    // One call for each of six policies, and one for the backups of all, every 2 s; 2 a second are allowed.
     let account = stage.until_account("BudgetTooSmall").await?;
     expect(&account, "True", "BudgetTooSmall", With::Nothing)?;
     ensure!(
         message(&account)
-            == "the request budget allows one look at each resource every 6s; at their own intervals the resources need 6 \
+            == "the request budget allows one look at each resource every 4s; at their own intervals the resources need 4 \
                 requests per second",
         "{}",
         message(&account)
@@ -56,7 +56,7 @@ async fn a_budget_that_is_too_small_is_told_and_makes_looks_rarer_until_it_suffi
     for name in &names {
         let looks = since(name);
         let between = seconds(looks[0].at, looks[2].at) / 2.0;
-        ensure!((4.0..9.0).contains(&between), "{name} is looked at every {between} s");
+        ensure!((2.5..7.0).contains(&between), "{name} is looked at every {between} s");
     }
     let events = stage.events("prod").await?;
     ensure!(events.iter().filter(|e| e.starts_with("AccountVerified")).count() == 1, "{events:#?}");
@@ -72,7 +72,7 @@ async fn a_budget_that_is_too_small_is_told_and_makes_looks_rarer_until_it_suffi
     stage.wait("three looks", || since(&names[0]).iter().filter(|r| r.at > now).count() >= 3).await?;
     let looks: Vec<_> = since(&names[0]).into_iter().filter(|r| r.at > now).collect();
     let between = seconds(looks[0].at, looks[2].at) / 2.0;
-    ensure!(between < 4.0, "it is looked at every {between} s again");
+    ensure!(between < 2.8, "it is looked at every {between} s again");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use cloud_simulator::{Clock, Effect, FaultSpec, Server, Simulator, ThrottleStyle};
 use serde_json::{Value, json};
 
-use crate::checks::{DESCRIBE, MODIFY, VERIFY, With, expect, message};
+use crate::checks::{BACKUPS, DESCRIBE, MODIFY, VERIFY, With, expect, message};
 use crate::credentials::{patient, until_recovered};
 use crate::harness::{KEY_ID, LIMIT, POLICY, SECRET_KEY, Stage, condition};
 
@@ -111,6 +111,7 @@ async fn an_account_that_was_verified_does_not_flap() -> Result<()> {
         code_n: None,
     };
     let looks = stage.fault(DESCRIBE, None, error.clone())?;
+    stage.fault(BACKUPS, None, error.clone())?;
     let probes = stage.fault(VERIFY, None, error)?;
     stage.wait("failed looks", || stage.fired(looks) >= 2).await?;
     stage.request_now("cacct", "prod", "now").await?;

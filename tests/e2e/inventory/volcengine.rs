@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use cloud_simulator::{InstanceSpec, Policy};
 use serde_json::json;
 
-use super::{LIST, ids};
+use super::{LIST, ids, pages};
 use crate::checks::DESCRIBE;
 use crate::harness::{INSTANCE, Stage};
 
@@ -50,5 +50,38 @@ async fn an_account_s_backups_instances_and_what_no_policy_protects() -> Result<
     ensure!(stage.calls(DESCRIBE) == 2, "{} descriptions", stage.calls(DESCRIBE));
     let table = stage.run(["get", "bkinv"]).await?;
     ensure!(table.contains("UNPROTECTED") && table.contains("1.4 MiB"), "{table}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn all_inventories_of_an_account_and_region_share_one_listing() -> Result<()> {
+    let stage = Stage::with_both_accounts("inv-volc-shared", "9999h").await?;
+    stage.add_pages(3)?;
+    stage.add_backup_with(json!({
+        "backupPointId": "b-manual", "instanceId": INSTANCE, "ageSeconds": 60, "backupStrategy": "ManualBackup",
+    }))?;
+    stage.until_account("CredentialsVerified").await?;
+    let filters = [
+        ("all", json!({}), 301),
+        ("manual", json!({"strategies": ["ManualBackup"]}), 1),
+        ("none", json!({"statuses": ["Deleting"]}), 0),
+        ("recent", json!({"since": "8760h"}), 301),
+    ];
+    let items: Vec<_> = filters
+        .iter()
+        .map(|(name, filter, _)| stage.inventory_manifest(name, json!({"filter": filter, "limit": 1})))
+        .collect();
+    stage.apply(json!({"apiVersion": "v1", "kind": "List", "items": items})).await?;
+    for (name, _, total) in &filters {
+        let inventory = stage.until_inventory(name, "Listed").await?;
+        ensure!(inventory["status"]["total"] == *total, "{name}: {inventory:#}");
+        ensure!(inventory["status"]["instances"][0]["total"] == 301, "{name}: {inventory:#}");
+    }
+    ensure!(pages(&stage.asked(LIST)) == [1, 2, 3, 4], "{:?}", pages(&stage.asked(LIST)));
+    // One that comes later, or asks, is listed for alone: the others have what they need.
+    stage.listed("later", json!({})).await?;
+    stage.request_now("bkinv", "recent", "now").await?;
+    stage.until_handled("bkinv", "recent", "now").await?;
+    ensure!(pages(&stage.asked(LIST))[4..] == [1, 2, 3, 4, 1, 2, 3, 4], "{:?}", pages(&stage.asked(LIST)));
     Ok(())
 }
