@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use cross_region_backup_operator::cli::Cli;
 use cross_region_backup_operator::{app, telemetry};
 
+/// It gives back what a burst needed, which the system's and mimalloc do less: see docs/performance.md.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
