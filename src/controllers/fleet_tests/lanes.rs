@@ -51,6 +51,9 @@ async fn change(world: &mut World, cadence: Cadence) -> Figures {
     let end = Instant::now();
     sleep(2 * SPAN).await;
     let changed: Vec<_> = (0..cadence.changes).map(|number| FLEET.instance(17 + 97 * number)).collect();
+    let names: Vec<_> = (0..cadence.changes).map(|number| FLEET.policy(17 + 97 * number)).collect();
+    let writes = world.status_writes().iter().filter(|write| names.contains(&write.name)).count();
+    assert_eq!(writes, cadence.changes, "a change is told in one write");
     let calls = world.calls_of(&FLEET, start);
     let mut polls = calls.clone();
     polls.retain(|call| {

@@ -268,6 +268,10 @@ impl Turn<'_> {
                     Do::Wait(until)
                 }
                 step if self.may_begin(slot, lane(desired, memory, &step, now)) => step,
+                // Of a new spec nothing is told before its look: one write carries all.
+                _ if memory.facts.observed_generation != Some(desired.generation) => {
+                    return Ok(requeue(meanwhile(desired, memory, now), now));
+                }
                 _ => Do::Wait(meanwhile(desired, memory, now)),
             };
             if let Do::Wait(until) = step {
