@@ -34,11 +34,8 @@ impl Account {
         now: impl Fn() -> Timestamp,
         ask: impl Future<Output = Answer>,
     ) -> Answer {
+        let Some(wanted) = wanted else { return self.ask_for_one(instance, now, ask).await };
         let mut told = self.regions.0.lock().await;
-        let Some(wanted) = wanted else {
-            drop(told);
-            return self.ask_for_one(instance, now, ask).await;
-        };
         match told.get(&instance.region) {
             Some((Err(failure), at)) if since(*at, now()) < REFUSAL_HOLDS => return Err(failure.clone()),
             Some((Ok(regions), at)) if since(*at, now()) < HOLDS => {

@@ -44,7 +44,7 @@ impl Desk {
         &self.namespace
     }
 
-    /// Lays down a permit. One that is not taken goes back to the budget.
+    /// Lays down a permit. One that is not taken goes back to the budget, which is not to happen while the tray is locked.
     pub fn grant(&self, permit: Permit) {
         let unused = self.tray().permit.replace(permit);
         drop(unused);

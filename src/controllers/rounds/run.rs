@@ -18,7 +18,7 @@ use crate::cloud::{Caller, Lane};
 use crate::controllers::Context;
 use crate::controllers::policy::{BACKUPS, Delivery, Desk};
 use crate::controllers::sharing::{Admission, Purpose};
-use crate::domain::InstanceRef;
+use crate::domain::{Failure, InstanceRef};
 use crate::observe::{Account, Reached};
 use crate::plan::round::{Found, KEPT, Member, Round, Way};
 use crate::plan::{Gate, since};
@@ -215,7 +215,7 @@ impl super::State {
 }
 
 /// Tells those who wait that the reading has failed; they may say so, and go on waiting.
-pub(super) fn tell_failure(region: &Region, failure: &crate::domain::Failure) {
+pub(super) fn tell_failure(region: &Region, failure: &Failure) {
     let state = region.state();
     let waiting: Vec<Arc<Desk>> =
         state.members.iter().filter(|(_, m)| m.waits).map(|(_, m)| m.desk.clone()).collect();
