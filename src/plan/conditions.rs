@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::memory::{Memory, PATIENCE, Verdict};
+use super::memory::{Confirming, Memory, PATIENCE, Verdict};
 use super::pace::waits_to_exist;
-use super::{Desired, Gate, Surroundings, reason_of, recovery, since};
+use super::{Desired, Gate, Surroundings, after, reason_of, recovery, since};
 use crate::domain::condition::{self, types};
 use crate::domain::{Class, Facts, Failure, Kind, Outcome, Progress, Reason, Truth};
 
@@ -61,8 +61,7 @@ fn with_own_conditions(
 
 /// Three corrections within max(1 h, 4 × the interval in force).
 fn contested(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Outcome> {
-    let first = memory.facts.drift.recent.first().filter(|_| memory.facts.drift.recent.len() >= 3)?;
-    (since(*first, now) < contest_window(desired)).then(|| Outcome {
+    contested_until(desired, memory, now).map(|_| Outcome {
         status: Truth::True,
         reason: Reason::Contested,
         progress: Progress::Settled,
@@ -71,8 +70,11 @@ fn contested(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Outco
     })
 }
 
-pub(super) fn contest_window(desired: &Desired) -> Duration {
-    (desired.interval * 4).max(Duration::from_secs(3600))
+/// When the policy is contested no longer, where it is.
+pub(super) fn contested_until(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let first = memory.facts.drift.recent.first().filter(|_| memory.facts.drift.recent.len() >= 3)?;
+    let window = (desired.interval * 4).max(Duration::from_secs(3600));
+    Some(after(*first, window)).filter(|until| *until > now)
 }
 
 /// What Synced and Ready shall say; `None`: what they said before.
@@ -87,10 +89,7 @@ pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: T
     }
     let new_generation = memory.facts.observed_generation != Some(desired.generation);
     if !memory.looked {
-        let paused = around.paused_until.is_some_and(|until| until > now);
-        return (new_generation && paused).then(|| {
-            say(Truth::Unknown, Reason::Throttled, Progress::Reconciling, "the account is throttled")
-        });
+        return throttled(around, now).filter(|_| new_generation);
     }
     let seen = memory.look_failure.is_none();
     let verdict = memory.verdict.as_ref();
@@ -134,7 +133,7 @@ pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: T
         Some(difference) if !desired.manages => {
             seen.then(|| say(Truth::False, Reason::DriftDetected, Progress::Stalled, difference))
         }
-        Some(difference) => modifying(memory, difference),
+        Some(difference) => modifying(memory, difference).or_else(|| held_up(desired, around, memory, now)),
         None => (seen && memory.backups.tried).then(|| in_sync(desired)),
     }
 }
@@ -154,8 +153,24 @@ fn is_of_the_account(reason: &str) -> bool {
     .any(|of_account| of_account.as_str() == reason)
 }
 
+/// Why a difference is not being corrected. What is told to be in sync must not go on being told so once it is known to differ.
+fn held_up(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Option<Outcome> {
+    memory.facts.condition(types::SYNCED).filter(|synced| synced.status == Truth::True)?;
+    match &memory.look_failure {
+        Some(failure) => Some(failed(desired, memory, failure, now)),
+        None => throttled(around, now),
+    }
+}
+
+fn throttled(around: &Surroundings, now: Timestamp) -> Option<Outcome> {
+    around.paused_until.filter(|until| *until > now)?;
+    Some(say(Truth::Unknown, Reason::Throttled, Progress::Reconciling, "the account is throttled"))
+}
+
 fn modifying(memory: &Memory, difference: &str) -> Option<Outcome> {
-    let waiting = memory.confirming.as_ref().is_some_and(|c| c.looks > 0);
+    // The look that was to show it has ended, well or not.
+    let looked = |c: &Confirming| c.looks > 0 || memory.look_failure.is_some();
+    let waiting = memory.confirming.as_ref().is_some_and(looked);
     if memory.not_taken >= PATIENCE {
         let cause =
             format!("{difference}; the cloud accepted the change repeatedly, and it never became visible");

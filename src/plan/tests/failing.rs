@@ -241,3 +241,34 @@ fn a_third_value_after_a_change_is_told_as_drift() {
         Some("crossBackupRegion: desired cn-shanghai, found cn-guangzhou")
     );
 }
+
+#[test]
+fn what_is_known_to_differ_is_no_longer_told_to_be_in_sync() {
+    let mut world = World::new(on("cn-shanghai"));
+    world.live(60);
+    world.drift_to(false);
+    world.now = at(700);
+    let (desired, now, found) = (world.desired.clone(), world.now, world.state.clone());
+    let unreachable = || Err(failure(Kind::CloudUnavailable, "HTTP 503"));
+    let mut around = world.around.clone();
+    let told = |around: &Surroundings, memory: &Memory| {
+        conditions::outcome(&desired, around, memory, now).map(|outcome| outcome.reason)
+    };
+    world.memory.looked(&desired, Ok(found), now, 1.0);
+
+    around.paused_until = Some(at(760));
+    assert_eq!(told(&around, &world.memory), Some(Reason::Throttled));
+    around.paused_until = None;
+
+    let mut too_late = world.memory.clone();
+    too_late.looked(&desired, unreachable(), now, 1.0);
+    assert_eq!(told(&around, &too_late), Some(Reason::CloudUnavailable));
+
+    world.memory.accepted(&desired, &desired.change, None, now);
+    world.memory.looked(&desired, unreachable(), now, 1.0);
+    assert_eq!(told(&around, &world.memory), Some(Reason::Modifying));
+    world.drift_to(true);
+    world.laid = None;
+    world.live(720);
+    assert_eq!(world.reason(), "InSync");
+}
