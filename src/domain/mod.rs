@@ -5,6 +5,7 @@ pub mod condition;
 pub mod facts;
 pub mod failure;
 pub mod instance;
+pub mod named;
 pub mod policy;
 
 pub use backup::{Backup, BackupDetail, InstanceInfo};
@@ -12,4 +13,5 @@ pub use condition::{Condition, Outcome, Progress, Reason, Truth};
 pub use facts::Facts;
 pub use failure::{Class, Failure, Kind};
 pub use instance::Instance;
+pub use named::Named;
 pub use policy::{Change, InstanceRef, PolicyState};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::domain::Named;
+
 /// A policy that manages, and has proved that its account reaches the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    pub uid: Arc<str>,
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
+    pub named: Arc<Named>,
     pub created: Timestamp,
     /// The cloud refused it: it ranks behind all that were not.
     pub refused: bool,
@@ -17,7 +17,9 @@ pub struct Claim {
 
 /// The claim that manages: not refused first, then the older, then the smaller UID.
 pub fn manager(claims: &[Claim]) -> Option<&Claim> {
-    claims.iter().min_by(|a, b| (a.refused, a.created, &a.uid).cmp(&(b.refused, b.created, &b.uid)))
+    claims
+        .iter()
+        .min_by(|a, b| (a.refused, a.created, &a.named.uid).cmp(&(b.refused, b.created, &b.named.uid)))
 }
 
 #[cfg(test)]
@@ -25,13 +27,7 @@ mod tests {
     use super::*;
 
     fn claim(uid: &str, created: i64, refused: bool) -> Claim {
-        Claim {
-            uid: uid.into(),
-            namespace: "a".into(),
-            name: uid.into(),
-            created: Timestamp::from_second(created).unwrap(),
-            refused,
-        }
+        Claim { named: Named::new(uid, "a", uid), created: Timestamp::from_second(created).unwrap(), refused }
     }
 
     #[test]

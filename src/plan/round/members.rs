@@ -1,6 +1,7 @@
 //! Those who share readings, and who of them a reading is due for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -32,7 +33,8 @@ pub struct Member<W, D> {
 /// All of one kind that are of an account in a region, by UID.
 #[derive(Debug)]
 pub struct Members<W, D> {
-    all: HashMap<String, Member<W, D>>,
+    /// Boxed, since a map has room for about twice as many as there are.
+    all: HashMap<Arc<str>, Box<Member<W, D>>>,
     waiting: usize,
     /// The first and the last time that one of them began to wait.
     came: Option<(Timestamp, Timestamp)>,
@@ -46,16 +48,17 @@ impl<W, D> Default for Members<W, D> {
 
 impl<W: PartialEq, D> Members<W, D> {
     /// Whether it is new, or wants something else than before.
-    pub fn join(&mut self, uid: &str, member: Member<W, D>, now: Timestamp) -> bool {
-        if let Some(known) = self.all.get_mut(uid).filter(|known| known.what == member.what) {
+    pub fn join(&mut self, uid: impl Into<Arc<str>>, member: Member<W, D>, now: Timestamp) -> bool {
+        let uid = uid.into();
+        if let Some(known) = self.all.get_mut(&uid).filter(|known| known.what == member.what) {
             (known.interval, known.calls) = (member.interval, member.calls);
             return false;
         }
-        self.leave(uid);
+        self.leave(&uid);
         if member.waits {
             self.comes(now);
         }
-        self.all.insert(uid.to_owned(), member);
+        self.all.insert(uid, Box::new(member));
         true
     }
 
@@ -80,11 +83,11 @@ impl<W: PartialEq, D> Members<W, D> {
     }
 
     pub fn get(&self, uid: &str) -> Option<&Member<W, D>> {
-        self.all.get(uid)
+        self.all.get(uid).map(|member| &**member)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Member<W, D>)> {
-        self.all.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Member<W, D>)> {
+        self.all.iter().map(|(uid, member)| (uid, &**member))
     }
 
     /// How many wait.
@@ -132,7 +135,7 @@ impl<W: PartialEq, D> Members<W, D> {
 
     /// Those that a reading is due for: who waits and, unless it is `hurried`, whose turn it is. Turns are those of the
     /// shortest interval of all who share readings: whoever has a longer one is read at every so many of them.
-    pub fn due(&self, hurried: bool, shortest: Duration, now: Timestamp) -> Vec<String> {
+    pub fn due(&self, hurried: bool, shortest: Duration, now: Timestamp) -> Vec<Arc<str>> {
         let is_due = |member: &Member<W, D>| {
             let turn = member.read.is_none_or(|read| since(read, now) + shortest / 2 >= member.interval);
             member.waits || turn && !hurried
@@ -167,7 +170,8 @@ mod tests {
     }
 
     fn due(members: &Members<String, ()>, hurried: bool, now: Timestamp) -> Vec<String> {
-        let mut due = members.due(hurried, members.shortest().unwrap(), now);
+        let due = members.due(hurried, members.shortest().unwrap(), now);
+        let mut due: Vec<_> = due.iter().map(|uid| uid.to_string()).collect();
         due.sort();
         due
     }
@@ -177,11 +181,11 @@ mod tests {
         let mut members = Members::default();
         assert_eq!(next(&members, at(0)), None, "nobody is there");
         for tenth in 0..5 {
-            members.join(&format!("u{tenth}"), member(600, None), at(tenth));
+            members.join(format!("u{tenth}"), member(600, None), at(tenth));
         }
         assert_eq!(next(&members, at(4)), Some((at(6), true)), "2 s after the last one");
         for more in 5..20 {
-            members.join(&format!("u{more}"), member(600, None), at(more));
+            members.join(format!("u{more}"), member(600, None), at(more));
         }
         assert_eq!(next(&members, at(19)), Some((at(19), true)), "10 s after the first one, which is over");
         for uid in due(&members, true, at(19)) {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::pace::next_turn;
 
 pub use members::{Member, Members};
-pub use sightings::{Found, News, Round, Sighted};
+pub use sightings::{Finds, Found, News, Round, Sighted};
 pub use taps::{Filter, Tallied, Tallies, Tap, Window};
 
 /// So few first readings are made at once, each for itself: nobody waits for what others may want.

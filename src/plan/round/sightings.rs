@@ -3,23 +3,25 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 use crate::domain::Backup;
 use crate::plan::backups::Known;
 
-/// One backup as it was seen. Hashes of 64 bits: among a million backups one being taken for another has a chance of 1 in
-/// 10 million.
+/// One backup as it was seen. The hash of its id has 64 bits: among a million backups one being taken for another has a chance of
+/// 1 in 10 million. What it says is only compared with what the same backup said before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C, packed(4))]
 struct Mark {
     id: u64,
-    content: u64,
+    content: u32,
 }
 
 /// The backups of one instance as they were last told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighted {
     /// By id.
-    marks: Box<[Mark]>,
+    marks: Arc<[Mark]>,
     /// The next reading is told in any case: nothing was told yet, or one that was known was lacking, and only a second reading
     /// makes it count as gone.
     again: bool,
@@ -27,17 +29,31 @@ pub struct Sighted {
 
 impl Default for Sighted {
     fn default() -> Self {
-        Self { marks: Box::default(), again: true }
+        Self { marks: Arc::default(), again: true }
     }
 }
 
-/// What a reading found of one instance.
+/// What a reading found of one instance: nearly always what is known of it, and a bit says of each that it is there.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
+    /// Those that were known.
+    known: Arc<[Mark]>,
+    /// Which of them were seen before anything else was.
+    seen: Box<[u64]>,
+    other: Option<Box<Other>>,
+}
+
+/// What was seen since the first one that was not known so.
+#[derive(Clone, Debug, Default)]
+struct Other {
+    /// Each as it passed by.
     marks: Vec<Mark>,
     /// The records of those that were not known so, one after the other.
     records: Vec<u8>,
 }
+
+/// What a reading found, by instance.
+pub type Finds = HashMap<Arc<str>, Found>;
 
 /// What is new about the backups of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,21 +69,15 @@ pub struct News {
 /// A reading under way.
 #[derive(Debug, Default)]
 pub struct Round {
-    found: HashMap<String, Found>,
+    found: Finds,
     /// What the pages brought before they had to be read once more.
-    before: HashMap<String, Found>,
+    before: Finds,
 }
 
 impl Round {
-    /// Takes a backup in. `known`: what was last told of its instance.
-    pub fn add(&mut self, known: Option<&Sighted>, backup: &Backup) {
-        let Ok(record) = postcard::to_stdvec(backup) else { return };
-        let mark = Mark { id: hash(backup.backup_point_id.as_bytes()), content: hash(&record) };
-        let found = self.found.entry(backup.instance_id.clone()).or_default();
-        found.marks.push(mark);
-        if !known.is_some_and(|known| known.has(mark)) {
-            found.records.extend(record);
-        }
+    /// Takes a backup of this instance in. `known`: what was last told of the instance.
+    pub fn add(&mut self, instance: Arc<str>, known: Option<&Sighted>, backup: &Backup) {
+        self.found.entry(instance).or_default().add(known, backup);
     }
 
     /// The pages are read once more.
@@ -75,46 +85,71 @@ impl Round {
         self.before = std::mem::take(&mut self.found);
     }
 
-    /// What was found, by instance. `moved`: what either reading found counts, in the later one's state.
-    pub fn end(mut self, moved: bool) -> HashMap<String, Found> {
+    /// What was found. `moved`: what either reading found counts, in the later one's state.
+    pub fn end(mut self, moved: bool) -> Finds {
         for (instance, before) in self.before.drain().filter(|_| moved) {
             let found = self.found.entry(instance).or_default();
-            let later = std::mem::replace(found, before);
-            found.marks.extend(later.marks);
-            found.records.extend(later.records);
-        }
-        for found in self.found.values_mut() {
-            found.settle();
+            let (mut all, later) = (before.into_other(), std::mem::take(found).into_other());
+            all.marks.extend(later.marks);
+            all.records.extend(later.records);
+            found.other = Some(Box::new(all));
         }
         self.found
     }
 }
 
 impl Found {
-    /// One mark for each id: the last one.
-    fn settle(&mut self) {
-        self.marks.reverse();
-        self.marks.sort_by_key(|mark| mark.id);
-        self.marks.dedup_by_key(|mark| mark.id);
+    fn add(&mut self, known: Option<&Sighted>, backup: &Backup) {
+        let Ok(record) = postcard::to_stdvec(backup) else { return };
+        let mark = Mark::of(backup.backup_point_id.as_bytes(), &record);
+        if let Some(known) = known.filter(|known| !Arc::ptr_eq(&known.marks, &self.known)) {
+            // Something else was told meanwhile.
+            let before = std::mem::take(self).into_other();
+            self.known = known.marks.clone();
+            self.seen = vec![0; known.marks.len().div_ceil(64)].into();
+            self.other = Some(before).filter(|before| !before.marks.is_empty()).map(Box::new);
+        }
+        match (known.and_then(|known| known.position(mark)), &mut self.other) {
+            (Some(at), None) => self.seen[at / 64] |= 1 << (at % 64),
+            (Some(_), Some(other)) => other.marks.push(mark),
+            (None, other) => {
+                let other = other.get_or_insert_default();
+                other.marks.push(mark);
+                other.records.extend(record);
+            }
+        }
+    }
+
+    /// The same without anything that was known.
+    fn into_other(self) -> Other {
+        let is_seen = |at: usize| self.seen[at / 64] & 1 << (at % 64) != 0;
+        let seen = self.known.iter().enumerate().filter(|(at, _)| is_seen(*at)).map(|(_, mark)| *mark);
+        let mut other = self.other.map(|other| *other).unwrap_or_default();
+        other.marks.splice(..0, seen);
+        other
     }
 
     /// What is new, against what was told last; `None` where nothing is. It counts as told from now on.
     pub fn news(self, sighted: &mut Sighted) -> Option<News> {
-        let (known, again) = (std::mem::take(&mut sighted.marks), sighted.again);
-        sighted.marks = self.marks.into_boxed_slice();
-        sighted.again = !known.iter().all(|mark| sighted.has_id(mark.id));
-        if !again && *known == *sighted.marks {
+        let Other { mut marks, records } = self.into_other();
+        // One mark for each id: the last one.
+        marks.reverse();
+        marks.sort_by_key(|mark| mark.id);
+        marks.dedup_by_key(|mark| mark.id);
+        let known = sighted.clone();
+        if *marks != *known.marks {
+            sighted.marks = marks.into();
+        }
+        sighted.again = !known.marks.iter().all(|mark| sighted.has_id(mark.id));
+        if !known.again && known.marks == sighted.marks {
             return None;
         }
-        let present: Vec<u64> = sighted.marks.iter().filter(|m| known.contains(m)).map(|m| m.id).collect();
-        let mut left = self.records.as_slice();
+        let present: Vec<u64> = sighted.marks.iter().filter(|m| known.has(**m)).map(|m| m.id).collect();
+        let mut left = records.as_slice();
         let mut records = HashMap::new();
         while let Ok((backup, rest)) = postcard::take_from_bytes::<Backup>(left) {
-            let mark = Mark {
-                id: hash(backup.backup_point_id.as_bytes()),
-                content: hash(&left[..left.len() - rest.len()]),
-            };
-            if sighted.has(mark) && !known.contains(&mark) {
+            let mark = Mark::of(backup.backup_point_id.as_bytes(), &left[..left.len() - rest.len()]);
+            if sighted.has(mark) && !known.has(mark) {
                 records.insert(mark.id, backup);
             }
             left = rest;
@@ -124,16 +159,26 @@ impl Found {
     }
 }
 
+impl Mark {
+    fn of(id: &[u8], record: &[u8]) -> Self {
+        Self { id: hash(id), content: hash(record) as u32 }
+    }
+}
+
 impl Sighted {
     /// Takes in what was read of the instance apart from the others.
     pub fn read(&mut self, backups: &[Backup]) {
-        let mut round = Round::default();
-        backups.iter().for_each(|backup| round.add(Some(self), backup));
-        round.end(false).into_values().next().unwrap_or_default().news(self);
+        let mut found = Found::default();
+        backups.iter().for_each(|backup| found.add(Some(self), backup));
+        found.news(self);
+    }
+
+    fn position(&self, mark: Mark) -> Option<usize> {
+        self.marks.binary_search(&mark).ok()
     }
 
     fn has(&self, mark: Mark) -> bool {
-        self.marks.binary_search(&mark).is_ok()
+        self.position(mark).is_some()
     }
 
     fn has_id(&self, id: u64) -> bool {
@@ -177,7 +222,7 @@ mod tests {
     fn read(sighted: &mut Sighted, backups: &[Backup]) -> Option<News> {
         let mut round = Round::default();
         for backup in backups {
-            round.add(Some(sighted), backup);
+            round.add("redis-a".into(), Some(sighted), backup);
         }
         round.end(false).remove("redis-a").unwrap_or_default().news(sighted)
     }
@@ -227,13 +272,48 @@ mod tests {
         assert_eq!(news.complete(&Known::default()), None);
 
         let mut round = Round::default();
-        round.add(Some(&sighted), &backup(1, 1));
+        round.add("redis-a".into(), Some(&sighted), &backup(1, 1));
         let mut forgotten = Sighted::default();
         let news = round.end(false).remove("redis-a").unwrap().news(&mut forgotten).unwrap();
         assert_eq!(news.complete(&Known::default()), None, "it was known when its page passed by");
     }
 
+    #[test]
+    fn of_what_is_known_a_reading_holds_a_bit_each() {
+        let backups: Vec<_> = (0..100).map(|id| backup(id, 1)).collect();
+        let mut sighted = Sighted::default();
+        sighted.read(&backups);
+        let mut found = Found::default();
+        backups.iter().for_each(|backup| found.add(Some(&sighted), backup));
+        assert!(Arc::ptr_eq(&found.known, &sighted.marks) && found.other.is_none());
+        assert_eq!((found.seen.len(), size_of::<Found>(), size_of::<Mark>()), (2, 40, 12));
+    }
+
     proptest! {
+        #[test]
+        fn a_reading_is_what_was_seen_last_whatever_was_told_meanwhile(
+            seen in prop::collection::vec((0..100u32, 0..3u32, 0..8u32), 0..200),
+            told in prop::collection::vec((0..100u32, 0..3u32), 0..100),
+        ) {
+            let mut sighted = Sighted::default();
+            sighted.read(&told.iter().map(|(id, status)| backup(*id, *status)).collect::<Vec<_>>());
+            let mut found = Found::default();
+            let mut last = std::collections::BTreeMap::new();
+            for (at, (id, status, meanwhile)) in seen.iter().enumerate() {
+                let known = Some(&sighted).filter(|_| *meanwhile != 0);
+                found.add(known, &backup(*id, *status));
+                let record = postcard::to_stdvec(&backup(*id, *status)).unwrap();
+                let mark = Mark::of(format!("cbp-{id}").as_bytes(), &record);
+                last.insert(mark.id, mark);
+                if *meanwhile == 1 {
+                    let read: Vec<_> = told.iter().skip(at % 7).map(|(id, s)| backup(*id, *s)).collect();
+                    sighted.read(&read);
+                }
+            }
+            found.news(&mut sighted);
+            prop_assert_eq!(sighted.marks.to_vec(), last.into_values().collect::<Vec<_>>());
+        }
+
         #[test]
         fn news_and_what_is_known_are_the_reading(
             readings in prop::collection::vec(prop::collection::vec((0..12u32, 0..3u32), 0..12), 1..8),
@@ -244,9 +324,12 @@ mod tests {
             for reading in readings {
                 let (first, second) = reading.split_at(reading.len() / 2);
                 let mut round = Round::default();
-                first.iter().for_each(|(id, status)| round.add(Some(&sighted), &backup(*id, *status)));
+                let add = |round: &mut Round, (id, status): &(u32, u32)| {
+                    round.add("redis-a".into(), Some(&sighted), &backup(*id, *status));
+                };
+                first.iter().for_each(|seen| add(&mut round, seen));
                 round.begin_again();
-                second.iter().for_each(|(id, status)| round.add(Some(&sighted), &backup(*id, *status)));
+                second.iter().for_each(|seen| add(&mut round, seen));
                 let counted = if moved { reading.as_slice() } else { second };
                 let whole: std::collections::BTreeMap<_, _> =
                     counted.iter().map(|(id, s)| (format!("cbp-{id}"), backup(*id, *s))).collect();
