@@ -10,7 +10,7 @@ pub struct InstanceRef {
 }
 
 /// The policy as the cloud last reported it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyState {
     pub active: bool,
     /// What the cloud names while inactive is undocumented: absent, empty or the last value. Empty is read as absent.

@@ -11,8 +11,11 @@ pub mod deletion;
 mod deletion_tests;
 pub mod demand;
 pub mod events;
+mod glance;
 pub mod inventory;
 pub mod memory;
+#[cfg(test)]
+mod model;
 pub mod next;
 pub mod pace;
 mod readings;

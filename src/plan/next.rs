@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::memory::{FRESHNESS, Memory, Regions};
-use super::{Desired, Gate, Surroundings, after, recovery, since};
+use super::{Desired, Gate, Surroundings, after, conditions, recovery, since};
 use crate::plan::pace::NOT_FOUND_GRACE;
 
 /// One step, or none until a time.
@@ -72,9 +72,10 @@ fn timers(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestam
         .last_good
         .filter(|_| memory.failed_since)
         .and_then(|good| still_to_come(after(good, desired.staleness())));
-    earliest([not_found, stale, recovery::next_change(desired, memory, now)])
+    let uncontested = conditions::contested_until(desired, memory, now);
+    earliest([not_found, stale, uncontested, recovery::next_change(desired, memory, now)])
 }
 
-fn earliest<const N: usize>(times: [Option<Timestamp>; N]) -> Option<Timestamp> {
+pub(super) fn earliest<const N: usize>(times: [Option<Timestamp>; N]) -> Option<Timestamp> {
     times.into_iter().flatten().min()
 }

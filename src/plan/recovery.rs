@@ -13,7 +13,7 @@ const LAST_READING: Duration = Duration::from_secs(30);
 
 /// The condition, where the policy has one.
 pub fn outcome(desired: &Desired, gate: &Gate, memory: &Memory, now: Timestamp) -> Option<Outcome> {
-    let objective = desired.objective.filter(|_| desired.change.active)?;
+    let objective = objective(desired)?;
     let target = desired.change.cross_backup_region.as_deref().unwrap_or_default();
     let say = |status, reason, cause: String| {
         Some(Outcome { status, reason, progress: Progress::Settled, cause, detail: None })
@@ -59,19 +59,34 @@ pub fn wants_reading(desired: &Desired, memory: &Memory, now: Timestamp) -> bool
 
 /// The next moment at which the condition, or the need to read, changes by the clock alone.
 pub fn next_change(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
-    let objective = desired.objective.filter(|_| desired.change.active)?;
+    let stale = stale_at(desired, memory.backups.read).filter(|t| *t > now);
+    [stale, next_deadline(desired, memory, now)].into_iter().flatten().min()
+}
+
+/// The same of backups that go on being read.
+pub fn next_deadline(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let objective = objective(desired)?;
     let deadline = match &memory.facts.recovery_point {
         Some(point) => after(point.time, objective),
         None => no_backup_deadline(desired, memory, objective),
     };
-    let stale = memory.backups.read.map(|read| after(read, desired.staleness()));
     let reading = last_reading(desired, memory).map(|(at, _)| at);
-    [Some(deadline), stale, reading].into_iter().flatten().filter(|t| *t > now).min()
+    [Some(deadline), reading].into_iter().flatten().filter(|t| *t > now).min()
+}
+
+/// When backups that were last read then are no longer known, where the condition depends on them.
+pub fn stale_at(desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
+    objective(desired).and(read).map(|read| after(read, desired.staleness()))
+}
+
+/// Where the policy has one that counts.
+fn objective(desired: &Desired) -> Option<Duration> {
+    desired.objective.filter(|_| desired.change.active)
 }
 
 /// When the backups are to be read before the deadline, and the deadline; `None` where that was done.
 fn last_reading(desired: &Desired, memory: &Memory) -> Option<(Timestamp, Timestamp)> {
-    let objective = desired.objective.filter(|_| desired.change.active)?;
+    let objective = objective(desired)?;
     let point = memory.facts.recovery_point.as_ref()?;
     let deadline = after(point.time, objective);
     let at = deadline.checked_sub(SignedDuration::try_from(LAST_READING).ok()?).ok()?;

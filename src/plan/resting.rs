@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::backups::Known;
+use super::glance::Quiet;
 use super::memory::Memory;
 use super::readings::BackupMemory;
-use super::whole;
+use super::{Desired, whole};
 use crate::domain::facts::BackupSummary;
 use crate::domain::{Backup, BackupDetail, Change, Facts};
 
@@ -24,14 +25,16 @@ pub enum Resting {
 /// The fields of a memory that differ from policy to policy although all is well.
 #[derive(Debug)]
 pub struct Settled {
-    generation: i64,
-    epoch: Option<u64>,
-    last_good: Option<Timestamp>,
+    pub(super) generation: i64,
+    pub(super) epoch: Option<u64>,
+    pub(super) last_good: Option<Timestamp>,
     looked: bool,
-    next_look: Timestamp,
-    read: Option<Timestamp>,
+    pub(super) next_look: Timestamp,
+    pub(super) read: Option<Timestamp>,
     tried: bool,
-    due: Option<Timestamp>,
+    pub(super) due: Option<Timestamp>,
+    /// Where a look that finds the same again changes nothing.
+    pub(super) quiet: Option<Quiet>,
     deadline_read_for: Option<Timestamp>,
     /// What was last in sync is what status tells to be there.
     synced_as_told: bool,
@@ -40,7 +43,8 @@ pub struct Settled {
 }
 
 /// Lays a memory down, its times in whole seconds, as those of a status are. `told` is what the stored status tells. The backups are those that status has no room for.
-pub fn rest(mut memory: Memory, told: &Facts) -> (Resting, Vec<Backup>) {
+pub fn rest(mut memory: Memory, told: &Facts, desired: &Desired, now: Timestamp) -> (Resting, Vec<Backup>) {
+    let quiet = Quiet::of(desired, &memory, now);
     let instance = memory.backups.known.instance().or_else(|| memory.facts.instance.clone());
     let (backups, missing) = std::mem::take(&mut memory.backups.known).into_parts();
     let backups: Vec<_> = backups.into_values().map(as_told).collect();
@@ -61,7 +65,7 @@ pub fn rest(mut memory: Memory, told: &Facts) -> (Resting, Vec<Backup>) {
     }
     memory.facts = Facts::default();
     memory.backups.known = Known::of([], missing, None);
-    let settled = Settled::of(&memory, told);
+    let settled = Settled { quiet, ..Settled::of(&memory, told) };
     if settled.wake(told) == memory {
         return (Resting::Settled(settled), others);
     }
@@ -96,6 +100,7 @@ impl Settled {
             read: memory.backups.read,
             tried: memory.backups.tried,
             due: memory.backups.due,
+            quiet: None,
             deadline_read_for: memory.backups.deadline_read_for,
             synced_as_told,
             synced: memory.synced.clone().filter(|_| !synced_as_told).map(Box::new),

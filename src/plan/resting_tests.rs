@@ -66,6 +66,10 @@ fn lean(summary: BackupSummary) -> BackupSummary {
     BackupSummary { items: summary.items.into_iter().map(as_told).collect(), ..summary }
 }
 
+fn rest(memory: Memory, told: &Facts) -> (Resting, Vec<Backup>) {
+    super::rest(memory, told, &desired(), at(1))
+}
+
 fn new(desired: &Desired) -> Memory {
     Memory::new(Facts::default(), desired, at(0), at(0))
 }

@@ -2,6 +2,7 @@
 
 mod converging;
 mod failing;
+mod glancing;
 mod life;
 mod recovery;
 
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 
 use super::memory::Memory;
 use super::next::{Do, next};
-use super::resting::rest;
+use super::resting::{Resting, Settled, rest};
 use super::{Desired, Gate, Rival, Surroundings, after, conditions, events, since};
 use crate::domain::condition::types;
 use crate::domain::{Backup, Change, Facts, Failure, Kind, PolicyState, Reason, Truth};
@@ -52,6 +53,12 @@ struct World {
     told: Vec<&'static str>,
     /// When the account's backups are read next for all.
     round: Timestamp,
+    /// What is held of the policy since its last turn, as long as nothing else was brought, and the interval then in force.
+    laid: Option<(Settled, Duration)>,
+    /// What the first look of this turn was answered.
+    first_answer: Option<PolicyState>,
+    /// Looks that needed nothing of what status tells.
+    glances: usize,
 }
 
 impl World {
@@ -89,6 +96,9 @@ impl World {
             writes: 0,
             told: Vec::new(),
             round: at(7),
+            laid: None,
+            first_answer: None,
+            glances: 0,
         }
     }
 
@@ -99,6 +109,7 @@ impl World {
             self.calls.push(("backups", self.now));
             let reading = self.reading();
             self.memory.read_backups(&self.desired, reading, self.now, 1.0);
+            self.laid = None;
         }
     }
 
@@ -109,8 +120,37 @@ impl World {
         }
     }
 
-    /// One reconcile; the result says when the next one is due.
+    /// One reconcile; the result says when the next one is due. Where a glance would have done, it has the same result.
     fn turn(&mut self) -> Option<Timestamp> {
+        let (calls, writes, now) = (self.calls.len(), self.writes, self.now);
+        let is_open = self.around.gate == Gate::Open && self.around.rival.is_none();
+        let is_free = self.around.paused_until.is_none_or(|until| until <= now);
+        let laid = self.laid.take().filter(|(_, interval)| *interval == self.desired.interval);
+        let laid = laid.filter(|_| is_open && is_free && self.desired.request == self.stored.handled_request);
+        let step = laid.as_ref().and_then(|(l, _)| l.glance(&self.desired, self.around.epoch, None, now));
+        self.first_answer = None;
+        let until = self.whole_turn();
+        match (step, laid) {
+            (Some(Do::Wait(expected)), _) => {
+                assert_eq!((until, self.calls.len(), self.writes), (expected, calls, writes));
+            }
+            (Some(Do::Look), Some((mut laid, _))) => {
+                assert_eq!(self.calls[calls], ("describe", now));
+                let is_told = |state: &PolicyState| laid.saw(&self.desired, state, None, now);
+                if self.first_answer.as_ref().is_some_and(is_told) {
+                    self.glances += 1;
+                    let expected = laid.until(&self.desired, None);
+                    assert_eq!((until, self.calls.len(), self.writes), (expected, calls + 1, writes));
+                    let held = self.laid.as_ref().map(|(held, _)| format!("{held:?}"));
+                    assert_eq!(held, Some(format!("{laid:?}")));
+                }
+            }
+            _ => {}
+        }
+        until
+    }
+
+    fn whole_turn(&mut self) -> Option<Timestamp> {
         for _ in 0..64 {
             self.memory.notice(&self.desired, self.around.epoch, self.now);
             let now = self.now;
@@ -118,6 +158,7 @@ impl World {
                 Do::Look => {
                     self.calls.push(("describe", now));
                     let answer = self.describe();
+                    self.first_answer = self.first_answer.take().or_else(|| answer.clone().ok());
                     self.memory.looked(&self.desired, answer, now, 1.0);
                 }
                 Do::AskRegions => {
@@ -194,7 +235,12 @@ impl World {
 
     /// Between turns there is only what a resting memory holds.
     fn rest(&mut self) {
-        let (resting, others) = rest(self.memory.clone(), &self.stored);
+        let lay = || rest(self.memory.clone(), &self.stored, &self.desired, self.now);
+        self.laid = match lay().0 {
+            Resting::Settled(settled) => Some((settled, self.desired.interval)),
+            _ => None,
+        };
+        let (resting, others) = lay();
         self.memory = resting.wake(self.stored.clone(), others);
     }
 
@@ -227,6 +273,7 @@ impl World {
 
     fn restart(&mut self, as_of: Timestamp) {
         self.memory = Memory::new(self.stored.clone(), &self.desired, as_of, self.now);
+        self.laid = None;
     }
 
     fn reason(&self) -> &str {

@@ -1,0 +1,111 @@
+//! A look at a policy at rest: nearly all looks find what status tells, and change nothing. Whether this is one of them is known
+//! without what status tells at hand.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use jiff::Timestamp;
+
+use super::memory::Memory;
+use super::next::{Do, earliest};
+use super::pace::{LONGEST, next_turn};
+use super::resting::Settled;
+use super::{Desired, Gate, Surroundings, after, conditions, recovery};
+use crate::domain::PolicyState;
+
+/// A memory that another look of the same result changes in nothing but its times.
+#[derive(Debug)]
+pub struct Quiet {
+    /// The state that status tells, as a hash of 64 bits.
+    state: u64,
+    /// From then on and until then the conditions stay as they are, as long as backups are read: a clock that is set back brings a
+    /// deadline back that has passed.
+    from: Timestamp,
+    until: Option<Timestamp>,
+}
+
+impl Quiet {
+    /// Decided by looking once more: there is no second truth about what a look changes.
+    pub(super) fn of(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Self> {
+        let state = memory.facts.policy.clone()?;
+        if desired.suspended || !memory.looked || recovery::wants_reading(desired, memory, now) {
+            return None;
+        }
+        let hash = hash(&state);
+        let mut again = memory.clone();
+        again.notice(desired, memory.epoch, now);
+        again.looked(desired, Ok(state), now, 0.0);
+        (again.last_good, again.next_look) = (memory.last_good, memory.next_look);
+        let around = Surroundings { gate: Gate::Open, paused_until: None, rival: None, epoch: memory.epoch };
+        let is_told = || conditions::report(desired, &around, memory, now) == memory.facts;
+        (again == *memory && is_told()).then(|| Self {
+            state: hash,
+            from: now,
+            until: earliest([
+                conditions::contested_until(desired, memory, now),
+                recovery::next_deadline(desired, memory, now),
+            ]),
+        })
+    }
+}
+
+impl Settled {
+    /// The next step, to look or to wait, of a policy in the interval that it was laid down with, whose account is open and
+    /// that has no rival; `None` where that depends on what status tells. `read`: when its backups were last read.
+    pub fn glance(
+        &self,
+        desired: &Desired,
+        epoch: Option<u64>,
+        read: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Do> {
+        let quiet = self.quiet.as_ref()?;
+        let is_the_same = self.generation == desired.generation && self.epoch == epoch && quiet.from <= now;
+        let latest = after(now, desired.interval.max(LONGEST));
+        let past = [self.last_good, self.read, read].into_iter().flatten().all(|time| time <= now);
+        let ahead = [Some(self.next_look), self.due].into_iter().flatten().all(|time| time <= latest);
+        let passed = [quiet.until, recovery::stale_at(desired, self.read), self.due];
+        if !is_the_same || !past || !ahead || passed.into_iter().flatten().any(|time| time <= now) {
+            return None;
+        }
+        match self.next_look <= now {
+            true => Some(Do::Look),
+            false => Some(Do::Wait(self.until(desired, read))),
+        }
+    }
+
+    /// Takes the answer of a look in, where it is what status tells already; whether it is.
+    pub fn saw(
+        &mut self,
+        desired: &Desired,
+        state: &PolicyState,
+        read: Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool {
+        let quiet = self.quiet.as_mut().filter(|quiet| quiet.state == hash(state));
+        let is_told = quiet.is_some();
+        if let Some(quiet) = quiet {
+            quiet.from = now;
+            self.last_good = Some(now);
+            self.next_look = next_turn(desired.phase, desired.interval, now);
+            self.read = self.read.max(read);
+        }
+        is_told
+    }
+
+    /// When something is to be done next.
+    pub fn until(&self, desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
+        earliest([Some(self.next_look), self.due, self.meanwhile(desired, read)])
+    }
+
+    /// When the conditions change although nothing can be done meanwhile.
+    pub fn meanwhile(&self, desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
+        let quiet = self.quiet.as_ref().and_then(|quiet| quiet.until);
+        earliest([quiet, recovery::stale_at(desired, self.read.max(read))])
+    }
+}
+
+fn hash(state: &PolicyState) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}

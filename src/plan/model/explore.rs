@@ -1,0 +1,175 @@
+//! Breadth first through all that can happen: the first counterexample is one of the shortest.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use super::drive::World;
+use super::mutants::{Decisions, Mutant};
+use super::properties::{Broken, Property};
+use super::settle::{Settling, fault_free};
+use super::state::*;
+use super::steps::{Scenario, Step, new_object};
+
+/// What was found.
+pub struct Found {
+    pub states: usize,
+    pub transitions: usize,
+    pub took: Duration,
+    pub fall: Option<Counterexample>,
+}
+
+pub struct Counterexample {
+    pub property: Property,
+    /// What happens, step by step, and what that breaks.
+    pub text: String,
+}
+
+/// How a state was reached first.
+struct Reached {
+    from: usize,
+    step: Step,
+}
+
+impl Scenario {
+    /// The first state: replica 0 leads, and the other one stands by.
+    fn begin(&self, world: &mut World) -> State {
+        let replica = |role| Replica {
+            role,
+            account: Account::Open,
+            epoch: 0,
+            credentials: None,
+            as_of: 0,
+            processes: Default::default(),
+        };
+        let mut state = State {
+            now: 0,
+            cloud: self.cloud,
+            flights: Vec::new(),
+            account: Account::Open,
+            replicas: [replica(Role::Leads), replica(Role::StandsBy)],
+            objects: Default::default(),
+            renewed: 0,
+            proven: Vec::new(),
+            left: Default::default(),
+            faults: 0,
+        };
+        let specs = self.settled.iter().chain(&self.new);
+        for (number, spec) in specs.enumerate() {
+            if number == self.settled.len() {
+                self.settle(world, &mut state);
+            }
+            let uid = u8::try_from(number).unwrap();
+            let object = new_object(uid, i64::from(uid) - 10_000, *spec);
+            state.objects[number] = Some(world.objects.object(object));
+        }
+        if self.new.is_empty() {
+            self.settle(world, &mut state);
+        }
+        for (kind, often) in &self.may {
+            state.left[*kind as usize] = *often;
+        }
+        state.faults = self.faults;
+        state
+    }
+
+    fn settle(&self, world: &mut World, state: &mut State) {
+        while let Some(step) = fault_free(state) {
+            world.happen(state, step).expect("nothing goes wrong yet");
+        }
+        // The other one knows it as well.
+        let sees = state.objects.clone();
+        state.replicas[1].processes = sees.map(|sees| Process { sees, ..Process::default() });
+    }
+
+    /// Explores all of it, or up to the first counterexample.
+    pub fn explore(&self, mutant: Option<Mutant>) -> Found {
+        let began = Instant::now();
+        let mut world = World { decisions: Decisions(mutant), ..World::default() };
+        let mut settling = Settling::default();
+        let first = self.begin(&mut world);
+        let mut seen = HashSet::from([fingerprint(&first)]);
+        let mut paths: Vec<Option<Reached>> = vec![None];
+        let mut open = VecDeque::from([(0, first)]);
+        let mut transitions = 0;
+        let mut fall = None;
+        while let Some((number, state)) = open.pop_front() {
+            if let Err((trace, broken)) = settling.check(&mut world, &state) {
+                let steps = path(&paths, number);
+                fall = Some(self.tell(&steps, Some(&trace), mutant, broken));
+                break;
+            }
+            for step in self.steps(&state) {
+                transitions += 1;
+                match world.take(&state, step) {
+                    Ok(next) if seen.insert(fingerprint(&next)) => {
+                        paths.push(Some(Reached { from: number, step }));
+                        open.push_back((paths.len() - 1, next));
+                    }
+                    Ok(_) => {}
+                    Err(broken) => {
+                        let mut steps = path(&paths, number);
+                        steps.push(step);
+                        fall = Some(self.tell(&steps, None, mutant, broken));
+                        open.clear();
+                        break;
+                    }
+                }
+            }
+        }
+        Found { states: paths.len(), transitions, took: began.elapsed(), fall }
+    }
+
+    /// Goes the way once more, and tells it.
+    fn tell(
+        &self,
+        steps: &[Step],
+        settling: Option<&[Step]>,
+        mutant: Option<Mutant>,
+        broken: Broken,
+    ) -> Counterexample {
+        let mut world = World { decisions: Decisions(mutant), ..World::default() };
+        let mut state = self.begin(&mut world);
+        let mut text = format!("{}: {:?} is broken: {}\n", self.name, broken.property, broken.why);
+        let quiet = settling.unwrap_or_default();
+        for (number, step) in steps.iter().chain(quiet).enumerate() {
+            if number == steps.len() {
+                text.push_str("      from here on nothing goes wrong\n");
+            }
+            let _ = world.happen(&mut state, *step);
+            let _ = writeln!(text, "{number:4}. {step}{}", about(&state, *step));
+        }
+        Counterexample { property: broken.property, text }
+    }
+}
+
+fn path(paths: &[Option<Reached>], mut number: usize) -> Vec<Step> {
+    let mut steps = Vec::new();
+    while let Some(reached) = &paths[number] {
+        steps.push(reached.step);
+        number = reached.from;
+    }
+    steps.reverse();
+    steps
+}
+
+/// What the step has led to.
+fn about(state: &State, step: Step) -> String {
+    let seat = match step {
+        Step::Turn(seat) | Step::Answer(seat, _) => seat,
+        _ => return format!("   [second {}, the cloud has {:?}]", state.now, state.cloud),
+    };
+    let process = state.process(seat);
+    let then = match process.turn.as_ref().map(|turn| &turn.call) {
+        Some(Call::Look(_)) => "it asks the cloud".to_owned(),
+        Some(Call::Regions) => "it asks for the regions".to_owned(),
+        Some(Call::Modify(to)) => format!("it sends {to:?}"),
+        Some(Call::Write(Writing::Status(_), object)) => {
+            let synced = object.status.condition("Synced").map(|c| (c.reason.clone(), c.observed_generation));
+            format!("it writes {synced:?}")
+        }
+        Some(Call::Write(what, _)) => format!("it writes: {what:?}"),
+        None => format!("the turn ends, the next one is due in second {:?}", process.due),
+    };
+    format!(": {then}")
+}

@@ -1,0 +1,160 @@
+//! The worlds that are explored, each small enough to be explored as a whole.
+
+use super::state::*;
+use super::steps::{May, Scenario};
+use crate::domain::Kind;
+
+pub const ON: Spec = Spec { value: Value::Shanghai, manages: true, suspended: false, disables: false };
+const OTHER: Spec = Spec { value: Value::Guangzhou, ..ON };
+const OBSERVED: Spec = Spec { manages: false, ..ON };
+const SUSPENDED: Spec = Spec { suspended: true, ..ON };
+const DISABLING: Spec = Spec { disables: true, ..ON };
+
+/// Leaders come and go, crash and pause, while answers are lost and somebody else changes the cloud.
+pub fn leaders() -> Scenario {
+    use May::{Crash, Depose, Drift, LoseModify, LoseWrite, Tick};
+    Scenario {
+        name: "leaders",
+        new: vec![ON],
+        may: vec![(Depose, 2), (Crash, 1), (LoseModify, 1), (LoseWrite, 1), (Drift, 1), (Tick, 1)],
+        faults: 2,
+        drifts: vec![Value::Off, Value::Guangzhou],
+        ..Scenario::default()
+    }
+}
+
+/// The cloud refuses, fails, forgets what it accepted, and changes by itself; and the process is slow.
+pub fn clouds() -> Scenario {
+    use May::{Drift, Drop, FailLook, LoseModify, Pause, RefuseModify, Tick};
+    Scenario {
+        name: "clouds",
+        new: vec![ON],
+        may: vec![
+            (FailLook, 2),
+            (RefuseModify, 1),
+            (LoseModify, 1),
+            (Drop, 1),
+            (Drift, 1),
+            (Pause, 1),
+            (Tick, 3),
+        ],
+        faults: 2,
+        drifts: vec![Value::Off, Value::Guangzhou],
+        refusals: vec![Kind::InvalidRequest, Kind::PermissionDenied],
+        look_failures: vec![Kind::CloudUnavailable, Kind::PermissionDenied],
+        ..Scenario::default()
+    }
+}
+
+/// The spec changes at any time, and the watch brings it late.
+pub fn specs() -> Scenario {
+    use May::{Crash, Depose, Drift, LoseModify, Respec, Tick};
+    Scenario {
+        name: "specs",
+        settled: vec![ON],
+        may: vec![(Respec, 2), (Depose, 1), (Crash, 1), (LoseModify, 1), (Drift, 1), (Tick, 1)],
+        faults: 2,
+        drifts: vec![Value::Off],
+        specs: [ON, OTHER, OBSERVED, SUSPENDED].map(|spec| (0, spec)).to_vec(),
+        ..Scenario::default()
+    }
+}
+
+/// Two policies want different things of one instance.
+pub fn rivals() -> Scenario {
+    use May::{Delete, Depose, Drift, LoseModify, RefuseModify, Respec};
+    Scenario {
+        name: "rivals",
+        settled: vec![ON],
+        new: vec![Spec { disables: true, ..OTHER }],
+        may: vec![(Respec, 2), (Depose, 1), (Drift, 1), (LoseModify, 1), (RefuseModify, 1), (Delete, 1)],
+        drifts: vec![Value::Off],
+        faults: 2,
+        specs: vec![(0, OBSERVED), (0, SUSPENDED), (1, OBSERVED)],
+        deletes: vec![0, 1],
+        refusals: vec![Kind::PermissionDenied],
+        ..Scenario::default()
+    }
+}
+
+/// Two policies that begin at the same time.
+pub fn twins() -> Scenario {
+    use May::{LoseModify, RefuseModify};
+    Scenario {
+        name: "twins",
+        new: vec![ON, OTHER],
+        may: vec![(LoseModify, 1), (RefuseModify, 1)],
+        faults: 1,
+        refusals: vec![Kind::PermissionDenied],
+        ..Scenario::default()
+    }
+}
+
+/// A policy that is to be disabled on deletion, and what its owner does meanwhile.
+pub fn deletions() -> Scenario {
+    use May::{Delete, Depose, Drift, FailLook, LoseModify, Recreate, Respec, Tick};
+    Scenario {
+        name: "deletions",
+        settled: vec![DISABLING],
+        may: vec![
+            (Delete, 1),
+            (Respec, 1),
+            (Depose, 1),
+            (LoseModify, 1),
+            (FailLook, 1),
+            (Drift, 1),
+            (Recreate, 1),
+            (Tick, 1),
+        ],
+        faults: 2,
+        drifts: vec![Value::Off, Value::Shanghai],
+        deletes: vec![0],
+        specs: vec![
+            (0, ON),
+            (0, Spec { suspended: true, ..DISABLING }),
+            (0, Spec { manages: false, ..DISABLING }),
+        ],
+        look_failures: vec![Kind::CloudUnavailable],
+        ..Scenario::default()
+    }
+}
+
+/// The account closes, opens and goes, also under a deletion.
+pub fn accounts() -> Scenario {
+    use May::{Account as Accounts, Delete, Depose, Drift, Respec, Tick};
+    Scenario {
+        name: "accounts",
+        settled: vec![DISABLING],
+        may: vec![(Accounts, 2), (Delete, 1), (Respec, 1), (Depose, 1), (Drift, 1), (Tick, 1)],
+        faults: 2,
+        drifts: vec![Value::Off],
+        specs: vec![(0, Spec { disables: true, ..OTHER })],
+        deletes: vec![0],
+        accounts: vec![
+            Account::Open,
+            Account::Throttled,
+            Account::Suspended,
+            Account::NotAllowed,
+            Account::Gone,
+        ],
+        ..Scenario::default()
+    }
+}
+
+/// The account goes with the policy, and whoever knew its credentials as well.
+pub fn departures() -> Scenario {
+    use May::{Account as Accounts, Crash, Delete, LoseModify, Tick};
+    Scenario {
+        name: "departures",
+        settled: vec![DISABLING],
+        may: vec![(Accounts, 1), (Delete, 1), (Crash, 1), (LoseModify, 1), (Tick, 1)],
+        faults: 4,
+        deletes: vec![0],
+        accounts: vec![Account::Gone],
+        ..Scenario::default()
+    }
+}
+
+pub fn all() -> Vec<Scenario> {
+    vec![leaders(), clouds(), specs(), rivals(), twins(), deletions(), accounts(), departures()]
+}

@@ -1,0 +1,157 @@
+//! What becomes of a state once nothing goes wrong any more: everything under way ends well, everything is delivered, and each
+//! turn is taken when it is due.
+
+use std::collections::HashSet;
+
+use super::drive::{Reply, World};
+use super::properties::{Broken, Property};
+use super::state::*;
+use super::steps::Step;
+use crate::domain::Reason;
+use crate::domain::condition::types;
+use crate::plan::memory::Memory;
+
+/// An accepted change is waited for so long.
+const CONFIRMED: i64 = 60;
+/// Then nothing is written for so long.
+const QUIET: i64 = 2 * INTERVAL;
+/// More steps than any way to rest needs.
+const STEPS: usize = 400;
+
+/// A broken property, and the steps that led to it.
+pub type Fall = (Vec<Step>, Broken);
+
+#[derive(Default)]
+pub struct Settling {
+    /// States with nothing left to do at their time, from which all becomes well.
+    well: HashSet<u64>,
+}
+
+impl Settling {
+    pub fn check(&mut self, world: &mut World, from: &State) -> Result<(), Fall> {
+        let mut state = from.clone();
+        let mut trace = Vec::new();
+        let since = from.now;
+        // The longest timer of each policy: what one changes, another one sees at its own turn.
+        let policies = state.objects.iter().flatten().count().max(1) as i64;
+        let soon = since + policies * INTERVAL + CONFIRMED;
+        let mut good_since_then = false;
+        for _ in 0..STEPS {
+            let step = match fault_free(&state) {
+                Some(step) => step,
+                None => {
+                    if state.now == since && !self.well.insert(fingerprint(&core(&state))) {
+                        return Ok(());
+                    }
+                    let due = next_due(&state).unwrap_or(i64::MAX);
+                    if due > soon && !good_since_then {
+                        is_well(&state).map_err(|broken| (trace.clone(), broken))?;
+                        good_since_then = true;
+                    }
+                    if due > soon + QUIET {
+                        return Ok(());
+                    }
+                    Step::Tick(due - state.now)
+                }
+            };
+            trace.push(step);
+            let writes = matches!(step, Step::Answer(seat, _)
+                if !matches!(state.process(seat).turn.as_ref().map(|t| &t.call), Some(Call::Look(_) | Call::Regions)));
+            if good_since_then && writes {
+                let broken = Broken::new(Property::ComesToRest, "something is written although all was well");
+                return Err((trace, broken));
+            }
+            world.happen(&mut state, step).map_err(|broken| (trace.clone(), broken))?;
+        }
+        Err((trace, Broken::new(Property::TurnsEnd, "it does not come to rest")))
+    }
+}
+
+/// Without what no longer matters once nothing goes wrong any more.
+fn core(state: &State) -> State {
+    State { left: Default::default(), faults: 0, ..state.clone() }
+}
+
+/// What happens now, where nothing goes wrong; `None`: only time passes.
+pub fn fault_free(state: &State) -> Option<Step> {
+    let deposed = state.replicas.iter().position(|replica| replica.role == Role::Deposed);
+    if let Some(deposed) = deposed {
+        return Some(Step::Restart(deposed));
+    }
+    if state.account == Account::Throttled {
+        return Some(Step::Account(Account::Open));
+    }
+    if !state.flights.is_empty() {
+        return Some(Step::Effect(0));
+    }
+    let Some(replica) = state.leader() else { return Some(Step::Elect(0)) };
+    if state.replicas[replica].account != state.account {
+        return Some(Step::DeliverAccount(replica));
+    }
+    let seats = || (0..POLICIES).map(|policy| Seat { replica, policy });
+    if let Some(seat) = seats().find(|seat| state.process(*seat).sees != state.objects[seat.policy]) {
+        return Some(Step::DeliverPolicy(seat));
+    }
+    if let Some(seat) = seats().find(|seat| state.process(*seat).turn.is_some()) {
+        return Some(Step::Answer(seat, Reply::Good));
+    }
+    let is_due =
+        |process: &Process| process.sees.is_some() && process.due.is_some_and(|due| due <= state.now);
+    seats().find(|seat| is_due(state.process(*seat))).map(Step::Turn)
+}
+
+fn next_due(state: &State) -> Option<i64> {
+    let processes = &state.replicas[state.leader()?].processes;
+    processes.iter().filter(|process| process.sees.is_some()).filter_map(|process| process.due).min()
+}
+
+/// Whether desired and cloud are equal, and status says what is true.
+fn is_well(state: &State) -> Result<(), Broken> {
+    let Some(leader) = state.leader() else { return Ok(()) };
+    let processes = &state.replicas[leader].processes;
+    // Who has proved that its account reaches the instance competes for it, and keeps its place while suspended.
+    let has_proof = |memory: &Held<Memory>| memory.facts.policy.is_some();
+    let claims = |policy: &usize| {
+        let manages = state.objects[*policy].as_ref().is_some_and(|object| object.spec.manages);
+        manages && processes[*policy].memory.as_ref().is_some_and(has_proof)
+    };
+    let is_refused = |memory: &Held<Memory>| memory.refused.is_some();
+    let rank = |policy: &usize| {
+        let created = state.objects[*policy].as_ref().map(|object| object.created);
+        (processes[*policy].memory.as_ref().is_some_and(is_refused), created, *policy)
+    };
+    let manager = (0..POLICIES).filter(claims).min_by_key(rank);
+    for (policy, object) in state.objects.iter().enumerate() {
+        let Some(object) = object else { continue };
+        if object.deleted.is_some() {
+            return Err(Broken::new(Property::DeletionEnds, format!("policy {policy} is still there")));
+        }
+        let is_met = object.is_met_by(&state.cloud.state());
+        let is_open = state.account == Account::Open;
+        if is_open && manager == Some(policy) && !object.spec.suspended && !is_met {
+            let why =
+                format!("policy {policy} wants {:?}, the cloud has {:?}", object.spec.value, state.cloud);
+            return Err(Broken::new(Property::BecomesEqual, why));
+        }
+        let expected = match state.account.reason() {
+            _ if object.spec.suspended => Reason::Suspended,
+            Some(reason) => reason,
+            None if object.spec.manages && manager != Some(policy) => Reason::Conflict,
+            None if object.spec.manages => Reason::InSync,
+            None if is_met => Reason::Observed,
+            None => Reason::DriftDetected,
+        };
+        let synced = object.status.condition(types::SYNCED);
+        let said = synced.filter(|c| c.observed_generation == object.generation).map(|c| c.reason.as_str());
+        let told = object.status.policy.as_ref();
+        let shows = !is_open || object.spec.suspended || told == Some(&state.cloud.state());
+        if said != Some(expected.as_str()) || !shows {
+            let why = format!(
+                "policy {policy} says {said:?} of {told:?}, and it is {expected:?}, {:?}",
+                state.cloud
+            );
+            return Err(Broken::new(Property::TellsTheTruth, why));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,374 @@
+//! What the explorer tells apart: a cloud, an API server, two replicas, and what must be remembered to judge what they do.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::{Change, Facts, PolicyState, Reason};
+use crate::plan::memory::Memory;
+use crate::plan::{Desired, Gate};
+
+pub const REPLICAS: usize = 2;
+pub const POLICIES: usize = 2;
+/// The interval in force: the longest timer of what is modelled.
+pub const INTERVAL: i64 = 600;
+
+/// Seconds as a time. All that happens at once happens in the same second, so that many paths lead to one state.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+pub fn seconds(time: Timestamp) -> i64 {
+    time.as_second() - 1_800_000_000
+}
+
+/// The values that the cloud can hold, and a spec can ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Value {
+    #[default]
+    Off,
+    Shanghai,
+    Guangzhou,
+}
+
+impl Value {
+    fn target(self) -> Option<String> {
+        match self {
+            Value::Off => None,
+            Value::Shanghai => Some("cn-shanghai".to_owned()),
+            Value::Guangzhou => Some("cn-guangzhou".to_owned()),
+        }
+    }
+
+    pub fn state(self) -> PolicyState {
+        PolicyState { active: self != Value::Off, cross_backup_region: self.target(), ttl_days: None }
+    }
+
+    pub fn change(self) -> Change {
+        Change { active: self != Value::Off, cross_backup_region: self.target() }
+    }
+
+    pub fn of(change: &Change) -> Self {
+        let all = [Value::Off, Value::Shanghai, Value::Guangzhou];
+        all.into_iter().find(|value| value.change() == *change).expect("a change that no spec asks for")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Spec {
+    pub value: Value,
+    pub manages: bool,
+    pub suspended: bool,
+    /// `deletionPolicy: Disable`.
+    pub disables: bool,
+}
+
+/// A policy as the API server has it. Its content stands for its resourceVersion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub uid: u8,
+    pub created: i64,
+    pub generation: i64,
+    pub spec: Spec,
+    /// Since when it is being deleted.
+    pub deleted: Option<i64>,
+    pub finalizer: bool,
+    pub status: Facts,
+}
+
+impl Object {
+    pub fn desired(&self) -> Desired {
+        Desired {
+            generation: self.generation,
+            created: at(self.created),
+            change: self.spec.value.change(),
+            manages: self.spec.manages,
+            suspended: self.spec.suspended,
+            disable_on_delete: self.spec.disables,
+            interval: Duration::from_secs(INTERVAL.unsigned_abs()),
+            objective: None,
+            limit: 10,
+            request: None,
+            phase: 7_000 * u64::from(self.uid),
+        }
+    }
+
+    /// The value that it is compared with: what is being deleted is to be off.
+    pub fn target(&self) -> Value {
+        if self.deleted.is_some() { Value::Off } else { self.spec.value }
+    }
+
+    pub fn is_met_by(&self, found: &PolicyState) -> bool {
+        self.target().change().is_met_by(found)
+    }
+
+    /// What its owner wants the cloud to be; `None`: nothing is to be modified for it.
+    pub fn wants(&self) -> Option<Value> {
+        let acts = self.deleted.is_none() || self.spec.disables;
+        Some(self.target()).filter(|_| acts && self.spec.manages && !self.spec.suspended)
+    }
+}
+
+/// What is told of the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Account {
+    Open,
+    /// The cloud asked for a pause.
+    Throttled,
+    Suspended,
+    NotAllowed,
+    Gone,
+}
+
+impl Account {
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Account::Open | Account::Throttled => None,
+            Account::Suspended => Some(Reason::Suspended),
+            Account::NotAllowed => Some(Reason::AccountNotAllowed),
+            Account::Gone => Some(Reason::AccountNotFound),
+        }
+    }
+
+    pub fn gate(self) -> Gate {
+        self.reason().map_or(Gate::Open, |reason| Gate::Closed(reason, "why".to_owned()))
+    }
+}
+
+/// A value that is held once, however many states have it, and is compared by its number.
+#[derive(Debug)]
+pub struct Held<T> {
+    number: u32,
+    value: Rc<T>,
+}
+
+impl<T> Clone for Held<T> {
+    fn clone(&self) -> Self {
+        Self { number: self.number, value: self.value.clone() }
+    }
+}
+
+impl<T> PartialEq for Held<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl<T> Eq for Held<T> {}
+
+impl<T> Hash for Held<T> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.number.hash(hasher);
+    }
+}
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Values that are searched by a part of them first: neither [`Memory`] nor [`Facts`] can be hashed.
+pub struct Pool<T> {
+    found: HashMap<u64, Vec<Held<T>>>,
+    count: u32,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self { found: HashMap::new(), count: 0 }
+    }
+}
+
+impl<T: PartialEq> Pool<T> {
+    pub fn hold(&mut self, value: T, part: impl Hash) -> Held<T> {
+        let alike = self.found.entry(fingerprint(&part)).or_default();
+        if let Some(held) = alike.iter().find(|held| *held.value == value) {
+            return held.clone();
+        }
+        let held = Held { number: self.count, value: Rc::new(value) };
+        self.count += 1;
+        alike.push(held.clone());
+        held
+    }
+}
+
+impl Pool<Memory> {
+    pub fn memory(&mut self, memory: Memory) -> Held<Memory> {
+        let facts = &memory.facts;
+        let part = (
+            (memory.generation, memory.looked, memory.next_look, memory.last_good, memory.correctable),
+            (memory.epoch, memory.failures, memory.not_taken, memory.backups.read),
+            (facts.observed_generation, facts.synced_generation, facts.modification.as_ref().map(|m| m.time)),
+            (facts.drift.last_time, facts.conditions.first().map(|c| c.last_transition)),
+        );
+        self.hold(memory, part)
+    }
+}
+
+impl Pool<Object> {
+    pub fn object(&mut self, object: Object) -> Held<Object> {
+        let facts = &object.status;
+        let part = (
+            (object.uid, object.generation, object.spec, object.deleted, object.finalizer),
+            (facts.observed_generation, facts.synced_generation, facts.modification.as_ref().map(|m| m.time)),
+            (facts.drift.last_time, facts.conditions.first().map(|c| c.last_transition)),
+        );
+        self.hold(object, part)
+    }
+}
+
+pub fn fingerprint(value: &impl Hash) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// One policy of one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Seat {
+    pub replica: usize,
+    pub policy: usize,
+}
+
+impl fmt::Display for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "replica {}, policy {}", self.replica, self.policy)
+    }
+}
+
+/// A Modify that was sent. Its effect may come at any later time: no Lease is a fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flight {
+    pub to: Value,
+    /// Who waits for its answer.
+    pub by: Option<Seat>,
+}
+
+/// A call that a turn waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// A Describe, and what the cloud held when it was asked.
+    Look(Value),
+    /// Where the instance can copy to.
+    Regions,
+    Modify(Value),
+    Write(Writing, Held<Object>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Writing {
+    /// A status, and when the turn after it is due.
+    Status(Option<i64>),
+    Finalizer,
+    Release,
+}
+
+/// One reconcile that waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Turn {
+    pub object: Held<Object>,
+    pub call: Call,
+    pub looked: bool,
+}
+
+/// One policy in one replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// The object as the watch last brought it.
+    pub sees: Option<Held<Object>>,
+    pub memory: Option<Held<Memory>>,
+    pub turn: Option<Turn>,
+    /// When the next turn is due.
+    pub due: Option<i64>,
+    /// What it told the others about whether it claims the instance, and whether the cloud refused it.
+    pub claim: Option<bool>,
+    pub witness: Witness,
+}
+
+/// What this process was answered, noted beside the code under test, to judge it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Witness {
+    /// What the last good Describe showed when, as long as no Modify followed it.
+    pub seen: Option<(i64, Value)>,
+    /// What the last good Describe showed, and whether that was since the deletion.
+    pub last: Option<(Value, bool)>,
+    /// When which Modify was accepted for which generation, as long as it may still become visible.
+    pub accepted: Option<(i64, Value, i64)>,
+    /// When a Describe failed, for which generation and epoch.
+    pub failed: Option<(i64, i64, u8)>,
+}
+
+impl Witness {
+    /// Forgets what no longer matters.
+    pub fn pass(&mut self, now: i64) {
+        self.failed = None;
+        self.accepted = self.accepted.filter(|(at, ..)| now - at < 60);
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    #[default]
+    StandsBy,
+    Leads,
+    /// It lost the Lease, and has not ended yet.
+    Deposed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replica {
+    pub role: Role,
+    /// The account as the watch last brought it, and how often that changed.
+    pub account: Account,
+    pub epoch: u8,
+    /// Until when the credentials of an account that is gone are kept.
+    pub credentials: Option<i64>,
+    /// When the facts in stored statuses were true.
+    pub as_of: i64,
+    pub processes: [Process; POLICIES],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub now: i64,
+    pub cloud: Value,
+    pub flights: Vec<Flight>,
+    pub account: Account,
+    pub objects: [Option<Held<Object>>; POLICIES],
+    pub replicas: [Replica; REPLICAS],
+    /// When the Lease was last renewed.
+    pub renewed: i64,
+    /// Which generations of which UIDs were seen in sync.
+    pub proven: Vec<(u8, i64)>,
+    /// How much may still happen: of each kind, and of all.
+    pub left: [u8; super::steps::KINDS],
+    pub faults: u8,
+}
+
+impl State {
+    pub fn process(&self, seat: Seat) -> &Process {
+        &self.replicas[seat.replica].processes[seat.policy]
+    }
+
+    pub fn process_mut(&mut self, seat: Seat) -> &mut Process {
+        &mut self.replicas[seat.replica].processes[seat.policy]
+    }
+
+    pub fn leader(&self) -> Option<usize> {
+        self.replicas.iter().position(|replica| replica.role == Role::Leads)
+    }
+
+    /// Its next turn is due then, if it was not earlier.
+    pub fn wake(&mut self, seat: Seat, time: i64) {
+        let due = &mut self.process_mut(seat).due;
+        *due = Some(due.map_or(time, |before| before.min(time)));
+    }
+}

@@ -1,0 +1,365 @@
+//! What can happen next, in any order: each step is one effect.
+
+use std::fmt;
+
+use super::around::{deliver_account, set_claim};
+use super::drive::{Reply, World};
+use super::properties::Broken;
+use super::state::*;
+use crate::domain::Kind;
+
+/// What happens so often at most, as a scenario allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum May {
+    Depose,
+    Crash,
+    /// The answer to a Modify is lost, or the Modify itself.
+    LoseModify,
+    RefuseModify,
+    FailLook,
+    LoseWrite,
+    /// An accepted change never takes effect.
+    Drop,
+    Drift,
+    /// 31 s pass while calls are under way.
+    Pause,
+    Respec,
+    Delete,
+    Recreate,
+    Account,
+    /// Time passes to when a turn is due.
+    Tick,
+}
+
+/// Longer than a Describe stays fresh.
+const PAUSE: i64 = 31;
+
+pub const KINDS: usize = May::Tick as usize + 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    Elect(usize),
+    Depose(usize),
+    /// The process ends, and starts anew with what the API server has by then.
+    Restart(usize),
+    DeliverPolicy(Seat),
+    DeliverAccount(usize),
+    Turn(Seat),
+    Answer(Seat, Reply),
+    Effect(usize),
+    Drop(usize),
+    Drift(Value),
+    Respec(usize, Spec),
+    Delete(usize),
+    Recreate(usize, Spec),
+    Account(Account),
+    Tick(i64),
+    Pause,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Elect(replica) => write!(f, "replica {replica} takes the Lease"),
+            Step::Depose(replica) => write!(f, "replica {replica} loses the Lease, and does not end yet"),
+            Step::Restart(replica) => write!(f, "replica {replica} ends, and starts anew"),
+            Step::DeliverPolicy(seat) => write!(f, "{seat}: the watch brings the object"),
+            Step::DeliverAccount(replica) => write!(f, "replica {replica}: the watch brings the account"),
+            Step::Turn(seat) => write!(f, "{seat}: a turn begins"),
+            Step::Answer(seat, reply) => write!(f, "{seat}: the answer comes: {reply:?}"),
+            Step::Effect(flight) => write!(f, "Modify {flight} takes effect"),
+            Step::Drop(flight) => write!(f, "Modify {flight} never takes effect"),
+            Step::Drift(value) => write!(f, "somebody else sets the cloud to {value:?}"),
+            Step::Respec(policy, spec) => write!(f, "policy {policy}: {spec:?}"),
+            Step::Delete(policy) => write!(f, "policy {policy} is deleted"),
+            Step::Recreate(policy, spec) => write!(f, "policy {policy} is created anew: {spec:?}"),
+            Step::Account(account) => write!(f, "the account is {account:?}"),
+            Step::Tick(seconds) => write!(f, "{seconds} s pass"),
+            Step::Pause => write!(f, "{PAUSE} s pass in the middle of it"),
+        }
+    }
+}
+
+/// What a scenario lets happen besides the operator's own steps.
+#[derive(Clone, Debug, Default)]
+pub struct Scenario {
+    pub name: &'static str,
+    /// The cloud at the beginning.
+    pub cloud: Value,
+    /// The policies that are in sync at the beginning.
+    pub settled: Vec<Spec>,
+    /// The policies that have just been created, after those.
+    pub new: Vec<Spec>,
+    pub may: Vec<(May, u8)>,
+    /// How much of all that, ticks aside.
+    pub faults: u8,
+    pub drifts: Vec<Value>,
+    pub specs: Vec<(usize, Spec)>,
+    pub deletes: Vec<usize>,
+    pub accounts: Vec<Account>,
+    pub refusals: Vec<Kind>,
+    pub look_failures: Vec<Kind>,
+}
+
+impl Scenario {
+    /// All that can happen next.
+    pub fn steps(&self, state: &State) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let may = |kind: May| state.left[kind as usize] > 0 && (kind == May::Tick || state.faults > 0);
+        for (number, replica) in state.replicas.iter().enumerate() {
+            match replica.role {
+                Role::StandsBy => {
+                    steps.extend(state.leader().is_none().then_some(Step::Elect(number)));
+                    continue;
+                }
+                Role::Leads => {
+                    steps.extend(may(May::Depose).then_some(Step::Depose(number)));
+                    steps.extend(may(May::Crash).then_some(Step::Restart(number)));
+                }
+                Role::Deposed => steps.push(Step::Restart(number)),
+            }
+            let leads = replica.role == Role::Leads;
+            if leads && replica.account != state.account {
+                steps.push(Step::DeliverAccount(number));
+            }
+            for policy in 0..POLICIES {
+                let seat = Seat { replica: number, policy };
+                if leads || state.process(seat).turn.is_some() {
+                    self.of_process(state, seat, may, &mut steps);
+                }
+            }
+        }
+        for (number, flight) in state.flights.iter().enumerate() {
+            if number > 0 && state.flights[number - 1] == *flight {
+                continue;
+            }
+            steps.push(Step::Effect(number));
+            if flight.by.is_none() && may(May::Drop) {
+                steps.push(Step::Drop(number));
+            }
+        }
+        self.of_others(state, may, &mut steps);
+        let idle = |process: &Process| {
+            process.turn.is_none() && process.due.is_none_or(|due| process.sees.is_none() || due > state.now)
+        };
+        if let Some(leader) = state.leader() {
+            let processes = &state.replicas[leader].processes;
+            let due = processes.iter().filter(|p| p.sees.is_some()).filter_map(|p| p.due).min();
+            if let Some(due) = due.filter(|_| may(May::Tick) && processes.iter().all(idle)) {
+                steps.push(Step::Tick(due - state.now));
+            }
+        }
+        if may(May::Pause) {
+            steps.push(Step::Pause);
+        }
+        steps
+    }
+
+    fn of_process(&self, state: &State, seat: Seat, may: impl Fn(May) -> bool, steps: &mut Vec<Step>) {
+        let process = state.process(seat);
+        let leads = state.replicas[seat.replica].role == Role::Leads;
+        if leads && process.sees != state.objects[seat.policy] {
+            steps.push(Step::DeliverPolicy(seat));
+        }
+        match &process.turn {
+            None => {
+                let is_due = process.sees.is_some() && process.due.is_some_and(|due| due <= state.now);
+                steps.extend((leads && is_due).then_some(Step::Turn(seat)));
+            }
+            Some(turn) => {
+                let mut answer = |reply| steps.push(Step::Answer(seat, reply));
+                answer(Reply::Good);
+                match turn.call {
+                    Call::Look(_) if may(May::FailLook) => {
+                        self.look_failures.iter().for_each(|kind| answer(Reply::Refused(*kind)));
+                    }
+                    Call::Look(_) | Call::Regions => {}
+                    Call::Modify(to) => {
+                        let is_under_way = state.flights.contains(&Flight { to, by: Some(seat) });
+                        if may(May::LoseModify) {
+                            answer(Reply::Lost);
+                            if is_under_way {
+                                answer(Reply::Unsent);
+                            }
+                        }
+                        if is_under_way && may(May::RefuseModify) {
+                            self.refusals.iter().for_each(|kind| answer(Reply::Refused(*kind)));
+                        }
+                    }
+                    Call::Write(..) if may(May::LoseWrite) => answer(Reply::Lost),
+                    Call::Write(..) => {}
+                }
+            }
+        }
+    }
+
+    fn of_others(&self, state: &State, may: impl Fn(May) -> bool, steps: &mut Vec<Step>) {
+        if may(May::Drift) {
+            steps.extend(self.drifts.iter().filter(|v| **v != state.cloud).map(|v| Step::Drift(*v)));
+        }
+        for (policy, spec) in &self.specs {
+            match &state.objects[*policy] {
+                Some(object) if object.spec != *spec && may(May::Respec) => {
+                    steps.push(Step::Respec(*policy, *spec));
+                }
+                None if may(May::Recreate) => steps.push(Step::Recreate(*policy, *spec)),
+                _ => {}
+            }
+        }
+        for policy in self.deletes.iter().filter(|_| may(May::Delete)) {
+            if state.objects[*policy].as_ref().is_some_and(|object| object.deleted.is_none()) {
+                steps.push(Step::Delete(*policy));
+            }
+        }
+        if may(May::Account) {
+            steps.extend(self.accounts.iter().filter(|a| **a != state.account).map(|a| Step::Account(*a)));
+        }
+    }
+}
+
+impl World {
+    /// The state after the step.
+    pub fn take(&mut self, before: &State, step: Step) -> Result<State, Broken> {
+        let mut state = before.clone();
+        if let Some(kind) = kind_of(before, step) {
+            state.left[kind as usize] -= 1;
+            state.faults -= u8::from(kind != May::Tick);
+        }
+        self.happen(&mut state, step)?;
+        Ok(state)
+    }
+
+    pub fn happen(&mut self, state: &mut State, step: Step) -> Result<(), Broken> {
+        match step {
+            Step::Elect(replica) => {
+                state.replicas[replica].role = Role::Leads;
+                state.replicas[replica].as_of = std::mem::take(&mut state.renewed);
+                for policy in 0..POLICIES {
+                    let seat = Seat { replica, policy };
+                    seed_claim(state, seat);
+                    if state.process(seat).sees.is_some() {
+                        state.wake(seat, state.now);
+                    }
+                }
+            }
+            Step::Depose(replica) => {
+                state.replicas[replica].role = Role::Deposed;
+                state.renewed = state.now;
+            }
+            Step::Restart(replica) => restart(state, replica),
+            Step::DeliverPolicy(seat) => self.deliver_policy(state, seat),
+            Step::DeliverAccount(replica) => deliver_account(state, replica),
+            Step::Turn(seat) => return self.begin(state, seat),
+            Step::Answer(seat, reply) => return self.answer(state, seat, reply),
+            Step::Effect(flight) => state.cloud = state.flights.remove(flight).to,
+            Step::Drop(flight) => drop(state.flights.remove(flight)),
+            Step::Drift(value) => state.cloud = value,
+            Step::Account(account) => state.account = account,
+            Step::Tick(seconds) => pass(state, seconds),
+            Step::Pause => pass(state, PAUSE),
+            Step::Respec(policy, spec) => {
+                self.edit(state, policy, |object| object.spec = spec);
+            }
+            Step::Delete(policy) => {
+                let now = state.now;
+                self.edit(state, policy, |object| object.deleted = Some(now));
+                if state.objects[policy].as_ref().is_some_and(|object| !object.finalizer) {
+                    state.objects[policy] = None;
+                }
+            }
+            Step::Recreate(policy, spec) => {
+                // A namesake: the next UID.
+                let object = new_object(10 + u8::try_from(policy).unwrap(), state.now, spec);
+                state.objects[policy] = Some(self.objects.object(object));
+            }
+        }
+        Ok(())
+    }
+
+    fn edit(&mut self, state: &mut State, policy: usize, change: impl FnOnce(&mut Object)) {
+        if let Some(object) = &state.objects[policy] {
+            let mut object = Object::clone(object);
+            object.generation += 1;
+            change(&mut object);
+            state.objects[policy] = Some(self.objects.object(object));
+        }
+    }
+
+    fn deliver_policy(&mut self, state: &mut State, seat: Seat) {
+        let object = state.objects[seat.policy].clone();
+        let (now, process) = (state.now, state.process_mut(seat));
+        let same = process.sees.as_ref().map(|o| o.uid) == object.as_ref().map(|o| o.uid);
+        process.sees = object;
+        // What is gone is forgotten, by a turn that is under way when it ends.
+        if !same && process.turn.is_none() {
+            set_claim(state, seat, None);
+            let process = state.process_mut(seat);
+            *process = Process { sees: process.sees.take(), ..Process::default() };
+        }
+        if state.process(seat).sees.is_some() {
+            state.wake(seat, now);
+        }
+    }
+}
+
+/// What the step uses up.
+fn kind_of(state: &State, step: Step) -> Option<May> {
+    Some(match step {
+        Step::Depose(_) => May::Depose,
+        Step::Restart(replica) if state.replicas[replica].role == Role::Leads => May::Crash,
+        Step::Answer(_, Reply::Good) => return None,
+        Step::Answer(seat, reply) => match (&state.process(seat).turn.as_ref()?.call, reply) {
+            (Call::Look(_) | Call::Regions, _) => May::FailLook,
+            (Call::Write(..), _) => May::LoseWrite,
+            (Call::Modify(_), Reply::Refused(_)) => May::RefuseModify,
+            (Call::Modify(_), _) => May::LoseModify,
+        },
+        Step::Drop(_) => May::Drop,
+        Step::Drift(_) => May::Drift,
+        Step::Respec(..) => May::Respec,
+        Step::Delete(_) => May::Delete,
+        Step::Recreate(..) => May::Recreate,
+        Step::Account(_) => May::Account,
+        Step::Pause => May::Pause,
+        Step::Tick(_) => May::Tick,
+        _ => return None,
+    })
+}
+
+fn pass(state: &mut State, seconds: i64) {
+    state.now += seconds;
+    let now = state.now;
+    for process in state.replicas.iter_mut().flat_map(|replica| &mut replica.processes) {
+        process.witness.pass(now);
+    }
+}
+
+/// A policy that nobody has looked at yet.
+pub fn new_object(uid: u8, created: i64, spec: Spec) -> Object {
+    let status = crate::domain::Facts::default();
+    Object { uid, created, generation: 1, spec, deleted: None, finalizer: false, status }
+}
+
+/// What stored statuses prove, before the first turn.
+fn seed_claim(state: &mut State, seat: Seat) {
+    let sees = state.process(seat).sees.clone();
+    let proven = sees.is_some_and(|object| object.spec.manages && object.status.policy.is_some());
+    let is_known = state.replicas[seat.replica].account != Account::Gone;
+    set_claim(state, seat, (proven && is_known).then_some(false));
+}
+
+/// The calls under way are nobody's any more; the watch begins anew.
+fn restart(state: &mut State, replica: usize) {
+    if state.replicas[replica].role == Role::Leads {
+        state.renewed = state.now;
+    }
+    for flight in &mut state.flights {
+        flight.by = flight.by.filter(|seat| seat.replica != replica);
+    }
+    state.flights.sort();
+    let sees = state.objects.clone();
+    let processes = sees.map(|sees| Process { sees, ..Process::default() });
+    let account = state.account;
+    state.replicas[replica] =
+        Replica { role: Role::StandsBy, account, epoch: 0, credentials: None, as_of: 0, processes };
+}
