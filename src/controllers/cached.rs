@@ -2,86 +2,298 @@
 
 use std::borrow::Cow;
 use std::fmt::Debug;
-use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use kube::core::error_boundary::InvalidObject;
-use kube::core::object::HasStatus;
+use kube::runtime::reflector::ObjectRef;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::packed::Packed;
-use super::watch::Guarded;
+use super::watch::{Guarded, Stored};
+use crate::api::inventory::{BackupInventorySpec, BackupInventoryStatus};
+use crate::api::policy::{BoxedStatus, CrossRegionBackupPolicySpec};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT};
+use crate::domain::Named;
 
 /// A kind of which there are many objects, or long ones.
-pub trait Kept:
-    Resource<DynamicType = ()>
-    + HasStatus<Status: Serialize + DeserializeOwned + Clone + Debug + PartialEq>
-    + DeserializeOwned
-    + Clone
-    + Debug
-{
+pub trait Kept: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {
+    type Spec: Clone + Debug;
+    type Status: Serialize + DeserializeOwned + Clone + Debug + PartialEq;
+
+    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
+
+    fn into_parts(self) -> (ObjectMeta, Self::Spec, Option<Self::Status>);
+
+    fn spec(&self) -> &Self::Spec;
+
     /// How many backups a status tells of.
     fn listed(status: &Self::Status) -> Option<i64>;
 }
 
 impl Kept for CrossRegionBackupPolicy {
-    fn listed(status: &Self::Status) -> Option<i64> {
+    type Spec = CrossRegionBackupPolicySpec;
+    type Status = BoxedStatus;
+
+    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<BoxedStatus>) -> Self {
+        Self { metadata, spec, status }
+    }
+
+    fn into_parts(self) -> (ObjectMeta, Self::Spec, Option<BoxedStatus>) {
+        (self.metadata, self.spec, self.status)
+    }
+
+    fn spec(&self) -> &Self::Spec {
+        &self.spec
+    }
+
+    fn listed(status: &BoxedStatus) -> Option<i64> {
         status.backups.as_ref().map(|backups| backups.total)
     }
 }
 
 impl Kept for BackupInventory {
-    fn listed(status: &Self::Status) -> Option<i64> {
+    type Spec = BackupInventorySpec;
+    type Status = BackupInventoryStatus;
+
+    fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<BackupInventoryStatus>) -> Self {
+        Self { metadata, spec, status }
+    }
+
+    fn into_parts(self) -> (ObjectMeta, Self::Spec, Option<BackupInventoryStatus>) {
+        (self.metadata, self.spec, self.status)
+    }
+
+    fn spec(&self) -> &Self::Spec {
+        &self.spec
+    }
+
+    fn listed(status: &BackupInventoryStatus) -> Option<i64> {
         status.total
+    }
+}
+
+/// An object as it was written, or as the stores hold it.
+pub trait Specified {
+    type Spec;
+
+    fn spec(&self) -> &Self::Spec;
+
+    fn home(&self) -> &str;
+}
+
+impl<K: Kept> Specified for K {
+    type Spec = K::Spec;
+
+    fn spec(&self) -> &K::Spec {
+        Kept::spec(self)
+    }
+
+    fn home(&self) -> &str {
+        self.meta().namespace.as_deref().unwrap_or_default()
+    }
+}
+
+impl<K: Kept> Specified for Lean<K> {
+    type Spec = K::Spec;
+
+    fn spec(&self) -> &K::Spec {
+        &self.spec
+    }
+
+    fn home(&self) -> &str {
+        &self.named.namespace
     }
 }
 
 /// An object as the stores hold it, or why it cannot be read. It is made while the API server's answer is parsed: no list is
 /// ever held as it came.
 #[derive(Clone, Debug)]
-pub struct Cached<K: Kept>(pub Result<Lean<K>, InvalidObject>);
+pub struct Cached<K: Kept>(pub Result<Lean<K>, Box<InvalidObject>>);
 
-/// An object without its status, which is beside it, packed. A status that would come back as another stays in the object:
-/// Kubernetes' times are written in whole seconds, and somebody may have put in others, which is to be noticed.
+/// What an object says, in little room: its metadata as far as it is used, and its status packed.
 #[derive(Clone, Debug)]
 pub struct Lean<K: Kept> {
-    object: K,
+    pub named: Arc<Named>,
+    pub spec: K::Spec,
     pub status: Option<Packed<K::Status>>,
     /// How many backups the status tells of.
     pub listed: Option<i64>,
+    version: Box<str>,
+    generation: Option<i64>,
+    created: Option<Time>,
+    seldom: Option<Box<Seldom<K>>>,
+    metadata: ForKube,
+}
+
+/// What most objects have nothing of.
+#[derive(Clone, Debug)]
+struct Seldom<K: Kept> {
+    deleted: Option<Time>,
+    finalizers: Option<Vec<String>>,
+    /// The annotation that asks for a reconcile.
+    request: Option<String>,
+    /// A status that would come back from packing as another: Kubernetes' times are written in whole seconds, and somebody may
+    /// have put in others, which is to be noticed.
+    status: Option<K::Status>,
+}
+
+/// Metadata as kube asks for it: the version while the watch reads the object, and its name. It is as large as all the rest, so
+/// a copy, such as the store's, is without it until somebody asks.
+#[derive(Debug, Default)]
+struct ForKube(OnceLock<Box<ObjectMeta>>);
+
+impl Clone for ForKube {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl<K: Kept> Lean<K> {
-    fn of(mut object: K) -> Self {
-        strip(object.meta_mut());
-        let status = object.status_mut().take();
+    fn of(object: K) -> Self {
+        let (mut metadata, spec, status) = object.into_parts();
+        strip(&mut metadata);
+        let [uid, namespace, name] = [&metadata.uid, &metadata.namespace, &metadata.name]
+            .map(|text| text.as_deref().unwrap_or_default());
+        let named = Named::new(uid, namespace, name);
         let listed = status.as_ref().and_then(K::listed);
         let packed = status.as_ref().map(Packed::of);
         let packed = packed.filter(|packed| status.as_ref() == Some(&packed.unpack()));
-        if packed.is_none() {
-            *object.status_mut() = status;
-        }
-        Self { object, status: packed, listed }
+        let seldom = Seldom {
+            deleted: metadata.deletion_timestamp,
+            finalizers: metadata.finalizers,
+            request: metadata.annotations.and_then(|mut all| all.remove(RECONCILE_REQUESTED_AT)),
+            status: status.filter(|_| packed.is_none()),
+        };
+        let version = metadata.resource_version;
+        let lean = Self {
+            spec,
+            status: packed,
+            listed,
+            version: version.as_deref().unwrap_or_default().into(),
+            generation: metadata.generation,
+            created: metadata.creation_timestamp,
+            seldom: seldom.is_any().then(|| Box::new(seldom)),
+            metadata: ForKube::default(),
+            named,
+        };
+        let metadata = ObjectMeta { resource_version: version, ..lean.name_for_kube() };
+        Self { metadata: ForKube(OnceLock::from(Box::new(metadata))), ..lean }
     }
 
-    /// The object with its status.
+    /// The object as it was written, of its metadata what [`strip`] leaves.
     pub fn whole(&self) -> K {
-        let mut object = self.object.clone();
-        if let Some(status) = &self.status {
-            *object.status_mut() = Some(status.unpack());
-        }
-        object
+        let (metadata, spec, _) = self.without_status().into_parts();
+        let status = self.status.as_ref().map(Packed::unpack);
+        let kept = || self.seldom.as_ref().and_then(|seldom| seldom.status.clone());
+        K::of_parts(metadata, spec, status.or_else(kept))
+    }
+
+    /// The same as long as its status is of no account.
+    pub fn without_status(&self) -> K {
+        let seldom = self.seldom.as_deref();
+        let request = seldom.and_then(|seldom| seldom.request.clone());
+        let metadata = ObjectMeta {
+            uid: text(&self.named.uid),
+            resource_version: text(&self.version),
+            generation: self.generation,
+            creation_timestamp: self.created.clone(),
+            deletion_timestamp: seldom.and_then(|seldom| seldom.deleted.clone()),
+            finalizers: seldom.and_then(|seldom| seldom.finalizers.clone()),
+            annotations: request.map(|request| [(RECONCILE_REQUESTED_AT.to_owned(), request)].into()),
+            ..self.name_for_kube()
+        };
+        K::of_parts(metadata, self.spec.clone(), None)
+    }
+
+    fn name_for_kube(&self) -> ObjectMeta {
+        let Named { namespace, name, .. } = &*self.named;
+        ObjectMeta { namespace: text(namespace), name: text(name), ..ObjectMeta::default() }
+    }
+
+    /// Whether this is the object, as it was written by the same write.
+    pub fn is(&self, object: &K) -> bool {
+        let metadata = object.meta();
+        metadata.uid.as_deref() == Some(&self.named.uid)
+            && metadata.resource_version.as_deref() == Some(&self.version)
+    }
+
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn created(&self) -> Option<&Time> {
+        self.created.as_ref()
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        self.seldom.as_ref().is_some_and(|seldom| seldom.deleted.is_some())
+    }
+
+    fn request(&self) -> Option<&str> {
+        self.seldom.as_ref().and_then(|seldom| seldom.request.as_deref())
     }
 }
 
-impl<K: Kept> Deref for Lean<K> {
-    type Target = K;
+impl<K: Kept> Seldom<K> {
+    fn is_any(&self) -> bool {
+        self.deleted.is_some() || self.finalizers.is_some() || self.request.is_some() || self.status.is_some()
+    }
+}
 
-    fn deref(&self) -> &K {
-        &self.object
+/// `None` where there is none: no object has an empty UID, version or name.
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+impl<K: Kept> Cached<K> {
+    pub fn generation(&self) -> Option<i64> {
+        self.0.as_ref().map_or_else(|invalid| invalid.metadata.generation, |lean| lean.generation)
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        match &self.0 {
+            Ok(lean) => lean.is_deleted(),
+            Err(invalid) => invalid.metadata.deletion_timestamp.is_some(),
+        }
+    }
+
+    /// The annotation that asks for a reconcile.
+    pub fn request(&self) -> Option<&str> {
+        self.0.as_ref().map_or_else(|invalid| request_of(&invalid.metadata), Lean::request)
+    }
+}
+
+/// The annotation that asks for a reconcile.
+pub fn request_of(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT).map(String::as_str)
+}
+
+impl<K: Kept + 'static> Stored for Cached<K> {
+    fn uid(&self) -> Option<&str> {
+        match &self.0 {
+            Ok(lean) => Some(&*lean.named.uid).filter(|uid| !uid.is_empty()),
+            Err(invalid) => invalid.metadata.uid.as_deref(),
+        }
+    }
+
+    fn reference(&self) -> ObjectRef<Self> {
+        match &self.0 {
+            Ok(lean) => ObjectRef::new(&lean.named.name).within(&lean.named.namespace),
+            Err(_) => ObjectRef::from_obj(self),
+        }
+    }
+
+    fn settle(&mut self, before: Option<&Self>) {
+        if let Ok(lean) = &mut self.0 {
+            lean.metadata = ForKube::default();
+            let before = before.and_then(|before| before.0.as_ref().ok());
+            if let Some(before) = before.filter(|before| before.named == lean.named) {
+                lean.named = before.named.clone();
+            }
+        }
     }
 }
 
@@ -89,7 +301,7 @@ impl<K: Kept> From<Guarded<K>> for Cached<K> {
     fn from(guarded: Guarded<K>) -> Self {
         Self(guarded.0.map(Lean::of).map_err(|mut invalid| {
             strip(&mut invalid.metadata);
-            invalid
+            Box::new(invalid)
         }))
     }
 }
@@ -120,12 +332,20 @@ impl<K: Kept> Resource for Cached<K> {
         K::plural(&())
     }
 
+    /// For kube alone: what was not there is made, and stays.
     fn meta(&self) -> &ObjectMeta {
-        self.0.as_ref().map_or_else(|invalid| &invalid.metadata, |lean| lean.object.meta())
+        match &self.0 {
+            Ok(lean) => lean.metadata.0.get_or_init(|| Box::new(lean.name_for_kube())),
+            Err(invalid) => &invalid.metadata,
+        }
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.as_mut().map_or_else(|invalid| &mut invalid.metadata, |lean| lean.object.meta_mut())
+        self.meta();
+        match &mut self.0 {
+            Ok(lean) => lean.metadata.0.get_mut().expect("it was made right before"),
+            Err(invalid) => &mut invalid.metadata,
+        }
     }
 }
 
@@ -149,74 +369,5 @@ pub fn strip(metadata: &mut ObjectMeta) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn object(status: Value) -> Value {
-        json!({
-            "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CrossRegionBackupPolicy",
-            "metadata": {
-                "name": "sessions", "namespace": "payments", "uid": "u-1", "resourceVersion": "7", "generation": 2,
-                "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
-                "finalizers": ["a/b"],
-                "annotations": {"crossregionbackup.io/reconcile-requested-at": "now"},
-            },
-            "spec": {"accountRef": {"name": "prod"}, "region": "cn-beijing", "instanceId": "redis-a1", "active": false},
-            "status": status,
-        })
-    }
-
-    fn cached(object: Value) -> Cached<CrossRegionBackupPolicy> {
-        serde_json::from_value(object).unwrap()
-    }
-
-    #[test]
-    fn an_object_comes_back_whole() {
-        let status = json!({
-            "observedGeneration": 2, "backups": {"total": 3, "byStatus": {"Available": 3}, "items": [
-                {"backupPointId": "b-1", "status": "Available", "startTime": "2026-01-01T00:00:00Z"},
-            ]},
-            "conditions": [{
-                "type": "Ready", "status": "True", "reason": "InSync", "message": "",
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }],
-        });
-        let expected: CrossRegionBackupPolicy = serde_json::from_value(object(status.clone())).unwrap();
-        let kept = cached(object(status)).0.unwrap();
-        assert_eq!(kept.listed, Some(3));
-        assert_eq!(kept.object.status, None);
-        assert_eq!(kept.whole(), expected);
-    }
-
-    #[test]
-    fn a_status_that_packing_would_change_stays_as_it_is() {
-        let status = json!({"protectedSince": "2026-01-01T00:00:00.25Z"});
-        let expected: CrossRegionBackupPolicy = serde_json::from_value(object(status.clone())).unwrap();
-        assert_eq!(cached(object(status)).0.unwrap().whole(), expected);
-        assert_eq!(cached(object(Value::Null)).0.unwrap().whole().status, None);
-    }
-
-    #[test]
-    fn of_the_metadata_only_what_is_used_is_kept() {
-        let mut long = object(json!({}));
-        let (of_user, own) = ("kubectl.kubernetes.io/last-applied-configuration", RECONCILE_REQUESTED_AT);
-        long["metadata"]["annotations"] = json!({of_user: "{}", own: "now"});
-        long["metadata"]["labels"] = json!({"team": "payments"});
-        long["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
-        assert_eq!(cached(long).meta(), cached(object(json!({}))).meta());
-        let mut plain = object(json!({}));
-        plain["metadata"]["annotations"] = json!({of_user: "{}"});
-        assert_eq!(cached(plain).meta().annotations, None);
-    }
-
-    #[test]
-    fn an_object_that_cannot_be_read_keeps_its_metadata() {
-        let mut broken = object(json!({}));
-        broken["spec"]["active"] = json!("perhaps");
-        let kept = cached(broken);
-        assert!(kept.0.as_ref().is_err_and(|invalid| invalid.error.contains("perhaps")));
-        assert_eq!(kept.meta(), cached(object(json!({}))).meta());
-    }
-}
+#[path = "cached_tests.rs"]
+mod tests;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kube::ResourceExt;
-
+use super::cached::Specified;
 use super::sharing::{Admission, Purpose};
 use super::{Context, inventory, policy};
 use crate::api::inventory::Scope;
@@ -22,14 +21,13 @@ const PAGES_OF_ACCOUNT: u32 = 1000;
 /// of all policies and inventories of a region, read together or each by itself, whichever takes fewer calls; and the listings
 /// that inventories make for themselves.
 pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
-    let admitted = |namespace: Option<String>, purpose: Purpose| {
-        context.admission(key, &namespace.unwrap_or_default(), purpose) == Admission::Allowed
-    };
+    let admitted =
+        |namespace: &str, purpose: Purpose| context.admission(key, namespace, purpose) == Admission::Allowed;
     let mut regions = HashMap::<String, Region>::new();
     let mut demands = Vec::new();
     for policy in context.policies_of(key) {
         let Ok(policy) = &policy.0 else { continue };
-        if policy.spec.suspend || !admitted(policy.namespace(), policy::purpose_of(context, policy)) {
+        if policy.spec.suspend || !admitted(policy.home(), policy::purpose_of(context, policy)) {
             continue;
         }
         let demand = Demand { interval: policy::own_interval(context, policy), calls: 1 };
@@ -40,7 +38,7 @@ pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
         context.accounts.view(key).is_some_and(|view| view.account.site().is_some_and(Site::has_policies));
     for inventory in context.inventories_of(key) {
         let Ok(inventory) = &inventory.0 else { continue };
-        if inventory.spec.suspend || !admitted(inventory.namespace(), inventory::purpose_of(inventory)) {
+        if inventory.spec.suspend || !admitted(inventory.home(), inventory::purpose_of(inventory)) {
             continue;
         }
         let total = inventory.listed;

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::ResourceExt;
-
 use super::cached::{Kept, Lean, strip};
 
 /// A slot for each resource of one kind.
-pub struct Memories<S>(Mutex<HashMap<String, Arc<tokio::sync::Mutex<S>>>>);
+pub struct Memories<S>(Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<S>>>>);
 
 impl<S> Default for Memories<S> {
     fn default() -> Self {
@@ -17,11 +15,11 @@ impl<S> Default for Memories<S> {
 }
 
 impl<S: Default> Memories<S> {
-    pub fn slot(&self, uid: &str) -> Arc<tokio::sync::Mutex<S>> {
-        self.lock().entry(uid.to_owned()).or_default().clone()
+    pub fn slot(&self, uid: &Arc<str>) -> Arc<tokio::sync::Mutex<S>> {
+        self.lock().entry(uid.clone()).or_default().clone()
     }
 
-    pub fn uids(&self) -> Vec<String> {
+    pub fn uids(&self) -> Vec<Arc<str>> {
         self.lock().keys().cloned().collect()
     }
 
@@ -29,7 +27,7 @@ impl<S: Default> Memories<S> {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<S>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<tokio::sync::Mutex<S>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,12 +45,20 @@ impl<K: Kept> Latest<K> {
     /// The newer of what the watch brought and what our last write was answered with.
     pub fn newest(&mut self, watched: &Lean<K>) -> Arc<K> {
         match &self.0 {
-            Some(latest) if version(&**latest) > version(&**watched) => latest.clone(),
+            Some(latest) if self.is_newer_than(watched) => latest.clone(),
             _ => {
                 self.0 = None;
                 Arc::new(watched.whole())
             }
         }
+    }
+
+    /// Whether our last write was answered with something newer than what the watch brought.
+    pub fn is_newer_than(&self, watched: &Lean<K>) -> bool {
+        let newer = |latest: &Arc<K>| {
+            version(latest.meta().resource_version.as_deref()) > version(Some(watched.version()))
+        };
+        self.0.as_ref().is_some_and(newer)
     }
 
     pub fn keep(&mut self, mut written: K) -> Arc<K> {
@@ -64,6 +70,6 @@ impl<K: Kept> Latest<K> {
 }
 
 /// Resource versions of one resource type can be compared as numbers (Kubernetes API concepts, since 1.35; etcd's revisions before).
-fn version(object: &impl ResourceExt) -> Option<u128> {
-    object.resource_version().and_then(|v| v.parse().ok())
+fn version(text: Option<&str>) -> Option<u128> {
+    text?.parse().ok()
 }

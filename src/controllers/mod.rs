@@ -1,6 +1,7 @@
 //! The controllers: each gathers (observe), plans (pure), acts (IO), and reports (IO, always).
 
 mod account;
+mod alarms;
 mod around;
 mod cached;
 #[cfg(test)]
@@ -37,7 +38,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -50,6 +51,7 @@ use crate::cluster::events::Events;
 use crate::cluster::status::{Applied, apply_status, replace_status};
 use crate::observe::identity::Identity;
 use crate::observe::{Account, AccountKey, Accounts, Means, just_changed};
+use alarms::Alarms;
 use around::surroundings;
 use cached::Cached;
 use memories::Memories;
@@ -57,12 +59,15 @@ use policy::Claims;
 use rounds::Rounds;
 use sharing::{Admission, Denial, Purpose, Shared};
 use wakes::{Wake, Wakes, scopes};
-use watch::{Guarded, watched, watched_labels};
+use watch::{Guarded, Stored, watched, watched_labels};
 
 /// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Writes at the same time.
 const WRITES: usize = 16;
+/// Policies whose turns may be under way besides those with a cloud call in flight: they write, or wait to. After thousands were
+/// created all of them would, with all that a turn holds.
+const WAITING: u16 = 4 * WRITES as u16;
 /// How long reconciles that are under way may go on after the process was asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -108,6 +113,9 @@ pub struct Context {
     claims: Claims,
     rounds: Rounds,
     wakes: Wakes,
+    /// Policies whose turns are under way at the same time.
+    turns: u16,
+    alarms: Arc<Alarms>,
     /// Bounds the writes of statuses and Events at the same time: each takes a connection of its own to the API server, whose
     /// answers to the renewals of the Lease must not wait for thousands of them.
     writes: Semaphore,
@@ -134,6 +142,12 @@ impl Context {
             .await;
     }
 
+    /// One of the places to write from.
+    async fn place_to_write(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes the semaphore.
+        self.writes.acquire().await.ok()
+    }
+
     /// Resolves when the process is asked to stop: what only reads is left then.
     async fn stopping(&self) {
         // The sender lives as long as this.
@@ -141,18 +155,21 @@ impl Context {
     }
 
     /// The account as the watch last brought it.
-    fn account(&self, key: &AccountKey) -> Option<Stored> {
+    fn account(&self, key: &AccountKey) -> Option<StoredAccount> {
         match &key.namespace {
             Some(namespace) => {
                 let reference = ObjectRef::new(&key.name).within(namespace);
                 self.account_stores
                     .iter()
                     .find_map(|store| store.get(&reference))
-                    .map(|found| Stored::of(&found))
+                    .map(|found| StoredAccount::of(&found))
             }
-            None => {
-                self.shared.as_ref()?.accounts.get(&ObjectRef::new(&key.name)).map(|found| Stored::of(&found))
-            }
+            None => self
+                .shared
+                .as_ref()?
+                .accounts
+                .get(&ObjectRef::new(&key.name))
+                .map(|found| StoredAccount::of(&found)),
         }
     }
 
@@ -200,12 +217,12 @@ impl Context {
 }
 
 /// What is stored of an account.
-struct Stored {
+struct StoredAccount {
     /// `None`: it cannot be read.
     spec: Option<CloudAccountSpec>,
 }
 
-impl Stored {
+impl StoredAccount {
     fn of<K: AnyAccount>(account: &Guarded<K>) -> Self {
         Self { spec: account.0.as_ref().ok().map(|account| account.settings().clone()) }
     }
@@ -223,9 +240,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let stop = stop.shared();
     let began = settings.clock.now();
-    let (mut wakes, scopes) = scopes(&settings.namespaces);
     let (shared_wake, shared_wakes) = unbounded();
-    wakes.shared_accounts = Some(shared_wake);
+    let (wakes, scopes) = scopes(&settings.namespaces, shared_wake);
     let accounts = {
         let (wake, changed) = (wakes.clone(), wakes.clone());
         let means = Means {
@@ -319,10 +335,12 @@ pub async fn run(
         account_requests: account::Handled::default(),
         claims: Claims::new({
             let wakes = wakes.clone();
-            move |reference| wakes.policy(reference)
+            move |named| wakes.policy(named)
         }),
         rounds: Rounds::default(),
         wakes: wakes.clone(),
+        alarms: Arc::default(),
+        turns: u16::try_from(settings.concurrency).unwrap_or(u16::MAX).saturating_add(WAITING),
         writes: Semaphore::new(WRITES),
         seeded: tokio::sync::OnceCell::new(),
         stopping: tokio::sync::watch::Sender::new(false),
@@ -335,6 +353,16 @@ pub async fn run(
         let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, scope.namespace.as_deref());
         tasks.push(queues::accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
     }
+    tasks.push({
+        let (context, stop) = (context.clone(), stop.clone());
+        async move {
+            tokio::select! {
+                () = stop => "alarm",
+                () = context.alarms.ring(|named| context.wakes.policy(named)) => "alarm",
+            }
+        }
+        .boxed()
+    });
     if let Some((_, accounts, namespaces)) = sharing {
         let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, Some(&settings.own_namespace));
         tasks.push(queues::accounts(&context, accounts, secrets, shared_wakes, stop.clone()));
@@ -391,21 +419,20 @@ where
 pub struct NotReported(String);
 
 /// A change that the API server did not take is tried again soon, and not by all at the same time.
-fn retry<K: Resource<DynamicType = ()>>(object: Arc<K>, error: &NotReported, _: Arc<Context>) -> Action {
-    let meta = object.meta();
+fn retry<O: Stored>(object: Arc<O>, error: &NotReported, _: Arc<Context>) -> Action {
+    let ObjectRef { name, namespace, .. } = object.reference();
     tracing::warn!(
-        kind = %K::kind(&()),
-        namespace = meta.namespace.as_deref(),
-        name = meta.name.as_deref(),
+        kind = %O::kind(&()),
+        namespace,
+        name,
         %error,
         "the API server did not take a change"
     );
     Action::requeue(Duration::from_secs_f64(1.0 + 4.0 * fastrand::f64()))
 }
 
-/// Makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
+/// From one of the places to write: makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
 async fn write_status<K, S>(
-    context: &Context,
     api: &Api<K>,
     object: &K,
     wanted: &S,
@@ -417,7 +444,6 @@ where
 {
     let failed = |error: &dyn std::fmt::Display| NotReported(error.to_string());
     let status = serde_json::to_value(wanted).map_err(|error| failed(&error))?;
-    let _one = context.writes.acquire().await.map_err(|error| failed(&error))?;
     let applied = match apply_status(api, object, status.clone()).await {
         Ok(Applied::Written(object)) if status_of(&object).is_some_and(|found| found != wanted) => {
             let found = serde_json::to_value(status_of(&object)).map_err(|error| failed(&error))?;

@@ -37,6 +37,13 @@ impl<T> PartialEq for Packed<T> {
     }
 }
 
+impl<T> Packed<T> {
+    /// Whether these are the very same bytes, and not only equal ones.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes)
+    }
+}
+
 impl<T: Serialize + DeserializeOwned> Packed<T> {
     /// # Panics
     /// The type has a map whose keys are no texts, or refuses to be written.
@@ -89,7 +96,9 @@ mod tests {
             let status: BoxedStatus = Box::new(status(backups));
             assert_eq!(Packed::of(&status).unpack(), status);
         }
-        assert_eq!(Packed::of(&String::new()).unpack(), "");
+        let empty = Packed::of(&String::new());
+        assert_eq!(empty.unpack(), "");
+        assert!(empty.is(&empty.clone()) && !empty.is(&Packed::of(&String::new())));
     }
 
     #[test]

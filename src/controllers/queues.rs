@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, select};
+use futures::stream::{self, BoxStream, select};
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
+use kube::runtime::controller::Config;
 use kube::runtime::controller::Error as ControllerError;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
@@ -15,7 +16,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::cached::Cached;
 use super::wakes::{Wake, Wakes};
-use super::watch::{Guarded, Watched};
+use super::watch::{Guarded, Stored, Watched, few_at_a_time};
 use super::{Context, account, inventory, policy, retry};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy};
 use crate::observe::AccountKey;
@@ -26,16 +27,18 @@ pub fn policies(
     wakes: UnboundedReceiver<Wake>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let (store, missed) = (policies.store.clone(), policies.missed());
-    let references = wakes.flat_map(move |wake| {
-        let found = match &wake {
-            Wake::Policy(reference) => store.get(reference).into_iter().collect(),
-            wake => store.state_filter(|p| policy::is_concerned(p, wake)),
-        };
-        futures::stream::iter(found.into_iter().map(|p| ObjectRef::from_obj(&*p)))
+    let feed = policies.begin(ready(context));
+    let store = feed.store.clone();
+    let references = wakes.flat_map_unordered(None, move |wake| match &wake {
+        Wake::Policy(reference) => stream::iter(store.get(reference).map(|p| p.reference())).boxed(),
+        wake => {
+            let found = store.state_filter(|p| policy::is_concerned(p, wake));
+            few_at_a_time(stream::iter(found).map(|p| p.reference())).boxed()
+        }
     });
-    Controller::for_stream(policies.stream, policies.store)
-        .reconcile_on(select(missed, references))
+    Controller::for_stream(feed.changes, feed.store)
+        .with_config(Config::default().concurrency(context.turns))
+        .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
         .run(policy::reconcile, retry, context.clone())
         .for_each(|result| async { log_queue_error("policy", result.map(|_| ())) })
@@ -49,16 +52,17 @@ pub fn inventories(
     wakes: UnboundedReceiver<Wake>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let (store, missed) = (inventories.store.clone(), inventories.missed());
-    let references = wakes.flat_map(move |wake| {
-        let found = match &wake {
-            Wake::Inventory(reference) => store.get(reference).into_iter().collect(),
-            wake => store.state_filter(|i| inventory::is_concerned(i, wake)),
-        };
-        futures::stream::iter(found.into_iter().map(|i| ObjectRef::from_obj(&*i)))
+    let feed = inventories.begin(ready(context));
+    let store = feed.store.clone();
+    let references = wakes.flat_map_unordered(None, move |wake| match &wake {
+        Wake::Inventory(reference) => stream::iter(store.get(reference).map(|i| i.reference())).boxed(),
+        wake => {
+            let found = store.state_filter(|i| inventory::is_concerned(i, wake));
+            few_at_a_time(stream::iter(found).map(|i| i.reference())).boxed()
+        }
     });
-    Controller::for_stream(inventories.stream, inventories.store)
-        .reconcile_on(select(missed, references))
+    Controller::for_stream(feed.changes, feed.store)
+        .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
         .run(inventory::reconcile, retry, context.clone())
         .for_each(|result| async { log_queue_error("inventory", result.map(|_| ())) })
@@ -73,13 +77,13 @@ pub fn accounts<K: account::Kind>(
     wakes: UnboundedReceiver<AccountKey>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let (store, missed) = (accounts.store.clone(), accounts.missed());
-    let by_secret = accounts.store.clone();
+    let feed = accounts.begin(ready(context));
+    let (store, by_secret) = (feed.store.clone(), feed.store.clone());
     let references = wakes.filter_map(move |key| {
         let reference = ObjectRef::new(&key.name).within(key.namespace.as_deref().unwrap_or_default());
         std::future::ready(store.get(&reference).map(|found| ObjectRef::from_obj(&*found)))
     });
-    Controller::for_stream(accounts.stream, accounts.store)
+    Controller::for_stream(feed.changes, feed.store)
         // Metadata alone: what a Secret holds is read by name when it is needed.
         .watches(secrets, watcher::Config::default(), move |secret| {
             let namespace = secret.namespace();
@@ -93,12 +97,18 @@ pub fn accounts<K: account::Kind>(
                 .into_iter()
                 .map(|account| ObjectRef::from_obj(&*account))
         })
-        .reconcile_on(select(missed, references))
+        .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
         .run(account::reconcile::<K>, retry, context.clone())
         .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
         .map(|()| "account")
         .boxed()
+}
+
+/// No reconcile begins before: many would wait at once.
+fn ready(context: &Arc<Context>) -> impl Future<Output = ()> + Send + 'static {
+    let context = context.clone();
+    async move { context.ready().await }
 }
 
 /// Wakes the resources of namespaces whose labels change.

@@ -1,10 +1,13 @@
 //! What wakes the resources and accounts of each watched scope, besides their own changes.
 
+use std::sync::Arc;
+
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::runtime::reflector::ObjectRef;
 
 use super::cached::Cached;
 use crate::api::{BackupInventory, CrossRegionBackupPolicy};
+use crate::domain::Named;
 use crate::observe::AccountKey;
 
 /// What wakes resources besides their own changes.
@@ -36,17 +39,21 @@ pub struct Scope {
     pub account_wakes: UnboundedReceiver<AccountKey>,
 }
 
+/// The other ends of these channels. Each policy has a copy, which is one pointer.
 #[derive(Clone, Default)]
-pub struct Wakes {
+pub struct Wakes(Arc<Senders>);
+
+#[derive(Default)]
+struct Senders {
     policies: Vec<UnboundedSender<Wake>>,
     inventories: Vec<UnboundedSender<Wake>>,
     accounts: Vec<UnboundedSender<AccountKey>>,
-    pub shared_accounts: Option<UnboundedSender<AccountKey>>,
+    shared_accounts: Option<UnboundedSender<AccountKey>>,
 }
 
 impl Wakes {
     pub fn account(&self, key: &AccountKey) {
-        let senders = if key.is_shared() { self.shared_accounts.as_slice() } else { &self.accounts };
+        let senders = if key.is_shared() { self.0.shared_accounts.as_slice() } else { &self.0.accounts };
         for sender in senders {
             // A receiver that is gone belongs to a controller that has ended.
             let _ = sender.unbounded_send(key.clone());
@@ -54,26 +61,28 @@ impl Wakes {
     }
 
     pub fn resources(&self, wake: &Wake) {
-        for sender in self.policies.iter().chain(&self.inventories) {
+        for sender in self.0.policies.iter().chain(&self.0.inventories) {
             let _ = sender.unbounded_send(wake.clone());
         }
     }
 
-    pub fn policy(&self, reference: &ObjectRef<Cached<CrossRegionBackupPolicy>>) {
-        for sender in &self.policies {
-            let _ = sender.unbounded_send(Wake::Policy(reference.clone()));
+    pub fn policy(&self, named: &Named) {
+        for sender in &self.0.policies {
+            let reference = ObjectRef::new(&named.name).within(&named.namespace);
+            let _ = sender.unbounded_send(Wake::Policy(reference));
         }
     }
 
     pub fn inventory(&self, reference: &ObjectRef<Cached<BackupInventory>>) {
-        for sender in &self.inventories {
+        for sender in &self.0.inventories {
             let _ = sender.unbounded_send(Wake::Inventory(reference.clone()));
         }
     }
 }
 
-pub fn scopes(namespaces: &[String]) -> (Wakes, Vec<Scope>) {
-    let mut wakes = Wakes::default();
+/// `shared_accounts` wakes the controller of the accounts that no scope has.
+pub fn scopes(namespaces: &[String], shared_accounts: UnboundedSender<AccountKey>) -> (Wakes, Vec<Scope>) {
+    let mut senders = Senders { shared_accounts: Some(shared_accounts), ..Senders::default() };
     let mut wanted: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
     wanted.sort();
     wanted.dedup();
@@ -86,11 +95,11 @@ pub fn scopes(namespaces: &[String]) -> (Wakes, Vec<Scope>) {
             let (policy, policy_wakes) = unbounded();
             let (inventory, inventory_wakes) = unbounded();
             let (account, account_wakes) = unbounded();
-            wakes.policies.push(policy);
-            wakes.inventories.push(inventory);
-            wakes.accounts.push(account);
+            senders.policies.push(policy);
+            senders.inventories.push(inventory);
+            senders.accounts.push(account);
             Scope { namespace, policy_wakes, inventory_wakes, account_wakes }
         })
         .collect();
-    (wakes, scopes)
+    (Wakes(Arc::new(senders)), scopes)
 }

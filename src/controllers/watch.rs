@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
+use futures::future;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -16,77 +17,126 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// So many events at once are held back,
+const FEW: usize = 64;
+/// so long, in which a queue lets them go.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// An object that may not parse: it stops nothing else.
 pub type Guarded<K> = DeserializeGuard<K>;
 
-pub struct Watched<O: Resource<DynamicType = ()> + 'static> {
+pub struct Watched<O: Stored> {
     pub store: Store<O>,
     /// Becomes true when the store holds everything for the first time. kube's own `Store::wait_until_ready` wakes only the
     /// last of several tasks that wait, and the controller is one of them.
     pub synced: watch::Receiver<bool>,
     pub stream: BoxStream<'static, Result<O, watcher::Error>>,
-    /// Objects passed by while another replica was leading.
-    missed: AtomicBool,
 }
 
-impl<O> Watched<O>
+/// What a controller is fed with.
+pub struct Feed<O: Stored> {
+    pub store: Store<O>,
+    /// All objects, once the store has them.
+    pub all: BoxStream<'static, ObjectRef<O>>,
+    /// What changes from then on.
+    pub changes: BoxStream<'static, Result<O, watcher::Error>>,
+}
+
+/// An object as a store holds it.
+pub trait Stored: Resource<DynamicType = ()> + Clone + 'static {
+    fn uid(&self) -> Option<&str>;
+
+    /// Its name alone. The references that kube makes by itself hold UID and version as well, and there are several of each
+    /// object.
+    fn reference(&self) -> ObjectRef<Self>;
+
+    /// The watch has read it: what only that needed goes, and what it has in common with the object `before` is shared.
+    fn settle(&mut self, before: Option<&Self>);
+}
+
+impl<K> Stored for Guarded<K>
 where
-    O: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    /// Keeps the store as the API server has it while another replica leads.
-    pub fn stand_by(&mut self) -> BoxStream<'_, ()> {
-        let Self { stream, missed, .. } = self;
-        stream.map(|_| missed.store(true, Ordering::Relaxed)).boxed()
+    fn uid(&self) -> Option<&str> {
+        self.meta().uid.as_deref()
     }
 
-    /// The objects that passed by meanwhile, once the store has them all.
-    pub fn missed(&self) -> BoxStream<'static, ObjectRef<O>> {
-        if !self.missed.load(Ordering::Relaxed) {
-            return stream::empty().boxed();
-        }
-        let (store, mut synced) = (self.store.clone(), self.synced.clone());
+    fn reference(&self) -> ObjectRef<Self> {
+        ObjectRef::from_obj(self)
+    }
+
+    fn settle(&mut self, _: Option<&Self>) {
+        self.meta_mut().managed_fields = None;
+    }
+}
+
+impl<O: Stored + Send + Sync> Watched<O> {
+    /// Keeps the store as the API server has it while another replica leads.
+    pub fn stand_by(&mut self) -> BoxStream<'_, ()> {
+        self.stream.by_ref().map(drop).boxed()
+    }
+
+    /// What a controller that begins when this is `ready` is fed with.
+    pub fn begin(self, ready: impl Future<Output = ()> + Send + 'static) -> Feed<O> {
+        let Self { store, mut synced, stream } = self;
+        let is_synced = synced.clone();
+        let changes = stream.filter(move |news| future::ready(news.is_err() || *is_synced.borrow()));
+        let stored = store.clone();
         let all = async move {
             // It fails only where the watch has ended, and the process with it.
             let _ = synced.wait_for(|synced| *synced).await;
-            stream::iter(store.state().into_iter().map(|object| ObjectRef::from_obj(&*object)))
+            ready.await;
+            stream::iter(stored.state().into_iter().map(|object| object.reference()))
         };
-        stream::once(all).flatten().boxed()
+        let all = few_at_a_time(stream::once(all).flatten()).boxed();
+        Feed { changes: few_at_a_time(changes).boxed(), all, store }
     }
+}
+
+/// Holds back what comes in great numbers. The queue of a controller takes in whatever is there before it lets anything go, and
+/// what it has once made room for it keeps: for all objects at once, a third of what else is held of them.
+pub fn few_at_a_time<S>(stream: S) -> impl Stream<Item = S::Item>
+where
+    S: Stream,
+{
+    let paced = stream.ready_chunks(FEW).then(|some| async move {
+        if some.len() == FEW {
+            sleep(PAUSE).await;
+        }
+        some
+    });
+    paced.flat_map(stream::iter)
 }
 
 /// What a watch lost.
 pub enum Gone {
-    /// This object was deleted.
+    /// This object was deleted: its name and UID.
     One(Box<ObjectMeta>),
     /// The watch began anew: whatever the store does not hold is gone.
     Unlisted,
 }
 
 /// Of the UIDs that are remembered, those of what a watch lost.
-pub fn lost<O>(remembered: Vec<String>, stores: &[Store<O>], gone: Gone) -> Vec<String>
-where
-    O: Resource<DynamicType = ()> + Clone + 'static,
-{
+pub fn lost<O: Stored>(remembered: Vec<Arc<str>>, stores: &[Store<O>], gone: Gone) -> Vec<Arc<str>> {
     match gone {
-        Gone::One(meta) => meta.uid.into_iter().collect(),
+        Gone::One(meta) => meta.uid.into_iter().map(Arc::from).collect(),
         Gone::Unlisted => {
-            let live: HashSet<String> =
-                stores.iter().flat_map(Store::state).filter_map(|object| object.meta().uid.clone()).collect();
-            remembered.into_iter().filter(|uid| !live.contains(uid)).collect()
+            let objects: Vec<_> = stores.iter().flat_map(Store::state).collect();
+            let live: HashSet<&str> = objects.iter().filter_map(|object| object.uid()).collect();
+            remembered.into_iter().filter(|uid| !live.contains(&**uid)).collect()
         }
     }
 }
 
 /// The object as the watch last brought it, unless a namesake has taken its place.
-pub fn stored<O>(stores: &[Store<O>], object: &impl ResourceExt, uid: &str) -> Option<Arc<O>>
-where
-    O: Resource<DynamicType = ()> + Clone + 'static,
-{
+pub fn stored<O: Stored>(stores: &[Store<O>], object: &impl ResourceExt, uid: &str) -> Option<Arc<O>> {
     let reference = ObjectRef::<O>::new(&object.name_any())
         .within(object.meta().namespace.as_deref().unwrap_or_default());
     let found = stores.iter().find_map(|store| store.get(&reference));
-    found.filter(|stored| stored.meta().uid.as_deref() == Some(uid))
+    found.filter(|stored| stored.uid() == Some(uid))
 }
 
 /// The namespaces, for their labels.
@@ -120,17 +170,25 @@ pub fn watched_labels(kube: &kube::Client) -> Namespaces {
 /// Watches all objects that `api` reaches.
 pub fn watched<O>(api: Api<O>, gone: UnboundedSender<Gone>) -> Watched<O>
 where
-    O: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
+    O: Stored + DeserializeOwned + std::fmt::Debug + Send + Sync,
 {
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
     let stream = watcher(api, watcher::Config::default())
         .default_backoff()
-        .modify(|object: &mut O| object.meta_mut().managed_fields = None)
+        .modify({
+            let store = store.clone();
+            move |object: &mut O| object.settle(store.get(&object.reference()).as_deref())
+        })
         .reflect(writer)
         .inspect_ok(move |event| {
             let news = match event {
-                Event::Delete(object) => Gone::One(Box::new(object.meta().clone())),
+                Event::Delete(object) => Gone::One(Box::new(ObjectMeta {
+                    uid: object.uid().map(str::to_owned),
+                    name: object.meta().name.clone(),
+                    namespace: object.meta().namespace.clone(),
+                    ..ObjectMeta::default()
+                })),
                 Event::InitDone => {
                     first.send_replace(true);
                     Gone::Unlisted
@@ -142,5 +200,26 @@ where
         })
         .applied_objects()
         .boxed();
-    Watched { store, synced, stream, missed: AtomicBool::new(false) }
+    Watched { store, synced, stream }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_are_held_back_and_one_is_not() {
+        let begin = Instant::now();
+        let many: Vec<_> =
+            few_at_a_time(stream::iter(0..3 * FEW + 1)).map(|n| (n, begin.elapsed())).collect().await;
+        assert!(many.iter().map(|(n, _)| *n).eq(0..3 * FEW + 1));
+        // A timer has whole milliseconds, and ends after its time.
+        let after = |pauses: u32| pauses * PAUSE..=pauses * (PAUSE + Duration::from_millis(1));
+        assert!(after(1).contains(&many[0].1) && after(3).contains(&many[3 * FEW].1), "{:?}", many[3 * FEW]);
+        let begin = Instant::now();
+        assert_eq!(few_at_a_time(stream::iter([1])).collect::<Vec<_>>().await, [1]);
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
 }

@@ -64,7 +64,8 @@ pub async fn report<K: Kind>(
     if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
         return Ok(Action::await_change());
     }
-    match write_status(context, api, object, &new, status_of).await? {
+    let _place = context.place_to_write().await;
+    match write_status(api, object, &new, status_of).await? {
         Applied::Written(_) => {
             tell(context, object, &old, &new, outcome.as_ref()).await;
             Ok(Action::await_change())

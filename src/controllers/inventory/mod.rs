@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::time::sleep;
 
-use super::cached::Cached;
+use super::cached::{Cached, Specified, request_of};
 use super::memories::Latest;
 use super::rounds::TapSeat;
 use super::watch::{Gone, Guarded, lost, stored};
@@ -23,7 +23,7 @@ use super::{
     Admission, Context, NotReported, Purpose, Wake, policy, requests, requeue, surroundings, unreadable,
 };
 use crate::api::BackupInventory;
-use crate::api::inventory::Scope;
+use crate::api::inventory::{BackupInventorySpec, Scope};
 use crate::cloud::Lane;
 use crate::controllers::policy::convert::condition_from;
 use crate::domain::condition::types;
@@ -61,19 +61,19 @@ pub struct Slot {
 struct Turn<'a> {
     context: &'a Arc<Context>,
     inventory: Arc<BackupInventory>,
-    uid: String,
+    uid: Arc<str>,
     namespace: String,
     key: AccountKey,
 }
 
 /// Whether this concerns an inventory.
 pub fn is_concerned(inventory: &Cached<BackupInventory>, wake: &Wake) -> bool {
-    inventory.0.as_ref().is_ok_and(|i| wake.concerns(&account_of(i), i.metadata.namespace.as_deref()))
+    inventory.0.as_ref().is_ok_and(|i| wake.concerns(&account_of(i), Some(i.home())))
 }
 
 /// What an inventory wants of its account.
-pub fn purpose_of(inventory: &BackupInventory) -> Purpose {
-    match inventory.spec.scope {
+pub fn purpose_of(inventory: &impl Specified<Spec = BackupInventorySpec>) -> Purpose {
+    match inventory.spec().scope {
         Scope::Account => Purpose::AccountInventory,
         Scope::Instance => Purpose::Observe,
     }
@@ -105,14 +105,14 @@ pub async fn reconcile(
             return unreadable::tell(&context, &api, invalid, &[types::READY]).await;
         }
     };
-    if inventory.metadata.deletion_timestamp.is_some() {
+    if inventory.is_deleted() {
         return Ok(Action::await_change());
     }
-    let uid = inventory.uid().unwrap_or_default();
+    let uid = inventory.named.uid.clone();
     let slot = context.inventories.slot(&uid);
     let mut slot = slot.lock().await;
     let inventory = slot.latest.newest(inventory);
-    let key = account_of(&inventory);
+    let key = account_of(&*inventory);
     let namespace = inventory.namespace().unwrap_or_default();
     let mut turn = Turn { context: &context, inventory, uid, namespace, key };
     let result = turn.take(&mut slot).await;
@@ -169,7 +169,7 @@ impl Turn<'_> {
                 return Ok(Action::requeue(SOON));
             }
             let now = self.context.clock.now();
-            let purpose = purpose_of(&self.inventory);
+            let purpose = purpose_of(&*self.inventory);
             let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
             if memory.notice(wanted, &around, now) {
                 slot.reading = None;
@@ -254,7 +254,7 @@ impl Turn<'_> {
                 }
             }
         };
-        let caller = self.context.caller(account, &self.namespace, &self.uid, purpose_of(&self.inventory));
+        let caller = self.context.caller(account, &self.namespace, &self.uid, purpose_of(&*self.inventory));
         let reached = Reached::Account(&self.context.accounts, account, caller.in_lane(Lane::Poll));
         let answer = reading.step(&reached, account, &mut slot.details, now).await;
         let now = self.context.clock.now();
@@ -287,9 +287,8 @@ impl Turn<'_> {
             .filter_map(|policy| policy.0.as_ref().ok())
             .filter(|policy| policy.spec.region == *region && !policy.spec.suspend)
             .filter(|policy| {
-                let (namespace, purpose) =
-                    (policy.namespace().unwrap_or_default(), policy::purpose_of(self.context, policy));
-                self.context.admission(&self.key, &namespace, purpose) == Admission::Allowed
+                let purpose = policy::purpose_of(self.context, *policy);
+                self.context.admission(&self.key, policy.home(), purpose) == Admission::Allowed
             })
             .map(|policy| policy.spec.instance_id.clone())
             .collect();
@@ -315,15 +314,14 @@ impl Turn<'_> {
 
 fn is_current(context: &Context, inventory: &BackupInventory, uid: &str) -> bool {
     stored(&context.inventory_stores, inventory, uid).is_some_and(|stored| {
-        let meta = stored.meta();
-        meta.generation <= inventory.metadata.generation
-            && meta.deletion_timestamp.is_none()
-            && meta.annotations == inventory.metadata.annotations
+        stored.generation() <= inventory.metadata.generation
+            && !stored.is_deleted()
+            && stored.request() == request_of(&inventory.metadata)
     })
 }
 
 /// Returns when a call that may wait for long is one for what is not wanted any more.
-async fn outdated(context: &Context, inventory: Arc<BackupInventory>, uid: String) {
+async fn outdated(context: &Context, inventory: Arc<BackupInventory>, uid: Arc<str>) {
     while is_current(context, &inventory, &uid) {
         sleep(AGAIN).await;
     }

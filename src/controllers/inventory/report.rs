@@ -33,9 +33,8 @@ impl Turn<'_> {
             return Ok(true);
         }
         let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.namespace);
-        match write_status(self.context, &api, &*self.inventory, &new, |object| object.status.as_ref())
-            .await?
-        {
+        let _place = self.context.place_to_write().await;
+        match write_status(&api, &*self.inventory, &new, |object| object.status.as_ref()).await? {
             Applied::Written(object) => {
                 self.inventory = slot.latest.keep(object);
                 slot.found = None;

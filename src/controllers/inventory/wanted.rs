@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use crate::api::inventory::{BackupInventorySpec, BackupStatus, BackupStrategy};
 use crate::api::{BackupInventory, RECONCILE_REQUESTED_AT, duration};
 use crate::cloud::Selection;
+use crate::controllers::cached::Specified;
 use crate::controllers::{Context, phase};
 use crate::observe::{AccountKey, Ask};
 use crate::plan::inventory::Wanted;
@@ -20,8 +21,8 @@ fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
 }
 
 /// The interval that the inventory asks for.
-pub fn own_interval(context: &Context, inventory: &BackupInventory) -> Duration {
-    let own = || duration::parse(&inventory.spec.refresh_interval).unwrap_or(DEFAULT_INTERVAL);
+pub fn own_interval(context: &Context, inventory: &impl Specified<Spec = BackupInventorySpec>) -> Duration {
+    let own = || duration::parse(&inventory.spec().refresh_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 
@@ -36,8 +37,8 @@ pub fn wanted(context: &Context, inventory: &BackupInventory) -> Wanted {
     }
 }
 
-pub fn account_of(inventory: &BackupInventory) -> AccountKey {
-    AccountKey::of(&inventory.spec.account_ref, inventory.namespace())
+pub fn account_of(inventory: &impl Specified<Spec = BackupInventorySpec>) -> AccountKey {
+    AccountKey::of(&inventory.spec().account_ref, Some(inventory.home().to_owned()))
 }
 
 /// What the spec asks for at this moment: `since` moves with the time.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-use super::{Turn, purpose_of};
+use super::Turn;
 use crate::cloud::Accepted;
 use crate::controllers::Admission;
 use crate::controllers::rounds::Seat;
@@ -113,13 +113,10 @@ impl Turn<'_> {
 
     /// Whether the resource is still the one that this turn began with and may use its account, and this process still leads.
     fn still_holds(&self) -> bool {
-        let purpose = purpose_of(self.context, &self.policy);
+        let purpose = self.purpose();
         let admission = self.context.admission(&self.key, &self.namespace, purpose);
         let serves = |account: &Account| self.context.accounts.serves(&self.key, &account.uid);
-        self.context.leadership.is_current()
-            && self.is_current()
-            && !matches!(admission, Admission::Denied(_))
-            && self.account.is_none_or(serves)
+        self.is_current() && !matches!(admission, Admission::Denied(_)) && self.account.is_none_or(serves)
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::policy::{DeletionPolicy, ManagementPolicy};
+use crate::api::policy::{CrossRegionBackupPolicySpec, DeletionPolicy, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT, duration};
+use crate::controllers::cached::Specified;
 use crate::controllers::{Context, phase};
 use crate::domain::{Change, InstanceRef};
 use crate::observe::AccountKey;
@@ -19,8 +20,11 @@ fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration 
 }
 
 /// The interval that the policy asks for.
-pub fn own_interval(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
-    let own = || duration::parse(&policy.spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
+pub fn own_interval(
+    context: &Context,
+    policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>,
+) -> Duration {
+    let own = || duration::parse(&policy.spec().resync_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 
@@ -42,10 +46,10 @@ pub fn desired(context: &Context, policy: &CrossRegionBackupPolicy) -> Desired {
     }
 }
 
-pub fn instance_of(policy: &CrossRegionBackupPolicy) -> InstanceRef {
-    InstanceRef { region: policy.spec.region.clone(), id: policy.spec.instance_id.clone() }
+pub fn instance_of(spec: &CrossRegionBackupPolicySpec) -> InstanceRef {
+    InstanceRef { region: spec.region.clone(), id: spec.instance_id.clone() }
 }
 
-pub fn account_of(policy: &CrossRegionBackupPolicy) -> AccountKey {
-    AccountKey::of(&policy.spec.account_ref, policy.namespace())
+pub fn account_of(policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>) -> AccountKey {
+    AccountKey::of(&policy.spec().account_ref, Some(policy.home().to_owned()))
 }

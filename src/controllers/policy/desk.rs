@@ -1,15 +1,14 @@
 //! Where what a policy waits for is laid down: permits of its account's budget, and shared readings of its backups. Its reconcile
 //! ends meanwhile, and comes back for them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::claims::Reference;
 use crate::cloud::Permit;
 use crate::controllers::wakes::Wakes;
-use crate::domain::Failure;
+use crate::domain::{Failure, Named};
 use crate::plan::round::News;
 
 /// A reading, with the place among those who take one in, which is left when the turn that takes it ends.
@@ -23,36 +22,41 @@ pub enum Delivery {
 }
 
 pub struct Desk {
-    namespace: String,
-    name: String,
+    named: Arc<Named>,
     wakes: Wakes,
     tray: Mutex<Tray>,
 }
 
+/// Nearly always there is nothing, which is to take little room.
 #[derive(Default)]
 struct Tray {
-    permit: Option<Permit>,
-    delivery: Option<Laid>,
+    permit: Option<Box<Permit>>,
+    delivery: Option<Box<Laid>>,
 }
 
 impl Desk {
-    pub fn new(namespace: String, name: String, wakes: Wakes) -> Self {
-        Self { namespace, name, wakes, tray: Mutex::default() }
+    pub fn new(named: Arc<Named>, wakes: Wakes) -> Self {
+        Self { named, wakes, tray: Mutex::default() }
+    }
+
+    /// Whose it is.
+    pub fn named(&self) -> &Arc<Named> {
+        &self.named
     }
 
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        &self.named.namespace
     }
 
     /// Lays down a permit. One that is not taken goes back to the budget, which is not to happen while the tray is locked.
     pub fn grant(&self, permit: Permit) {
-        let unused = self.tray().permit.replace(permit);
+        let unused = self.tray().permit.replace(Box::new(permit));
         drop(unused);
         self.wake();
     }
 
     pub fn take_permit(&self) -> Option<Permit> {
-        self.tray().permit.take()
+        self.tray().permit.take().map(|permit| *permit)
     }
 
     /// Lays down a reading. News that were not taken yet stay before what tells nothing; where others take their place, the
@@ -69,9 +73,9 @@ impl Desk {
 
     fn put(&self, laid: Laid) {
         let mut tray = self.tray();
-        let has_news = matches!(tray.delivery, Some((Delivery::News(..), _)));
+        let has_news = matches!(tray.delivery.as_deref(), Some((Delivery::News(..), _)));
         if !has_news || matches!(laid.0, Delivery::News(..)) {
-            tray.delivery = Some(laid);
+            tray.delivery = Some(Box::new(laid));
         }
     }
 
@@ -81,11 +85,11 @@ impl Desk {
     }
 
     pub fn take_delivery(&self) -> Option<Laid> {
-        self.tray().delivery.take()
+        self.tray().delivery.take().map(|laid| *laid)
     }
 
     fn wake(&self) {
-        self.wakes.policy(&Reference::new(&self.name).within(&self.namespace));
+        self.wakes.policy(&self.named);
     }
 
     fn tray(&self) -> MutexGuard<'_, Tray> {

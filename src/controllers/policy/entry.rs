@@ -48,7 +48,7 @@ impl Turn<'_> {
                     let desk = self.desk.clone();
                     let ticket =
                         account.budget.when_granted(&caller.in_lane(lane), move |permit| desk.grant(permit));
-                    slot.waiting = Some((lane, ticket));
+                    slot.waiting = Some((lane, Box::new(ticket)));
                 }
                 false
             }
@@ -76,7 +76,7 @@ impl Turn<'_> {
         let read = memory.backups.read;
         let member = Member {
             desk: self.desk.clone(),
-            what: self.instance.id.clone(),
+            what: self.instance.id.as_str().into(),
             interval: desired.interval,
             calls: load::calls_for_backups(self.listed()).into(),
             read,

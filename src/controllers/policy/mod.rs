@@ -7,6 +7,7 @@ mod delete;
 mod desired;
 mod desk;
 mod entry;
+mod glance;
 mod report;
 mod rest;
 mod unreadable;
@@ -15,31 +16,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource};
+use kube::{Api, ResourceExt};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::cached::Cached;
+use super::alarms::Alarm;
+use super::cached::{Cached, Specified};
 use super::memories::Latest;
 use super::rounds::Seat;
 use super::watch::{Gone, lost, stored};
 use super::{Admission, Context, NotReported, Purpose, Wake, requests, requeue, surroundings};
-use crate::api::policy::ManagementPolicy;
+use crate::api::policy::{AccountRef, CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
 use crate::cluster::status::{Applied, set_finalizer};
-use crate::domain::InstanceRef;
+use crate::domain::{Failure, InstanceRef, Named, PolicyState};
 use crate::observe::{Account, AccountKey, Reached, View, provider_name};
 use crate::plan::conflict::Claim;
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, meanwhile, next};
-use crate::plan::{Desired, Surroundings};
+use crate::plan::{Desired, Surroundings, since};
 use act::Attempt;
 pub use act::BACKUPS;
 pub use claims::Claims;
-use claims::Contested;
 pub use desired::own_interval;
 use desired::{account_of, desired, instance_of};
 pub use desk::{Delivery, Desk};
@@ -60,22 +61,26 @@ pub struct Slot {
     /// When its status was last written.
     written: Option<Timestamp>,
     /// The account that the proof of access belongs to.
-    account: Option<AccountKey>,
+    account: Option<AccountRef>,
     desk: Option<Arc<Desk>>,
     /// Its part in the readings of its account's backups.
     seat: Option<Seat>,
     /// Its place among those that wait for a permit.
-    waiting: Option<(Lane, Ticket)>,
+    waiting: Option<(Lane, Box<Ticket>)>,
+    /// Wakes it where it waits for nothing but its next turn.
+    alarm: Option<Alarm>,
 }
 
 /// One reconcile of one policy.
 struct Turn<'a> {
     context: &'a Arc<Context>,
     policy: Arc<CrossRegionBackupPolicy>,
-    uid: String,
+    uid: Arc<str>,
     desk: Arc<Desk>,
     /// Makes the calls of this turn; `None` until the budget lets one go.
     caller: Option<Caller>,
+    /// What the cloud answered to a look that could not be taken in at a glance.
+    answer: Option<Result<PolicyState, Failure>>,
     /// Its place among those who take in a shared reading.
     told: Option<OwnedSemaphorePermit>,
     namespace: String,
@@ -86,12 +91,12 @@ struct Turn<'a> {
 
 /// Whether this concerns a policy.
 pub fn is_concerned(policy: &Cached<CrossRegionBackupPolicy>, wake: &Wake) -> bool {
-    policy.0.as_ref().is_ok_and(|p| wake.concerns(&account_of(p), p.metadata.namespace.as_deref()))
+    policy.0.as_ref().is_ok_and(|p| wake.concerns(&account_of(p), Some(p.home())))
 }
 
 /// What a policy wants of its account.
-pub fn purpose_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Purpose {
-    let manages = policy.spec.management_policy == ManagementPolicy::Manage && !context.read_only;
+pub fn purpose_of(context: &Context, policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>) -> Purpose {
+    let manages = policy.spec().management_policy == ManagementPolicy::Manage && !context.read_only;
     if manages { Purpose::Manage } else { Purpose::Observe }
 }
 
@@ -108,10 +113,10 @@ pub fn seed_claims(context: &Context) {
         let account = context.account(&account_of(policy));
         let provider = account.and_then(|account| account.spec).map(|spec| spec.provider);
         if let Some(provider) = provider.filter(|_| proven) {
-            context.claims.set(
-                &policy.uid().unwrap_or_default(),
-                claim(context, policy, provider_name(provider), false),
-            );
+            let instance = instance_of(&policy.spec);
+            let claim = claim(context, policy, &policy.named, policy.created(), false);
+            let claim = claim.map(|claim| (provider_name(provider), &instance, claim));
+            context.claims.set(&policy.named.uid, claim);
         }
     }
 }
@@ -128,21 +133,16 @@ pub fn forget(context: &Context, gone: Gone) {
 
 fn claim(
     context: &Context,
-    policy: &CrossRegionBackupPolicy,
-    provider: &'static str,
+    policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>,
+    named: &Arc<Named>,
+    created: Option<&Time>,
     refused: bool,
-) -> Option<(Contested, Claim)> {
-    if policy.spec.management_policy != ManagementPolicy::Manage || context.read_only {
-        return None;
-    }
-    let claim = Claim {
-        uid: policy.uid().unwrap_or_default().into(),
-        namespace: policy.namespace().unwrap_or_default().into(),
-        name: policy.name_any().into(),
-        created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+) -> Option<Claim> {
+    (purpose_of(context, policy) == Purpose::Manage).then(|| Claim {
+        named: named.clone(),
+        created: created.map_or(Timestamp::UNIX_EPOCH, |created| created.0),
         refused,
-    };
-    Some((Contested { provider, instance: instance_of(policy) }, claim))
+    })
 }
 
 pub async fn reconcile(
@@ -155,31 +155,36 @@ pub async fn reconcile(
     }
     let policy = match &object.0 {
         Ok(policy) => policy,
-        Err(invalid) => return unreadable::reconcile(&context, invalid).await,
+        Err(invalid) => return Box::pin(unreadable::reconcile(&context, invalid)).await,
     };
-    let uid = policy.uid().unwrap_or_default();
-    let slot = context.policies.slot(&uid);
+    let named = policy.named.clone();
+    let slot = context.policies.slot(&named.uid);
     let mut slot = slot.lock().await;
-    let policy = slot.latest.newest(policy);
-    let key = account_of(&policy);
+    slot.alarm = None;
+    let key = account_of(policy);
     let account = context.accounts.view(&key).map(|view| view.account);
-    let namespace = policy.namespace().unwrap_or_default();
-    let desk = slot.desk.get_or_insert_with(|| {
-        Arc::new(Desk::new(namespace.clone(), policy.name_any(), context.wakes.clone()))
-    });
+    let namespace = named.namespace.to_string();
+    let desk = slot.desk.get_or_insert_with(|| Arc::new(Desk::new(named.clone(), context.wakes.clone())));
     let mut turn = Turn {
         context: &context,
         desk: desk.clone(),
         caller: None,
+        answer: None,
         told: None,
         namespace,
-        instance: instance_of(&policy),
+        instance: instance_of(&policy.spec),
         account: account.as_deref(),
         key,
-        uid,
-        policy,
+        uid: named.uid.clone(),
+        policy: Arc::new(policy.without_status()),
     };
-    let result = turn.take(&mut slot).await;
+    let result = match Box::pin(turn.glance(&mut slot, policy)).await {
+        Some(action) => Ok(action),
+        None => {
+            turn.policy = slot.latest.newest(policy);
+            turn.take(&mut slot).await
+        }
+    };
     // What was granted and not needed goes back to the budget.
     if slot.waiting.is_none() {
         drop(turn.desk.take_permit());
@@ -193,45 +198,51 @@ pub async fn reconcile(
 
 impl Turn<'_> {
     async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
-        let now = self.context.clock.now();
         let desired = desired(self.context, &self.policy);
-        let awake = {
-            let stored = self.stored();
-            let stored = stored.as_ref().and_then(|stored| stored.0.as_ref().ok());
-            slot.memory.take().map(|rest| rest.wake(&self.policy, stored))
-        };
-        if awake.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
-            self.context.accounts.resources_changed(&self.key);
-        }
-        let mut memory = match awake {
-            Some(memory) => memory,
-            None => {
-                let status = self.policy.status.clone().unwrap_or_default();
-                let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
-                let purpose = purpose_of(self.context, &self.policy);
-                let admission = self.context.admission(&self.key, &self.namespace, purpose);
-                let account = self.account.filter(|_| admission == Admission::Allowed);
-                if let (Some(account), Some(policy)) = (account, &facts.policy) {
-                    let told = PolicyTold::Active(policy.active);
-                    let known = PolicyKnowledge { policy: told, at: self.context.as_of };
-                    account.recall_policy(self.instance.clone(), known);
-                }
-                Memory::new(facts, &desired, self.context.as_of, now)
-            }
-        };
-        if slot.account.replace(self.key.clone()).is_some_and(|before| before != self.key) {
+        let mut memory = Box::new(self.recall(slot, &desired));
+        let account = &self.policy.spec.account_ref;
+        if slot.account.replace(account.clone()).is_some_and(|before| before != *account) {
             self.context.accounts.resources_gone();
             memory.forget_proof();
         }
         let result = if self.policy.metadata.deletion_timestamp.is_some() {
-            self.say_farewell(slot, &desired, &mut memory).await
+            Box::pin(self.say_farewell(slot, &desired, &mut memory)).await
         } else {
             self.converge(slot, &desired, &mut memory).await
         };
+        slot.memory = Some(self.laid_down(&mut memory, &desired));
+        result
+    }
+
+    /// What is remembered of the policy, or what its status tells where nothing is.
+    fn recall(&self, slot: &mut Slot, desired: &Desired) -> Memory {
+        let awake = slot.memory.take().map(|rest| self.woken(rest));
+        if awake.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
+            self.context.accounts.resources_changed(&self.key);
+        }
+        awake.unwrap_or_else(|| {
+            let status = self.policy.status.clone().unwrap_or_default();
+            let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
+            let admission = self.context.admission(&self.key, &self.namespace, self.purpose());
+            let account = self.account.filter(|_| admission == Admission::Allowed);
+            if let (Some(account), Some(policy)) = (account, &facts.policy) {
+                let told = PolicyTold::Active(policy.active);
+                let known = PolicyKnowledge { policy: told, at: self.context.as_of };
+                account.recall_policy(self.instance.clone(), known);
+            }
+            Memory::new(facts, desired, self.context.as_of, self.context.clock.now())
+        })
+    }
+
+    fn laid_down(&self, memory: &mut Memory, desired: &Desired) -> Rest {
         let stored = self.stored();
         let stored = stored.as_ref().and_then(|stored| stored.0.as_ref().ok());
-        slot.memory = Some(Rest::of(memory, &self.policy, stored));
-        result
+        Rest::of(std::mem::take(memory), &self.policy, stored, desired, self.context.clock.now())
+    }
+
+    fn woken(&self, rest: Rest) -> Memory {
+        let stored = self.stored();
+        rest.wake(&self.policy, stored.as_ref().and_then(|stored| stored.0.as_ref().ok()))
     }
 
     async fn converge(
@@ -277,7 +288,7 @@ impl Turn<'_> {
             if let Do::Wait(until) = step {
                 self.settle_request(memory, desired, &around, now);
                 return match self.report(slot, desired, &around, memory).await? {
-                    Told::All => Ok(requeue(until, self.context.clock.now())),
+                    Told::All => Ok(self.wait(slot, until)),
                     Told::Later(at) => {
                         let until = until.map_or(at, |until| until.min(at));
                         Ok(requeue(Some(until), self.context.clock.now()))
@@ -288,7 +299,8 @@ impl Turn<'_> {
             if self.account.is_some_and(|account| !self.context.accounts.serves(&self.key, &account.uid)) {
                 return Ok(Action::requeue(Duration::from_millis(100)));
             }
-            self.act(step, slot, desired, memory).await;
+            // Nothing of a call is held by the many that wait to write what it brought.
+            Box::pin(self.act(step, slot, desired, memory)).await;
             if !self.is_current() {
                 return Ok(Action::requeue(Duration::from_millis(100)));
             }
@@ -297,13 +309,17 @@ impl Turn<'_> {
         Ok(Action::requeue(AGAIN))
     }
 
-    async fn act(&self, step: Do, slot: &Slot, desired: &Desired, memory: &mut Memory) {
+    async fn act(&mut self, step: Do, slot: &Slot, desired: &Desired, memory: &mut Memory) {
         let Some(account) = self.account else { return };
+        let answered = self.answer.take();
         let reached = self.through(account);
         let clock = &self.context.clock;
         match step {
             Do::Look => {
-                let answer = self.describe(&reached).await;
+                let answer = match answered {
+                    Some(answer) => answer,
+                    None => self.describe(&reached).await,
+                };
                 memory.looked(desired, answer, clock.now(), fastrand::f64());
             }
             Do::AskRegions => {
@@ -344,19 +360,23 @@ impl Turn<'_> {
         }
     }
 
+    fn purpose(&self) -> Purpose {
+        purpose_of(self.context, &*self.policy)
+    }
+
     fn through<'a>(&'a self, account: &'a Account) -> Reached<'a> {
         let caller = self.caller.clone().unwrap_or_else(|| self.caller_of(account));
         Reached::Account(&self.context.accounts, account, caller)
     }
 
     fn caller_of(&self, account: &Account) -> Caller {
-        let purpose = purpose_of(self.context, &self.policy);
+        let purpose = self.purpose();
         self.context.caller(account, &self.namespace, &self.uid, purpose)
     }
 
     /// Account, rivals, and what else decides besides the resource itself.
     fn surroundings(&self, memory: &Memory, now: Timestamp) -> Surroundings {
-        let purpose = purpose_of(self.context, &self.policy);
+        let purpose = self.purpose();
         let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
         self.stake(memory, view.as_ref());
         let rival =
@@ -368,11 +388,13 @@ impl Turn<'_> {
     fn stake(&self, memory: &Memory, view: Option<&View>) {
         let Some(view) = view else { return };
         let proven = memory.facts.policy.is_some();
-        let purpose = purpose_of(self.context, &self.policy);
+        let purpose = self.purpose();
         let admission = self.context.admission(&self.key, &self.namespace, purpose);
         // Who may not use the account any more ranks as who was refused by the cloud.
         let refused = memory.refused.is_some() || matches!(admission, Admission::Denied(_));
-        let claim = claim(self.context, &self.policy, view.provider, refused).filter(|_| proven);
+        let created = self.policy.metadata.creation_timestamp.as_ref();
+        let claim = claim(self.context, &*self.policy, self.desk.named(), created, refused);
+        let claim = claim.filter(|_| proven).map(|claim| (view.provider, &self.instance, claim));
         self.context.claims.set(&self.uid, claim);
     }
 
@@ -386,12 +408,19 @@ impl Turn<'_> {
         }
     }
 
+    /// Nothing is to be done before that.
+    fn wait(&self, slot: &mut Slot, until: Option<Timestamp>) -> Action {
+        let wait = |until| since(self.context.clock.now(), until).max(Duration::from_millis(1));
+        slot.alarm = until.map(|until| self.context.alarms.set(self.desk.named(), wait(until)));
+        Action::await_change()
+    }
+
     /// Adds or removes the finalizer; false where the object was written by somebody else meanwhile.
     async fn finalizer_is(&mut self, slot: &mut Slot, wanted: bool) -> Result<bool, NotReported> {
         if self.policy.finalizers().iter().any(|f| f == FINALIZER) == wanted {
             return Ok(true);
         }
-        let applied = set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted).await;
+        let applied = Box::pin(set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted)).await;
         match applied.map_err(|error| NotReported(error.to_string()))? {
             Applied::Written(object) => {
                 self.policy = slot.latest.keep(object);
@@ -414,8 +443,9 @@ impl Turn<'_> {
         stored(&self.context.policy_stores, &*self.policy, &self.uid)
     }
 
-    /// Whether the watch has brought nothing newer about what is desired.
+    /// Whether this process still leads, and the watch has brought nothing newer about what is desired.
     fn is_current(&self) -> bool {
-        self.stored().is_some_and(|s| s.meta().generation <= self.policy.metadata.generation)
+        let is_newest = || self.stored().is_some_and(|s| s.generation() <= self.policy.metadata.generation);
+        self.context.leadership.is_current() && is_newest()
     }
 }

@@ -1,12 +1,15 @@
 //! What is held of a policy's memory between its turns.
 
+use jiff::Timestamp;
+
 use super::convert::{backup_from, backup_to, facts_from};
 use crate::api::CrossRegionBackupPolicy;
 use crate::api::policy::{BackupItem, BoxedStatus};
 use crate::controllers::cached::Lean;
 use crate::controllers::packed::Packed;
+use crate::plan::Desired;
 use crate::plan::memory::Memory;
-use crate::plan::resting::{Resting, rest};
+use crate::plan::resting::{Resting, Settled, rest};
 
 /// A memory at rest. What the policy's status tells of it is not held twice: the bytes are those of the store, as long as nobody
 /// edits the status there. That an edit is noticed depends on the memory having its own.
@@ -24,22 +27,35 @@ impl Rest {
         memory: Memory,
         policy: &CrossRegionBackupPolicy,
         stored: Option<&Lean<CrossRegionBackupPolicy>>,
+        desired: &Desired,
+        now: Timestamp,
     ) -> Self {
         let instance = &policy.spec.instance_id;
         let (memory, others, told) = match status_of(policy, stored) {
             Some((told, status)) => {
-                let (memory, others) = rest(memory, &facts_from(status, instance));
+                let (memory, others) = rest(memory, &facts_from(status, instance), desired, now);
                 (memory, others, told.clone())
             }
             None => {
                 let told = Packed::of(&policy.status.clone().unwrap_or_default());
-                let (memory, others) = rest(memory, &facts_from(&told.unpack(), instance));
+                let (memory, others) = rest(memory, &facts_from(&told.unpack(), instance), desired, now);
                 let shared = stored.and_then(|stored| stored.status.clone()).filter(|stored| *stored == told);
                 (memory, others, shared.unwrap_or(told))
             }
         };
         let others: Vec<_> = others.iter().map(backup_to).collect();
         Self { memory, told, others: (!others.is_empty()).then(|| Packed::of(&others)) }
+    }
+
+    /// The memory of a policy in sync that is still the very object which the memory was laid down with: whatever the watch brings
+    /// comes with a status of its own, equal or not.
+    pub fn settled(&mut self, stored: &Lean<CrossRegionBackupPolicy>) -> Option<&mut Settled> {
+        match &mut self.memory {
+            Resting::Settled(settled) => {
+                stored.status.as_ref().is_some_and(|status| status.is(&self.told)).then_some(settled)
+            }
+            _ => None,
+        }
     }
 
     /// The memory, as it was.
@@ -64,9 +80,6 @@ fn status_of<'a>(
     policy: &'a CrossRegionBackupPolicy,
     stored: Option<&'a Lean<CrossRegionBackupPolicy>>,
 ) -> Option<(&'a Packed<BoxedStatus>, &'a BoxedStatus)> {
-    let stored = stored.filter(|stored| {
-        stored.metadata.uid == policy.metadata.uid
-            && stored.metadata.resource_version == policy.metadata.resource_version
-    })?;
+    let stored = stored.filter(|stored| stored.is(policy))?;
     stored.status.as_ref().zip(policy.status.as_ref())
 }

@@ -1,7 +1,8 @@
 //! One listing of all backups of an account in a region, streamed: a page is gone as soon as it was compared with what is known,
 //! and counted for inventories.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use crate::controllers::Context;
 use crate::domain::Class;
 use crate::observe::Reached;
 use crate::plan::pace::backoff;
-use crate::plan::round::{Found, LONGEST, Round, Way, gap, pages, way};
+use crate::plan::round::{Finds, LONGEST, Round, Way, gap, pages, way};
 use crate::plan::{Gate, after, since};
 
 /// Who may not list the account's backups may be allowed to later.
@@ -24,7 +25,7 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
 /// How a listing has ended.
 pub enum Ended {
     /// By instance; for inventories, `moved` as [`Next::End`] has it.
-    Listed { found: HashMap<String, Found>, moved: bool },
+    Listed { found: Finds, moved: bool },
     /// The instances that are due are to be read each for itself: that takes fewer calls, or alone is permitted.
     Each,
     /// Calls have failed for too long, or nobody needs it any more.
@@ -42,12 +43,20 @@ pub struct Order {
     /// Policies are reason enough for it, whether inventories are served or not.
     pub for_policies: bool,
     /// The instances whose backups are looked at one by one; `None`: all, since policies come that are not here yet.
-    pub instances: Option<HashSet<String>>,
+    pub instances: Option<HashSet<Arc<str>>>,
 }
 
 impl Order {
     pub fn looks_at(&self, instance: &str) -> bool {
         self.instances.as_ref().is_none_or(|instances| instances.contains(instance))
+    }
+
+    /// The instance by its id, where it is looked at.
+    fn instance(&self, id: &str) -> Option<Arc<str>> {
+        match &self.instances {
+            Some(instances) => instances.get(id).cloned(),
+            None => Some(id.into()),
+        }
     }
 }
 
@@ -93,8 +102,10 @@ pub async fn list(
                 serving.answered();
                 {
                     let state = region.state();
-                    for backup in step.backups.iter().filter(|backup| order.looks_at(&backup.instance_id)) {
-                        round.add(state.sighted.get(&backup.instance_id), backup);
+                    for backup in &step.backups {
+                        if let Some(instance) = order.instance(&backup.instance_id) {
+                            round.add(instance, state.sighted.get(&*backup.instance_id), backup);
+                        }
                     }
                 }
                 serving.add(step.backups);

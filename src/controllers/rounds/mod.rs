@@ -21,7 +21,7 @@ use super::policy::{Delivery, Desk};
 use super::{Context, phase};
 use crate::domain::Backup;
 use crate::observe::AccountKey;
-use crate::plan::round::{FEW, Found, KEPT, Member, Members, Sighted, Tap, next};
+use crate::plan::round::{FEW, Finds, KEPT, Member, Members, Sighted, Tap, next};
 use crate::plan::since;
 pub use taps::TapSeat;
 
@@ -53,13 +53,13 @@ pub struct Region {
 
 #[derive(Default)]
 struct State {
-    members: Members<String, Arc<Desk>>,
+    members: Members<Arc<str>, Arc<Desk>>,
     /// The inventories that listings are counted for.
     taps: Members<Tap, Arc<Tray>>,
     /// The interval that the task reckons with.
     reckoned: Option<Duration>,
     /// What was last told of each instance.
-    sighted: HashMap<String, Sighted>,
+    sighted: HashMap<Arc<str>, Sighted>,
     /// How many backups the cloud said that there are, and when.
     total: Option<(u64, Timestamp)>,
     /// Listings of the whole account are refused until then.
@@ -69,9 +69,9 @@ struct State {
 }
 
 struct Kept {
-    found: HashMap<String, Found>,
+    found: Finds,
     /// The other instances: what was found of them is gone.
-    told: HashSet<String>,
+    told: HashSet<Arc<str>>,
     began: Timestamp,
     ended: Timestamp,
 }
@@ -79,7 +79,7 @@ struct Kept {
 /// A policy's part in the readings; dropped, it takes no part any more.
 pub struct Seat {
     region: Arc<Region>,
-    uid: String,
+    uid: Arc<str>,
 }
 
 impl Drop for Seat {
@@ -102,8 +102,8 @@ impl Rounds {
         context: &Arc<Context>,
         seat: &mut Option<Seat>,
         place: Place,
-        uid: &str,
-        member: Member<String, Arc<Desk>>,
+        uid: &Arc<str>,
+        member: Member<Arc<str>, Arc<Desk>>,
     ) {
         let seated = seat.take_if(|seat| seat.region.place == place);
         let enter = |region: &Region| region.enter(uid, member, context.clock.now());
@@ -114,7 +114,7 @@ impl Rounds {
             }
             None => self.open(context, place, enter),
         };
-        *seat = seated.or_else(|| Some(Seat { region, uid: uid.to_owned() }));
+        *seat = seated.or_else(|| Some(Seat { region, uid: uid.clone() }));
     }
 
     /// The region, which begins where it is not there; `enter` has somebody take part, so that it does not end.
@@ -181,11 +181,11 @@ impl Region {
         }
     }
 
-    fn enter(&self, uid: &str, member: Member<String, Arc<Desk>>, now: Timestamp) {
+    fn enter(&self, uid: &Arc<str>, member: Member<Arc<str>, Arc<Desk>>, now: Timestamp) {
         let mut state = self.state();
         let (instance, desk, interval) = (member.what.clone(), member.desk.clone(), member.interval);
         let waited = state.waiting() > 0;
-        if state.members.join(uid, member, now) {
+        if state.members.join(uid.clone(), member, now) {
             // Another policy of the same instance may know what this one does not.
             state.sighted.remove(&instance);
             if state.serve(&instance, &desk, now) {
@@ -219,15 +219,15 @@ impl State {
 
     /// Gives a newcomer what the last listing found, where that is recent. A task wakes for what it is given in any case, and it
     /// is in the middle of its turn.
-    fn serve(&mut self, instance: &str, desk: &Desk, now: Timestamp) -> bool {
+    fn serve(&mut self, instance: &Arc<str>, desk: &Desk, now: Timestamp) -> bool {
         self.kept.take_if(|kept| since(kept.ended, now) > KEPT);
         let Some(kept) = self.kept.as_mut().filter(|kept| !kept.told.contains(instance)) else {
             return false;
         };
-        kept.told.insert(instance.to_owned());
+        kept.told.insert(instance.clone());
         let found = kept.found.remove(instance).unwrap_or_default();
         let began = kept.began;
-        let sighted = self.sighted.entry(instance.to_owned()).or_default();
+        let sighted = self.sighted.entry(instance.clone()).or_default();
         let delivery = match found.news(sighted) {
             Some(news) => Delivery::News(news, began),
             None => Delivery::Unchanged(began),
@@ -241,6 +241,11 @@ impl Seat {
     /// When the policy's backups were last read.
     pub fn read(&self) -> Option<Timestamp> {
         self.region.state().members.get(&self.uid)?.read
+    }
+
+    /// The interval with which the policy takes part.
+    pub fn interval(&self) -> Option<Duration> {
+        Some(self.region.state().members.get(&self.uid)?.interval)
     }
 
     /// Asks for a reading. Whether a shared one will bring it: few who ask at the same time read for themselves.

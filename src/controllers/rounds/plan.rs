@@ -1,27 +1,28 @@
 //! What is to be read now of an account and region, and for whom.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::Region;
 use super::listing::Order;
 use crate::cloud::Site;
+use crate::controllers::policy::Desk;
 use crate::controllers::sharing::Purpose;
 use crate::plan::round::{TOTAL_HOLDS, Way, pages, way};
 use crate::plan::since;
 
 /// A policy that a reading is due for.
 pub struct Due {
-    pub uid: String,
-    pub namespace: String,
-    pub instance: String,
+    pub desk: Arc<Desk>,
+    pub instance: Arc<str>,
 }
 
 pub struct Plan {
     pub due: Vec<Due>,
     /// The inventories that a listing serves, where it is made.
-    pub taps: Vec<String>,
+    pub taps: Vec<Arc<str>>,
     /// Those that a listing would be made for, by namespace: it goes on as long as one of them may use the account.
     pub users: Vec<(String, Purpose)>,
     pub way: Way,
@@ -41,14 +42,13 @@ pub fn plan(
     let (mut due, mut each, mut instances) = (Vec::new(), 0_u64, HashSet::new());
     for uid in state.members.due(hurried, shortest, now) {
         let Some(member) = state.members.get(&uid) else { continue };
-        let (namespace, instance) = (member.desk.namespace().to_owned(), member.what.clone());
-        if !admitted(&namespace, Purpose::Observe) {
+        if !admitted(member.desk.namespace(), Purpose::Observe) {
             continue;
         }
-        if instances.insert(instance.clone()) {
+        if instances.insert(&member.what) {
             each = each.saturating_add(member.calls);
         }
-        due.push(Due { uid, namespace, instance });
+        due.push(Due { desk: member.desk.clone(), instance: member.what.clone() });
     }
     let total = state.total.filter(|(_, at)| since(*at, now) < TOTAL_HOLDS);
     let refused = state.refused_until.is_some_and(|until| until > now);
@@ -101,7 +101,7 @@ mod tests {
         let late = planned(&region, false, 55);
         assert_eq!(
             (late.way, late.taps, late.order.for_policies),
-            (Way::Listing, vec!["search".to_owned()], false)
+            (Way::Listing, vec!["search".into()], false)
         );
         assert_eq!(
             late.users,
@@ -120,7 +120,7 @@ mod tests {
         uids.iter().for_each(|uid| region.state().members.want(uid, at(590)));
         let plan = planned(&region, true, 10);
         assert!(plan.order.for_policies && plan.order.each == 80, "no inventory waits");
-        assert_eq!((plan.taps.as_slice(), plan.users.len()), (["search".to_owned()].as_slice(), 2));
+        assert_eq!((plan.taps.as_slice(), plan.users.len()), (["search".into()].as_slice(), 2));
         assert!(plan.order.hurried && plan.order.instances.is_none(), "more may come");
     }
 
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!((nobody.order.each, nobody.taps.len()), (0, 0));
         region.state().taps.want("search", at(0));
         let plan = planned(&region, true, 1);
-        assert_eq!((plan.way, plan.taps, plan.due.len()), (Way::Listing, vec!["search".to_owned()], 0));
+        assert_eq!((plan.way, plan.taps, plan.due.len()), (Way::Listing, vec!["search".into()], 0));
         assert_eq!(plan.users, [("search".to_owned(), Purpose::AccountInventory)]);
     }
 }

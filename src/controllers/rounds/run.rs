@@ -20,13 +20,16 @@ use crate::controllers::policy::{BACKUPS, Delivery, Desk};
 use crate::controllers::sharing::{Admission, Purpose};
 use crate::domain::{Failure, InstanceRef};
 use crate::observe::{Account, Reached};
-use crate::plan::round::{Found, KEPT, Member, Round, Way};
+use crate::plan::round::{Finds, Found, KEPT, Member, Round, Way};
 use crate::plan::{Gate, since};
 
 /// Lists of single instances that are read at once.
 const AT_ONCE: usize = 4;
 /// An account that lets nothing through is looked at again so soon; its resources leave meanwhile.
 const CLOSED_AGAIN: Duration = Duration::from_secs(5);
+
+/// The UIDs of policies, by instance.
+type Policies = HashMap<Arc<str>, Vec<Arc<str>>>;
 
 pub async fn run(context: Arc<Context>, region: Arc<Region>) {
     loop {
@@ -90,21 +93,21 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
             let now = context.clock.now();
             let admitted = |desk: &Desk| admitted(desk.namespace(), Purpose::Observe);
             let (everybody, found) = region.state().part(&order, found, now, admitted);
-            tell(region, by_instance(everybody), found, order.began, now).await;
+            tell(region, everybody, found, order.began, now).await;
         }
         Ended::Each => {
-            let due = due.into_iter().map(|due| (due.instance.clone(), due)).collect();
+            let due = due.into_iter().map(|due| (due.instance.clone(), due));
             stream::iter(by_instance(due).into_values())
                 .for_each_concurrent(AT_ONCE, |of| read_one(context, region, &view.account, of))
                 .await;
         }
-        Ended::GivenUp => due.iter().for_each(|due| region.state().members.give_up(&due.uid)),
+        Ended::GivenUp => due.iter().for_each(|due| region.state().members.give_up(&due.desk.named().uid)),
     }
 }
 
 /// By instance: more than one policy can be for it.
-fn by_instance<T>(all: Vec<(String, T)>) -> HashMap<String, Vec<T>> {
-    let mut by_instance = HashMap::<String, Vec<T>>::new();
+fn by_instance<T>(all: impl Iterator<Item = (Arc<str>, T)>) -> HashMap<Arc<str>, Vec<T>> {
+    let mut by_instance = HashMap::<Arc<str>, Vec<T>>::new();
     for (instance, one) in all {
         by_instance.entry(instance).or_default().push(one);
     }
@@ -113,24 +116,26 @@ fn by_instance<T>(all: Vec<(String, T)>) -> HashMap<String, Vec<T>> {
 
 async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec<Due>) {
     let Some(first) = of.first() else { return };
-    let caller = Caller::new(&first.namespace, &first.uid).in_lane(Lane::Poll);
-    let caller = caller.checked(context.check(account, &first.namespace, Purpose::Observe));
-    let instance = InstanceRef { region: region.place.region.clone(), id: first.instance.clone() };
+    let (named, id) = (first.desk.named().clone(), first.instance.clone());
+    let caller = Caller::new(&named.namespace, &named.uid).in_lane(Lane::Poll);
+    let caller = caller.checked(context.check(account, &named.namespace, Purpose::Observe));
+    let instance = InstanceRef { region: region.place.region.clone(), id: id.to_string() };
     let (reached, now) = (Reached::Account(&context.accounts, account, caller), context.clock.now());
     let answer = {
         let instance = &instance;
         reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await
     };
-    let uids: Vec<_> = of.into_iter().map(|due| due.uid).collect();
+    let uids: Vec<_> = of.iter().map(|due| due.desk.named().uid.clone()).collect();
     match answer {
         Ok(backups) => {
             let mut round = Round::default();
             {
                 let state = region.state();
-                let sighted = state.sighted.get(&instance.id);
-                backups.iter().for_each(|backup| round.add(sighted, backup));
+                let sighted = state.sighted.get(&id);
+                let backups = backups.iter().filter(|backup| *backup.instance_id == *id);
+                backups.for_each(|backup| round.add(id.clone(), sighted, backup));
             }
-            let policies = HashMap::from([(instance.id, uids)]);
+            let policies = HashMap::from([(id, uids)]);
             tell(region, policies, round.end(false), now, context.clock.now()).await;
         }
         Err(failure) => {
@@ -147,13 +152,7 @@ async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec
 
 /// Tells these policies, by instance, what was found. Few at a time: each unpacks what it knows, and may write its status, and
 /// all of them at once would need more memory than everything else does.
-async fn tell(
-    region: &Region,
-    policies: HashMap<String, Vec<String>>,
-    mut found: HashMap<String, Found>,
-    began: Timestamp,
-    now: Timestamp,
-) {
+async fn tell(region: &Region, policies: Policies, mut found: Finds, began: Timestamp, now: Timestamp) {
     for (instance, uids) in policies {
         let found = found.remove(&instance).unwrap_or_default();
         let deliveries = region.state().deliveries(instance, &uids, found, began, now);
@@ -168,20 +167,20 @@ async fn tell(
 }
 
 impl super::State {
-    /// Those who are to be told what was found, by instance and UID, and that; what was found besides is kept for those who come
+    /// Those who are to be told what was found, and that; what was found besides is kept for those who come
     /// meanwhile, or soon.
     fn part(
         &mut self,
         order: &Order,
-        found: HashMap<String, Found>,
+        found: Finds,
         now: Timestamp,
         admitted: impl Fn(&Desk) -> bool,
-    ) -> (Vec<(String, String)>, HashMap<String, Found>) {
+    ) -> (Policies, Finds) {
         let takes_part =
-            |member: &Member<String, Arc<Desk>>| order.looks_at(&member.what) && admitted(&member.desk);
+            |member: &Member<Arc<str>, Arc<Desk>>| order.looks_at(&member.what) && admitted(&member.desk);
         let members = self.members.iter().filter(|(_, member)| takes_part(member));
-        let everybody: Vec<_> = members.map(|(uid, member)| (member.what.clone(), uid.clone())).collect();
-        let told: HashSet<_> = everybody.iter().map(|(instance, _)| instance.clone()).collect();
+        let everybody = by_instance(members.map(|(uid, member)| (member.what.clone(), uid.clone())));
+        let told: HashSet<_> = everybody.keys().cloned().collect();
         let (found, rest) = found.into_iter().partition(|(instance, _)| told.contains(instance));
         self.kept = match order.instances {
             None => Some(Kept { found: rest, told, began: order.began, ended: now }),
@@ -192,8 +191,8 @@ impl super::State {
 
     fn deliveries(
         &mut self,
-        instance: String,
-        uids: &[String],
+        instance: Arc<str>,
+        uids: &[Arc<str>],
         found: Found,
         began: Timestamp,
         now: Timestamp,

@@ -12,7 +12,7 @@ use crate::plan::round::{Tallies, Tap};
 pub struct Serving<'a> {
     region: &'a Region,
     /// Each with its UID.
-    trays: Vec<(String, Arc<Tray>)>,
+    trays: Vec<(Arc<str>, Arc<Tray>)>,
     tallies: Tallies,
     answered: u64,
     /// A call has failed, and none was answered since.
@@ -21,7 +21,7 @@ pub struct Serving<'a> {
 
 impl<'a> Serving<'a> {
     /// A listing begins now for these inventories, which wait no longer: who asks from here on asks for another one.
-    pub fn begin(region: &'a Region, uids: &[String], began: Timestamp) -> Self {
+    pub fn begin(region: &'a Region, uids: &[Arc<str>], began: Timestamp) -> Self {
         let mut state = region.state();
         let (mut trays, mut taps) = (Vec::new(), Vec::<Tap>::new());
         for uid in uids {
@@ -96,8 +96,8 @@ mod tests {
     use crate::controllers::inventory::Brought;
     use crate::domain::Kind;
 
-    fn uids(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn uids(names: &[&str]) -> Vec<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
     }
 
     fn backup() -> Backup {

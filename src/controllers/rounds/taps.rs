@@ -12,7 +12,7 @@ use crate::plan::round::{Member, Tap};
 /// An inventory's part in the listings of a region; dropped, it takes no part any more, and what is under way is not told.
 pub struct TapSeat {
     region: Arc<Region>,
-    uid: String,
+    uid: Arc<str>,
     tray: Arc<Tray>,
 }
 
@@ -34,7 +34,7 @@ impl Rounds {
         context: &Arc<Context>,
         seat: &mut Option<TapSeat>,
         place: Place,
-        uid: &str,
+        uid: &Arc<str>,
         member: Member<Tap, Arc<Tray>>,
     ) {
         seat.take_if(|seat| !seat.is_in(&place));
@@ -42,14 +42,14 @@ impl Rounds {
         let enter = |region: &Region| {
             let mut state = region.state();
             let waited = state.waiting() > 0;
-            state.taps.join(uid, member, context.clock.now());
+            state.taps.join(uid.clone(), member, context.clock.now());
             region.was_entered(state, waited, Some(interval));
         };
         match seat {
             Some(seat) => enter(&seat.region),
             None => {
                 let region = self.open(context, place, enter);
-                *seat = Some(TapSeat { region, uid: uid.to_owned(), tray });
+                *seat = Some(TapSeat { region, uid: uid.clone(), tray });
             }
         }
     }

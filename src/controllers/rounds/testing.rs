@@ -10,6 +10,7 @@ use super::{Place, Region, State};
 use crate::controllers::inventory::Tray;
 use crate::controllers::policy::Desk;
 use crate::controllers::wakes::Wakes;
+use crate::domain::Named;
 use crate::observe::AccountKey;
 use crate::plan::round::{Member, Tap};
 
@@ -38,8 +39,8 @@ fn member<W, D>(desk: D, what: W, minutes: u64, calls: u64) -> Member<W, D> {
 pub fn policies(region: &Region, namespace: &str, count: usize) {
     for n in 0..count {
         let uid = format!("{namespace}-{n}");
-        let desk = Arc::new(Desk::new(namespace.to_owned(), uid.clone(), Wakes::default()));
-        region.state().members.join(&uid, member(desk, format!("redis-{n}"), 10, 1), at(0));
+        let desk = Arc::new(Desk::new(Named::new(&uid, namespace, &uid), Wakes::default()));
+        region.state().members.join(uid, member(desk, format!("redis-{n}").into(), 10, 1), at(0));
     }
 }
 

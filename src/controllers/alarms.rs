@@ -1,0 +1,112 @@
+//! When policies that wait for nothing else are to be looked at again. kube's own queue could wake them, but holds two
+//! references of each, in a map and a slab, which is several times what is held here.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::domain::Named;
+
+#[derive(Default)]
+pub struct Alarms {
+    set: Mutex<BTreeSet<(Instant, Arc<Named>)>>,
+    /// There is one before all others.
+    sooner: Notify,
+}
+
+/// Dropped before its time, it does not ring.
+#[must_use = "an alarm that is dropped does not ring"]
+pub struct Alarm {
+    alarms: Arc<Alarms>,
+    at: Instant,
+    named: Arc<Named>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.alarms.lock().remove(&(self.at, self.named.clone()));
+    }
+}
+
+impl Alarms {
+    pub fn set(self: &Arc<Self>, named: &Arc<Named>, after: Duration) -> Alarm {
+        let now = Instant::now();
+        // As kube's queue does, which would not wait longer either.
+        let at = now + after.min(Duration::from_secs(180 * 24 * 3600));
+        let mut set = self.lock();
+        let is_first = set.first().is_none_or(|(first, _)| at < *first);
+        set.insert((at, named.clone()));
+        drop(set);
+        if is_first {
+            self.sooner.notify_one();
+        }
+        Alarm { alarms: self.clone(), at, named: named.clone() }
+    }
+
+    /// Tells `wake` of each whose time has come, for ever.
+    pub async fn ring(&self, wake: impl Fn(&Named)) {
+        loop {
+            let first = self.lock().first().map(|(at, _)| *at);
+            let due = async {
+                match first {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.sooner.notified() => continue,
+                () = due => {}
+            }
+            let now = Instant::now();
+            while let Some(named) = self.due(now) {
+                wake(&named);
+            }
+        }
+    }
+
+    fn due(&self, now: Instant) -> Option<Arc<Named>> {
+        let mut set = self.lock();
+        let is_due = set.first().is_some_and(|(at, _)| *at <= now);
+        if is_due { set.pop_first().map(|(_, named)| named) } else { None }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(Instant, Arc<Named>)>> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_rings_at_its_time_unless_it_was_dropped_before() {
+        let alarms = Arc::new(Alarms::default());
+        let rung = Arc::new(Mutex::new(Vec::new()));
+        let (ringing, told, began) = (alarms.clone(), rung.clone(), Instant::now());
+        let task = tokio::spawn(async move {
+            ringing
+                .ring(|named| told.lock().unwrap().push((named.name.to_string(), began.elapsed().as_secs())))
+                .await;
+        });
+        let set =
+            |name: &str, seconds| alarms.set(&Named::new(name, "a", name), Duration::from_secs(seconds));
+        let (_late, twin, _same) = (set("late", 60), set("twin", 60), set("same", 60));
+        sleep(Duration::from_secs(1)).await;
+        let _soon = set("soon", 10);
+        let dropped = set("dropped", 5);
+        drop((dropped, twin));
+        sleep(Duration::from_secs(100)).await;
+        let _again = set("again", 0);
+        sleep(Duration::from_secs(1)).await;
+        let expected = [("soon", 11), ("late", 60), ("same", 60), ("again", 101)];
+        assert_eq!(*rung.lock().unwrap(), expected.map(|(name, at)| (name.to_owned(), at)));
+        assert!(alarms.lock().is_empty());
+        task.abort();
+    }
+}
