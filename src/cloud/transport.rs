@@ -53,6 +53,8 @@ impl From<Infallible> for TransportError {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Polling uses few of the connections that a burst opens, and each holds some 50 KiB.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A page of 100 backups is some 100 KiB.
 const BODY_MAX: usize = 8 << 20;
 
@@ -71,6 +73,7 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
             // Not what the environment says: that is decided here.
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .dns_resolver(resolver);
         through.into_iter().fold(client, reqwest::ClientBuilder::proxy).build()
     };

@@ -54,11 +54,11 @@ pub fn unwrapped(
     kind: impl Fn(&str, StatusCode) -> Kind,
 ) -> Result<Answer, Failure> {
     head.refuse_redirect()?;
-    let value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let mut value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let result = value.get_mut("Result").map(Value::take).unwrap_or_default();
     let metadata = value.get("ResponseMetadata").filter(|m| m.is_object());
     let request_id = metadata.and_then(|m| text_of(m, "RequestId")).and_then(text::request_id);
     head.refuse(error_in(&value), request_id.as_ref(), kind)?;
-    let result = value.get("Result").cloned().unwrap_or_default();
     // An error without a code is none of the API's, but no success either: a change must not count as accepted.
     if metadata.is_none() && result.is_null() || metadata.and_then(|m| m.get("Error")).is_some_and(says) {
         return Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), request_id));
