@@ -12,11 +12,12 @@ use cross_region_backup_operator::cloud::{
     reqwest_transport,
 };
 use cross_region_backup_operator::domain::InstanceRef;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream, try_join};
 use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, sleep_until};
 
 use crate::harness::{KEY_ID, SECRET_KEY};
 use crate::options::NO_LIMIT;
@@ -24,6 +25,8 @@ use crate::process::cpu_seconds;
 use crate::scene::{FLEET, REGION};
 
 const ARGUMENT: &str = "bare-loop";
+/// Backups of a page.
+const PAGE: u64 = 100;
 /// As many calls as an account may have in flight.
 const AT_ONCE: usize = 32;
 
@@ -33,6 +36,8 @@ pub struct Task {
     pub endpoint: String,
     pub policies: usize,
     pub intervals: u32,
+    /// How long one interval takes; `None`: as fast as it goes.
+    pub pace: Option<Duration>,
 }
 
 /// What it cost.
@@ -98,24 +103,52 @@ impl Task {
         }))
     }
 
-    /// One Describe for each policy and one listing for all; how many calls that were.
+    /// One Describe for each policy and one listing for all; how many calls that were. At a pace, these go on at the same time,
+    /// as they do in the operator, and the pages come in half of the interval.
     async fn interval(&self, client: &Client) -> Result<usize> {
+        let begun = Instant::now();
+        let (calls, ()) = match self.pace {
+            Some(_) => try_join!(self.listing(client), self.looks(client))?,
+            None => (self.listing(client).await?, self.looks(client).await?),
+        };
+        let left = self.pace.map(|pace| pace.saturating_sub(begun.elapsed()));
+        sleep(left.unwrap_or_default()).await;
+        Ok(self.policies + calls)
+    }
+
+    async fn looks(&self, client: &Client) -> Result<()> {
+        let begun = tokio::time::Instant::now();
+        let due = |number| self.pace.map(|pace| begun + pace.mul_f64(number as f64 / self.policies as f64));
         stream::iter(0..self.policies)
             .map(|number| async move {
                 let instance = InstanceRef { region: REGION.to_owned(), id: FLEET.instance(number) };
                 client.describe_policy(&instance).await.map_err(|failure| anyhow!("{failure:?}"))
             })
+            .zip(stream::iter(0..self.policies).then(|number| async move {
+                sleep_until(due(number).unwrap_or(begun)).await;
+            }))
+            .map(|(look, ())| look)
             .buffer_unordered(AT_ONCE)
             .try_for_each(async |_| Ok(()))
-            .await?;
+            .await
+    }
+
+    /// How many pages it had.
+    async fn listing(&self, client: &Client) -> Result<usize> {
         let failed = |failure| anyhow!("{failure:?}");
         let selection = Selection { region: REGION.to_owned(), ..Selection::default() };
         let now = Clock::system().now();
         let mut listing = Listing::new(Site::Volcengine, selection, Vec::new(), now).map_err(failed)?;
-        let mut calls = self.policies;
+        let (mut calls, mut gap) = (0, Duration::ZERO);
         while let Some(request) = listing.request() {
-            listing.took(client.backups_page(&request).await).map_err(failed)?;
+            let answer = client.backups_page(&request).await;
+            if let (Ok(page), Some(pace)) = (&answer, self.pace) {
+                let records = page.total.unwrap_or_default().max(1);
+                gap = pace.div_f64(2.0 * records.div_ceil(PAGE) as f64);
+            }
+            listing.took(answer).map_err(failed)?;
             calls += 1;
+            sleep(gap).await;
         }
         Ok(calls)
     }

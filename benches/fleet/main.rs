@@ -22,18 +22,20 @@ use clap::Parser;
 use options::{Options, Phase};
 use report::Report;
 use scene::Scene;
+use tokio::runtime::Builder;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("a TLS provider was installed before"))?;
     if let Some(task) = bare::Task::of_arguments()? {
-        return task.run().await;
+        // As the operator does.
+        return Builder::new_current_thread().enable_all().build()?.block_on(task.run());
     }
     let options = Options::parse();
     let mut report = Report::new(&options);
-    let ended = measure(options.clone(), &mut report).await;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(measure(options.clone(), &mut report));
     // Also what was measured before a failure: a run takes long.
     println!("{report}");
     report.write(&options.json)?;

@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, default_value_t = 60)]
     pub drip_seconds: u32,
     /// How many intervals the phase steady takes
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     pub intervals: u32,
     /// How many policies the second account has
     #[arg(long, default_value_t = 200)]

@@ -52,16 +52,16 @@ pub async fn steady(scene: &mut Scene, report: &mut Report) -> Result<()> {
     let mark = Mark::new(scene).await?;
     sleep(Duration::from_secs(options.resync_seconds) * options.intervals).await;
     let mut column = mark.column(scene, "steady").await?;
-    let task = Task {
-        endpoint: scene.stage.endpoint.clone(),
-        policies: options.policies,
-        intervals: options.intervals,
-    };
-    let bare = task.elsewhere().await?;
-    column.figure("bare loop, calls", bare.calls as f64);
-    column.figure("bare loop, s", bare.seconds);
-    column.figure("bare loop, CPU s", bare.cpu_seconds);
-    column.figure("operator over bare loop, CPU", column.operator_cpu_seconds / bare.cpu_seconds);
+    let interval = Duration::from_secs(options.resync_seconds);
+    for (name, pace) in [("bare loop", None), ("at the same pace", Some(interval))] {
+        let endpoint = scene.stage.endpoint.clone();
+        let task = Task { endpoint, policies: options.policies, intervals: options.intervals, pace };
+        let bare = task.elsewhere().await?;
+        column.figure(format!("{name}, calls"), bare.calls as f64);
+        column.figure(format!("{name}, s"), bare.seconds);
+        column.figure(format!("{name}, CPU s"), bare.cpu_seconds);
+        column.figure(format!("operator over {name}, CPU"), column.operator_cpu_seconds / bare.cpu_seconds);
+    }
     report.push(column);
     Ok(())
 }
