@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, select};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Config;
 use kube::runtime::controller::Error as ControllerError;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Resource, ResourceExt};
 
@@ -28,13 +28,9 @@ pub fn policies(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let feed = policies.begin(ready(context));
-    let store = feed.store.clone();
-    let references = wakes.flat_map_unordered(None, move |wake| match &wake {
-        Wake::Policy(reference) => stream::iter(store.get(reference).map(|p| p.reference())).boxed(),
-        wake => {
-            let found = store.state_filter(|p| policy::is_concerned(p, wake));
-            few_at_a_time(stream::iter(found).map(|p| p.reference())).boxed()
-        }
+    let references = references(&feed.store, wakes, policy::is_concerned, |wake| match wake {
+        Wake::Policy(reference) => Some(reference),
+        _ => None,
     });
     Controller::for_stream(feed.changes, feed.store)
         .with_config(Config::default().concurrency(context.turns))
@@ -53,13 +49,9 @@ pub fn inventories(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let feed = inventories.begin(ready(context));
-    let store = feed.store.clone();
-    let references = wakes.flat_map_unordered(None, move |wake| match &wake {
-        Wake::Inventory(reference) => stream::iter(store.get(reference).map(|i| i.reference())).boxed(),
-        wake => {
-            let found = store.state_filter(|i| inventory::is_concerned(i, wake));
-            few_at_a_time(stream::iter(found).map(|i| i.reference())).boxed()
-        }
+    let references = references(&feed.store, wakes, inventory::is_concerned, |wake| match wake {
+        Wake::Inventory(reference) => Some(reference),
+        _ => None,
     });
     Controller::for_stream(feed.changes, feed.store)
         .reconcile_on(select(feed.all, references))
@@ -103,6 +95,23 @@ pub fn accounts<K: account::Kind>(
         .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
         .map(|()| "account")
         .boxed()
+}
+
+/// What wakes bring: the `one` that a wake names, or all that it concerns.
+fn references<O: Stored + Send + Sync>(
+    store: &Store<O>,
+    wakes: UnboundedReceiver<Wake>,
+    is_concerned: fn(&O, &Wake) -> bool,
+    one: fn(&Wake) -> Option<&ObjectRef<O>>,
+) -> impl Stream<Item = ObjectRef<O>> + Send + 'static {
+    let store = store.clone();
+    wakes.flat_map_unordered(None, move |wake| match one(&wake) {
+        Some(reference) => stream::iter(store.get(reference).map(|found| found.reference())).boxed(),
+        None => {
+            let found = store.state_filter(|object| is_concerned(object, &wake));
+            few_at_a_time(stream::iter(found).map(|object| object.reference())).boxed()
+        }
+    })
 }
 
 /// No reconcile begins before: many would wait at once.
