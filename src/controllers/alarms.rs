@@ -91,7 +91,9 @@ mod tests {
         let (ringing, told, began) = (alarms.clone(), rung.clone(), Instant::now());
         let task = tokio::spawn(async move {
             ringing
-                .ring(|named| told.lock().unwrap().push((named.name.to_string(), began.elapsed().as_secs())))
+                .ring(|named| {
+                    told.lock().unwrap().push((named.name().to_string(), began.elapsed().as_secs()))
+                })
                 .await;
         });
         let set =

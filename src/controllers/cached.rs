@@ -1,7 +1,7 @@
 //! What the stores hold of the resources that are many.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display, Formatter};
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -20,14 +20,12 @@ use crate::domain::Named;
 
 /// A kind of which there are many objects, or long ones.
 pub trait Kept: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {
-    type Spec: Clone + Debug;
+    type Spec: Serialize + DeserializeOwned + Clone + Debug + PartialEq;
     type Status: Serialize + DeserializeOwned + Clone + Debug + PartialEq;
 
     fn of_parts(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self;
 
     fn into_parts(self) -> (ObjectMeta, Self::Spec, Option<Self::Status>);
-
-    fn spec(&self) -> &Self::Spec;
 
     /// How many backups a status tells of.
     fn listed(status: &Self::Status) -> Option<i64>;
@@ -43,10 +41,6 @@ impl Kept for CrossRegionBackupPolicy {
 
     fn into_parts(self) -> (ObjectMeta, Self::Spec, Option<BoxedStatus>) {
         (self.metadata, self.spec, self.status)
-    }
-
-    fn spec(&self) -> &Self::Spec {
-        &self.spec
     }
 
     fn listed(status: &BoxedStatus) -> Option<i64> {
@@ -66,45 +60,8 @@ impl Kept for BackupInventory {
         (self.metadata, self.spec, self.status)
     }
 
-    fn spec(&self) -> &Self::Spec {
-        &self.spec
-    }
-
     fn listed(status: &BackupInventoryStatus) -> Option<i64> {
         status.total
-    }
-}
-
-/// An object as it was written, or as the stores hold it.
-pub trait Specified {
-    type Spec;
-
-    fn spec(&self) -> &Self::Spec;
-
-    fn home(&self) -> &str;
-}
-
-impl<K: Kept> Specified for K {
-    type Spec = K::Spec;
-
-    fn spec(&self) -> &K::Spec {
-        Kept::spec(self)
-    }
-
-    fn home(&self) -> &str {
-        self.meta().namespace.as_deref().unwrap_or_default()
-    }
-}
-
-impl<K: Kept> Specified for Lean<K> {
-    type Spec = K::Spec;
-
-    fn spec(&self) -> &K::Spec {
-        &self.spec
-    }
-
-    fn home(&self) -> &str {
-        &self.named.namespace
     }
 }
 
@@ -113,15 +70,16 @@ impl<K: Kept> Specified for Lean<K> {
 #[derive(Clone, Debug)]
 pub struct Cached<K: Kept>(pub Result<Lean<K>, Box<InvalidObject>>);
 
-/// What an object says, in little room: its metadata as far as it is used, and its status packed.
+/// What an object says, in little room: its metadata as far as it is used, and spec and status packed. In few pieces as well:
+/// what is small, held for long, and allocated among much that is not, keeps the pages of all that from being given back.
 #[derive(Clone, Debug)]
 pub struct Lean<K: Kept> {
     pub named: Arc<Named>,
-    pub spec: K::Spec,
+    spec: Packed<K::Spec>,
     pub status: Option<Packed<K::Status>>,
     /// How many backups the status tells of.
     pub listed: Option<i64>,
-    version: Box<str>,
+    version: Version,
     generation: Option<i64>,
     created: Option<Time>,
     seldom: Option<Box<Seldom<K>>>,
@@ -135,9 +93,33 @@ struct Seldom<K: Kept> {
     finalizers: Option<Vec<String>>,
     /// The annotation that asks for a reconcile.
     request: Option<String>,
-    /// A status that would come back from packing as another: Kubernetes' times are written in whole seconds, and somebody may
-    /// have put in others, which is to be noticed.
+    /// A spec or a status that would come back from packing as another: Kubernetes' times are written in whole seconds, and
+    /// somebody may have put in others, which is to be noticed.
+    spec: Option<K::Spec>,
     status: Option<K::Status>,
+}
+
+/// A resource version is opaque, and nearly always a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Version {
+    Number(u64),
+    Text(Box<str>),
+}
+
+impl Version {
+    fn of(text: &str) -> Self {
+        let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+        number.map_or_else(|| Self::Text(text.into()), Self::Number)
+    }
+}
+
+impl Display for Version {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Metadata as kube asks for it: the version while the watch reads the object, and its name. It is as large as all the rest, so
@@ -152,7 +134,7 @@ impl Clone for ForKube {
 }
 
 impl<K: Kept> Lean<K> {
-    fn of(object: K) -> Self {
+    pub fn of(object: K) -> Self {
         let (mut metadata, spec, status) = object.into_parts();
         strip(&mut metadata);
         let [uid, namespace, name] = [&metadata.uid, &metadata.namespace, &metadata.name]
@@ -161,26 +143,30 @@ impl<K: Kept> Lean<K> {
         let listed = status.as_ref().and_then(K::listed);
         let packed = status.as_ref().map(Packed::of);
         let packed = packed.filter(|packed| status.as_ref() == Some(&packed.unpack()));
+        let packed_spec = Packed::of(&spec);
         let seldom = Seldom {
             deleted: metadata.deletion_timestamp,
             finalizers: metadata.finalizers,
             request: metadata.annotations.and_then(|mut all| all.remove(RECONCILE_REQUESTED_AT)),
+            spec: (packed_spec.unpack() != spec).then_some(spec),
             status: status.filter(|_| packed.is_none()),
         };
-        let version = metadata.resource_version;
-        let lean = Self {
-            spec,
+        Self {
+            spec: packed_spec,
             status: packed,
             listed,
-            version: version.as_deref().unwrap_or_default().into(),
+            version: Version::of(metadata.resource_version.as_deref().unwrap_or_default()),
             generation: metadata.generation,
             created: metadata.creation_timestamp,
             seldom: seldom.is_any().then(|| Box::new(seldom)),
             metadata: ForKube::default(),
             named,
-        };
-        let metadata = ObjectMeta { resource_version: version, ..lean.name_for_kube() };
-        Self { metadata: ForKube(OnceLock::from(Box::new(metadata))), ..lean }
+        }
+    }
+
+    pub fn spec(&self) -> K::Spec {
+        let kept = self.seldom.as_ref().and_then(|seldom| seldom.spec.clone());
+        kept.unwrap_or_else(|| self.spec.unpack())
     }
 
     /// The object as it was written, of its metadata what [`strip`] leaves.
@@ -197,7 +183,7 @@ impl<K: Kept> Lean<K> {
         let request = seldom.and_then(|seldom| seldom.request.clone());
         let metadata = ObjectMeta {
             uid: text(&self.named.uid),
-            resource_version: text(&self.version),
+            resource_version: text(&self.version()),
             generation: self.generation,
             creation_timestamp: self.created.clone(),
             deletion_timestamp: seldom.and_then(|seldom| seldom.deleted.clone()),
@@ -205,23 +191,23 @@ impl<K: Kept> Lean<K> {
             annotations: request.map(|request| [(RECONCILE_REQUESTED_AT.to_owned(), request)].into()),
             ..self.name_for_kube()
         };
-        K::of_parts(metadata, self.spec.clone(), None)
+        K::of_parts(metadata, self.spec(), None)
     }
 
     fn name_for_kube(&self) -> ObjectMeta {
-        let Named { namespace, name, .. } = &*self.named;
-        ObjectMeta { namespace: text(namespace), name: text(name), ..ObjectMeta::default() }
+        let [namespace, name] = [self.named.namespace(), self.named.name()].map(text);
+        ObjectMeta { namespace, name, ..ObjectMeta::default() }
     }
 
     /// Whether this is the object, as it was written by the same write.
     pub fn is(&self, object: &K) -> bool {
         let metadata = object.meta();
         metadata.uid.as_deref() == Some(&self.named.uid)
-            && metadata.resource_version.as_deref() == Some(&self.version)
+            && metadata.resource_version.as_deref() == Some(&*self.version())
     }
 
-    pub fn version(&self) -> &str {
-        &self.version
+    pub fn version(&self) -> String {
+        self.version.to_string()
     }
 
     pub fn created(&self) -> Option<&Time> {
@@ -239,7 +225,8 @@ impl<K: Kept> Lean<K> {
 
 impl<K: Kept> Seldom<K> {
     fn is_any(&self) -> bool {
-        self.deleted.is_some() || self.finalizers.is_some() || self.request.is_some() || self.status.is_some()
+        let texts = self.finalizers.is_some() || self.request.is_some();
+        self.deleted.is_some() || texts || self.spec.is_some() || self.status.is_some()
     }
 }
 
@@ -281,7 +268,7 @@ impl<K: Kept + 'static> Stored for Cached<K> {
 
     fn reference(&self) -> ObjectRef<Self> {
         match &self.0 {
-            Ok(lean) => ObjectRef::new(&lean.named.name).within(&lean.named.namespace),
+            Ok(lean) => ObjectRef::new(lean.named.name()).within(lean.named.namespace()),
             Err(_) => ObjectRef::from_obj(self),
         }
     }
@@ -292,6 +279,9 @@ impl<K: Kept + 'static> Stored for Cached<K> {
             let before = before.and_then(|before| before.0.as_ref().ok());
             if let Some(before) = before.filter(|before| before.named == lean.named) {
                 lean.named = before.named.clone();
+                if lean.spec == before.spec {
+                    lean.spec = before.spec.clone();
+                }
             }
         }
     }
@@ -299,7 +289,13 @@ impl<K: Kept + 'static> Stored for Cached<K> {
 
 impl<K: Kept> From<Guarded<K>> for Cached<K> {
     fn from(guarded: Guarded<K>) -> Self {
-        Self(guarded.0.map(Lean::of).map_err(|mut invalid| {
+        let read = guarded.0.map(|object| {
+            let mut lean = Lean::of(object);
+            let metadata = ObjectMeta { resource_version: text(&lean.version()), ..lean.name_for_kube() };
+            lean.metadata = ForKube(OnceLock::from(Box::new(metadata)));
+            lean
+        });
+        Self(read.map_err(|mut invalid| {
             strip(&mut invalid.metadata);
             Box::new(invalid)
         }))

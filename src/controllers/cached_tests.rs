@@ -46,6 +46,28 @@ fn a_status_that_packing_would_change_stays_as_it_is() {
 }
 
 #[test]
+fn a_spec_that_packing_would_change_stays_as_it_is() {
+    let inventory = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory",
+        "metadata": {"name": "search", "namespace": "payments", "uid": "u-1", "resourceVersion": "x7"},
+        "spec": {
+            "accountRef": {"name": "prod"}, "region": "cn-beijing", "scope": "Account",
+            "filter": {"startTime": "2026-01-01T00:00:00.25Z", "endTime": "2026-01-02T00:00:00Z"},
+        },
+    });
+    let expected: BackupInventory = serde_json::from_value(inventory.clone()).unwrap();
+    let kept: Cached<BackupInventory> = serde_json::from_value(inventory).unwrap();
+    assert_eq!(kept.0.unwrap().whole(), expected);
+}
+
+#[test]
+fn a_version_comes_back_as_it_was() {
+    for text in ["7", "0", "18446744073709551615", "18446744073709551616", "007", "+7", "", "a7"] {
+        assert_eq!(Version::of(text).to_string(), text);
+    }
+}
+
+#[test]
 fn of_the_metadata_only_what_is_used_is_kept() {
     let mut long = object(json!({}));
     let (of_user, own) = ("kubectl.kubernetes.io/last-applied-configuration", RECONCILE_REQUESTED_AT);
@@ -83,18 +105,23 @@ fn kube_is_told_the_version_while_it_watches_and_then_the_name_alone() {
 }
 
 #[test]
-fn an_object_takes_over_who_it_is_from_the_one_before() {
+fn an_object_takes_over_what_it_has_in_common_with_the_one_before() {
     let [before, mut next, mut namesake] = [(); 3].map(|()| cached(object(json!({}))));
     next.settle(Some(&before));
     let mut other = object(json!({}));
     other["metadata"]["uid"] = json!("u-2");
     namesake.settle(Some(&cached(other)));
-    let [before, next, namesake] = [before, next, namesake].map(|object| object.0.unwrap().named);
-    assert!(Arc::ptr_eq(&before, &next));
-    assert_eq!(before, namesake);
+    let [before, next, namesake] = [before, next, namesake].map(|object| object.0.unwrap());
+    assert!(Arc::ptr_eq(&before.named, &next.named) && before.spec.is(&next.spec));
+    assert!(!Arc::ptr_eq(&before.named, &namesake.named) && !before.spec.is(&namesake.spec));
+    assert_eq!(before.named, namesake.named);
 }
 
 #[test]
 fn an_object_takes_little_room() {
-    assert!(size_of::<Cached<CrossRegionBackupPolicy>>() <= 288);
+    assert!(
+        size_of::<Cached<CrossRegionBackupPolicy>>() <= 144,
+        "{}",
+        size_of::<Cached<CrossRegionBackupPolicy>>()
+    );
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::cached::Specified;
 use super::sharing::{Admission, Purpose};
 use super::{Context, inventory, policy};
 use crate::api::inventory::Scope;
@@ -27,27 +26,29 @@ pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
     let mut demands = Vec::new();
     for policy in context.policies_of(key) {
         let Ok(policy) = &policy.0 else { continue };
-        if policy.spec.suspend || !admitted(policy.home(), policy::purpose_of(context, policy)) {
+        let spec = policy.spec();
+        if spec.suspend || !admitted(policy.named.namespace(), policy::purpose_of(context, &spec)) {
             continue;
         }
-        let demand = Demand { interval: policy::own_interval(context, policy), calls: 1 };
-        regions.entry(policy.spec.region.clone()).or_default().add(demand.interval, policy.listed);
+        let demand = Demand { interval: policy::own_interval(context, &spec), calls: 1 };
+        regions.entry(spec.region).or_default().add(demand.interval, policy.listed);
         demands.push(demand);
     }
     let shares =
         context.accounts.view(key).is_some_and(|view| view.account.site().is_some_and(Site::has_policies));
     for inventory in context.inventories_of(key) {
         let Ok(inventory) = &inventory.0 else { continue };
-        if inventory.spec.suspend || !admitted(inventory.home(), inventory::purpose_of(inventory)) {
+        let spec = inventory.spec();
+        if spec.suspend || !admitted(inventory.named.namespace(), inventory::purpose_of(&spec)) {
             continue;
         }
         let total = inventory.listed;
-        let interval = inventory::own_interval(context, inventory);
-        let of_account = inventory.spec.scope == Scope::Account;
+        let interval = inventory::own_interval(context, &spec);
+        let of_account = spec.scope == Scope::Account;
         if of_account && shares {
-            regions.entry(inventory.spec.region.clone()).or_default().tap(interval, total);
+            regions.entry(spec.region.clone()).or_default().tap(interval, total);
         }
-        if !of_account || !shares || inventory::own_listing(&inventory.spec) {
+        if !of_account || !shares || inventory::own_listing(&spec) {
             let most = if of_account { PAGES_OF_ACCOUNT } else { PAGES_OF_INSTANCE };
             demands.push(Demand { interval, calls: pages(total).min(most) });
         }

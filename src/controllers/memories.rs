@@ -32,10 +32,11 @@ impl<S: Default> Memories<S> {
     }
 }
 
-/// The object as the API server answered our last write: the watch can be behind it.
-pub struct Latest<K>(Option<Arc<K>>);
+/// The object as the API server answered our last write: the watch can be behind it. It stays until the next turn, in as little
+/// room as in a store: as it came it takes ten times as much.
+pub struct Latest<K: Kept>(Option<Box<Lean<K>>>);
 
-impl<K> Default for Latest<K> {
+impl<K: Kept> Default for Latest<K> {
     fn default() -> Self {
         Self(None)
     }
@@ -44,32 +45,63 @@ impl<K> Default for Latest<K> {
 impl<K: Kept> Latest<K> {
     /// The newer of what the watch brought and what our last write was answered with.
     pub fn newest(&mut self, watched: &Lean<K>) -> Arc<K> {
-        match &self.0 {
-            Some(latest) if self.is_newer_than(watched) => latest.clone(),
-            _ => {
-                self.0 = None;
-                Arc::new(watched.whole())
-            }
+        if !self.is_newer_than(watched) {
+            self.0 = None;
         }
+        Arc::new(self.written().unwrap_or(watched).whole())
     }
 
     /// Whether our last write was answered with something newer than what the watch brought.
     pub fn is_newer_than(&self, watched: &Lean<K>) -> bool {
-        let newer = |latest: &Arc<K>| {
-            version(latest.meta().resource_version.as_deref()) > version(Some(watched.version()))
-        };
-        self.0.as_ref().is_some_and(newer)
+        self.written().is_some_and(|written| version(&written.version()) > version(&watched.version()))
+    }
+
+    /// What our last write was answered with, unless the watch has brought it since.
+    pub fn written(&self) -> Option<&Lean<K>> {
+        self.0.as_deref()
     }
 
     pub fn keep(&mut self, mut written: K) -> Arc<K> {
         strip(written.meta_mut());
-        let written = Arc::new(written);
-        self.0 = Some(written.clone());
-        written
+        self.0 = Some(Box::new(Lean::of(written.clone())));
+        Arc::new(written)
     }
 }
 
 /// Resource versions of one resource type can be compared as numbers (Kubernetes API concepts, since 1.35; etcd's revisions before).
-fn version(text: Option<&str>) -> Option<u128> {
-    text?.parse().ok()
+fn version(text: &str) -> Option<u128> {
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::CrossRegionBackupPolicy;
+
+    fn policy(version: &str) -> CrossRegionBackupPolicy {
+        serde_json::from_value(json!({
+            "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CrossRegionBackupPolicy",
+            "metadata": {"name": "sessions", "namespace": "payments", "uid": "u-1", "resourceVersion": version},
+            "spec": {"accountRef": {"name": "prod"}, "region": "cn-beijing", "instanceId": "redis-a1", "active": false},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_was_written_counts_until_the_watch_brings_it() {
+        let mut latest = Latest::default();
+        let newest = |latest: &mut Latest<_>, watched: &str| {
+            latest.newest(&Lean::of(policy(watched))).metadata.resource_version.clone().unwrap()
+        };
+        assert_eq!(newest(&mut latest, "9"), "9");
+        assert_eq!(*latest.keep(policy("10")), policy("10"));
+        assert_eq!(newest(&mut latest, "9"), "10");
+        assert!(latest.written().is_some());
+        assert_eq!(newest(&mut latest, "10"), "10");
+        assert!(latest.written().is_none(), "it is in the store now");
+        latest.keep(policy("11"));
+        assert_eq!(newest(&mut latest, "100"), "100");
+    }
 }

@@ -22,7 +22,7 @@ mod watch;
 mod world;
 
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -456,9 +456,12 @@ where
 
 /// The place of a resource's turns within its interval: its own, and always the same.
 fn phase(uid: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    uid.hash(&mut hasher);
-    hasher.finish()
+    hash_of(uid)
+}
+
+/// The same for the whole life of the process, and of every other one of this version.
+fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
 }
 
 fn requeue(until: Option<Timestamp>, now: Timestamp) -> Action {

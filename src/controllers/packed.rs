@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What statuses have in common: one of a single backup, as it is written. What occurs here costs three bytes each time.
+/// What specs and statuses have in common: a policy with a single backup, as it is written. What occurs here costs three bytes
+/// each time.
 const WORDS: &[u8] = include_bytes!("words.json");
 
 /// A value as JSON, compressed (LZ4, one block). Copies share the bytes.
@@ -67,11 +68,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::CrossRegionBackupPolicy;
     use crate::api::policy::{BoxedStatus, CrossRegionBackupPolicyStatus};
+
+    fn words() -> CrossRegionBackupPolicy {
+        serde_json::from_slice(WORDS).unwrap()
+    }
 
     /// With backups whose ids, times and sizes have nothing in common.
     fn status(backups: u64) -> CrossRegionBackupPolicyStatus {
-        let mut status: CrossRegionBackupPolicyStatus = serde_json::from_slice(WORDS).unwrap();
+        let mut status = *words().status.unwrap();
         let backups: Vec<_> = (1..=backups)
             .map(|n| {
                 let (day, time) = (1 + n % 28, format!("T{:02}:{:02}:{:02}Z", n * 7 % 24, n * 37 % 60, n * 23 % 60));
@@ -102,15 +108,18 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_ten_backups_takes_about_a_kilobyte() {
+    fn a_status_of_ten_backups_takes_about_a_kilobyte_and_a_spec_next_to_nothing() {
         let packed = Packed::of(&status(10));
         assert!(packed.bytes.len() < 1200, "{}", packed.bytes.len());
+        let mut spec = words().spec;
+        (spec.account_ref.name, spec.instance_id) = ("staging".to_owned(), "redis-xk2v90qjd81hzt".to_owned());
+        let packed = Packed::of(&spec);
+        assert!(packed.bytes.len() < 80, "{}", packed.bytes.len());
     }
 
     #[test]
-    fn the_words_are_a_status_as_it_is_written() {
-        let status: CrossRegionBackupPolicyStatus = serde_json::from_slice(WORDS).unwrap();
-        let written = serde_json::to_vec(&status).unwrap();
+    fn the_words_are_a_policy_as_it_is_written() {
+        let written = serde_json::to_vec(&words()).unwrap();
         assert_eq!(String::from_utf8_lossy(WORDS), String::from_utf8_lossy(&written));
     }
 }

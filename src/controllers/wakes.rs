@@ -68,7 +68,7 @@ impl Wakes {
 
     pub fn policy(&self, named: &Named) {
         for sender in &self.0.policies {
-            let reference = ObjectRef::new(&named.name).within(&named.namespace);
+            let reference = ObjectRef::new(named.name()).within(named.namespace());
             let _ = sender.unbounded_send(Wake::Policy(reference));
         }
     }

@@ -54,7 +54,7 @@ pub struct BackupDetail {
 }
 
 /// What a backup's own record says of the instance it was made from.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InstanceInfo {
     pub name: Option<String>,
     pub engine_version: Option<String>,

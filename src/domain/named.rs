@@ -2,16 +2,43 @@
 
 use std::sync::Arc;
 
-/// A resource's UID, and where it is. Many places hold it: its texts are there once.
+/// A resource's UID, and where it is. Many places hold it: its texts are there once, in few pieces.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Named {
     pub uid: Arc<str>,
-    pub namespace: Box<str>,
-    pub name: Box<str>,
+    /// Namespace and name, one after the other.
+    place: Box<str>,
+    namespace: usize,
 }
 
 impl Named {
     pub fn new(uid: &str, namespace: &str, name: &str) -> Arc<Self> {
-        Arc::new(Self { uid: uid.into(), namespace: namespace.into(), name: name.into() })
+        Arc::new(Self {
+            uid: uid.into(),
+            place: [namespace, name].concat().into(),
+            namespace: namespace.len(),
+        })
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.place[..self.namespace]
+    }
+
+    pub fn name(&self) -> &str {
+        &self.place[self.namespace..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespace_and_name_are_told_apart() {
+        for (namespace, name) in [("payments", "sessions"), ("", "shared"), ("a", "")] {
+            let named = Named::new("u-1", namespace, name);
+            assert_eq!((named.namespace(), named.name()), (namespace, name));
+        }
+        assert_ne!(Named::new("u", "ab", "c"), Named::new("u", "a", "bc"));
     }
 }

@@ -16,9 +16,9 @@ pub struct Claim {
 }
 
 /// The claim that manages: not refused first, then the older, then the smaller UID.
-pub fn manager(claims: &[Claim]) -> Option<&Claim> {
+pub fn manager<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Option<&'a Claim> {
     claims
-        .iter()
+        .into_iter()
         .min_by(|a, b| (a.refused, a.created, &a.named.uid).cmp(&(b.refused, b.created, &b.named.uid)))
 }
 

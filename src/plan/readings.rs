@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use super::backups::{Known, goes_backwards};
 use super::memory::Memory;
 use super::pace::backoff;
+use super::round::Sighted;
 use super::{Desired, after, recovery, since};
-use crate::domain::{Backup, Class, Failure};
+use crate::domain::{Backup, Class, Facts, Failure};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupMemory {
@@ -31,6 +32,13 @@ pub struct BackupMemory {
 }
 
 impl BackupMemory {
+    /// What readings are compared with, until one was told. Status says how many backups there were, and has room for the newest.
+    pub fn as_sighted(&self, facts: &Facts) -> Sighted {
+        let total = facts.backups.as_ref().map(|backups| backups.total);
+        let all = total.is_some_and(|total| usize::try_from(total) == Ok(self.known.iter().count()));
+        Sighted::told(&self.known, facts.instance.as_ref(), all && !self.unread)
+    }
+
     /// Whether they were not read for longer than readings at each interval take.
     pub(super) fn is_old(&self, desired: &Desired, now: Timestamp) -> bool {
         self.read.is_none_or(|read| since(read, now) > desired.staleness())

@@ -15,7 +15,7 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use tokio::time::sleep;
 
-use super::cached::{Cached, Specified, request_of};
+use super::cached::{Cached, request_of};
 use super::memories::Latest;
 use super::rounds::TapSeat;
 use super::watch::{Gone, Guarded, lost, stored};
@@ -68,12 +68,13 @@ struct Turn<'a> {
 
 /// Whether this concerns an inventory.
 pub fn is_concerned(inventory: &Cached<BackupInventory>, wake: &Wake) -> bool {
-    inventory.0.as_ref().is_ok_and(|i| wake.concerns(&account_of(i), Some(i.home())))
+    let of = |namespace: &str, spec| wake.concerns(&account_of(&spec, namespace), Some(namespace));
+    inventory.0.as_ref().is_ok_and(|inventory| of(inventory.named.namespace(), inventory.spec()))
 }
 
 /// What an inventory wants of its account.
-pub fn purpose_of(inventory: &impl Specified<Spec = BackupInventorySpec>) -> Purpose {
-    match inventory.spec().scope {
+pub fn purpose_of(spec: &BackupInventorySpec) -> Purpose {
+    match spec.scope {
         Scope::Account => Purpose::AccountInventory,
         Scope::Instance => Purpose::Observe,
     }
@@ -81,7 +82,7 @@ pub fn purpose_of(inventory: &impl Specified<Spec = BackupInventorySpec>) -> Pur
 
 /// Whether an inventory refers to this account.
 pub fn uses(inventory: &Cached<BackupInventory>, key: &AccountKey) -> bool {
-    inventory.0.as_ref().is_ok_and(|i| account_of(i) == *key)
+    inventory.0.as_ref().is_ok_and(|i| account_of(&i.spec(), i.named.namespace()) == *key)
 }
 
 /// What a watch lost is forgotten.
@@ -112,8 +113,8 @@ pub async fn reconcile(
     let slot = context.inventories.slot(&uid);
     let mut slot = slot.lock().await;
     let inventory = slot.latest.newest(inventory);
-    let key = account_of(&*inventory);
     let namespace = inventory.namespace().unwrap_or_default();
+    let key = account_of(&inventory.spec, &namespace);
     let mut turn = Turn { context: &context, inventory, uid, namespace, key };
     let result = turn.take(&mut slot).await;
     if turn.stored().is_none() {
@@ -169,7 +170,7 @@ impl Turn<'_> {
                 return Ok(Action::requeue(SOON));
             }
             let now = self.context.clock.now();
-            let purpose = purpose_of(&*self.inventory);
+            let purpose = purpose_of(&self.inventory.spec);
             let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
             if memory.notice(wanted, &around, now) {
                 slot.reading = None;
@@ -254,7 +255,8 @@ impl Turn<'_> {
                 }
             }
         };
-        let caller = self.context.caller(account, &self.namespace, &self.uid, purpose_of(&*self.inventory));
+        let caller =
+            self.context.caller(account, &self.namespace, &self.uid, purpose_of(&self.inventory.spec));
         let reached = Reached::Account(&self.context.accounts, account, caller.in_lane(Lane::Poll));
         let answer = reading.step(&reached, account, &mut slot.details, now).await;
         let now = self.context.clock.now();
@@ -285,12 +287,13 @@ impl Turn<'_> {
             .policies_of(&self.key)
             .iter()
             .filter_map(|policy| policy.0.as_ref().ok())
-            .filter(|policy| policy.spec.region == *region && !policy.spec.suspend)
-            .filter(|policy| {
-                let purpose = policy::purpose_of(self.context, *policy);
-                self.context.admission(&self.key, policy.home(), purpose) == Admission::Allowed
+            .map(|policy| (policy.named.namespace(), policy.spec()))
+            .filter(|(_, spec)| spec.region == *region && !spec.suspend)
+            .filter(|(namespace, spec)| {
+                let purpose = policy::purpose_of(self.context, spec);
+                self.context.admission(&self.key, namespace, purpose) == Admission::Allowed
             })
-            .map(|policy| policy.spec.instance_id.clone())
+            .map(|(_, spec)| spec.instance_id)
             .collect();
         Ask { watched, ..ask(&self.inventory.spec, now) }
     }

@@ -8,7 +8,6 @@ use kube::ResourceExt;
 use crate::api::inventory::{BackupInventorySpec, BackupStatus, BackupStrategy};
 use crate::api::{BackupInventory, RECONCILE_REQUESTED_AT, duration};
 use crate::cloud::Selection;
-use crate::controllers::cached::Specified;
 use crate::controllers::{Context, phase};
 use crate::observe::{AccountKey, Ask};
 use crate::plan::inventory::Wanted;
@@ -17,12 +16,13 @@ use crate::plan::round::{Filter, Tap, Window};
 
 /// The interval in force.
 fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
-    own_interval(context, inventory).max(context.accounts.floor(&account_of(inventory)))
+    let account = account_of(&inventory.spec, &inventory.namespace().unwrap_or_default());
+    own_interval(context, &inventory.spec).max(context.accounts.floor(&account))
 }
 
 /// The interval that the inventory asks for.
-pub fn own_interval(context: &Context, inventory: &impl Specified<Spec = BackupInventorySpec>) -> Duration {
-    let own = || duration::parse(&inventory.spec().refresh_interval).unwrap_or(DEFAULT_INTERVAL);
+pub fn own_interval(context: &Context, spec: &BackupInventorySpec) -> Duration {
+    let own = || duration::parse(&spec.refresh_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 
@@ -37,8 +37,8 @@ pub fn wanted(context: &Context, inventory: &BackupInventory) -> Wanted {
     }
 }
 
-pub fn account_of(inventory: &impl Specified<Spec = BackupInventorySpec>) -> AccountKey {
-    AccountKey::of(&inventory.spec().account_ref, Some(inventory.home().to_owned()))
+pub fn account_of(spec: &BackupInventorySpec, namespace: &str) -> AccountKey {
+    AccountKey::of(&spec.account_ref, Some(namespace.to_owned()))
 }
 
 /// What the spec asks for at this moment: `since` moves with the time.

@@ -7,7 +7,6 @@ use kube::ResourceExt;
 
 use crate::api::policy::{CrossRegionBackupPolicySpec, DeletionPolicy, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT, duration};
-use crate::controllers::cached::Specified;
 use crate::controllers::{Context, phase};
 use crate::domain::{Change, InstanceRef};
 use crate::observe::AccountKey;
@@ -16,15 +15,13 @@ use crate::plan::pace::DEFAULT_INTERVAL;
 
 /// The interval in force.
 fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
-    own_interval(context, policy).max(context.accounts.floor(&account_of(policy)))
+    let account = account_of(&policy.spec, &policy.namespace().unwrap_or_default());
+    own_interval(context, &policy.spec).max(context.accounts.floor(&account))
 }
 
 /// The interval that the policy asks for.
-pub fn own_interval(
-    context: &Context,
-    policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>,
-) -> Duration {
-    let own = || duration::parse(&policy.spec().resync_interval).unwrap_or(DEFAULT_INTERVAL);
+pub fn own_interval(context: &Context, spec: &CrossRegionBackupPolicySpec) -> Duration {
+    let own = || duration::parse(&spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 
@@ -50,6 +47,6 @@ pub fn instance_of(spec: &CrossRegionBackupPolicySpec) -> InstanceRef {
     InstanceRef { region: spec.region.clone(), id: spec.instance_id.clone() }
 }
 
-pub fn account_of(policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>) -> AccountKey {
-    AccountKey::of(&policy.spec().account_ref, Some(policy.home().to_owned()))
+pub fn account_of(spec: &CrossRegionBackupPolicySpec, namespace: &str) -> AccountKey {
+    AccountKey::of(&spec.account_ref, Some(namespace.to_owned()))
 }

@@ -45,7 +45,7 @@ impl Desk {
     }
 
     pub fn namespace(&self) -> &str {
-        &self.named.namespace
+        self.named.namespace()
     }
 
     /// Lays down a permit. One that is not taken goes back to the budget, which is not to happen while the tray is locked.

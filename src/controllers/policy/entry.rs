@@ -87,7 +87,8 @@ impl Turn<'_> {
             uid: account.uid.clone(),
             region: self.instance.region.clone(),
         };
-        self.context.rounds.join(self.context, &mut slot.seat, place, &self.uid, member);
+        let told = || memory.backups.as_sighted(&memory.facts);
+        self.context.rounds.join(self.context, &mut slot.seat, place, &self.uid, member, told);
         let (delivery, told) = self.desk.take_delivery().unzip();
         self.told = told.flatten();
         match delivery {

@@ -7,7 +7,7 @@ use super::{Slot, Turn};
 use crate::api::CrossRegionBackupPolicy;
 use crate::cloud::Lane;
 use crate::controllers::cached::Lean;
-use crate::controllers::surroundings;
+use crate::controllers::{hash_of, surroundings};
 use crate::plan::Gate;
 use crate::plan::next::Do;
 
@@ -24,7 +24,7 @@ impl Turn<'_> {
         let desired = desired(self.context, &self.policy);
         let read = seat.read();
         let is_as_before = seat.interval() == Some(desired.interval)
-            && slot.account.as_ref() == Some(&stored.spec.account_ref)
+            && slot.account == Some(hash_of(&self.policy.spec.account_ref))
             && !slot.latest.is_newer_than(stored)
             && !stored.is_deleted()
             && !self.desk.has_delivery();

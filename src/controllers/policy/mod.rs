@@ -10,30 +10,29 @@ mod entry;
 mod glance;
 mod report;
 mod rest;
+mod stake;
 mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::alarms::Alarm;
-use super::cached::{Cached, Specified};
+use super::cached::{Cached, Lean};
 use super::memories::Latest;
 use super::rounds::Seat;
 use super::watch::{Gone, lost, stored};
-use super::{Admission, Context, NotReported, Purpose, Wake, requests, requeue, surroundings};
-use crate::api::policy::{AccountRef, CrossRegionBackupPolicySpec, ManagementPolicy};
+use super::{Admission, Context, NotReported, Purpose, Wake, hash_of, requests, requeue, surroundings};
+use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
 use crate::cluster::status::{Applied, set_finalizer};
-use crate::domain::{Failure, InstanceRef, Named, PolicyState};
-use crate::observe::{Account, AccountKey, Reached, View, provider_name};
-use crate::plan::conflict::Claim;
+use crate::domain::{Failure, InstanceRef, PolicyState};
+use crate::observe::{Account, AccountKey, Reached};
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, meanwhile, next};
@@ -47,6 +46,7 @@ pub use desk::{Delivery, Desk};
 use entry::lane;
 use report::Told;
 use rest::Rest;
+pub use stake::seed_claims;
 
 /// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
 const STEPS: usize = 64;
@@ -60,8 +60,8 @@ pub struct Slot {
     latest: Latest<CrossRegionBackupPolicy>,
     /// When its status was last written.
     written: Option<Timestamp>,
-    /// The account that the proof of access belongs to.
-    account: Option<AccountRef>,
+    /// The account that the proof of access belongs to, as a hash of 64 bits.
+    account: Option<u64>,
     desk: Option<Arc<Desk>>,
     /// Its part in the readings of its account's backups.
     seat: Option<Seat>,
@@ -91,34 +91,19 @@ struct Turn<'a> {
 
 /// Whether this concerns a policy.
 pub fn is_concerned(policy: &Cached<CrossRegionBackupPolicy>, wake: &Wake) -> bool {
-    policy.0.as_ref().is_ok_and(|p| wake.concerns(&account_of(p), Some(p.home())))
+    let of = |namespace: &str, spec| wake.concerns(&account_of(&spec, namespace), Some(namespace));
+    policy.0.as_ref().is_ok_and(|policy| of(policy.named.namespace(), policy.spec()))
 }
 
 /// What a policy wants of its account.
-pub fn purpose_of(context: &Context, policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>) -> Purpose {
-    let manages = policy.spec().management_policy == ManagementPolicy::Manage && !context.read_only;
+pub fn purpose_of(context: &Context, spec: &CrossRegionBackupPolicySpec) -> Purpose {
+    let manages = spec.management_policy == ManagementPolicy::Manage && !context.read_only;
     if manages { Purpose::Manage } else { Purpose::Observe }
 }
 
 /// Whether a policy refers to this account.
 pub fn uses(policy: &Cached<CrossRegionBackupPolicy>, key: &AccountKey) -> bool {
-    policy.0.as_ref().is_ok_and(|p| account_of(p) == *key)
-}
-
-/// What stored statuses prove, before the first reconcile.
-pub fn seed_claims(context: &Context) {
-    for policy in context.policy_stores.iter().flat_map(|store| store.state()) {
-        let Ok(policy) = &policy.0 else { continue };
-        let proven = policy.whole().status.is_some_and(|status| status.policy.is_some());
-        let account = context.account(&account_of(policy));
-        let provider = account.and_then(|account| account.spec).map(|spec| spec.provider);
-        if let Some(provider) = provider.filter(|_| proven) {
-            let instance = instance_of(&policy.spec);
-            let claim = claim(context, policy, &policy.named, policy.created(), false);
-            let claim = claim.map(|claim| (provider_name(provider), &instance, claim));
-            context.claims.set(&policy.named.uid, claim);
-        }
-    }
+    policy.0.as_ref().is_ok_and(|p| account_of(&p.spec(), p.named.namespace()) == *key)
 }
 
 /// What a watch lost is forgotten.
@@ -129,20 +114,6 @@ pub fn forget(context: &Context, gone: Gone) {
         context.policies.forget(&uid);
         context.claims.set(&uid, None);
     }
-}
-
-fn claim(
-    context: &Context,
-    policy: &impl Specified<Spec = CrossRegionBackupPolicySpec>,
-    named: &Arc<Named>,
-    created: Option<&Time>,
-    refused: bool,
-) -> Option<Claim> {
-    (purpose_of(context, policy) == Purpose::Manage).then(|| Claim {
-        named: named.clone(),
-        created: created.map_or(Timestamp::UNIX_EPOCH, |created| created.0),
-        refused,
-    })
 }
 
 pub async fn reconcile(
@@ -161,9 +132,10 @@ pub async fn reconcile(
     let slot = context.policies.slot(&named.uid);
     let mut slot = slot.lock().await;
     slot.alarm = None;
-    let key = account_of(policy);
+    let watched = Arc::new(policy.without_status());
+    let key = account_of(&watched.spec, named.namespace());
     let account = context.accounts.view(&key).map(|view| view.account);
-    let namespace = named.namespace.to_string();
+    let namespace = named.namespace().to_string();
     let desk = slot.desk.get_or_insert_with(|| Arc::new(Desk::new(named.clone(), context.wakes.clone())));
     let mut turn = Turn {
         context: &context,
@@ -172,11 +144,11 @@ pub async fn reconcile(
         answer: None,
         told: None,
         namespace,
-        instance: instance_of(&policy.spec),
+        instance: instance_of(&watched.spec),
         account: account.as_deref(),
         key,
         uid: named.uid.clone(),
-        policy: Arc::new(policy.without_status()),
+        policy: watched,
     };
     let result = match Box::pin(turn.glance(&mut slot, policy)).await {
         Some(action) => Ok(action),
@@ -200,8 +172,8 @@ impl Turn<'_> {
     async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
         let desired = desired(self.context, &self.policy);
         let mut memory = Box::new(self.recall(slot, &desired));
-        let account = &self.policy.spec.account_ref;
-        if slot.account.replace(account.clone()).is_some_and(|before| before != *account) {
+        let account = hash_of(&self.policy.spec.account_ref);
+        if slot.account.replace(account).is_some_and(|before| before != account) {
             self.context.accounts.resources_gone();
             memory.forget_proof();
         }
@@ -210,13 +182,13 @@ impl Turn<'_> {
         } else {
             self.converge(slot, &desired, &mut memory).await
         };
-        slot.memory = Some(self.laid_down(&mut memory, &desired));
+        slot.memory = Some(self.laid_down(slot, &mut memory, &desired));
         result
     }
 
     /// What is remembered of the policy, or what its status tells where nothing is.
     fn recall(&self, slot: &mut Slot, desired: &Desired) -> Memory {
-        let awake = slot.memory.take().map(|rest| self.woken(rest));
+        let awake = slot.memory.take().map(|rest| self.woken(slot, rest));
         if awake.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
             self.context.accounts.resources_changed(&self.key);
         }
@@ -234,15 +206,20 @@ impl Turn<'_> {
         })
     }
 
-    fn laid_down(&self, memory: &mut Memory, desired: &Desired) -> Rest {
-        let stored = self.stored();
-        let stored = stored.as_ref().and_then(|stored| stored.0.as_ref().ok());
-        Rest::of(std::mem::take(memory), &self.policy, stored, desired, self.context.clock.now())
+    fn laid_down(&self, slot: &Slot, memory: &mut Memory, desired: &Desired) -> Rest {
+        let (memory, now) = (std::mem::take(memory), self.context.clock.now());
+        self.with_kept(slot, |kept| Rest::of(memory, &self.policy, kept, desired, now))
     }
 
-    fn woken(&self, rest: Rest) -> Memory {
+    fn woken(&self, slot: &Slot, rest: Rest) -> Memory {
+        self.with_kept(slot, |kept| rest.wake(&self.policy, kept))
+    }
+
+    /// With the policy as it is kept: as our last write was answered, where the watch is behind it, or in the store.
+    fn with_kept<T>(&self, slot: &Slot, what: impl FnOnce(Option<&Lean<CrossRegionBackupPolicy>>) -> T) -> T {
+        let written = slot.latest.written().filter(|written| written.is(&self.policy));
         let stored = self.stored();
-        rest.wake(&self.policy, stored.as_ref().and_then(|stored| stored.0.as_ref().ok()))
+        what(written.or_else(|| stored.as_ref()?.0.as_ref().ok()))
     }
 
     async fn converge(
@@ -361,7 +338,7 @@ impl Turn<'_> {
     }
 
     fn purpose(&self) -> Purpose {
-        purpose_of(self.context, &*self.policy)
+        purpose_of(self.context, &self.policy.spec)
     }
 
     fn through<'a>(&'a self, account: &'a Account) -> Reached<'a> {
@@ -382,20 +359,6 @@ impl Turn<'_> {
         let rival =
             memory.facts.policy.as_ref().and_then(|_| self.context.claims.rival(&self.uid, &self.namespace));
         Surroundings { rival, ..around }
-    }
-
-    /// Claims the instance where this policy has proved that its account reaches it.
-    fn stake(&self, memory: &Memory, view: Option<&View>) {
-        let Some(view) = view else { return };
-        let proven = memory.facts.policy.is_some();
-        let purpose = self.purpose();
-        let admission = self.context.admission(&self.key, &self.namespace, purpose);
-        // Who may not use the account any more ranks as who was refused by the cloud.
-        let refused = memory.refused.is_some() || matches!(admission, Admission::Denied(_));
-        let created = self.policy.metadata.creation_timestamp.as_ref();
-        let claim = claim(self.context, &*self.policy, self.desk.named(), created, refused);
-        let claim = claim.filter(|_| proven).map(|claim| (view.provider, &self.instance, claim));
-        self.context.claims.set(&self.uid, claim);
     }
 
     /// A request was acted on when a look has ended, or when nothing can be looked at.

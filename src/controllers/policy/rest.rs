@@ -11,8 +11,8 @@ use crate::plan::Desired;
 use crate::plan::memory::Memory;
 use crate::plan::resting::{Resting, Settled, rest};
 
-/// A memory at rest. What the policy's status tells of it is not held twice: the bytes are those of the store, as long as nobody
-/// edits the status there. That an edit is noticed depends on the memory having its own.
+/// A memory at rest. What the policy's status tells of it is not held twice: the bytes are those of the store, or of our last write
+/// until the watch brings it, as long as nobody edits the status there. That an edit is noticed depends on the memory having its own.
 #[derive(Debug)]
 pub struct Rest {
     memory: Resting,
@@ -22,16 +22,16 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// `stored` is the policy as the store has it.
+    /// `kept` is the policy as it is kept meanwhile, or was before.
     pub fn of(
         memory: Memory,
         policy: &CrossRegionBackupPolicy,
-        stored: Option<&Lean<CrossRegionBackupPolicy>>,
+        kept: Option<&Lean<CrossRegionBackupPolicy>>,
         desired: &Desired,
         now: Timestamp,
     ) -> Self {
         let instance = &policy.spec.instance_id;
-        let (memory, others, told) = match status_of(policy, stored) {
+        let (memory, others, told) = match status_of(policy, kept) {
             Some((told, status)) => {
                 let (memory, others) = rest(memory, &facts_from(status, instance), desired, now);
                 (memory, others, told.clone())
@@ -39,7 +39,7 @@ impl Rest {
             None => {
                 let told = Packed::of(&policy.status.clone().unwrap_or_default());
                 let (memory, others) = rest(memory, &facts_from(&told.unpack(), instance), desired, now);
-                let shared = stored.and_then(|stored| stored.status.clone()).filter(|stored| *stored == told);
+                let shared = kept.and_then(|kept| kept.status.clone()).filter(|kept| *kept == told);
                 (memory, others, shared.unwrap_or(told))
             }
         };
@@ -62,12 +62,12 @@ impl Rest {
     pub fn wake(
         self,
         policy: &CrossRegionBackupPolicy,
-        stored: Option<&Lean<CrossRegionBackupPolicy>>,
+        kept: Option<&Lean<CrossRegionBackupPolicy>>,
     ) -> Memory {
         let instance = &policy.spec.instance_id;
         let others = self.others.map(|others| others.unpack()).unwrap_or_default();
         let others = others.iter().map(|item| backup_from(item, instance)).collect();
-        let told = match status_of(policy, stored) {
+        let told = match status_of(policy, kept) {
             Some((told, status)) if *told == self.told => facts_from(status, instance),
             _ => facts_from(&self.told.unpack(), instance),
         };
@@ -75,11 +75,11 @@ impl Rest {
     }
 }
 
-/// The policy's status, packed and unpacked, where both are at hand: where it is as the store has it.
+/// The policy's status, packed and unpacked, where both are at hand: where it is as it is kept.
 fn status_of<'a>(
     policy: &'a CrossRegionBackupPolicy,
-    stored: Option<&'a Lean<CrossRegionBackupPolicy>>,
+    kept: Option<&'a Lean<CrossRegionBackupPolicy>>,
 ) -> Option<(&'a Packed<BoxedStatus>, &'a BoxedStatus)> {
-    let stored = stored.filter(|stored| stored.is(policy))?;
-    stored.status.as_ref().zip(policy.status.as_ref())
+    let kept = kept.filter(|kept| kept.is(policy))?;
+    kept.status.as_ref().zip(policy.status.as_ref())
 }

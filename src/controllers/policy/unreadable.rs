@@ -16,7 +16,7 @@ use crate::domain::condition::types;
 pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Action, NotReported> {
     let meta = &invalid.metadata;
     // Nobody knows what it wants: another policy of its instance takes over.
-    context.claims.set(meta.uid.as_deref().unwrap_or_default(), None);
+    context.claims.set(&meta.uid.as_deref().unwrap_or_default().into(), None);
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let api = Api::<Guarded<CrossRegionBackupPolicy>>::namespaced(context.kube.clone(), namespace);
     if meta.deletion_timestamp.is_none() {

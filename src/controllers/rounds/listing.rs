@@ -104,7 +104,7 @@ pub async fn list(
                     let state = region.state();
                     for backup in &step.backups {
                         if let Some(instance) = order.instance(&backup.instance_id) {
-                            round.add(instance, state.sighted.get(&*backup.instance_id), backup);
+                            round.add(instance, state.sighted(&backup.instance_id), backup);
                         }
                     }
                 }

@@ -58,14 +58,20 @@ struct State {
     taps: Members<Tap, Arc<Tray>>,
     /// The interval that the task reckons with.
     reckoned: Option<Duration>,
-    /// What was last told of each instance.
-    sighted: HashMap<Arc<str>, Sighted>,
+    /// The instances that they are for.
+    instances: HashMap<Arc<str>, Instance>,
     /// How many backups the cloud said that there are, and when.
     total: Option<(u64, Timestamp)>,
     /// Listings of the whole account are refused until then.
     refused_until: Option<Timestamp>,
     /// What the last listing that somebody waited for found of instances that no policy was for.
     kept: Option<Kept>,
+}
+
+struct Instance {
+    policies: usize,
+    /// What all of them were last told of its backups.
+    sighted: Sighted,
 }
 
 struct Kept {
@@ -85,18 +91,13 @@ pub struct Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.region.state();
-        if let Some(member) = state.members.get(&self.uid) {
-            let instance = member.what.clone();
-            state.members.leave(&self.uid);
-            // Told to nobody any more, or not to all that are left.
-            state.sighted.remove(&instance);
-        }
+        state.leave(&self.uid);
         self.region.was_left(state);
     }
 }
 
 impl Rounds {
-    /// Has a policy take part, or what it needs taken in where it does already.
+    /// Has a policy take part, or what it needs taken in where it does already. `told`: what a newcomer knows.
     pub fn join(
         &self,
         context: &Arc<Context>,
@@ -104,9 +105,10 @@ impl Rounds {
         place: Place,
         uid: &Arc<str>,
         member: Member<Arc<str>, Arc<Desk>>,
+        told: impl FnOnce() -> Sighted,
     ) {
         let seated = seat.take_if(|seat| seat.region.place == place);
-        let enter = |region: &Region| region.enter(uid, member, context.clock.now());
+        let enter = |region: &Region| region.enter(uid, member, told, context.clock.now());
         let region = match &seated {
             Some(seated) => {
                 enter(&seated.region);
@@ -181,13 +183,25 @@ impl Region {
         }
     }
 
-    fn enter(&self, uid: &Arc<str>, member: Member<Arc<str>, Arc<Desk>>, now: Timestamp) {
+    /// `told`: what the newcomer knows.
+    fn enter(
+        &self,
+        uid: &Arc<str>,
+        member: Member<Arc<str>, Arc<Desk>>,
+        told: impl FnOnce() -> Sighted,
+        now: Timestamp,
+    ) {
         let mut state = self.state();
         let (instance, desk, interval) = (member.what.clone(), member.desk.clone(), member.interval);
         let waited = state.waiting() > 0;
+        if state.members.get(uid).is_some_and(|before| before.what != instance) {
+            state.leave(uid);
+        }
         if state.members.join(uid.clone(), member, now) {
+            let others = state.instances.get(&instance).map_or(0, |instance| instance.policies);
             // Another policy of the same instance may know what this one does not.
-            state.sighted.remove(&instance);
+            let sighted = if others == 0 { told() } else { Sighted::default() };
+            state.instances.insert(instance.clone(), Instance { policies: others + 1, sighted });
             if state.serve(&instance, &desk, now) {
                 let began = state.kept.as_ref().map(|kept| kept.began);
                 state.members.was_read(uid, began.unwrap_or(now));
@@ -200,6 +214,23 @@ impl Region {
 impl State {
     fn is_empty(&self) -> bool {
         self.members.is_empty() && self.taps.is_empty()
+    }
+
+    fn leave(&mut self, uid: &str) {
+        let Some(member) = self.members.get(uid) else { return };
+        let what = member.what.clone();
+        self.members.leave(uid);
+        if let Some(instance) = self.instances.get_mut(&what) {
+            instance.policies -= 1;
+            if instance.policies == 0 {
+                self.instances.remove(&what);
+            }
+        }
+    }
+
+    /// What is known of the backups of an instance.
+    fn sighted(&self, instance: &str) -> Option<&Sighted> {
+        self.instances.get(instance).map(|instance| &instance.sighted)
     }
 
     /// How many wait.
@@ -227,7 +258,7 @@ impl State {
         kept.told.insert(instance.clone());
         let found = kept.found.remove(instance).unwrap_or_default();
         let began = kept.began;
-        let sighted = self.sighted.entry(instance.clone()).or_default();
+        let Some(Instance { sighted, .. }) = self.instances.get_mut(instance) else { return false };
         let delivery = match found.news(sighted) {
             Some(news) => Delivery::News(news, began),
             None => Delivery::Unchanged(began),
@@ -266,9 +297,8 @@ impl Seat {
         let mut state = self.region.state();
         let Some(member) = state.members.get(&self.uid) else { return };
         let instance = member.what.clone();
-        let alone = state.members.iter().filter(|(_, member)| member.what == instance).count() == 1;
-        if alone {
-            state.sighted.entry(instance).or_default().read(backups);
+        if let Some(Instance { policies: 1, sighted }) = state.instances.get_mut(&instance) {
+            sighted.read(backups);
         }
         state.members.was_read(&self.uid, now);
     }

@@ -21,7 +21,7 @@ use crate::controllers::sharing::{Admission, Purpose};
 use crate::domain::{Failure, InstanceRef};
 use crate::observe::{Account, Reached};
 use crate::plan::round::{Finds, Found, KEPT, Member, Round, Way};
-use crate::plan::{Gate, since};
+use crate::plan::{Gate, after, since};
 
 /// Lists of single instances that are read at once.
 const AT_ONCE: usize = 4;
@@ -34,10 +34,10 @@ type Policies = HashMap<Arc<str>, Vec<Arc<str>>>;
 pub async fn run(context: Arc<Context>, region: Arc<Region>) {
     loop {
         let now = context.clock.now();
-        let next = {
+        let (next, kept_until) = {
             let mut state = region.state();
             state.reckoned = state.shortest();
-            state.next(region.phase, now)
+            (state.next(region.phase, now), state.kept.as_ref().map(|kept| after(kept.ended, KEPT)))
         };
         let Some((at, hurried)) = next else {
             if context.rounds.close(&region) {
@@ -49,6 +49,10 @@ pub async fn run(context: Arc<Context>, region: Arc<Region>) {
             biased;
             () = context.stopping() => return,
             () = region.changed.notified() => {}
+            // Nobody has come for it.
+            () = sleep(since(now, kept_until.unwrap_or(at))), if kept_until.is_some_and(|until| until < at) => {
+                region.state().kept = None;
+            }
             () = sleep(since(now, at)) => tokio::select! {
                 () = context.stopping() => return,
                 () = round(&context, &region, hurried) => {}
@@ -117,8 +121,8 @@ fn by_instance<T>(all: impl Iterator<Item = (Arc<str>, T)>) -> HashMap<Arc<str>,
 async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec<Due>) {
     let Some(first) = of.first() else { return };
     let (named, id) = (first.desk.named().clone(), first.instance.clone());
-    let caller = Caller::new(&named.namespace, &named.uid).in_lane(Lane::Poll);
-    let caller = caller.checked(context.check(account, &named.namespace, Purpose::Observe));
+    let caller = Caller::new(named.namespace(), &named.uid).in_lane(Lane::Poll);
+    let caller = caller.checked(context.check(account, named.namespace(), Purpose::Observe));
     let instance = InstanceRef { region: region.place.region.clone(), id: id.to_string() };
     let (reached, now) = (Reached::Account(&context.accounts, account, caller), context.clock.now());
     let answer = {
@@ -131,7 +135,7 @@ async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec
             let mut round = Round::default();
             {
                 let state = region.state();
-                let sighted = state.sighted.get(&id);
+                let sighted = state.sighted(&id);
                 let backups = backups.iter().filter(|backup| *backup.instance_id == *id);
                 backups.for_each(|backup| round.add(id.clone(), sighted, backup));
             }
@@ -155,7 +159,7 @@ async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec
 async fn tell(region: &Region, policies: Policies, mut found: Finds, began: Timestamp, now: Timestamp) {
     for (instance, uids) in policies {
         let found = found.remove(&instance).unwrap_or_default();
-        let deliveries = region.state().deliveries(instance, &uids, found, began, now);
+        let deliveries = region.state().deliveries(&instance, &uids, found, began, now);
         for (desk, delivery) in deliveries {
             // Nobody closes the semaphore.
             let slot = region.slots.clone().acquire_owned().await.ok();
@@ -191,13 +195,14 @@ impl super::State {
 
     fn deliveries(
         &mut self,
-        instance: Arc<str>,
+        instance: &str,
         uids: &[Arc<str>],
         found: Found,
         began: Timestamp,
         now: Timestamp,
     ) -> Vec<(Arc<Desk>, Delivery)> {
-        let news = found.news(self.sighted.entry(instance).or_default());
+        let Some(instance) = self.instances.get_mut(instance) else { return Vec::new() };
+        let news = found.news(&mut instance.sighted);
         let mut deliveries = Vec::new();
         for uid in uids {
             let Some(member) = self.members.get(uid) else { continue };

@@ -49,7 +49,7 @@ fn rival(state: &State, seat: Seat) -> Option<Rival> {
     });
     let claims: Vec<_> = claims.collect();
     let winner = manager(&claims).filter(|claim| *claim.named.uid != *seat.policy.to_string())?;
-    Some(Rival { name: Some(winner.named.name.to_string()) })
+    Some(Rival { name: Some(winner.named.name().to_string()) })
 }
 
 pub fn reach(state: &State, seat: Seat) -> Reach {

@@ -2,6 +2,7 @@
 //! backups are listed or those of single instances, and what it tells of each instance that was not known before.
 
 mod members;
+mod records;
 mod sightings;
 mod taps;
 

@@ -2,14 +2,18 @@
 //! only a mark stays, and of what is new its record in few bytes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 
-use crate::domain::Backup;
+use jiff::Timestamp;
+
+use super::records::Records;
+use crate::domain::facts::Instance;
+use crate::domain::{Backup, InstanceInfo};
 use crate::plan::backups::Known;
 
 /// One backup as it was seen. The hash of its id has 64 bits: among a million backups one being taken for another has a chance of
-/// 1 in 10 million. What it says is only compared with what the same backup said before.
+/// 1 in 10 million. What it says is only compared with what the same backup said before, as far as a policy's status tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C, packed(4))]
 struct Mark {
@@ -48,8 +52,8 @@ pub struct Found {
 struct Other {
     /// Each as it passed by.
     marks: Vec<Mark>,
-    /// The records of those that were not known so, one after the other.
-    records: Vec<u8>,
+    /// Those that were not known so.
+    records: Records,
 }
 
 /// What a reading found, by instance.
@@ -91,7 +95,7 @@ impl Round {
             let found = self.found.entry(instance).or_default();
             let (mut all, later) = (before.into_other(), std::mem::take(found).into_other());
             all.marks.extend(later.marks);
-            all.records.extend(later.records);
+            all.records.append(later.records);
             found.other = Some(Box::new(all));
         }
         self.found
@@ -100,8 +104,7 @@ impl Round {
 
 impl Found {
     fn add(&mut self, known: Option<&Sighted>, backup: &Backup) {
-        let Ok(record) = postcard::to_stdvec(backup) else { return };
-        let mark = Mark::of(backup.backup_point_id.as_bytes(), &record);
+        let mark = Mark::of(backup, None);
         if let Some(known) = known.filter(|known| !Arc::ptr_eq(&known.marks, &self.known)) {
             // Something else was told meanwhile.
             let before = std::mem::take(self).into_other();
@@ -115,7 +118,7 @@ impl Found {
             (None, other) => {
                 let other = other.get_or_insert_default();
                 other.marks.push(mark);
-                other.records.extend(record);
+                other.records.push(backup);
             }
         }
     }
@@ -145,27 +148,45 @@ impl Found {
             return None;
         }
         let present: Vec<u64> = sighted.marks.iter().filter(|m| known.has(**m)).map(|m| m.id).collect();
-        let mut left = records.as_slice();
-        let mut records = HashMap::new();
-        while let Ok((backup, rest)) = postcard::take_from_bytes::<Backup>(left) {
-            let mark = Mark::of(backup.backup_point_id.as_bytes(), &left[..left.len() - rest.len()]);
-            if sighted.has(mark) && !known.has(mark) {
-                records.insert(mark.id, backup);
-            }
-            left = rest;
-        }
+        let new = |mark| sighted.has(mark) && !known.has(mark);
+        let records = records.unpack().into_iter().map(|backup| (Mark::of(&backup, None), backup));
+        let records: HashMap<_, _> =
+            records.filter(|(mark, _)| new(*mark)).map(|(mark, backup)| (mark.id, backup)).collect();
         let lacking = present.len() + records.len() < sighted.marks.len();
         Some(News { present, records: records.into_values().collect(), lacking })
     }
 }
 
 impl Mark {
-    fn of(id: &[u8], record: &[u8]) -> Self {
-        Self { id: hash(id), content: hash(record) as u32 }
+    /// `instance`: what is known of it, where the backup itself says nothing.
+    fn of(backup: &Backup, instance: Option<&Instance>) -> Self {
+        let Backup { backup_point_name, strategy, backup_type, status, provider_status, .. } = backup;
+        let seconds = |time: Option<Timestamp>| time.map(|time| time.as_second());
+        let described = match (&backup.instance, instance) {
+            (Some(InstanceInfo { name, engine_version }), _) => {
+                Some((name, engine_version, &backup.project_name))
+            }
+            (None, known) => known.map(|known| (&known.name, &known.engine_version, &known.project_name)),
+        };
+        let content = (
+            (backup_point_name, strategy, backup_type, status, provider_status),
+            (&backup.source_region, &backup.target_region),
+            (seconds(backup.start_time), seconds(backup.end_time)),
+            (backup.size_bytes, backup.ttl_days),
+            described,
+        );
+        Self { id: hash(&backup.backup_point_id), content: hash(&content) as u32 }
     }
 }
 
 impl Sighted {
+    /// What somebody knows already. `all`: of all backups that there are.
+    pub fn told(known: &Known, instance: Option<&Instance>, all: bool) -> Self {
+        let mut marks: Vec<_> = known.iter().map(|backup| Mark::of(backup, instance)).collect();
+        marks.sort();
+        Self { marks: marks.into(), again: !all }
+    }
+
     /// Takes in what was read of the instance apart from the others.
     pub fn read(&mut self, backups: &[Backup]) {
         let mut found = Found::default();
@@ -192,15 +213,15 @@ impl News {
     pub fn complete(self, known: &Known) -> Option<Vec<Backup>> {
         let mut reading = self.records;
         let new = reading.len();
-        let is_present = |backup: &&Backup| self.present.contains(&hash(backup.backup_point_id.as_bytes()));
+        let is_present = |backup: &&Backup| self.present.contains(&hash(&backup.backup_point_id));
         reading.extend(known.iter().filter(is_present).cloned());
         (reading.len() - new == self.present.len() && !self.lacking).then_some(reading)
     }
 }
 
 /// The same for the whole life of the process.
-fn hash(bytes: &[u8]) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(bytes)
+fn hash(what: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
 }
 
 #[cfg(test)]
@@ -265,6 +286,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_status_tells_is_not_told_again() {
+        let instance = Instance { name: Some("sessions".to_owned()), ..Instance::default() };
+        let described = |mut backup: Backup| {
+            backup.instance = Some(InstanceInfo { name: instance.name.clone(), engine_version: None });
+            backup
+        };
+        let told: Vec<_> = (1..4).map(|id| backup(id, 1)).collect();
+        let known = Known::default().merge(told.clone());
+        let whole: Vec<_> = told.iter().cloned().map(described).collect();
+        let sighted = |all| Sighted::told(&known, Some(&instance), all);
+        assert_eq!(read(&mut sighted(true), &whole), None);
+        let news = read(&mut sighted(false), &whole).expect("it told of others, which are gone");
+        assert_eq!((news.present.len(), news.records.len()), (3, 0));
+        for (changed, why) in [
+            (described(backup(3, 2)), "another status"),
+            (backup(3, 1), "another description"),
+            (described(Backup { size_bytes: Some(1), ..backup(3, 1) }), "another size"),
+        ] {
+            let now = [whole[0].clone(), whole[1].clone(), changed.clone()];
+            let news = read(&mut sighted(true), &now).expect(why);
+            assert_eq!((news.present.len(), &news.records), (2, &vec![changed]), "{why}");
+            assert!(news.complete(&known).is_some());
+        }
+        assert_eq!(read(&mut sighted(true), &whole[..2]).map(|news| news.present.len()), Some(2));
+        assert!(read(&mut Sighted::told(&known, None, true), &whole).is_some(), "status did not describe it");
+    }
+
+    #[test]
     fn a_reading_needs_all_that_it_takes_for_known() {
         let mut sighted = Sighted::default();
         read(&mut sighted, &[backup(1, 1)]);
@@ -302,8 +351,7 @@ mod tests {
             for (at, (id, status, meanwhile)) in seen.iter().enumerate() {
                 let known = Some(&sighted).filter(|_| *meanwhile != 0);
                 found.add(known, &backup(*id, *status));
-                let record = postcard::to_stdvec(&backup(*id, *status)).unwrap();
-                let mark = Mark::of(format!("cbp-{id}").as_bytes(), &record);
+                let mark = Mark::of(&backup(*id, *status), None);
                 last.insert(mark.id, mark);
                 if *meanwhile == 1 {
                     let read: Vec<_> = told.iter().skip(at % 7).map(|(id, s)| backup(*id, *s)).collect();
