@@ -4,6 +4,7 @@ mod account;
 mod alarms;
 mod around;
 mod cached;
+mod context;
 #[cfg(test)]
 mod fleet_tests;
 mod inventory;
@@ -34,31 +35,29 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::api::account::{AnyAccount, CloudAccountSpec};
-use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
+use crate::api::{CloudAccount, ClusterCloudAccount};
 use crate::clock::Clock;
-use crate::cloud::{Caller, Check, EndpointRule, Transport};
+use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::cluster::status::{Applied, apply_status, replace_status};
 use crate::observe::identity::Identity;
-use crate::observe::{Account, AccountKey, Accounts, Means, just_changed};
-use alarms::Alarms;
+use crate::observe::{Accounts, Means};
 use around::surroundings;
-use cached::Cached;
+pub use context::Context;
 use memories::Memories;
 use policy::Claims;
 use rounds::Rounds;
-use sharing::{Admission, Denial, Purpose, Shared};
-use wakes::{Wake, Wakes, scopes};
+use sharing::{Admission, Purpose, Shared};
+use wakes::{Wake, scopes};
 use watch::{Guarded, Stored, watched, watched_labels};
 
 /// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
@@ -87,145 +86,6 @@ pub struct Settings {
     /// Cloud calls in flight over all accounts.
     pub concurrency: usize,
     pub interval_override: Option<Duration>,
-}
-
-/// What every reconcile can use.
-pub struct Context {
-    kube: kube::Client,
-    clock: Clock,
-    events: Events,
-    leadership: Leadership,
-    read_only: bool,
-    interval_override: Option<Duration>,
-    /// When the facts in stored statuses were true.
-    as_of: Timestamp,
-    accounts: Arc<Accounts>,
-    policy_stores: Vec<Store<Cached<CrossRegionBackupPolicy>>>,
-    inventory_stores: Vec<Store<Cached<BackupInventory>>>,
-    account_stores: Vec<Store<Guarded<CloudAccount>>>,
-    /// `None` where the operator is limited to namespaces.
-    shared: Option<Shared>,
-    started: Timestamp,
-    synced: Vec<tokio::sync::watch::Receiver<bool>>,
-    policies: Memories<policy::Slot>,
-    inventories: Memories<inventory::Slot>,
-    account_requests: account::Handled,
-    claims: Claims,
-    rounds: Rounds,
-    wakes: Wakes,
-    /// Policies whose turns are under way at the same time.
-    turns: u16,
-    alarms: Arc<Alarms>,
-    /// Bounds the writes of statuses and Events at the same time: each takes a connection of its own to the API server, whose
-    /// answers to the renewals of the Lease must not wait for thousands of them.
-    writes: Semaphore,
-    seeded: tokio::sync::OnceCell<()>,
-    stopping: tokio::sync::watch::Sender<bool>,
-}
-
-impl Context {
-    /// Waits until accounts and policies have synced and the instances' managers are known: before that, every account
-    /// would look as if it did not exist. What is shared is not awaited for ever: where it is not installed or may not be
-    /// read, as in the middle of an upgrade, all else is looked after.
-    async fn ready(&self) {
-        self.seeded
-            .get_or_init(|| async {
-                for synced in &self.synced {
-                    // It fails only where the watch has ended, and the process with it.
-                    let _ = synced.clone().wait_for(|synced| *synced).await;
-                }
-                if let Some(shared) = &self.shared {
-                    let _ = timeout(PATIENCE, shared.synced()).await;
-                }
-                policy::seed_claims(self);
-            })
-            .await;
-    }
-
-    /// One of the places to write from.
-    async fn place_to_write(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes the semaphore.
-        self.writes.acquire().await.ok()
-    }
-
-    /// Resolves when the process is asked to stop: what only reads is left then.
-    async fn stopping(&self) {
-        // The sender lives as long as this.
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
-    }
-
-    /// The account as the watch last brought it.
-    fn account(&self, key: &AccountKey) -> Option<StoredAccount> {
-        match &key.namespace {
-            Some(namespace) => {
-                let reference = ObjectRef::new(&key.name).within(namespace);
-                self.account_stores
-                    .iter()
-                    .find_map(|store| store.get(&reference))
-                    .map(|found| StoredAccount::of(&found))
-            }
-            None => self
-                .shared
-                .as_ref()?
-                .accounts
-                .get(&ObjectRef::new(&key.name))
-                .map(|found| StoredAccount::of(&found)),
-        }
-    }
-
-    /// On whose behalf a resource calls. Right before each call it is asked again whether this very account is there and not
-    /// suspended, and whether the resource may use it.
-    fn caller(&self, account: &Account, namespace: &str, uid: &str, purpose: Purpose) -> Caller {
-        Caller::new(namespace, uid).checked(self.check(account, namespace, purpose))
-    }
-
-    fn check(&self, account: &Account, namespace: &str, purpose: Purpose) -> Check {
-        self.check_any(account, vec![(namespace.to_owned(), purpose)])
-    }
-
-    /// The same of a call on behalf of more than one: some of them may use the account.
-    fn check_any(&self, account: &Account, users: Vec<(String, Purpose)>) -> Check {
-        let (accounts, shared) = (self.accounts.clone(), self.shared.clone());
-        let (key, account_uid) = (account.key.clone(), account.uid.clone());
-        Arc::new(move || {
-            let admits = |shared: &Shared| {
-                let mut users = users.iter();
-                users.any(|(own, purpose)| shared.admits(&key.name, own, *purpose) == Admission::Allowed)
-            };
-            let admitted = !key.is_shared() || shared.as_ref().is_some_and(admits);
-            let serves = accounts.serves(&key, &account_uid);
-            if admitted && serves { Ok(()) } else { Err(just_changed("")) }
-        })
-    }
-
-    /// Whether resources of this namespace may use the account so.
-    fn admission(&self, key: &AccountKey, namespace: &str, purpose: Purpose) -> Admission {
-        match &self.shared {
-            _ if !key.is_shared() => Admission::Allowed,
-            Some(shared) => shared.admits(&key.name, namespace, purpose),
-            None => Admission::Denied(Denial::Limited),
-        }
-    }
-
-    fn policies_of(&self, key: &AccountKey) -> Vec<Arc<Cached<CrossRegionBackupPolicy>>> {
-        self.policy_stores.iter().flat_map(|s| s.state_filter(|p| policy::uses(p, key))).collect()
-    }
-
-    fn inventories_of(&self, key: &AccountKey) -> Vec<Arc<Cached<BackupInventory>>> {
-        self.inventory_stores.iter().flat_map(|s| s.state_filter(|i| inventory::uses(i, key))).collect()
-    }
-}
-
-/// What is stored of an account.
-struct StoredAccount {
-    /// `None`: it cannot be read.
-    spec: Option<CloudAccountSpec>,
-}
-
-impl StoredAccount {
-    fn of<K: AnyAccount>(account: &Guarded<K>) -> Self {
-        Self { spec: account.0.as_ref().ok().map(|account| account.settings().clone()) }
-    }
 }
 
 /// Watches at once, so that everything is known when `leading` resolves; then runs the controllers until `stop` resolves.

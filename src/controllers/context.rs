@@ -1,0 +1,165 @@
+//! What every reconcile can use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::alarms::Alarms;
+use super::cached::Cached;
+use super::memories::Memories;
+use super::policy::Claims;
+use super::rounds::Rounds;
+use super::sharing::{Admission, Denial, Purpose, Shared};
+use super::wakes::Wakes;
+use super::watch::Guarded;
+use super::{PATIENCE, account, inventory, policy};
+use crate::api::account::{AnyAccount, CloudAccountSpec};
+use crate::api::{BackupInventory, CloudAccount, CrossRegionBackupPolicy};
+use crate::clock::Clock;
+use crate::cloud::{Caller, Check};
+use crate::cluster::elector::Leadership;
+use crate::cluster::events::Events;
+use crate::observe::{Account, AccountKey, Accounts, just_changed};
+
+/// What every reconcile can use.
+pub struct Context {
+    pub(super) kube: kube::Client,
+    pub(super) clock: Clock,
+    pub(super) events: Events,
+    pub(super) leadership: Leadership,
+    pub(super) read_only: bool,
+    pub(super) interval_override: Option<Duration>,
+    /// When the facts in stored statuses were true.
+    pub(super) as_of: Timestamp,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) policy_stores: Vec<Store<Cached<CrossRegionBackupPolicy>>>,
+    pub(super) inventory_stores: Vec<Store<Cached<BackupInventory>>>,
+    pub(super) account_stores: Vec<Store<Guarded<CloudAccount>>>,
+    /// `None` where the operator is limited to namespaces.
+    pub(super) shared: Option<Shared>,
+    pub(super) started: Timestamp,
+    pub(super) synced: Vec<tokio::sync::watch::Receiver<bool>>,
+    pub(super) policies: Memories<policy::Slot>,
+    pub(super) inventories: Memories<inventory::Slot>,
+    pub(super) account_requests: account::Handled,
+    pub(super) claims: Claims,
+    pub(super) rounds: Rounds,
+    pub(super) wakes: Wakes,
+    /// Policies whose turns are under way at the same time.
+    pub(super) turns: u16,
+    pub(super) alarms: Arc<Alarms>,
+    /// Bounds the writes of statuses and Events at the same time: each takes a connection of its own to the API server, whose
+    /// answers to the renewals of the Lease must not wait for thousands of them.
+    pub(super) writes: Semaphore,
+    pub(super) seeded: tokio::sync::OnceCell<()>,
+    pub(super) stopping: tokio::sync::watch::Sender<bool>,
+}
+
+impl Context {
+    /// Waits until accounts and policies have synced and the instances' managers are known: before that, every account
+    /// would look as if it did not exist. What is shared is not awaited for ever: where it is not installed or may not be
+    /// read, as in the middle of an upgrade, all else is looked after.
+    pub(super) async fn ready(&self) {
+        self.seeded
+            .get_or_init(|| async {
+                for synced in &self.synced {
+                    // It fails only where the watch has ended, and the process with it.
+                    let _ = synced.clone().wait_for(|synced| *synced).await;
+                }
+                if let Some(shared) = &self.shared {
+                    let _ = timeout(PATIENCE, shared.synced()).await;
+                }
+                policy::seed_claims(self);
+            })
+            .await;
+    }
+
+    /// One of the places to write from.
+    pub(super) async fn place_to_write(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes the semaphore.
+        self.writes.acquire().await.ok()
+    }
+
+    /// Resolves when the process is asked to stop: what only reads is left then.
+    pub(super) async fn stopping(&self) {
+        // The sender lives as long as this.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// The account as the watch last brought it.
+    pub(super) fn account(&self, key: &AccountKey) -> Option<StoredAccount> {
+        match &key.namespace {
+            Some(namespace) => {
+                let reference = ObjectRef::new(&key.name).within(namespace);
+                self.account_stores
+                    .iter()
+                    .find_map(|store| store.get(&reference))
+                    .map(|found| StoredAccount::of(&found))
+            }
+            None => self
+                .shared
+                .as_ref()?
+                .accounts
+                .get(&ObjectRef::new(&key.name))
+                .map(|found| StoredAccount::of(&found)),
+        }
+    }
+
+    /// On whose behalf a resource calls. Right before each call it is asked again whether this very account is there and not
+    /// suspended, and whether the resource may use it.
+    pub(super) fn caller(&self, account: &Account, namespace: &str, uid: &str, purpose: Purpose) -> Caller {
+        Caller::new(namespace, uid).checked(self.check(account, namespace, purpose))
+    }
+
+    pub(super) fn check(&self, account: &Account, namespace: &str, purpose: Purpose) -> Check {
+        self.check_any(account, vec![(namespace.to_owned(), purpose)])
+    }
+
+    /// The same of a call on behalf of more than one: some of them may use the account.
+    pub(super) fn check_any(&self, account: &Account, users: Vec<(String, Purpose)>) -> Check {
+        let (accounts, shared) = (self.accounts.clone(), self.shared.clone());
+        let (key, account_uid) = (account.key.clone(), account.uid.clone());
+        Arc::new(move || {
+            let admits = |shared: &Shared| {
+                let mut users = users.iter();
+                users.any(|(own, purpose)| shared.admits(&key.name, own, *purpose) == Admission::Allowed)
+            };
+            let admitted = !key.is_shared() || shared.as_ref().is_some_and(admits);
+            let serves = accounts.serves(&key, &account_uid);
+            if admitted && serves { Ok(()) } else { Err(just_changed("")) }
+        })
+    }
+
+    /// Whether resources of this namespace may use the account so.
+    pub(super) fn admission(&self, key: &AccountKey, namespace: &str, purpose: Purpose) -> Admission {
+        match &self.shared {
+            _ if !key.is_shared() => Admission::Allowed,
+            Some(shared) => shared.admits(&key.name, namespace, purpose),
+            None => Admission::Denied(Denial::Limited),
+        }
+    }
+
+    pub(super) fn policies_of(&self, key: &AccountKey) -> Vec<Arc<Cached<CrossRegionBackupPolicy>>> {
+        self.policy_stores.iter().flat_map(|s| s.state_filter(|p| policy::uses(p, key))).collect()
+    }
+
+    pub(super) fn inventories_of(&self, key: &AccountKey) -> Vec<Arc<Cached<BackupInventory>>> {
+        self.inventory_stores.iter().flat_map(|s| s.state_filter(|i| inventory::uses(i, key))).collect()
+    }
+}
+
+/// What is stored of an account.
+pub(super) struct StoredAccount {
+    /// `None`: it cannot be read.
+    pub(super) spec: Option<CloudAccountSpec>,
+}
+
+impl StoredAccount {
+    fn of<K: AnyAccount>(account: &Guarded<K>) -> Self {
+        Self { spec: account.0.as_ref().ok().map(|account| account.settings().clone()) }
+    }
+}
