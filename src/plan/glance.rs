@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 
+use super::brief::Brief;
 use super::memory::Memory;
 use super::next::{Do, earliest};
 use super::pace::{LONGEST, next_turn};
@@ -19,8 +20,8 @@ pub struct Quiet {
     state: u64,
     /// From then on and until then the conditions stay as they are, as long as backups are read: a clock that is set back brings a
     /// deadline back that has passed.
-    from: Timestamp,
-    until: Option<Timestamp>,
+    from: Brief,
+    until: Brief,
 }
 
 impl Quiet {
@@ -39,11 +40,12 @@ impl Quiet {
         let is_told = || conditions::report(desired, &around, memory, now) == memory.facts;
         (again == *memory && is_told()).then(|| Self {
             state: hash,
-            from: now,
+            from: Some(now).into(),
             until: earliest([
                 conditions::contested_until(desired, memory, now),
                 recovery::next_deadline(desired, memory, now),
-            ]),
+            ])
+            .into(),
         })
     }
 }
@@ -59,15 +61,17 @@ impl Settled {
         now: Timestamp,
     ) -> Option<Do> {
         let quiet = self.quiet.as_ref()?;
-        let is_the_same = self.generation == desired.generation && self.epoch == epoch && quiet.from <= now;
+        let is_the_same = self.generation == desired.generation && self.epoch == epoch;
+        let next_look = self.next_look.get()?;
         let latest = after(now, desired.interval.max(LONGEST));
-        let past = [self.last_good, self.read, read].into_iter().flatten().all(|time| time <= now);
-        let ahead = [Some(self.next_look), self.due].into_iter().flatten().all(|time| time <= latest);
-        let passed = [quiet.until, recovery::stale_at(desired, self.read), self.due];
+        let past = [quiet.from.get(), self.last_good.get(), self.read.get(), read];
+        let past = past.into_iter().flatten().all(|time| time <= now);
+        let ahead = [Some(next_look), self.due.get()].into_iter().flatten().all(|time| time <= latest);
+        let passed = [quiet.until.get(), recovery::stale_at(desired, self.read.get()), self.due.get()];
         if !is_the_same || !past || !ahead || passed.into_iter().flatten().any(|time| time <= now) {
             return None;
         }
-        match self.next_look <= now {
+        match next_look <= now {
             true => Some(Do::Look),
             false => Some(Do::Wait(self.until(desired, read))),
         }
@@ -84,23 +88,23 @@ impl Settled {
         let quiet = self.quiet.as_mut().filter(|quiet| quiet.state == hash(state));
         let is_told = quiet.is_some();
         if let Some(quiet) = quiet {
-            quiet.from = now;
-            self.last_good = Some(now);
-            self.next_look = next_turn(desired.phase, desired.interval, now);
-            self.read = self.read.max(read);
+            quiet.from = Some(now).into();
+            self.last_good = Some(now).into();
+            self.next_look = Some(next_turn(desired.phase, desired.interval, now)).into();
+            self.read = self.read.get().max(read).into();
         }
         is_told
     }
 
     /// When something is to be done next.
     pub fn until(&self, desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
-        earliest([Some(self.next_look), self.due, self.meanwhile(desired, read)])
+        earliest([self.next_look.get(), self.due.get(), self.meanwhile(desired, read)])
     }
 
     /// When the conditions change although nothing can be done meanwhile.
     pub fn meanwhile(&self, desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
-        let quiet = self.quiet.as_ref().and_then(|quiet| quiet.until);
-        earliest([quiet, recovery::stale_at(desired, self.read.max(read))])
+        let quiet = self.quiet.as_ref().and_then(|quiet| quiet.until.get());
+        earliest([quiet, recovery::stale_at(desired, self.read.get().max(read))])
     }
 }
 

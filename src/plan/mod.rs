@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod backups;
+mod brief;
 pub mod conditions;
 pub mod conflict;
 mod correcting;

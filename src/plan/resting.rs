@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::backups::Known;
+use super::brief::Brief;
 use super::glance::Quiet;
 use super::memory::Memory;
 use super::readings::BackupMemory;
@@ -27,15 +28,15 @@ pub enum Resting {
 pub struct Settled {
     pub(super) generation: i64,
     pub(super) epoch: Option<u64>,
-    pub(super) last_good: Option<Timestamp>,
+    pub(super) last_good: Brief,
     looked: bool,
-    pub(super) next_look: Timestamp,
-    pub(super) read: Option<Timestamp>,
+    pub(super) next_look: Brief,
+    pub(super) read: Brief,
     tried: bool,
-    pub(super) due: Option<Timestamp>,
+    pub(super) due: Brief,
     /// Where a look that finds the same again changes nothing.
     pub(super) quiet: Option<Quiet>,
-    deadline_read_for: Option<Timestamp>,
+    deadline_read_for: Brief,
     /// What was last in sync is what status tells to be there.
     synced_as_told: bool,
     /// What it is otherwise.
@@ -94,14 +95,14 @@ impl Settled {
         Self {
             generation: memory.generation,
             epoch: memory.epoch,
-            last_good: memory.last_good,
+            last_good: memory.last_good.into(),
             looked: memory.looked,
-            next_look: memory.next_look,
-            read: memory.backups.read,
+            next_look: Some(memory.next_look).into(),
+            read: memory.backups.read.into(),
             tried: memory.backups.tried,
-            due: memory.backups.due,
+            due: memory.backups.due.into(),
             quiet: None,
-            deadline_read_for: memory.backups.deadline_read_for,
+            deadline_read_for: memory.backups.deadline_read_for.into(),
             synced_as_told,
             synced: memory.synced.clone().filter(|_| !synced_as_told).map(Box::new),
         }
@@ -113,14 +114,14 @@ impl Settled {
         Memory {
             generation: self.generation,
             epoch: self.epoch,
-            last_good: self.last_good,
+            last_good: self.last_good.get(),
             looked: self.looked,
-            next_look: self.next_look,
+            next_look: self.next_look.get().unwrap_or_default(),
             backups: BackupMemory {
-                read: self.read,
+                read: self.read.get(),
                 tried: self.tried,
-                due: self.due,
-                deadline_read_for: self.deadline_read_for,
+                due: self.due.get(),
+                deadline_read_for: self.deadline_read_for.get(),
                 ..BackupMemory::default()
             },
             synced: if self.synced_as_told { as_told() } else { self.synced.as_deref().cloned() },

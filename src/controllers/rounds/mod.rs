@@ -303,3 +303,38 @@ impl Seat {
         state.members.was_read(&self.uid, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{at, region};
+    use super::*;
+    use crate::controllers::wakes::Wakes;
+    use crate::domain::Named;
+    use crate::plan::backups::Known;
+
+    fn enter(region: &Region, uid: &str, instance: &str, told: &Sighted) {
+        let desk = Arc::new(Desk::new(Named::new(uid, "payments", uid), Wakes::default()));
+        let interval = Duration::from_secs(600);
+        let member =
+            Member { desk, what: instance.into(), interval, calls: 1, read: Some(at(0)), waits: false };
+        region.enter(&uid.into(), member, || told.clone(), at(0));
+    }
+
+    #[test]
+    fn what_is_known_of_an_instance_is_what_all_of_its_policies_know() {
+        let region = region(1);
+        let told = Sighted::told(&Known::default(), None, true);
+        let sighted = |instance: &str| region.state().sighted(instance).cloned();
+        enter(&region, "a", "redis-1", &told);
+        assert_eq!(sighted("redis-1"), Some(told.clone()));
+        enter(&region, "b", "redis-1", &told);
+        assert_eq!(sighted("redis-1"), Some(Sighted::default()), "they may know different things");
+        enter(&region, "a", "redis-2", &told);
+        assert_eq!([sighted("redis-1"), sighted("redis-2")], [Some(Sighted::default()), Some(told)]);
+        region.state().leave("b");
+        region.state().leave("b");
+        assert_eq!(sighted("redis-1"), None, "nobody is left");
+        region.state().leave("a");
+        assert!(region.state().instances.is_empty());
+    }
+}
