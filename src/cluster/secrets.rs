@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::timeout;
 
 use super::answered;
+use crate::cloud::credentials::LONGEST;
 
 /// The longest wait for one answer.
 const CALL: Duration = Duration::from_secs(10);
@@ -82,13 +83,14 @@ pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result
 /// The value under `key` without surrounding white space; `None` where the Secret has no such key.
 ///
 /// # Errors
-/// Where the value is empty, not ASCII, or has control characters inside.
+/// Where the value is empty, too long, not ASCII, or has control characters inside.
 pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, BadValue> {
     let Some(value) = secret.data.get(key) else { return Ok(None) };
     let bad = |problem| BadValue { secret: secret.name.clone(), key: key.to_owned(), problem };
     let value = value.expose_secret().trim_ascii();
     match std::str::from_utf8(value) {
         Ok("") => Err(bad("the value is empty")),
+        Ok(text) if text.len() > LONGEST => Err(bad("the value is longer than 8192 bytes")),
         Ok(text) if text.is_ascii() => {
             if text.bytes().any(|byte| byte.is_ascii_control()) {
                 return Err(bad("the value has control characters, such as a line break, inside"));
@@ -176,6 +178,7 @@ mod tests {
             ("canary\u{a0}".as_bytes(), "not ASCII"),
             ("\u{feff}canary".as_bytes(), "not ASCII"),
             (b"canary\xff", "not ASCII"),
+            ("canary".repeat(1366).as_bytes(), "longer than 8192 bytes"),
         ] {
             let error = credential(&secret(value), "accessKeyId").unwrap_err();
             let text = error.to_string();

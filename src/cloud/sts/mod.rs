@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::credentials::LONGEST;
 use super::exchange::{Answered, Exchange, Line};
 use super::{Budget, Credentials, IdentityToken, Site, StsEndpoint, Transport};
 use crate::clock::Clock;
@@ -148,7 +149,7 @@ fn issued(
     lifetime: Option<SignedDuration>,
     asked: Duration,
 ) -> Result<Issued, &'static str> {
-    let fits = |key: &&str| key.bytes().all(|b| b.is_ascii_graphic());
+    let fits = |key: &&str| key.len() <= LONGEST && key.bytes().all(|b| b.is_ascii_graphic());
     let [Some(id), Some(secret), Some(token)] = keys.map(|key| key.filter(fits)) else {
         return Err("key id, secret or token is missing");
     };
