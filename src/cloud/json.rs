@@ -1,14 +1,33 @@
 //! Reads values that may be absent, null, of another type or a later make, none of which may cost the rest of an answer.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
+
+/// Longer than any id, name, region or word of a cloud.
+const TEXT_MAX: usize = 256;
 
 /// A text that is there and not empty: the APIs say "" for what is not there, such as ExpiredTime.
 pub fn text_of<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.get(name)?.as_str().filter(|t| !t.is_empty())
 }
 
+/// The same, to be kept.
 pub fn owned(object: &Value, name: &str) -> Option<String> {
-    text_of(object, name).map(str::to_owned)
+    text_of(object, name).map(plain)
+}
+
+/// The text as it may go on into statuses and messages: cut, and with a sign in the place of each control character, so that
+/// it is not taken for what it would be without them.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .take(TEXT_MAX)
+        .collect()
+}
+
+/// The time, unless it is before all clouds: Kubernetes writes years with four digits, and reads no others.
+pub fn time(time: Option<Timestamp>) -> Option<Timestamp> {
+    time.filter(|time| *time >= Timestamp::UNIX_EPOCH)
 }
 
 /// A whole number, also where it is written as a float (7.0). Beyond 2^53 a float is no exact number any more.
@@ -64,6 +83,28 @@ pub fn page<'a>(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_kept_is_cut_and_has_no_control_characters() {
+        let record =
+            json!({"Name": "a\u{0}b\u{1b}[31m\n", "Long": "é".repeat(1000), "Empty": "", "Number": 7});
+        assert_eq!(owned(&record, "Name").unwrap(), "a\u{fffd}b\u{fffd}[31m\u{fffd}");
+        assert_eq!(owned(&record, "Long").unwrap(), "é".repeat(256));
+        assert_eq!(["Empty", "Number", "None"].map(|name| owned(&record, name)), [None, None, None]);
+    }
+
+    #[test]
+    fn a_time_before_all_clouds_is_none() {
+        for (text, is_one) in [
+            ("2025-08-22T03:14:15Z", true),
+            ("9999-12-30T22:00:00Z", true),
+            ("1970-01-01T00:00:00Z", true),
+            ("1969-12-31T23:59:59Z", false),
+            ("-009999-01-02T01:59:59Z", false),
+        ] {
+            assert_eq!(time(text.parse().ok()).is_some(), is_one, "{text}");
+        }
+    }
 
     #[test]
     fn what_is_counted_is_never_negative() {

@@ -12,7 +12,7 @@ use jiff::tz::Offset;
 use serde_json::{Map, Value};
 
 use crate::cloud::exchange::{Answered, Head, NOT_PROMISED};
-use crate::cloud::json::{self, count, owned, says, text_of, whole};
+use crate::cloud::json::{self, count, owned, plain, says, text_of, whole};
 use crate::cloud::page::{BackupPage, InstancePage};
 use crate::cloud::text;
 use crate::domain::{Backup, BackupDetail, Failure, Instance, InstanceInfo, Kind};
@@ -104,7 +104,7 @@ impl Answer {
         let id = text("BackupId").ok_or("BackupId is missing")?;
         let detail = BackupDetail {
             locked: self.response.get("Locked").and_then(flag),
-            remark: text("Remark").map(str::to_owned),
+            remark: text("Remark").map(plain),
             instance_type: number("InstanceType"),
             mem_size_mib: number("MemSize"),
             shard_num: number("ShardNum"),
@@ -219,7 +219,7 @@ fn flag(value: &Value) -> Option<bool> {
 /// `YYYY-MM-DD HH:MM:SS` in the account's zone. There are "" and "0000-00-00 00:00:00" for what is not there.
 fn time(object: &Value, name: &str, zone: Offset) -> Option<Timestamp> {
     let local = DateTime::strptime("%Y-%m-%d %H:%M:%S", text_of(object, name)?).ok()?;
-    zone.to_timestamp(local).ok()
+    json::time(zone.to_timestamp(local).ok())
 }
 
 #[cfg(test)]

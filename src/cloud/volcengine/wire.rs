@@ -96,7 +96,7 @@ impl Answer {
     /// DescribeAvailableCrossRegion: no list and null are the empty list, as the SDKs read them.
     pub fn regions(&self) -> Result<Vec<String>, &'static str> {
         let regions = list(self.object()?, "TargetRegionIds").ok_or("TargetRegionIds is no list")?;
-        Ok(regions.iter().filter_map(Value::as_str).filter(|r| !r.is_empty()).map(str::to_owned).collect())
+        Ok(regions.iter().filter_map(Value::as_str).filter(|r| !r.is_empty()).map(json::plain).collect())
     }
 
     /// DescribeCrossRegionBackups.
@@ -159,7 +159,7 @@ fn instance(record: &Value) -> Option<Instance> {
 }
 
 fn time(object: &Value, name: &str) -> Option<Timestamp> {
-    text_of(object, name)?.parse().ok()
+    json::time(text_of(object, name)?.parse().ok())
 }
 
 #[cfg(test)]
