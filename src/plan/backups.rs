@@ -12,6 +12,10 @@ pub const AVAILABLE: &str = "Available";
 /// These are counted always, others when seen.
 const STATUSES: [&str; 4] = [AVAILABLE, "Creating", "Unavailable", "Deleting"];
 
+/// More words for a status than any cloud has: what comes after them is counted as one.
+pub const STATUSES_MAX: usize = 24;
+pub const OTHER: &str = "Other";
+
 /// The backups of one instance as they are known, and which of them the last reading lacked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
@@ -78,8 +82,9 @@ impl Known {
     /// What status shows: counts, and the newest `limit`.
     pub fn summary(&self, limit: usize) -> BackupSummary {
         let mut by_status: BTreeMap<String, i64> = STATUSES.iter().map(|s| ((*s).to_owned(), 0)).collect();
-        for backup in self.backups.values() {
-            *by_status.entry(backup.status.clone()).or_default() += 1;
+        for Backup { status, .. } in self.backups.values() {
+            let is_counted = by_status.contains_key(status) || by_status.len() < STATUSES_MAX;
+            *by_status.entry(if is_counted { status.clone() } else { OTHER.to_owned() }).or_default() += 1;
         }
         let items = self.newest_first().into_iter().take(limit).cloned().collect();
         BackupSummary { total: i64::try_from(self.backups.len()).unwrap_or(i64::MAX), by_status, items }
@@ -162,6 +167,14 @@ mod tests {
         assert_eq!(back, first);
         let third = second.merge(vec![backup("b-1", AVAILABLE, 10)]);
         assert_eq!(third.summary(10).total, 1);
+    }
+
+    #[test]
+    fn words_without_end_are_counted_as_one() {
+        let many = (0..100).map(|n| backup(&format!("b-{n:03}"), &format!("Word{n}"), n)).collect();
+        let summary = Known::default().merge(many).summary(0);
+        assert_eq!((summary.total, summary.by_status.len()), (100, STATUSES_MAX + 1));
+        assert_eq!((summary.by_status["Word0"], summary.by_status[OTHER]), (1, 80));
     }
 
     #[test]

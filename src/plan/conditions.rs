@@ -10,6 +10,9 @@ use super::{Desired, Gate, Surroundings, after, reason_of, recovery, since};
 use crate::domain::condition::{self, types};
 use crate::domain::{Class, Facts, Failure, Kind, Outcome, Progress, Reason, Truth};
 
+/// Of those that an instance can copy to, so many are named.
+const REGIONS_MAX: usize = 50;
+
 /// The facts as status shall tell them. Without `observed_generation` nothing is to be written yet.
 pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Facts {
     let mut facts = memory.facts.clone();
@@ -112,9 +115,11 @@ pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: T
                     format!("{wanted} is not available as target of this instance, nor is any other region")
                 }
                 some => {
+                    let more = some.len().checked_sub(REGIONS_MAX).filter(|more| *more > 0);
                     format!(
-                        "{wanted} is not available as target of this instance; available: {}",
-                        some.join(", ")
+                        "{wanted} is not available as target of this instance; available: {}{}",
+                        some[..some.len().min(REGIONS_MAX)].join(", "),
+                        more.map_or_else(String::new, |more| format!(" and {more} more"))
                     )
                 }
             };

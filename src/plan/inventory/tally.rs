@@ -8,10 +8,7 @@ use jiff::Timestamp;
 
 use super::found::{Newest, is_usable};
 use crate::domain::Backup;
-
-/// More words for a status than any cloud has: what comes after them is counted as one.
-const STATUSES_MAX: usize = 24;
-const OTHER: &str = "Other";
+use crate::plan::backups::{OTHER, STATUSES_MAX};
 
 /// So many of the newest usable ones are kept, of which some may turn out not to be usable any more.
 const CANDIDATES: usize = 16;
