@@ -335,7 +335,7 @@ impl Memory {
         });
         if self.drifted && ours {
             let drift = &mut self.facts.drift;
-            drift.corrections += 1;
+            drift.corrections = drift.corrections.saturating_add(1);
             drift.recent.push(whole(now));
             if drift.recent.len() > 3 {
                 drift.recent.remove(0);
