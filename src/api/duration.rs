@@ -29,9 +29,27 @@ pub fn parse(text: &str) -> Option<Duration> {
     (1..=3).contains(&parts).then(|| Duration::from_secs(seconds))
 }
 
+/// The interval at which something is looked at: from a minute to a day. What an older schema let in is brought within.
+pub fn interval(text: &str) -> Option<Duration> {
+    parse(text).map(|interval| interval.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600)))
+}
+
+/// How long a call may take: from a second to a minute, as above.
+pub fn call_timeout(text: &str) -> Option<Duration> {
+    parse(text).map(|timeout| timeout.clamp(Duration::from_secs(1), Duration::from_secs(60)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_older_schema_let_in_is_brought_within_the_bounds() {
+        let all = ["0s", "59s", "10m", "25h", "999999h", "soon"];
+        let seconds = |read: fn(&str) -> Option<Duration>| all.map(|text| read(text).map(|d| d.as_secs()));
+        assert_eq!(seconds(interval), [Some(60), Some(60), Some(600), Some(86_400), Some(86_400), None]);
+        assert_eq!(seconds(call_timeout), [Some(1), Some(59), Some(60), Some(60), Some(60), None]);
+    }
 
     #[test]
     fn reads_what_the_schema_allows_and_nothing_else() {

@@ -98,7 +98,7 @@ pub fn home_region(account: &CloudAccountSpec) -> &str {
 fn offset(text: &str) -> Offset {
     let minutes = |text: &str| -> Option<i32> {
         let (hours, minutes) = text.split_once(':')?;
-        Some(hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?)
+        Some(i32::from(hours.parse::<u8>().ok()?) * 60 + i32::from(minutes.parse::<u8>().ok()?))
     };
     let sign = if text.starts_with('-') { -1 } else { 1 };
     let seconds = text.get(1..).and_then(minutes).map(|minutes| sign * minutes * 60);
@@ -172,7 +172,7 @@ impl Accounts {
             region,
             site,
             endpoint: rule.endpoint(site, spec.endpoint.as_deref())?,
-            timeout: duration::parse(&spec.request_timeout).unwrap_or(Duration::from_secs(10)),
+            timeout: duration::call_timeout(&spec.request_timeout).unwrap_or(Duration::from_secs(10)),
             time_zone: offset(&tencent.time_zone),
         })
     }
@@ -193,6 +193,9 @@ mod tests {
             [("+08:00", 28_800), ("-03:30", -12_600), ("+00:00", 0), ("-12:00", -43_200), ("+14:00", 50_400)]
         {
             assert_eq!(offset(text).seconds(), seconds, "{text}");
+        }
+        for text in ["", "+", "8", "+99:99", "+99999999:00", "--8:00", "名:00"] {
+            assert_eq!(offset(text).seconds(), 28_800, "{text}");
         }
     }
 }

@@ -22,7 +22,7 @@ fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
 
 /// The interval that the inventory asks for.
 pub fn own_interval(context: &Context, spec: &BackupInventorySpec) -> Duration {
-    let own = || duration::parse(&spec.refresh_interval).unwrap_or(DEFAULT_INTERVAL);
+    let own = || duration::interval(&spec.refresh_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 

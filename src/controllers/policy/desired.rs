@@ -21,13 +21,18 @@ fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration 
 
 /// The interval that the policy asks for.
 pub fn own_interval(context: &Context, spec: &CrossRegionBackupPolicySpec) -> Duration {
-    let own = || duration::parse(&spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
+    let own = || duration::interval(&spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
     context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 
 pub fn desired(context: &Context, policy: &CrossRegionBackupPolicy) -> Desired {
+    desired_of(policy, interval_of(context, policy), context.read_only)
+}
+
+/// The same of a policy with that interval in force.
+pub fn desired_of(policy: &CrossRegionBackupPolicy, interval: Duration, read_only: bool) -> Desired {
     let spec = &policy.spec;
-    let manages = spec.management_policy == ManagementPolicy::Manage && !context.read_only;
+    let manages = spec.management_policy == ManagementPolicy::Manage && !read_only;
     Desired {
         generation: policy.metadata.generation.unwrap_or_default(),
         created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
@@ -35,7 +40,7 @@ pub fn desired(context: &Context, policy: &CrossRegionBackupPolicy) -> Desired {
         manages,
         suspended: spec.suspend,
         disable_on_delete: spec.deletion_policy == DeletionPolicy::Disable,
-        interval: interval_of(context, policy),
+        interval,
         objective: spec.recovery_point_objective.as_deref().and_then(duration::parse),
         limit: usize::try_from(spec.backups.limit).unwrap_or(0),
         request: policy.annotations().get(RECONCILE_REQUESTED_AT).cloned(),
