@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -43,7 +44,18 @@ where
     let Some(stored) = dynamic.get_opt(&name).await.map_err(|e| failed(e.to_string()))? else {
         return Ok(Action::await_change());
     };
-    let mut status = stored.data.get("status").cloned().unwrap_or_else(|| json!({}));
+    let status = stored.data.get("status").unwrap_or(&Value::Null);
+    let Some(status) = telling(status, invalid, main, context.clock.now()) else {
+        return Ok(Action::await_change());
+    };
+    apply_status(api, &guarded, status).await.map_err(|e| failed(e.to_string()))?;
+    Ok(Action::await_change())
+}
+
+/// The stored status, so that it says so in the conditions `main`; `None` where it does already.
+pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Timestamp) -> Option<Value> {
+    // An older CRD may have let something else in.
+    let mut status = if stored.is_object() { stored.clone() } else { json!({}) };
     let old: Vec<condition::Condition> = status
         .get("conditions")
         .and_then(|conditions| serde_json::from_value::<Vec<_>>(conditions.clone()).ok())
@@ -58,22 +70,22 @@ where
         cause: words(invalid),
         detail: None,
     };
-    let generation = meta.generation.unwrap_or_default();
-    let new = condition::merge(&old, main, &outcome, generation, context.clock.now());
+    let generation = invalid.metadata.generation.unwrap_or_default();
+    let new = condition::merge(&old, main, &outcome, generation, now);
     let observed = status.get("observedGeneration").and_then(Value::as_i64);
     if new == old && observed == Some(generation) {
-        return Ok(Action::await_change());
+        return None;
     }
     let conditions: Vec<_> = new.iter().map(condition_to).collect();
-    status["conditions"] = serde_json::to_value(conditions).map_err(|e| failed(e.to_string()))?;
+    status["conditions"] = json!(conditions);
     status["observedGeneration"] = json!(generation);
-    apply_status(api, &guarded, status).await.map_err(|e| failed(e.to_string()))?;
-    Ok(Action::await_change())
+    Some(status)
 }
 
 /// What a condition, an Event or an account's resources say of it.
 pub fn words(invalid: &InvalidObject) -> String {
-    let why: String =
-        redact::scrub(&invalid.error).chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    // First, because one inside a secret would hide it from the redactor.
+    let plain: String = invalid.error.chars().filter(|c| !c.is_control()).collect();
+    let why: String = redact::scrub(&plain).chars().take(LONGEST).collect();
     format!("the resource cannot be read by this version of the operator: {why}")
 }
