@@ -8,6 +8,8 @@ pub mod cloud;
 pub mod cluster;
 pub mod controllers;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod observe;
 pub mod plan;
 #[cfg(test)]

@@ -7,6 +7,8 @@ mod cached;
 mod context;
 #[cfg(test)]
 mod fleet_tests;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod inventory;
 mod load;
 mod memories;

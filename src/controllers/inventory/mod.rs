@@ -5,7 +5,7 @@ mod fit;
 mod report;
 mod tap;
 mod tray;
-mod wanted;
+pub mod wanted;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@ mod act;
 mod claims;
 pub mod convert;
 mod delete;
-mod desired;
+pub mod desired;
 mod desk;
 mod entry;
 mod glance;

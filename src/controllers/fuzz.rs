@@ -1,0 +1,123 @@
+//! Objects as the watches read them: of whatever make, with whatever status, and what is decided from it.
+
+use jiff::Timestamp;
+use kube::Resource;
+use kube::core::error_boundary::InvalidObject;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::cached::{Cached, Kept};
+use super::inventory::wanted::{ask, tap};
+use super::policy::convert::{facts_from, status_from};
+use super::policy::desired::desired_of;
+use super::sharing::fault;
+use super::unreadable::{telling, words};
+use super::watch::Guarded;
+use crate::api::account::AnyAccount;
+use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy, duration};
+use crate::domain::condition::types;
+use crate::domain::{Failure, Kind, PolicyState};
+use crate::plan::memory::Memory;
+use crate::plan::pace::DEFAULT_INTERVAL;
+use crate::plan::resting::rest;
+use crate::plan::{Gate, Surroundings, conditions, events, next};
+
+const NOW: &str = "2026-11-22T12:00:00Z";
+/// Of what is said about an object that cannot be read.
+const WORDS_MAX: usize = 400;
+
+pub fn objects(data: &[u8]) {
+    policy(data);
+    if let Some(inventory) = read::<BackupInventory>(data) {
+        ask(&inventory.spec, now());
+        tap(&inventory.spec);
+    }
+    account::<CloudAccount>(data);
+    account::<ClusterCloudAccount>(data);
+}
+
+fn now() -> Timestamp {
+    NOW.parse().expect("a time")
+}
+
+/// The object as the stores hold it, where it can be read; else what is said about it.
+fn read<K: Kept>(data: &[u8]) -> Option<K> {
+    let cached: Cached<K> = serde_json::from_slice(data).ok()?;
+    match &cached.0 {
+        Ok(lean) => Some(lean.whole()),
+        Err(invalid) => {
+            unreadable(invalid, data);
+            None
+        }
+    }
+}
+
+fn account<K>(data: &[u8])
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + AnyAccount,
+{
+    let Ok(guarded) = serde_json::from_slice::<Guarded<K>>(data) else { return };
+    match &guarded.0 {
+        Ok(account) => {
+            let settings = account.settings();
+            duration::call_timeout(&settings.request_timeout);
+            if let Some((allowed, _)) = account.sharing() {
+                fault(allowed);
+            }
+        }
+        Err(invalid) => unreadable(invalid, data),
+    }
+}
+
+/// It is told once, in a few plain words, whatever stands in its status.
+fn unreadable(invalid: &InvalidObject, data: &[u8]) {
+    let words = words(invalid);
+    assert!(!words.chars().any(char::is_control), "{words:?}");
+    assert!(words.chars().count() <= WORDS_MAX, "{words}");
+    let mut stored: Value = serde_json::from_slice(data).expect("what was read is JSON");
+    let main = [types::READY, types::SYNCED];
+    if let Some(status) = telling(&stored["status"], invalid, &main, now()) {
+        stored["status"] = status;
+        assert_eq!(telling(&stored["status"], invalid, &main, now()), None, "it would be told again");
+    }
+}
+
+/// A policy's first turn after a start, with answers of the cloud.
+fn policy(data: &[u8]) {
+    let Some(policy) = read::<CrossRegionBackupPolicy>(data) else { return };
+    let interval = duration::interval(&policy.spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
+    let desired = desired_of(&policy, interval, false);
+    let status = policy.status.unwrap_or_default();
+    let told = facts_from(&status, &policy.spec.instance_id);
+    let around = Surroundings { gate: Gate::Open, paused_until: None, rival: None, epoch: Some(1) };
+    let mut memory = Memory::new(told.clone(), &desired, now(), now());
+    let synced = desired.change.clone();
+    let other = PolicyState { active: !synced.active, cross_backup_region: None, ttl_days: None };
+    let states = [
+        PolicyState {
+            active: synced.active,
+            cross_backup_region: synced.cross_backup_region,
+            ttl_days: Some(7),
+        },
+        other,
+    ];
+    let unavailable = Failure {
+        kind: Kind::CloudUnavailable,
+        action: "Act",
+        code: "HTTP 500".to_owned(),
+        message: None,
+        request_id: None,
+        retry_after: None,
+    };
+    let [same, other] = states.map(Ok);
+    for answer in [same.clone(), other, same, Err(unavailable)] {
+        memory.notice(&desired, around.epoch, now());
+        next::next(&desired, &around, &memory, now());
+        memory.looked(&desired, answer, now(), 0.5);
+        let new = conditions::report(&desired, &around, &memory, now());
+        events::between(&told, &new);
+        serde_json::to_vec(&status_from(&new)).expect("a status is JSON");
+    }
+    let (resting, others) = rest(memory.clone(), &told, &desired, now());
+    resting.wake(told, others);
+}

@@ -1,0 +1,65 @@
+//! Texts that manifests, flags and the environment hold.
+
+use std::time::Duration;
+
+use crate::api::duration;
+use crate::cloud::{EndpointRule, Site, is_region};
+use crate::telemetry::redact;
+
+const SITES: [Site; 4] = [Site::Volcengine, Site::BytePlus, Site::Tencent, Site::TencentInternational];
+/// Nine hundred and ninety-nine thousand nine hundred and ninety-nine hours, three times.
+const LONGEST: Duration = Duration::from_secs(3 * 999_999 * 3600);
+
+pub fn texts(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    durations(&text);
+    endpoints(&text);
+    let region = is_region(&text);
+    assert!(!region || text.len() <= 40 && !text.contains(['.', '/', ':', '@']), "{text:?}");
+    assert!(!redact::scrub(&text).is_empty() || text.is_empty());
+}
+
+/// What is read is what the schema allows, and is read as the same when it is written anew.
+fn durations(text: &str) {
+    let Some(read) = duration::parse(text) else { return };
+    assert!(read <= LONGEST && text.len() <= 21 && text.is_ascii(), "{text:?}");
+    let (hours, rest) = (read.as_secs() / 3600, read.as_secs() % 3600);
+    if hours <= 999_999 {
+        let written = format!("{hours}h{}m{}s", rest / 60, rest % 60);
+        assert_eq!(duration::parse(&written), Some(read), "{text:?}, {written}");
+    }
+}
+
+/// Whatever an account names, its calls go to the provider's own hosts, by HTTPS.
+fn endpoints(text: &str) {
+    let own = EndpointRule::default();
+    for site in SITES {
+        if let Ok(endpoint) = own.endpoint(site, Some(text)) {
+            for region in ["cn-beijing", text] {
+                let Ok(origin) = endpoint.url(region).map(|origin| origin.to_string()) else { continue };
+                assert!(is_own(site, &origin), "{text:?} leads to {origin}");
+                let uri: http::Uri = origin.parse().expect("an origin is a URI");
+                assert!(uri.authority().is_some_and(|host| !host.as_str().contains('@')), "{origin}");
+                let again = own.endpoint(site, Some(&origin)).and_then(|endpoint| endpoint.url("cn-beijing"));
+                assert_eq!(again.map(|origin| origin.to_string()), Ok(origin));
+            }
+        }
+        for with_identity in [false, true] {
+            let found = own.sts_endpoint(site, Some(text), with_identity, text);
+            assert!(found.is_err() || text.starts_with("https://"), "{text:?}");
+        }
+    }
+    // What the flag allows is a matter of the flag: it must be understood or refused.
+    if let Err(told) = EndpointRule::new(&[text.to_owned()]) {
+        assert!(!told.chars().any(char::is_control), "{told:?}");
+    }
+}
+
+fn is_own(site: Site, origin: &str) -> bool {
+    let suffixes: &[&str] = match site {
+        Site::Volcengine => &[".volcengineapi.com", ".volcengine-api.com"],
+        Site::BytePlus => &[".byteplusapi.com", ".byteplus-api.com"],
+        Site::Tencent | Site::TencentInternational => &[".tencentcloudapi.com"],
+    };
+    origin.starts_with("https://") && suffixes.iter().any(|suffix| origin.ends_with(suffix))
+}
