@@ -66,15 +66,15 @@ impl Fleet {
         format!("{}/{}", self.collection(number), self.policy(number))
     }
 
-    fn namespace(&self, number: usize) -> String {
+    pub fn namespace(&self, number: usize) -> String {
         format!("{}-{}", self.name, number % self.namespaces)
     }
 
-    fn collection(&self, number: usize) -> String {
+    pub fn collection(&self, number: usize) -> String {
         format!("{API}/namespaces/{}/crossregionbackuppolicies", self.namespace(number))
     }
 
-    fn manifest(&self, number: usize) -> Value {
+    pub fn manifest(&self, number: usize) -> Value {
         let kind = if self.namespaces > 1 { "ClusterCloudAccount" } else { "CloudAccount" };
         json!({
             "apiVersion": API_VERSION, "kind": "CrossRegionBackupPolicy", "metadata": {"name": self.policy(number)},

@@ -1,0 +1,250 @@
+//! One resource's bad input touches no other: a fleet costs the same, and is as quick, with the worst of neighbours.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cloud_simulator::{BackupSpec, Effect, FaultSpec, InstanceSpec, Malformed};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::controllers::world::World;
+use crate::controllers::world::figures::{BACKUPS, DESCRIBE, Delays, MODIFY};
+use crate::controllers::world::fleet::{Fleet, OTHER_TARGET};
+
+const FLEET: Fleet = Fleet { policies: 60, backups: 3, in_sync: true, ..Fleet::DEFAULT };
+const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVALS: u32 = 2;
+const CHANGES: usize = 10;
+/// What one bad resource may cost in an interval, in requests to the API server and calls of a cloud: a failed call is retried
+/// at most every five minutes after a minute or two.
+const EACH: usize = 12;
+
+/// What the healthy fleet saw.
+struct Figures {
+    calls: BTreeMap<String, usize>,
+    to_cloud: Delays,
+    to_ready: Delays,
+    written: usize,
+}
+
+/// The bad ones, by name.
+fn bad_policies() -> BTreeMap<&'static str, Value> {
+    let strange_status = |status: Value| json!({"spec": {"managementPolicy": "Own\u{0}"}, "status": status});
+    let last = "9999-12-30T22:00:00Z";
+    BTreeMap::from([
+        ("bad-word", strange_status(json!({"observedGeneration": "three"}))),
+        ("bad-status-text", strange_status(json!("by hand"))),
+        ("bad-status-list", strange_status(json!([1, 2]))),
+        ("bad-spec", json!({"spec": {"active": 7, "region": [], "accountRef": null}})),
+        (
+            "bad-numbers",
+            json!({"status": {
+                "observedGeneration": 1, "syncedGeneration": 1, "protectedSince": last,
+                "policy": {"active": false},
+                "lastModification": {"time": last, "from": {"active": true}, "to": {"active": false}, "cause": "Drift"},
+                "recoveryPoint": {"time": last, "backupPointId": ""},
+                "drift": {
+                    "corrections": i64::MAX, "recent": [last, last, last, last],
+                    "lastDifference": "active: desired true, found false",
+                },
+                "backups": {"total": i64::MIN, "byStatus": {"": i64::MAX}, "items": []},
+            }}),
+        ),
+        ("bad-answers", json!({})),
+        ("bad-backups", json!({})),
+        (
+            "bad-durations",
+            json!({"spec": {"resyncInterval": "0s", "recoveryPointObjective": "999999h999999h999999h"}}),
+        ),
+    ])
+}
+
+/// Values of a Secret that is no pair of keys; among them words that healthy resources and their cloud use.
+fn bad_secrets() -> BTreeMap<&'static str, Vec<u8>> {
+    BTreeMap::from([
+        ("empty", Vec::new()),
+        ("bytes", vec![0xff, 0x00, 0xfe]),
+        ("lines", b"bad-key\nbad-key".to_vec()),
+        ("large", "bad-\"\\<&>%".repeat(90_000).into_bytes()),
+        ("region", b"cn-beijing".to_vec()),
+        ("action", DESCRIBE.into()),
+    ])
+}
+
+impl World {
+    /// Puts everything bad beside the fleet: in its namespace, at its account, and at accounts of their own.
+    fn spoil_neighbours(&self, fleet: &Fleet) {
+        let home = fleet.namespace(0);
+        let policy = |name: &str, over: &Value| {
+            let mut object = fleet.manifest(0);
+            object["metadata"]["name"] = json!(name);
+            object["spec"]["instanceId"] = json!(format!("redis-{name}"));
+            for (part, members) in over.as_object().unwrap() {
+                match members.as_object().filter(|_| part == "spec") {
+                    Some(members) => object["spec"].as_object_mut().unwrap().extend(members.clone()),
+                    None => object[part.as_str()] = members.clone(),
+                }
+            }
+            self.api.create(&fleet.collection(0), object);
+        };
+        for (name, over) in bad_policies() {
+            let instance = format!("redis-{name}");
+            let spec =
+                InstanceSpec { account_id: fleet.account, ..InstanceSpec::new(&instance, "cn-beijing") };
+            self.cloud.put_instance(spec).unwrap();
+            policy(name, &over);
+        }
+        let shape = Malformed::WrongTypes;
+        let answers =
+            FaultSpec::new(Effect::Malformed { shape, status: 200 }).on_instance("redis-bad-answers");
+        self.cloud.place_fault(answers).unwrap();
+        for (number, over) in bad_records().into_iter().enumerate() {
+            let spec = BackupSpec::new(format!("b-bad-{number}"), "redis-bad-backups", 60.0);
+            let overrides = over.as_object().unwrap().clone();
+            self.cloud.put_backup(BackupSpec { account_id: fleet.account, overrides, ..spec }).unwrap();
+        }
+        let accounts = format!("{}/cloudaccounts", fleet.collection(0).rsplit_once('/').unwrap().0);
+        for (name, value) in bad_secrets() {
+            let name = format!("bad-secret-{name}");
+            let value = STANDARD.encode(value);
+            let secret = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+                "data": {"accessKeyId": value, "secretAccessKey": value, "sessionToken": value},
+            });
+            self.api.create(&format!("/api/v1/namespaces/{home}/secrets"), secret);
+            self.api.create(&accounts, account(&name, json!({})));
+            policy(&name, &json!({"spec": {"accountRef": {"kind": "CloudAccount", "name": name}}}));
+        }
+        self.api.create(
+            &accounts,
+            account("bad-account", json!({"provider": "Acme\u{0}", "requestBudget": "all"})),
+        );
+        policy(
+            "bad-account",
+            &json!({"spec": {"accountRef": {"kind": "CloudAccount", "name": "bad-account"}}}),
+        );
+    }
+}
+
+fn account(name: &str, over: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CloudAccount", "metadata": {"name": name},
+        "spec": {
+            "provider": "Volcengine", "credentials": {"secretRef": {"name": name}},
+            "requestTimeout": "10s", "suspend": false,
+        },
+    });
+    object["spec"].as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
+    object
+}
+
+/// Records of backups, in the listing that the healthy fleet shares.
+fn bad_records() -> Vec<Value> {
+    vec![
+        json!({"StartTime": "-009999-01-02T01:59:59Z", "EndTime": "9999-12-30T22:00:00Z"}),
+        json!({"BackupPointId": "b\u{0}\u{1b}[31m", "BackupPointName": "n".repeat(100_000), "Status": "\u{7}"}),
+        json!({"BackupPointId": null, "Status": null, "Size": -1, "TTL": i64::MAX}),
+        json!({"BackupPointId": 7, "StartTime": 7, "Status": {"a": [1]}, "TargetRegion": "r".repeat(10_000)}),
+    ]
+}
+
+async fn figures(with_bad: bool) -> Figures {
+    let mut world = World::new();
+    world.settle(&[FLEET]).await;
+    if with_bad {
+        world.spoil_neighbours(&FLEET);
+    }
+    world.start(world.clock.now());
+    sleep(INTERVAL).await;
+    world.forget();
+    let start = Instant::now();
+    let mut changes = Vec::new();
+    for number in 0..CHANGES {
+        changes.push(world.retarget(&FLEET, 6 * number, OTHER_TARGET));
+        sleep(INTERVALS * INTERVAL / CHANGES as u32).await;
+    }
+    let healthy = |instance: &str| !instance.contains("bad");
+    let mut calls = BTreeMap::new();
+    for call in world.calls_of(&FLEET, start).into_iter().filter(|call| healthy(&call.instance)) {
+        *calls.entry(format!("{} {}", call.action, call.instance)).or_default() += 1;
+    }
+    let (bad, written): (Vec<_>, Vec<_>) =
+        world.status_writes().into_iter().partition(|w| w.name.contains("bad"));
+    if with_bad {
+        let count = bad_policies().len() + 2 * bad_secrets().len() + 2;
+        let most = count * EACH * INTERVALS as usize;
+        let seen = world.api.seen().into_iter().filter(|seen| seen.name.contains("bad")).count();
+        assert!(seen <= most, "{seen} requests to the API server: {:?}", world.api.counts());
+        let mut asked = BTreeMap::<String, usize>::new();
+        for call in world.arrivals.since(start) {
+            if !healthy(&call.instance) || call.key != FLEET.key() {
+                *asked.entry(format!("{} {} {}", call.key, call.action, call.instance)).or_default() += 1;
+            }
+        }
+        assert!(asked.values().sum::<usize>() <= most, "calls of the cloud: {asked:#?}");
+        assert!(bad.len() <= count, "{} statuses are written at rest", bad.len());
+        all_are_told(&world);
+    }
+    Figures {
+        calls,
+        to_cloud: world.delays_to_cloud(&changes),
+        to_ready: world.delays_to_ready(&changes),
+        written: written.len(),
+    }
+}
+
+/// Each bad policy says what is wrong with it, or is as good as it can be.
+fn all_are_told(world: &World) {
+    let names = bad_policies().into_keys().map(str::to_owned);
+    let names = names.chain(bad_secrets().into_keys().map(|name| format!("bad-secret-{name}")));
+    let mut told = BTreeMap::new();
+    for name in names.chain(["bad-account".to_owned()]) {
+        let policy = world.api.get(&format!("{}/{name}", FLEET.collection(0)));
+        let conditions = policy["status"]["conditions"].as_array().unwrap_or_else(|| panic!("{policy:#}"));
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready").unwrap();
+        told.insert(name, ready["reason"].as_str().unwrap().to_owned());
+    }
+    let expected = [
+        ("bad-account", "AccountNotReady"),
+        ("bad-answers", "CloudUnavailable"),
+        ("bad-backups", "InSync"),
+        ("bad-durations", "InSync"),
+        ("bad-numbers", "InSync"),
+        ("bad-secret-action", "CredentialsRejected"),
+        ("bad-secret-bytes", "CredentialsMissing"),
+        ("bad-secret-empty", "CredentialsMissing"),
+        ("bad-secret-large", "CredentialsMissing"),
+        ("bad-secret-lines", "CredentialsMissing"),
+        ("bad-secret-region", "CredentialsRejected"),
+        ("bad-spec", "InvalidRequest"),
+        ("bad-status-list", "InvalidRequest"),
+        ("bad-status-text", "InvalidRequest"),
+        ("bad-word", "InvalidRequest"),
+    ];
+    assert_eq!(told, expected.map(|(name, reason)| (name.to_owned(), reason.to_owned())).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_neighbours_change_neither_calls_nor_latencies_of_a_healthy_fleet() {
+    let (alone, beside) = (figures(false).await, figures(true).await);
+    let listing = format!("{BACKUPS} ");
+    for (what, count) in &alone.calls {
+        let now = beside.calls.get(what).copied().unwrap_or_default();
+        // A page more each time, for the backups of the others.
+        let more = if *what == listing { INTERVALS as usize + 1 } else { 1 };
+        assert!(now.abs_diff(*count) <= more, "{what}: {count} alone, {now} beside bad ones");
+    }
+    let made = |calls: &BTreeMap<String, usize>, action: &str| -> usize {
+        calls.iter().filter(|(what, _)| what.starts_with(action)).map(|(_, count)| count).sum()
+    };
+    assert_eq!(made(&beside.calls, MODIFY), CHANGES);
+    assert!(made(&alone.calls, DESCRIBE) >= FLEET.policies * INTERVALS as usize);
+    assert!(made(&beside.calls, DESCRIBE).abs_diff(made(&alone.calls, DESCRIBE)) <= CHANGES);
+    assert_eq!(beside.written, alone.written);
+    for (was, is) in [(&alone.to_cloud, &beside.to_cloud), (&alone.to_ready, &beside.to_ready)] {
+        let (was, is) = (was.percentile(100), is.percentile(100));
+        assert!(is <= was + Duration::from_millis(100), "{was:?} alone, {is:?} beside bad ones");
+    }
+}
