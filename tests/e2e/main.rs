@@ -1,6 +1,7 @@
 //! What a user does, end to end: a real control plane, kubectl, the operator's own binary, and the simulated cloud.
 
 mod admission;
+mod bad_input;
 mod budget;
 mod canary;
 mod checks;
