@@ -11,6 +11,8 @@ BUILD := .build
 BIN := $(BUILD)/bin
 VENV := $(BUILD)/venv
 CARGO_DENY := $(BUILD)/tools/bin/cargo-deny
+CARGO_FUZZ := $(BUILD)/tools/bin/cargo-fuzz
+FUZZ_TARGETS := answers objects secrets sts texts
 CONTROL_PLANE := tools/control-plane
 
 # The field's convention (controller-runtime's envtest): a folder with ready binaries, which win over our own. Made
@@ -92,6 +94,22 @@ deny: $(CARGO_DENY) ## Licences, sources and duplicates of the dependencies
 
 $(CARGO_DENY):
 	cargo install --locked cargo-deny --version 0.20.2 --root $(BUILD)/tools
+
+# `make fuzz FOR=600 TARGET=answers`: seconds for each target, and which. What it finds is kept in .build/fuzz/corpus, and an
+# input that breaks a promise in .build/fuzz/artifacts: into fuzz/corpus with it, where `make test` runs it. Stable Rust has no
+# sanitizers; this code has no unsafe of its own.
+.PHONY: fuzz
+fuzz: FOR ?= 60
+fuzz: $(CARGO_FUZZ) ## Looks for bad input that breaks something, guided by coverage. Needs a C++ compiler as well
+	for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
+		mkdir -p $(BUILD)/fuzz/corpus/$$target $(BUILD)/fuzz/artifacts/$$target; \
+		$(CARGO_FUZZ) run --fuzz-dir fuzz --sanitizer none --target-dir $(BUILD)/fuzz/target $$target \
+			$(abspath $(BUILD))/fuzz/corpus/$$target $(CURDIR)/fuzz/corpus/$$target -- -max_total_time=$(FOR) \
+			-artifact_prefix=$(abspath $(BUILD))/fuzz/artifacts/$$target/ -max_len=65536 -timeout=30 -print_final_stats=1; \
+	done
+
+$(CARGO_FUZZ):
+	cargo install --locked cargo-fuzz --version 0.13.2 --root $(BUILD)/tools
 
 .PHONY: clean
 clean: ## Removes all that was built
