@@ -34,7 +34,7 @@ fn runs(name: &str, changes: u64) {
 
 #[test]
 fn answers() {
-    runs("answers", 1000);
+    runs("answers", 500);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn secrets() {
 
 #[test]
 fn sts() {
-    runs("sts", 500);
+    runs("sts", 300);
 }
 
 #[test]
