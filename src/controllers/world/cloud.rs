@@ -1,5 +1,6 @@
 //! The way to the simulated cloud: it takes its time, and every request is noted when it arrives.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use bytes::Bytes;
 use cloud_simulator::Simulator;
 use http::Request;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tower::{ServiceExt, service_fn};
 
+use super::journal::{Answer, Call, What};
+use super::wire::Wire;
 use crate::cloud::{Transport, service_transport};
 
 /// What a call takes, to the cloud and back.
@@ -46,30 +49,46 @@ impl Arrivals {
     }
 }
 
-pub fn transport(cloud: Simulator, arrivals: Arrivals) -> Transport {
+pub fn transport(cloud: Simulator, arrivals: Arrivals, wire: Wire) -> Transport {
     let router = service_transport(cloud_simulator::router(cloud));
+    let calls = Arc::<AtomicUsize>::default();
     Transport::new(service_fn(move |request: Request<Bytes>| {
-        let (router, arrivals) = (router.clone(), arrivals.clone());
+        let (router, arrivals, wire) = (router.clone(), arrivals.clone(), wire.clone());
+        let number = calls.fetch_add(1, Ordering::Relaxed);
         async move {
-            sleep(LATENCY / 2).await;
-            arrivals.0.lock().unwrap().push(arrival(&request));
-            let answer = router.oneshot(request).await?;
-            sleep(LATENCY / 2).await;
+            wire.note(|| What::Called(call(number, &request)));
+            let effect = async move {
+                arrivals.0.lock().unwrap().push(arrival(&request));
+                router.oneshot(request).await
+            };
+            let answer = wire.interact(LATENCY / 2, effect, LATENCY / 2).await?;
+            wire.note(|| {
+                let (status, body) = (answer.status().as_u16(), answer.body().clone());
+                What::Answered(number, Answer { status, body })
+            });
             Ok(answer)
         }
     }))
 }
 
+fn call(number: usize, request: &Request<Bytes>) -> Call {
+    let Arrival { action, .. } = arrival(request);
+    Call { number, action, body: body(request) }
+}
+
+fn body(request: &Request<Bytes>) -> Value {
+    serde_json::from_slice(request.body()).unwrap_or_default()
+}
+
 fn arrival(request: &Request<Bytes>) -> Arrival {
     let query = request.uri().query().unwrap_or_default();
     let action = query.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
-    let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
     let signed = request.headers().get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let credential = signed.split_once("Credential=").map(|(_, rest)| rest).unwrap_or_default();
     Arrival {
         at: Instant::now(),
         action: action.to_owned(),
-        instance: body["InstanceId"].as_str().unwrap_or_default().to_owned(),
+        instance: body(request)["InstanceId"].as_str().unwrap_or_default().to_owned(),
         key: credential.split('/').next().unwrap_or_default().to_owned(),
     }
 }

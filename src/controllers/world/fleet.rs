@@ -11,9 +11,9 @@ use tokio::time::sleep;
 
 use super::{OWN_NAMESPACE, World};
 
-const SECRET: &str = "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE=";
-const API: &str = "/apis/crossregionbackup.io/v1alpha1";
-const API_VERSION: &str = "crossregionbackup.io/v1alpha1";
+pub const SECRET: &str = "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE=";
+pub const API: &str = "/apis/crossregionbackup.io/v1alpha1";
+pub const API_VERSION: &str = "crossregionbackup.io/v1alpha1";
 /// Where the policies want their backups; the instances know another region as well.
 pub const TARGET: &str = "cn-shanghai";
 pub const OTHER_TARGET: &str = "cn-guangzhou";
@@ -87,6 +87,23 @@ impl Fleet {
             },
         })
     }
+
+    /// Of a ClusterCloudAccount where it is shared.
+    pub fn account_manifest(&self, shared: bool) -> Value {
+        let mut account = json!({
+            "apiVersion": API_VERSION, "kind": "CloudAccount", "metadata": {"name": self.name},
+            "spec": {
+                "provider": "Volcengine", "credentials": {"secretRef": {"name": self.name}},
+                "requestBudget": {"requestsPerSecond": self.requests_per_second},
+                "requestTimeout": "10s", "suspend": false,
+            },
+        });
+        if shared {
+            account["kind"] = json!("ClusterCloudAccount");
+            account["spec"]["allowedNamespaces"] = json!({"from": "All"});
+        }
+        account
+    }
 }
 
 impl World {
@@ -112,21 +129,11 @@ impl World {
             "data": {"accessKeyId": STANDARD.encode(fleet.key()), "secretAccessKey": STANDARD.encode(SECRET)},
         });
         self.api.create(&format!("/api/v1/namespaces/{home}/secrets"), secret);
-        let mut account = json!({
-            "apiVersion": API_VERSION, "kind": "CloudAccount", "metadata": {"name": fleet.name},
-            "spec": {
-                "provider": "Volcengine", "credentials": {"secretRef": {"name": fleet.name}},
-                "requestBudget": {"requestsPerSecond": fleet.requests_per_second},
-                "requestTimeout": "10s", "suspend": false,
-            },
-        });
-        let collection = if shared {
-            account["kind"] = json!("ClusterCloudAccount");
-            account["spec"]["allowedNamespaces"] = json!({"from": "All"});
-            format!("{API}/clustercloudaccounts")
-        } else {
-            format!("{API}/namespaces/{home}/cloudaccounts")
+        let collection = match shared {
+            true => format!("{API}/clustercloudaccounts"),
+            false => format!("{API}/namespaces/{home}/cloudaccounts"),
         };
+        let account = fleet.account_manifest(shared);
         self.api.create(&collection, account);
     }
 

@@ -5,7 +5,10 @@ pub mod api_server;
 pub mod cloud;
 pub mod figures;
 pub mod fleet;
+pub mod journal;
+pub mod wire;
 
+use std::future::pending;
 use std::time::Duration;
 
 use cloud_simulator::Simulator;
@@ -23,6 +26,8 @@ use crate::cluster::events::Events;
 use crate::observe::identity::Identity;
 use api_server::ApiServer;
 use cloud::{Arrivals, transport};
+use journal::{Journal, What};
+use wire::Wire;
 
 pub const START: &str = "2026-11-22T12:00:00Z";
 /// Where the operator runs.
@@ -37,12 +42,16 @@ pub struct World {
     pub cloud: Simulator,
     pub arrivals: Arrivals,
     pub clock: Clock,
+    pub journal: Journal,
+    /// Processes that were started.
+    started: usize,
     running: Option<Running>,
 }
 
 struct Running {
     stop: oneshot::Sender<()>,
     ended: JoinHandle<anyhow::Result<()>>,
+    wire: Wire,
 }
 
 impl World {
@@ -51,11 +60,14 @@ impl World {
         let start: Timestamp = START.parse().unwrap();
         let clock = Clock::from_tokio(start);
         let cloud = Simulator::new(cloud_simulator::Clock::from_tokio(start));
+        let journal = Journal::default();
         Self {
-            api: ApiServer::new(clock.clone()),
+            api: ApiServer::new(clock.clone(), journal.clone()),
             cloud,
             arrivals: Arrivals::default(),
             clock,
+            journal,
+            started: 0,
             running: None,
         }
     }
@@ -67,13 +79,16 @@ impl World {
 
     /// The same for a replica that takes over when this tells the Lease's last renewal.
     pub fn start_when(&mut self, as_of: impl Future<Output = Timestamp> + Send + 'static) {
-        let kube = self.api.client();
+        self.started += 1;
+        let wire = Wire::new(self.started, self.journal.clone());
+        wire.note(|| What::Started);
+        let kube = self.api.client(&wire);
         let settings = Settings {
             events: Events::new(kube.clone(), "operator-0".to_owned(), self.clock.clone()),
             kube,
             clock: self.clock.clone(),
             rule: EndpointRule::new(&[]).unwrap(),
-            transport: transport(self.cloud.clone(), self.arrivals.clone()),
+            transport: transport(self.cloud.clone(), self.arrivals.clone(), wire.clone()),
             namespaces: Vec::new(),
             own_namespace: OWN_NAMESPACE.to_owned(),
             identity: Identity::default(),
@@ -84,14 +99,34 @@ impl World {
         let (stop, asked) = oneshot::channel();
         let leading = as_of.map(|as_of| Ok(Leadership::after(as_of)));
         let ended = tokio::spawn(run(settings, leading, asked.map(drop)));
-        self.running = Some(Running { stop, ended });
+        self.running = Some(Running { stop, ended, wire });
     }
 
     /// Ends the controllers, as SIGTERM does. API server and cloud stay as they are.
     pub async fn stop(&mut self) {
-        if let Some(Running { stop, ended }) = self.running.take() {
+        if let Some(Running { stop, ended, .. }) = self.running.take() {
             let _ = stop.send(());
             ended.await.unwrap().unwrap();
+        }
+    }
+
+    /// Ends the controllers at once, in the midst of whatever they do.
+    pub fn kill(&mut self) {
+        if let Some(Running { stop, wire, .. }) = self.running.take() {
+            wire.kill();
+            // Cut off, nobody can tell how they end; what they would go on doing is computed for nothing.
+            let _ = stop.send(());
+        }
+    }
+
+    /// Resolves when the controllers were killed in an interaction of theirs.
+    pub fn killed(&self) -> impl Future<Output = ()> + use<> {
+        let wire = self.running.as_ref().map(|running| running.wire.clone());
+        async move {
+            match wire {
+                Some(wire) => wire.cut().await,
+                None => pending().await,
+            }
         }
     }
 

@@ -28,6 +28,19 @@ impl Refusal {
     pub const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason, retry_after: None }
     }
+
+    pub const fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Its text.
+    pub fn status(&self) -> String {
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "code": self.code, "reason": self.reason, "message": self.reason,
+        });
+        status.to_string()
+    }
 }
 
 const DELETED: &str = "DELETED";
@@ -54,6 +67,23 @@ struct Kind {
     /// The version of the last change that is forgotten.
     forgotten: u64,
     watchers: Vec<(Option<String>, UnboundedSender<Change>)>,
+}
+
+impl Kind {
+    /// The objects as they were at this version, of which no change may be forgotten.
+    fn as_of(&self, version: u64) -> BTreeMap<(String, String), Bytes> {
+        let mut objects = BTreeMap::new();
+        for change in self.changes.iter().filter(|change| change.version <= version) {
+            let object: Value = serde_json::from_slice(&change.object).unwrap();
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let at = (change.namespace.clone(), name);
+            match change.kind {
+                DELETED => objects.remove(&at),
+                _ => objects.insert(at, change.object.clone()),
+            };
+        }
+        objects
+    }
 }
 
 /// One event of a watch.
@@ -90,15 +120,41 @@ impl Store {
             .ok_or(NOT_FOUND)
     }
 
-    pub fn list(&mut self, target: &Target, limit: usize, token: Option<&str>) -> Result<Page, Refusal> {
+    /// All objects of a kind.
+    pub fn all(&self, resource: &str) -> Vec<Bytes> {
+        self.kinds.get(resource).into_iter().flat_map(|kind| kind.objects.values().cloned()).collect()
+    }
+
+    /// Whether this state of an object was its last one.
+    pub fn is_gone(&self, target: &Target, object: &Bytes) -> bool {
+        let last = self.kinds.get(&target.resource).and_then(|kind| kind.changes.back());
+        last.is_some_and(|change| change.kind == DELETED && change.object == *object)
+    }
+
+    /// One page. The first one is of so many versions ago.
+    pub fn list(
+        &mut self,
+        target: &Target,
+        limit: usize,
+        token: Option<&str>,
+        behind: u64,
+    ) -> Result<Page, Refusal> {
         let mut unread = match token {
             Some(token) => self.unread.remove(token).ok_or(EXPIRED)?,
             None => {
-                let all = self.kinds.get(&target.resource).into_iter().flat_map(|kind| &kind.objects);
+                let version = self.version.saturating_sub(behind);
+                let objects = match (self.kinds.get(&target.resource), behind) {
+                    (Some(kind), 0) => kind.objects.clone(),
+                    (Some(kind), _) => kind.as_of(version),
+                    (None, _) => BTreeMap::new(),
+                };
                 let near = |namespace: &str| target.namespace.as_ref().is_none_or(|n| n == namespace);
-                let rest =
-                    all.filter(|((namespace, _), _)| near(namespace)).map(|(_, o)| o.clone()).collect();
-                Unread { version: self.version, rest }
+                let rest = objects
+                    .into_iter()
+                    .filter(|((home, _), _)| near(home))
+                    .map(|(_, object)| object)
+                    .collect();
+                Unread { version, rest }
             }
         };
         let items = unread.rest.drain(..limit.min(unread.rest.len())).collect();

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
+use serde_json::json;
 
 use super::*;
 use crate::api::CrossRegionBackupPolicy;
@@ -14,7 +15,7 @@ use crate::api::CrossRegionBackupPolicy;
 const POLICIES: &str = "/apis/crossregionbackup.io/v1alpha1/namespaces/payments/crossregionbackuppolicies";
 
 fn server() -> ApiServer {
-    ApiServer::new(Clock::from_tokio("2026-11-22T12:00:00Z".parse().unwrap()))
+    ApiServer::new(Clock::from_tokio("2026-11-22T12:00:00Z".parse().unwrap()), Journal::default())
 }
 
 fn config_map(name: &str) -> Value {
@@ -30,7 +31,7 @@ fn policy() -> Value {
 
 fn policies(server: &ApiServer) -> Api<CrossRegionBackupPolicy> {
     server.create(POLICIES, policy());
-    Api::namespaced(server.client(), "payments")
+    Api::namespaced(server.client(&Wire::default()), "payments")
 }
 
 fn status(version: Option<&str>, generation: i64) -> Patch<Value> {
@@ -47,7 +48,7 @@ async fn a_list_by_pages_and_the_watch_after_it_miss_nothing() {
         server.create("/api/v1/namespaces/payments/configmaps", config_map(name));
     }
     server.create("/api/v1/namespaces/other/configmaps", config_map("d"));
-    let api = Api::<ConfigMap>::namespaced(server.client(), "payments");
+    let api = Api::<ConfigMap>::namespaced(server.client(&Wire::default()), "payments");
     let first = api.list(&ListParams::default().limit(2)).await.unwrap();
     // What comes in the midst of it is the watch's.
     server.create("/api/v1/namespaces/payments/configmaps", config_map("e"));
@@ -68,7 +69,7 @@ async fn a_list_by_pages_and_the_watch_after_it_miss_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_ends_with_a_bookmark_and_one_from_too_long_ago_is_refused() {
     let server = server();
-    let api = Api::<ConfigMap>::all(server.client());
+    let api = Api::<ConfigMap>::all(server.client(&Wire::default()));
     let watch = api.watch(&WatchParams::default().timeout(10), "0").await.unwrap().boxed();
     server.create("/api/v1/namespaces/payments/configmaps", config_map("a"));
     let told: Vec<_> = watch.try_collect().await.unwrap();
@@ -133,9 +134,10 @@ async fn metadata_alone_has_no_values() {
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "data": {"a": "MQ=="}});
     server.create("/api/v1/namespaces/payments/secrets", secret);
-    let whole = Api::<Secret>::namespaced(server.client(), "payments").get("key").await.unwrap();
+    let whole =
+        Api::<Secret>::namespaced(server.client(&Wire::default()), "payments").get("key").await.unwrap();
     assert!(whole.data.is_some());
-    let api = Api::<PartialObjectMeta<Secret>>::all(server.client());
+    let api = Api::<PartialObjectMeta<Secret>>::all(server.client(&Wire::default()));
     let listed = api.list(&ListParams::default()).await.unwrap();
     assert_eq!(listed.items[0].metadata.name.as_deref(), Some("key"));
     assert_eq!(listed.items[0].types.as_ref().unwrap().kind, "PartialObjectMetadata");
