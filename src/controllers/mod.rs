@@ -6,6 +6,8 @@ mod around;
 mod cached;
 mod context;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod fleet_tests;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

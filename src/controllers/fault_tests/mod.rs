@@ -1,0 +1,9 @@
+//! The controllers under faults, in virtual time: killed at every point of every life. An oracle judges what they did
+//! meanwhile, and what has become of everything afterwards.
+
+mod crashes;
+mod liveness;
+mod oracle;
+mod play;
+mod scenarios;
+mod steps;
