@@ -1,6 +1,7 @@
 //! The controllers under faults, in virtual time: killed at every point of every life. An oracle judges what they did
 //! meanwhile, and what has become of everything afterwards.
 
+mod conflicts;
 mod crashes;
 mod liveness;
 mod oracle;

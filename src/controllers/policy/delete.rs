@@ -82,8 +82,12 @@ impl Turn<'_> {
                 }
                 Farewell::Release(release) => {
                     self.announce(release).await;
-                    self.finalizer_is(slot, false).await?;
-                    return Ok(Action::await_change());
+                    // A refused write is no change that would wake the policy.
+                    let is_released = self.finalizer_is(slot, false).await?;
+                    return Ok(match is_released {
+                        true => Action::await_change(),
+                        false => Action::requeue(Duration::from_millis(100)),
+                    });
                 }
             }
             if !self.is_current() {
