@@ -1,5 +1,5 @@
-//! The controllers under faults, in virtual time: killed at every point of every life. An oracle judges what they did
-//! meanwhile, and what has become of everything afterwards.
+//! The controllers under faults, in virtual time: killed at every point of every life, and told by the API server what is late,
+//! old, or nothing at all. An oracle judges what they did meanwhile, and what has become of everything afterwards.
 
 mod conflicts;
 mod crashes;
@@ -7,4 +7,6 @@ mod liveness;
 mod oracle;
 mod play;
 mod scenarios;
+mod stale;
 mod steps;
+mod trouble;
