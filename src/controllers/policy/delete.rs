@@ -71,7 +71,7 @@ impl Turn<'_> {
                     // Why it takes so long is told; that it could not be told holds nothing up.
                     let later = match self.report(slot, &desired, &around, memory).await {
                         Ok(Told::Later(at)) => Some(at),
-                        Ok(Told::All | Told::Outdated) => None,
+                        Ok(Told::All | Told::Outdated | Told::Gone) => None,
                         Err(error) => {
                             tracing::warn!(policy = %self.policy.name_any(), %error, "a status could not be written");
                             None
@@ -83,11 +83,8 @@ impl Turn<'_> {
                 Farewell::Release(release) => {
                     self.announce(release).await;
                     // A refused write is no change that would wake the policy.
-                    let is_released = self.finalizer_is(slot, false).await?;
-                    return Ok(match is_released {
-                        true => Action::await_change(),
-                        false => Action::requeue(Duration::from_millis(100)),
-                    });
+                    let again = self.set_finalizer(slot, false).await?;
+                    return Ok(again.map_or_else(Action::await_change, Action::requeue));
                 }
             }
             if !self.is_current() {

@@ -52,6 +52,10 @@ pub use stake::seed_claims;
 const STEPS: usize = 64;
 /// A turn that could not end properly is taken again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
+/// One that was overtaken by a write of somebody else, so soon.
+const OVERTAKEN: Duration = Duration::from_millis(100);
+/// What is gone says the watch, which may be late: until then nothing is left to do.
+const GONE: Duration = Duration::from_secs(30);
 
 /// What is remembered of one policy.
 #[derive(Default)]
@@ -228,8 +232,8 @@ impl Turn<'_> {
         desired: &Desired,
         memory: &mut Memory,
     ) -> Result<Action, NotReported> {
-        if !self.finalizer_is(slot, desired.disable_on_delete).await? {
-            return Ok(Action::requeue(Duration::from_millis(100)));
+        if let Some(again) = self.set_finalizer(slot, desired.disable_on_delete).await? {
+            return Ok(Action::requeue(again));
         }
         let mut looked = false;
         for turn in 0..STEPS {
@@ -270,7 +274,8 @@ impl Turn<'_> {
                         let until = until.map_or(at, |until| until.min(at));
                         Ok(requeue(Some(until), self.context.clock.now()))
                     }
-                    Told::Outdated => Ok(Action::requeue(Duration::from_millis(100))),
+                    Told::Outdated => Ok(Action::requeue(OVERTAKEN)),
+                    Told::Gone => Ok(Action::requeue(GONE)),
                 };
             }
             if self.account.is_some_and(|account| !self.context.accounts.serves(&self.key, &account.uid)) {
@@ -378,22 +383,27 @@ impl Turn<'_> {
         Action::await_change()
     }
 
-    /// Adds or removes the finalizer; false where the object was written by somebody else meanwhile.
-    async fn finalizer_is(&mut self, slot: &mut Slot, wanted: bool) -> Result<bool, NotReported> {
+    /// Adds or removes the finalizer. Where it could not be written, as the object was by somebody else meanwhile, it tells how
+    /// soon to try again.
+    async fn set_finalizer(
+        &mut self,
+        slot: &mut Slot,
+        wanted: bool,
+    ) -> Result<Option<Duration>, NotReported> {
         if self.policy.finalizers().iter().any(|f| f == FINALIZER) == wanted {
-            return Ok(true);
+            return Ok(None);
         }
         let applied = Box::pin(set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted)).await;
         match applied.map_err(|error| NotReported(error.to_string()))? {
             Applied::Written(object) => {
                 self.policy = slot.latest.keep(object);
-                Ok(true)
+                Ok(None)
             }
             Applied::Stale(Some(object)) => {
                 slot.latest.keep(object);
-                Ok(false)
+                Ok(Some(OVERTAKEN))
             }
-            Applied::Stale(None) => Ok(false),
+            Applied::Stale(None) => Ok(Some(GONE)),
         }
     }
 

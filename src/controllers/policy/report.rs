@@ -27,6 +27,8 @@ pub enum Told {
     Later(Timestamp),
     /// The object was written by somebody else meanwhile.
     Outdated,
+    /// The object is gone, which the watch has not told yet.
+    Gone,
 }
 
 impl Turn<'_> {
@@ -68,12 +70,11 @@ impl Turn<'_> {
                 memory.facts = facts;
                 Ok(Told::All)
             }
-            Applied::Stale(object) => {
-                if let Some(object) = object {
-                    slot.latest.keep(object);
-                }
+            Applied::Stale(Some(object)) => {
+                slot.latest.keep(object);
                 Ok(Told::Outdated)
             }
+            Applied::Stale(None) => Ok(Told::Gone),
         }
     }
 
