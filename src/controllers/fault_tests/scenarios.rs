@@ -217,14 +217,18 @@ pub fn ends() -> Vec<Scenario> {
                 ],
             )
         },
-        life(
-            "retained at last",
-            vec![
-                create(json!({"deletionPolicy": "Disable"})),
-                change(PAUSE, json!({"deletionPolicy": "Retain"})),
-                (20_000, Step::Delete("one")),
-            ],
-        ),
+        Scenario {
+            cloud: Some(wanted()),
+            leaves_alone: true,
+            ..life(
+                "retained at last",
+                vec![
+                    create(json!({"deletionPolicy": "Disable"})),
+                    change(PAUSE, json!({"deletionPolicy": "Retain"})),
+                    (20_000, Step::Delete("one")),
+                ],
+            )
+        },
         Scenario {
             end: Some(elsewhere()),
             ..life(
