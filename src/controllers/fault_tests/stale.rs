@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const AFTERWARDS: Duration = Duration::from_secs(12);
 /// The most requests to the API server within a minute of trouble. There are 7 watches, which each list anew at most every
 /// 0.8 s at first, and a few retries of each request follow at once.
-const A_MINUTE: usize = 400;
+const A_MINUTE: usize = 250;
 
 /// Which of the requests meet trouble, of a hundred.
 const SOME: u8 = 10;
