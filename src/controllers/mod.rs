@@ -71,6 +71,10 @@ const WRITES: usize = 16;
 /// Policies whose turns may be under way besides those with a cloud call in flight: they write, or wait to. After thousands were
 /// created all of them would, with all that a turn holds.
 const WAITING: u16 = 4 * WRITES as u16;
+/// A turn that was overtaken, by a write of somebody else above all, is taken again so soon.
+const OVERTAKEN: Duration = Duration::from_millis(100);
+/// What is gone says the watch, which may be late: until then nothing is left to do.
+const GONE: Duration = Duration::from_secs(30);
 /// How long reconciles that are under way may go on after the process was asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
 

@@ -1,9 +1,12 @@
 //! A write is refused as outdated, and no event says what has changed: because nothing has, or because it is late.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
 use super::scenarios::{core, ends};
+use super::steps::{FLEET, Step, inventory_path};
 use crate::controllers::world::api_server::{EVENT, Refusal, Spoilt};
 
 #[test]
@@ -46,6 +49,32 @@ fn a_policy_that_is_gone_is_not_written_to_again_and_again_until_the_watch_says_
         seen.retain(|seen| seen.resource.starts_with("crossregionbackuppolicies"));
         assert!(seen.len() <= 6, "{:?}", play.world.api.counts());
         play.comes_to_rest(&scenario).await;
+        play.end().await;
+    });
+}
+
+#[test]
+fn nor_is_an_inventory() {
+    let scenario = core().into_iter().find(|scenario| scenario.name == "disabled").unwrap();
+    in_time_of_its_own("an inventory that is gone", 1, async {
+        let mut world = stage(&scenario);
+        let is_late = Arc::new(AtomicBool::new(false));
+        let late = is_late.clone();
+        world.api.spoil(move |seen| {
+            let is_inventory = seen.verb == EVENT && seen.resource == "backupinventories";
+            let delay = Duration::from_secs(150);
+            (is_inventory && late.load(Relaxed)).then(|| Spoilt { delay, ..Spoilt::default() })
+        });
+        let mut play = Play::new(&mut world, Comeback::default());
+        Step::CreateInventory.happen(play.world);
+        play.pass(Duration::from_secs(65)).await;
+        is_late.store(true, Relaxed);
+        play.world.api.delete(&inventory_path());
+        play.world.add_backup(&FLEET, 0, 7, 5.0);
+        play.world.forget();
+        play.pass(Duration::from_secs(120)).await;
+        let writes = play.world.writes().len();
+        assert!((1..=4).contains(&writes), "{:?}", play.world.api.counts());
         play.end().await;
     });
 }

@@ -79,6 +79,10 @@ fn collection(kind: &str) -> String {
     format!("{API}/namespaces/{}/{kind}", FLEET.namespace(0))
 }
 
+pub fn inventory_path() -> String {
+    format!("{}/all", collection("backupinventories"))
+}
+
 fn policy_path(name: &str) -> String {
     format!("{}/{name}", FLEET.collection(0))
 }

@@ -20,7 +20,8 @@ use super::memories::Latest;
 use super::rounds::TapSeat;
 use super::watch::{Gone, Guarded, lost, stored};
 use super::{
-    Admission, Context, NotReported, Purpose, Wake, policy, requests, requeue, surroundings, unreadable,
+    Admission, Context, NotReported, OVERTAKEN, Purpose, Wake, policy, requests, requeue, surroundings,
+    unreadable,
 };
 use crate::api::BackupInventory;
 use crate::api::inventory::{BackupInventorySpec, Scope};
@@ -39,7 +40,6 @@ pub use wanted::{own_interval, own_listing};
 
 /// A turn that could not end properly is taken again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
-const SOON: Duration = Duration::from_millis(100);
 
 /// What is remembered of one inventory.
 #[derive(Default)]
@@ -141,7 +141,7 @@ impl Turn<'_> {
             result = self.list(slot, &wanted, &mut memory) => result,
             // What only reads has nothing to bring to an end.
             () = context.stopping() => Ok(Action::await_change()),
-            () = outdated => Ok(Action::requeue(SOON)),
+            () = outdated => Ok(Action::requeue(OVERTAKEN)),
         };
         slot.memory = Some(memory);
         result
@@ -167,7 +167,7 @@ impl Turn<'_> {
                 return Ok(Action::requeue(AGAIN));
             }
             if !self.is_current() {
-                return Ok(Action::requeue(SOON));
+                return Ok(Action::requeue(OVERTAKEN));
             }
             let now = self.context.clock.now();
             let purpose = purpose_of(&self.inventory.spec);
@@ -188,12 +188,12 @@ impl Turn<'_> {
             match (self.step_of(slot, wanted, &around, memory, now), view) {
                 (Do::Read, Some(view)) => {
                     let begins = slot.reading.is_none();
-                    if begins && !self.report(slot, wanted, &around, memory).await? {
-                        return Ok(Action::requeue(SOON));
+                    if begins && let Some(again) = self.report(slot, wanted, &around, memory).await? {
+                        return Ok(Action::requeue(again));
                     }
                     let news = self.read(slot, wanted, memory, &view.account, now).await;
-                    if news && !self.report(slot, wanted, &around, memory).await? {
-                        return Ok(Action::requeue(SOON));
+                    if news && let Some(again) = self.report(slot, wanted, &around, memory).await? {
+                        return Ok(Action::requeue(again));
                     }
                 }
                 (step, _) => {
@@ -208,8 +208,8 @@ impl Turn<'_> {
                     if acted_on {
                         memory.settle_request();
                     }
-                    if !self.report(slot, wanted, &around, memory).await? {
-                        return Ok(Action::requeue(SOON));
+                    if let Some(again) = self.report(slot, wanted, &around, memory).await? {
+                        return Ok(Action::requeue(again));
                     }
                     let until = match step {
                         Do::Wait(until) => until,

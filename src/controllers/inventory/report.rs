@@ -1,5 +1,7 @@
 //! Status and Events: written where they differ from what is stored.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt};
 
@@ -9,28 +11,29 @@ use crate::api::inventory::BackupInventoryStatus;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
 use crate::controllers::policy::convert::{condition_from, condition_to};
-use crate::controllers::{NotReported, write_status};
+use crate::controllers::{GONE, NotReported, OVERTAKEN, write_status};
 use crate::domain::condition::{self, Condition, types};
 use crate::plan::inventory::{Found, Memory, Wanted};
 use crate::plan::{Surroundings, events};
 
 impl Turn<'_> {
-    /// Writes the status where it differs; false where the object was written by somebody else meanwhile.
+    /// Writes the status where it differs. Where it could not be written, as the object was by somebody else meanwhile, it tells how
+    /// soon to try again.
     pub(super) async fn report(
         &mut self,
         slot: &mut Slot,
         wanted: &Wanted,
         around: &Surroundings,
         memory: &Memory,
-    ) -> Result<bool, NotReported> {
+    ) -> Result<Option<Duration>, NotReported> {
         let stored = self.inventory.status.clone().unwrap_or_default();
         let now = self.context.clock.now();
         let Some(new) = status(&stored, slot.found.as_ref(), wanted, around, memory, now) else {
-            return Ok(true);
+            return Ok(None);
         };
         if new == stored {
             slot.found = None;
-            return Ok(true);
+            return Ok(None);
         }
         let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.namespace);
         let _place = self.context.place_to_write().await;
@@ -39,14 +42,13 @@ impl Turn<'_> {
                 self.inventory = slot.latest.keep(object);
                 slot.found = None;
                 self.tell_between(&stored, &new).await;
-                Ok(true)
+                Ok(None)
             }
-            Applied::Stale(object) => {
-                if let Some(object) = object {
-                    slot.latest.keep(object);
-                }
-                Ok(false)
+            Applied::Stale(Some(object)) => {
+                slot.latest.keep(object);
+                Ok(Some(OVERTAKEN))
             }
+            Applied::Stale(None) => Ok(Some(GONE)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::cloud::{Caller, Lane};
 use crate::controllers::account::Kind;
 use crate::controllers::sharing::Shared;
 use crate::controllers::watch::Guarded;
-use crate::controllers::{Admission, NotReported, Purpose, requeue};
+use crate::controllers::{Admission, NotReported, OVERTAKEN, Purpose, requeue};
 use crate::domain::Reason;
 use crate::observe::{LastSeen, Reached, just_changed};
 use crate::plan::account::Standing;
@@ -88,7 +88,7 @@ impl Turn<'_> {
                 }
             }
             if !self.is_current() {
-                return Ok(Action::requeue(Duration::from_millis(100)));
+                return Ok(Action::requeue(OVERTAKEN));
             }
         }
         Ok(Action::requeue(AGAIN))

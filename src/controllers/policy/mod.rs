@@ -26,7 +26,9 @@ use super::cached::{Cached, Lean};
 use super::memories::Latest;
 use super::rounds::Seat;
 use super::watch::{Gone, lost, stored};
-use super::{Admission, Context, NotReported, Purpose, Wake, hash_of, requests, requeue, surroundings};
+use super::{
+    Admission, Context, GONE, NotReported, OVERTAKEN, Purpose, Wake, hash_of, requests, requeue, surroundings,
+};
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
@@ -52,10 +54,6 @@ pub use stake::seed_claims;
 const STEPS: usize = 64;
 /// A turn that could not end properly is taken again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
-/// One that was overtaken by a write of somebody else, so soon.
-const OVERTAKEN: Duration = Duration::from_millis(100);
-/// What is gone says the watch, which may be late: until then nothing is left to do.
-const GONE: Duration = Duration::from_secs(30);
 
 /// What is remembered of one policy.
 #[derive(Default)]
@@ -279,12 +277,12 @@ impl Turn<'_> {
                 };
             }
             if self.account.is_some_and(|account| !self.context.accounts.serves(&self.key, &account.uid)) {
-                return Ok(Action::requeue(Duration::from_millis(100)));
+                return Ok(Action::requeue(OVERTAKEN));
             }
             // Nothing of a call is held by the many that wait to write what it brought.
             Box::pin(self.act(step, slot, desired, memory)).await;
             if !self.is_current() {
-                return Ok(Action::requeue(Duration::from_millis(100)));
+                return Ok(Action::requeue(OVERTAKEN));
             }
         }
         tracing::error!(policy = %self.policy.name_any(), "a turn did not come to an end");
