@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// From left to right. A room uses rooms of later ranks, and not its siblings.
 const RANKS: [&[&str]; 7] = [
     &["main"],
-    &["app"],
+    &["app", "fuzz"],
     &["cli", "serve", "controllers"],
     &["observe"],
     &["cluster", "cloud", "plan"],

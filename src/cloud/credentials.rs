@@ -9,10 +9,6 @@ use sha2::{Digest, Sha256};
 
 use crate::telemetry::redact::{self, Guard};
 
-/// The longest key id, secret or token. The clouds' own have some hundred characters, and a request's headers must have room
-/// for all three.
-pub const LONGEST: usize = 8192;
-
 /// Cheap to clone. While any clone lives, the redactor replaces its values in every text that passes it.
 #[derive(Clone)]
 pub struct Credentials(Arc<Inner>);

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::timeout;
 
 use super::answered;
-use crate::cloud::credentials::LONGEST;
+use crate::telemetry::redact::LONGEST;
 
 /// The longest wait for one answer.
 const CALL: Duration = Duration::from_secs(10);

@@ -10,9 +10,9 @@ use tower::service_fn;
 
 use super::run;
 use crate::cloud::Credentials;
-use crate::cloud::credentials::LONGEST;
 use crate::cluster::secrets::{Secret, credential, read_secret};
 use crate::telemetry::redact;
+use crate::telemetry::redact::LONGEST;
 
 const NAME: &str = "volc-prod";
 const KEYS: [&str; 3] = ["accessKeyId", "secretAccessKey", "sessionToken"];

@@ -9,6 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+/// The longest value that is learnt: a key id, secret or token. The clouds' own have some hundred characters, and a request's
+/// headers must have room for all three.
+pub const LONGEST: usize = 8192;
+
 const HIDDEN: &str = "[redacted]";
 /// Shorter values are no secrets, and replacing them would garble every text.
 const SHORTEST: usize = 4;

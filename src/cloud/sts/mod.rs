@@ -25,11 +25,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::credentials::LONGEST;
 use super::exchange::{Answered, Exchange, Line};
 use super::{Budget, Credentials, IdentityToken, Site, StsEndpoint, Transport};
 use crate::clock::Clock;
 use crate::domain::{Failure, Kind};
+use crate::telemetry::redact::LONGEST;
 
 /// What an [`Sts`] is made of.
 pub struct StsConfig {
