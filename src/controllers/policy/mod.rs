@@ -8,6 +8,7 @@ pub mod desired;
 mod desk;
 mod entry;
 mod glance;
+mod recall;
 mod report;
 mod rest;
 mod stake;
@@ -22,20 +23,17 @@ use kube::{Api, ResourceExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::alarms::Alarm;
-use super::cached::{Cached, Lean};
+use super::cached::Cached;
 use super::memories::Latest;
 use super::rounds::Seat;
 use super::watch::{Gone, lost, stored};
-use super::{
-    Admission, Context, GONE, NotReported, OVERTAKEN, Purpose, Wake, hash_of, requests, requeue, surroundings,
-};
+use super::{Context, GONE, NotReported, OVERTAKEN, Purpose, Wake, hash_of, requests, requeue, surroundings};
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
 use crate::cluster::status::{Applied, set_finalizer};
 use crate::domain::{Failure, InstanceRef, PolicyState};
 use crate::observe::{Account, AccountKey, Reached};
-use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, meanwhile, next};
 use crate::plan::{Desired, Surroundings, since};
@@ -186,42 +184,6 @@ impl Turn<'_> {
         };
         slot.memory = Some(self.laid_down(slot, &mut memory, &desired));
         result
-    }
-
-    /// What is remembered of the policy, or what its status tells where nothing is.
-    fn recall(&self, slot: &mut Slot, desired: &Desired) -> Memory {
-        let awake = slot.memory.take().map(|rest| self.woken(slot, rest));
-        if awake.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
-            self.context.accounts.resources_changed(&self.key);
-        }
-        awake.unwrap_or_else(|| {
-            let status = self.policy.status.clone().unwrap_or_default();
-            let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
-            let admission = self.context.admission(&self.key, &self.namespace, self.purpose());
-            let account = self.account.filter(|_| admission == Admission::Allowed);
-            if let (Some(account), Some(policy)) = (account, &facts.policy) {
-                let told = PolicyTold::Active(policy.active);
-                let known = PolicyKnowledge { policy: told, at: self.context.as_of };
-                account.recall_policy(self.instance.clone(), known);
-            }
-            Memory::new(facts, desired, self.context.as_of, self.context.clock.now())
-        })
-    }
-
-    fn laid_down(&self, slot: &Slot, memory: &mut Memory, desired: &Desired) -> Rest {
-        let (memory, now) = (std::mem::take(memory), self.context.clock.now());
-        self.with_kept(slot, |kept| Rest::of(memory, &self.policy, kept, desired, now))
-    }
-
-    fn woken(&self, slot: &Slot, rest: Rest) -> Memory {
-        self.with_kept(slot, |kept| rest.wake(&self.policy, kept))
-    }
-
-    /// With the policy as it is kept: as our last write was answered, where the watch is behind it, or in the store.
-    fn with_kept<T>(&self, slot: &Slot, what: impl FnOnce(Option<&Lean<CrossRegionBackupPolicy>>) -> T) -> T {
-        let written = slot.latest.written().filter(|written| written.is(&self.policy));
-        let stored = self.stored();
-        what(written.or_else(|| stored.as_ref()?.0.as_ref().ok()))
     }
 
     async fn converge(

@@ -1,0 +1,48 @@
+//! A policy's memory at the beginning and at the end of a turn.
+
+use super::rest::Rest;
+use super::{Slot, Turn, convert};
+use crate::api::CrossRegionBackupPolicy;
+use crate::controllers::Admission;
+use crate::controllers::cached::Lean;
+use crate::plan::Desired;
+use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
+use crate::plan::memory::Memory;
+
+impl Turn<'_> {
+    /// What is remembered of the policy, or what its status tells where nothing is.
+    pub(super) fn recall(&self, slot: &mut Slot, desired: &Desired) -> Memory {
+        let awake = slot.memory.take().map(|rest| self.woken(slot, rest));
+        if awake.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
+            self.context.accounts.resources_changed(&self.key);
+        }
+        awake.unwrap_or_else(|| {
+            let status = self.policy.status.clone().unwrap_or_default();
+            let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
+            let admission = self.context.admission(&self.key, &self.namespace, self.purpose());
+            let account = self.account.filter(|_| admission == Admission::Allowed);
+            if let (Some(account), Some(policy)) = (account, &facts.policy) {
+                let told = PolicyTold::Active(policy.active);
+                let known = PolicyKnowledge { policy: told, at: self.context.as_of };
+                account.recall_policy(self.instance.clone(), known);
+            }
+            Memory::new(facts, desired, self.context.as_of, self.context.clock.now())
+        })
+    }
+
+    pub(super) fn laid_down(&self, slot: &Slot, memory: &mut Memory, desired: &Desired) -> Rest {
+        let (memory, now) = (std::mem::take(memory), self.context.clock.now());
+        self.with_kept(slot, |kept| Rest::of(memory, &self.policy, kept, desired, now))
+    }
+
+    fn woken(&self, slot: &Slot, rest: Rest) -> Memory {
+        self.with_kept(slot, |kept| rest.wake(&self.policy, kept))
+    }
+
+    /// With the policy as it is kept: as our last write was answered, where the watch is behind it, or in the store.
+    fn with_kept<T>(&self, slot: &Slot, what: impl FnOnce(Option<&Lean<CrossRegionBackupPolicy>>) -> T) -> T {
+        let written = slot.latest.written().filter(|written| written.is(&self.policy));
+        let stored = self.stored();
+        what(written.or_else(|| stored.as_ref()?.0.as_ref().ok()))
+    }
+}
