@@ -27,6 +27,11 @@ pub fn is_well(world: &World) -> Result<(), String> {
     inventories_are_well(world)
 }
 
+/// Why a policy that alone manages its instance, through an account that is open, is not as it should be.
+pub fn is_as_wanted(policy: &Policy, cloud: &Setting) -> Result<(), String> {
+    is_policy_well(policy, Account::Open, Some(cloud), true)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Account {
     Open,

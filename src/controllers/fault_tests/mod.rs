@@ -1,6 +1,7 @@
 //! The controllers under faults, in virtual time: killed at every point of every life, and told by the API server what is late,
 //! old, or nothing at all. An oracle judges what they did meanwhile, and what has become of everything afterwards.
 
+mod cloud;
 mod conflicts;
 mod crashes;
 mod liveness;

@@ -163,7 +163,7 @@ impl<'a> Play<'a> {
 }
 
 /// What has happened until then, for people.
-fn told(entries: &[Entry], until: Option<Instant>) -> String {
+pub fn told(entries: &[Entry], until: Option<Instant>) -> String {
     let Some(first) = entries.first() else { return String::new() };
     let mut text = String::new();
     for entry in entries.iter().filter(|entry| until.is_none_or(|until| entry.at <= until)) {

@@ -79,6 +79,24 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// Null where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The cloud's, of a failure that has one.
+    pub fn code(&self) -> Option<String> {
+        self.json()["ResponseMetadata"]["Error"]["Code"].as_str().map(str::to_owned)
+    }
+
+    /// The call was done.
+    pub fn is_good(&self) -> bool {
+        let metadata = &self.json()["ResponseMetadata"];
+        self.status == 200 && metadata.is_object() && metadata["Error"].is_null()
+    }
+}
+
 /// At which point of an interaction a process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {

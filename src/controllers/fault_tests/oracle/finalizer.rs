@@ -34,6 +34,7 @@ fn has_reason(process: &Process, policy: &Policy, at: Instant) -> bool {
     let is_off =
         look.is_some_and(|look| look.is_missing || look.seen.as_ref().is_some_and(|seen| !seen.active));
     let has_rival = process.rival(policy, at).is_some();
-    let would_not = !policy.manages() || policy.is_suspended() || has_rival;
+    let cannot = process.unsupported.contains(policy.instance());
+    let would_not = cannot || !policy.manages() || policy.is_suspended() || has_rival;
     is_off || would_not || process.is_shut(policy) || at >= deleted + GIVEN_UP
 }

@@ -107,8 +107,7 @@ impl Setting {
     }
 
     pub fn answered(answer: &Answer) -> Option<Self> {
-        let body: Value = serde_json::from_slice(&answer.body).ok()?;
-        Self::of_call(&body["Result"]).filter(|_| answer.status == 200)
+        Self::of_call(&answer.json()["Result"]).filter(|_| answer.is_good())
     }
 
     /// The target does not count while it is off.

@@ -1,6 +1,6 @@
 //! What one process has been told, by the API server and by the cloud.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -29,6 +29,8 @@ pub struct Process {
     pub calls: HashMap<usize, (Call, Instant)>,
     pub looks: Vec<Look>,
     pub modifies: Vec<Modify>,
+    /// Of which the cloud has said that they cannot have a policy.
+    pub unsupported: HashSet<String>,
 }
 
 /// A Describe that was answered.
@@ -161,14 +163,22 @@ impl Process {
         let instance = call.instance().to_owned();
         let seen = Setting::answered(answer);
         let is_missing = answer.status == 404;
+        self.told_unsupported(call, answer);
         self.looks.push(Look { instance, sent, answered, seen, is_missing });
     }
 
     pub fn modified(&mut self, call: &Call, answer: &Answer, at: Instant) {
+        self.told_unsupported(call, answer);
         let token = call.body["ClientToken"].as_str().unwrap_or_default();
         let modify = self.modifies.iter_mut().find(|modify| modify.token == token);
-        if let Some(modify) = modify.filter(|_| answer.status == 200) {
+        if let Some(modify) = modify.filter(|_| answer.is_good()) {
             modify.accepted = Some(at);
+        }
+    }
+
+    fn told_unsupported(&mut self, call: &Call, answer: &Answer) {
+        if answer.code().as_deref() == Some("InvalidOperator") {
+            self.unsupported.insert(call.instance().to_owned());
         }
     }
 }
