@@ -36,7 +36,7 @@ use crate::domain::{Failure, InstanceRef, PolicyState};
 use crate::observe::{Account, AccountKey, Reached};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, meanwhile, next};
-use crate::plan::{Desired, Surroundings, since};
+use crate::plan::{Desired, Gate, Surroundings, since};
 use act::Attempt;
 pub use act::BACKUPS;
 pub use claims::Claims;
@@ -203,6 +203,11 @@ impl Turn<'_> {
             requests::forward(self.context, &self.key, &mut memory.request, &around.gate);
             if turn == 0 {
                 self.share_readings(slot, desired, &around, memory);
+                // Also where nothing may be asked any more, as when the look was throttled: that it failed is remembered.
+                if let Some(answer) = self.answer.take().filter(|_| around.gate == Gate::Open) {
+                    memory.looked(desired, answer, now, fastrand::f64());
+                    looked = true;
+                }
             }
             let step = match next(desired, &around, memory, now) {
                 // Calls that wait long for the account's budget make the next look due before this turn has told anything.
@@ -253,15 +258,11 @@ impl Turn<'_> {
 
     async fn act(&mut self, step: Do, slot: &Slot, desired: &Desired, memory: &mut Memory) {
         let Some(account) = self.account else { return };
-        let answered = self.answer.take();
         let reached = self.through(account);
         let clock = &self.context.clock;
         match step {
             Do::Look => {
-                let answer = match answered {
-                    Some(answer) => answer,
-                    None => self.describe(&reached).await,
-                };
+                let answer = self.describe(&reached).await;
                 memory.looked(desired, answer, clock.now(), fastrand::f64());
             }
             Do::AskRegions => {
