@@ -16,7 +16,7 @@ use crate::controllers::world::fleet::Fleet;
 const STALE: Duration = Duration::from_secs(2 * 300);
 const A_WHILE: Duration = Duration::from_secs(60);
 /// Looks at one policy that all fail: one each minute or two where that may pass, with those of the beginning.
-const LOOKS: usize = 40;
+const LOOKS: usize = 20;
 
 fn ready(world: &World, fleet: &Fleet) -> Value {
     let policy = world.api.get(&fleet.path(0));
