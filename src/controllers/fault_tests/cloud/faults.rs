@@ -21,8 +21,6 @@ pub enum Class {
     NeedsPerson,
     /// A change is accepted, and seen later or never.
     Late,
-    /// All of them.
-    Mixed,
 }
 
 #[derive(Clone, Debug)]
@@ -131,23 +129,6 @@ pub fn of_visibility() -> Vec<Fault> {
         late("seen after 90 s", json!({"afterSeconds": 90})),
         late("never seen", json!("never")),
     ]
-}
-
-/// All of these at once, each as often as the others.
-pub fn mixed(name: &'static str, faults: &[Fault]) -> Fault {
-    let effects = faults.iter().filter_map(|fault| match &fault.trouble {
-        Trouble::Effects(effects) => Some(effects.clone()),
-        Trouble::Visibility(_) => None,
-    });
-    let trouble = Trouble::Effects(effects.flatten().collect());
-    Fault { name, class: Class::Mixed, reason: "CloudUnavailable", trouble }
-}
-
-impl Fault {
-    pub fn one(name: &str) -> Self {
-        let all = all().into_iter().chain(of_content()).chain(of_visibility());
-        all.into_iter().find(|fault| fault.name == name).unwrap_or_else(|| panic!("{name} is no fault"))
-    }
 }
 
 /// What one account's calls meet.

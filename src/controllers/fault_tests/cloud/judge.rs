@@ -22,7 +22,7 @@ fn factor(class: Class, percent: u8) -> f64 {
     match class {
         Class::Slow => 1.0,
         // Each call that fails is made again; after a change that failed, a look comes first.
-        Class::Passing | Class::Throttled | Class::Mixed => 1.5 * tries,
+        Class::Passing | Class::Throttled => 1.5 * tries,
         // Rejected credentials are tried once more, and an instance that is not found soon after its policy was created.
         Class::NeedsPerson => 1.1 * tries,
         // An accepted change is looked for eight times, and made three times.
@@ -51,7 +51,7 @@ pub fn judge(cells: &[Cell], played: &Played) {
         let may_leave = |why: &String| match cell.fault.class {
             Class::Slow | Class::Passing | Class::Throttled => false,
             Class::Late => why == "DisableAbandoned",
-            Class::NeedsPerson | Class::Mixed => ["DisableAbandoned", "DisableSkipped"].contains(&&**why),
+            Class::NeedsPerson => ["DisableAbandoned", "DisableSkipped"].contains(&&**why),
         };
         assert!(left.keys().all(may_leave), "{}: instances are left on: {left:?}", cell.told());
     }

@@ -8,4 +8,3 @@ mod matrix;
 mod pace;
 mod phases;
 mod table;
-mod thousands;

@@ -290,8 +290,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The account of this number.
-pub fn fleet(number: usize, policies: usize) -> Fleet {
+fn fleet(number: usize, policies: usize) -> Fleet {
     let letter = |n: usize| char::from(b'a' + u8::try_from(n % 26).unwrap());
     let name: String = [number / 26, number].map(letter).iter().collect();
     // Tests are few, and so are their accounts.

@@ -171,8 +171,13 @@ impl Process {
         self.told_unsupported(call, answer);
         let token = call.body["ClientToken"].as_str().unwrap_or_default();
         let modify = self.modifies.iter_mut().find(|modify| modify.token == token);
-        if let Some(modify) = modify.filter(|_| answer.is_good()) {
+        let Some(modify) = modify else { return };
+        if answer.is_good() {
             modify.accepted = Some(at);
+        } else if answer.code().as_deref() == Some("InstanceNotExist") {
+            // It tells as much as a look does.
+            let (instance, sent) = (modify.instance.clone(), modify.sent);
+            self.looks.push(Look { instance, sent, answered: at, seen: None, is_missing: true });
         }
     }
 
