@@ -38,7 +38,8 @@ pub struct Timing {
     pub renew_deadline: Duration,
     /// Between the starts of successful renewals.
     pub renew: Duration,
-    /// Between tries: of a candidate to take the Lease, of a leader to renew after a failure.
+    /// Between tries: of a candidate to take the Lease, of a leader to renew after a failure. A Lease that was given up is taken
+    /// within it, and its new holder works within 2 s.
     pub retry: Duration,
 }
 
@@ -48,7 +49,7 @@ impl Default for Timing {
             lease: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             renew: Duration::from_secs(5),
-            retry: Duration::from_secs(2),
+            retry: Duration::from_secs(1),
         }
     }
 }

@@ -142,7 +142,8 @@ async fn a_released_lease_is_taken_at_once() {
     let (mut first, mut second) = (server.elector(0), server.elector(1));
     let leadership = first.acquire().await.unwrap();
     let rival = tokio::spawn(async move { (second.acquire().await.unwrap(), Instant::now(), second) });
-    sleep(7 * SECOND).await;
+    // Just after a look.
+    sleep(6 * SECOND + SECOND / 10).await;
     first.release().await;
     let released = Instant::now();
     assert!(!leadership.is_current());
@@ -150,7 +151,7 @@ async fn a_released_lease_is_taken_at_once() {
     assert_eq!(server.spec()["holderIdentity"], "");
     let until = server.spec()["renewTime"].clone();
     let (theirs, started, _second) = rival.await.unwrap();
-    assert!(started - released <= 2 * SECOND);
+    assert!(started - released <= SECOND, "{:?}", started - released);
     assert_eq!(server.spec()["leaseTransitions"], 1);
     assert_eq!(json!(MicroTime(theirs.previous_renewal().unwrap())), until);
 }
