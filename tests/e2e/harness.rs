@@ -325,18 +325,25 @@ impl<'a> Stage<'a> {
         self.flags.push(flag.to_owned());
     }
 
+    /// The operator for this stage's cloud, with nothing but the flags that every one needs.
+    pub fn operator_command(&self, kubeconfig: &Path) -> Command {
+        let mut command = Command::new(operator_binary());
+        command
+            .arg("run")
+            .args(["--http-address", "127.0.0.1:0"])
+            .args(["--allowed-endpoint", &self.endpoint])
+            .env("KUBECONFIG", kubeconfig);
+        command
+    }
+
     /// Starts the operator as its ServiceAccount, with the rights that deploy/ gives it.
     pub async fn start_operator(&mut self) -> Result<()> {
         let kubeconfig =
             self.plane.service_account_kubeconfig(OPERATOR_NAMESPACE, OPERATOR_NAMESPACE).await?;
-        let mut command = Command::new(operator_binary());
+        let mut command = self.operator_command(&kubeconfig);
         command
-            .arg("run")
             .args(["--watch-namespace", &self.namespace].iter().filter(|_| !self.watches_all))
-            .args(["--http-address", "127.0.0.1:0"])
-            .args(["--allowed-endpoint", &self.endpoint])
-            .args(&self.flags)
-            .env("KUBECONFIG", kubeconfig);
+            .args(&self.flags);
         self.started += 1;
         let log = self.plane.file(&format!("operator-{}-{}.log", self.namespace, self.started));
         self.operator = Some(Process::spawn(command, log)?);

@@ -1,6 +1,6 @@
 //! More of a stage, for tests with several policies, namespaces and operators.
 
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testbed::{Process, wait_until};
 
 use crate::checks::{DESCRIBE, MODIFY};
-use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage, operator_binary};
+use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage};
 
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
 /// The user that the operator is for the API server.
@@ -115,14 +115,16 @@ impl Stage<'_> {
         flags: &[&str],
     ) -> Result<Process> {
         let kubeconfig = self.plane.service_account_kubeconfig(account.0, account.1).await?;
-        let mut command = Command::new(operator_binary());
+        self.another_operator_by(name, &kubeconfig, flags)
+    }
+
+    /// [`Stage::another_operator`] with a kubeconfig of its own.
+    pub fn another_operator_by(&self, name: &str, kubeconfig: &Path, flags: &[&str]) -> Result<Process> {
+        let mut command = self.operator_command(kubeconfig);
         command
-            .arg("run")
             .args(["--watch-namespace", &self.namespace, "--operator-namespace", &self.namespace])
-            .args(["--http-address", "127.0.0.1:0", "--allowed-endpoint", &self.endpoint])
             .args(["--log-format", "text", "--log-level", "debug", "--resync-interval-override", "2s"])
-            .args(flags)
-            .env("KUBECONFIG", kubeconfig);
+            .args(flags);
         Process::spawn(command, self.plane.file(&format!("operator-{}-{name}.log", self.namespace)))
     }
 

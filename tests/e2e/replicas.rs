@@ -15,14 +15,14 @@ use crate::process::until_healthy;
 
 const OPERATOR: (&str, &str) = (OPERATOR_NAMESPACE, OPERATOR_NAMESPACE);
 
-async fn until_logged(process: &Process, words: &str) -> Result<Instant> {
+pub async fn until_logged(process: &Process, words: &str) -> Result<Instant> {
     let found = wait_until(LIMIT, format!("{words} in the log"), async || {
         Ok(process.log().contains(words).then(Instant::now))
     });
     found.await.map_err(|error| process.with_log(&error))
 }
 
-fn leads(process: &Process) -> bool {
+pub fn leads(process: &Process) -> bool {
     process.log().lines().any(|line| line.contains(": leading"))
 }
 
