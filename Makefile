@@ -46,6 +46,12 @@ bench: control-plane ## What a fleet of policies costs: calls, requests, CPU, me
 		$(if $(LATENCY_MS),--latency-ms $(LATENCY_MS)) $(if $(RESYNC),--resync $(RESYNC)) $(if $(RATE),--rate $(RATE)) \
 		$(if $(PHASES),--phases $(PHASES)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
+# `make soak FOR=10m POLICIES=200 SEED=7`: a seed that found something finds it again. PROFILE=dev takes an unoptimised build.
+.PHONY: soak
+soak: control-plane ## Two replicas for a while with everything that can go wrong, and whether anything did
+	cargo bench --quiet --locked --profile $(or $(PROFILE),release) --bench soak -- $(if $(FOR),--for $(FOR)) \
+		$(if $(POLICIES),--policies $(POLICIES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: demo
 demo: control-plane ## The operator at work, against the simulator and a real control plane
 	cargo build --locked --package cross-region-backup-operator --package cloud-simulator --bins

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use testbed::ControlPlane;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use testbed::ControlPlane;
 
 /// Passes on what comes over TCP, TLS and all, until it is cut; then connections stay open, and nothing comes through any more,
 /// as behind a firewall that drops packets.

@@ -1,0 +1,187 @@
+//! The world in which things go wrong, and the hands that do it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use cloud_simulator::{InstanceSpec, KeySpec};
+use cross_region_backup_operator::api::CrossRegionBackupPolicy;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
+use testbed::ControlPlane;
+use tokio::time::sleep;
+
+use crate::decide::{Blow, Step, Wanted};
+use crate::harness::{KEY_ID, SECRET_KEY, Stage};
+use crate::options::Options;
+use crate::replicas::Replicas;
+use crate::trouble::Remedy;
+
+/// Between two looks at what has to be undone or started again.
+const TEND: Duration = Duration::from_millis(100);
+/// For whatever the API server is asked, which may be away, or may still be deleting a namesake.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How long a key that was replaced is still good, or the new one not yet known.
+const ROTATION: Duration = Duration::from_secs(2);
+
+pub fn instance(number: usize) -> String {
+    format!("redis-soak{number:05}")
+}
+
+pub fn policy(number: usize) -> String {
+    format!("soak-{number:05}")
+}
+
+/// What is undone once its time has come.
+enum Undo {
+    Trouble(Remedy),
+    /// The cloud forgets a key that was replaced.
+    Key(String),
+}
+
+pub struct Scene<'a> {
+    pub stage: Stage<'a>,
+    pub policies: Api<CrossRegionBackupPolicy>,
+    pub replicas: Replicas,
+    pub resync: Duration,
+    /// How often each kind of step was made.
+    pub done: BTreeMap<String, u64>,
+    secrets: Api<Secret>,
+    undo: Vec<(Instant, Undo)>,
+    key: String,
+    keys: usize,
+}
+
+impl<'a> Scene<'a> {
+    pub async fn new(plane: &'a ControlPlane, options: &Options) -> Result<Self> {
+        let mut stage = Stage::on(plane, "soak").await?;
+        for number in 0..options.policies as usize {
+            stage.cloud.put_instance(InstanceSpec::new(instance(number), "cn-beijing"))?;
+        }
+        stage.apply_account().await?;
+        // What restarts meet refusals for a moment is not what this is about.
+        stage.may_be_refused = true;
+        let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let kube = kube::Client::try_from(config)?;
+        let replicas = Replicas::start(&stage, options.resync).await?;
+        Ok(Self {
+            policies: Api::namespaced(kube.clone(), &stage.namespace),
+            secrets: Api::namespaced(kube, &stage.namespace),
+            replicas,
+            stage,
+            resync: options.resync,
+            done: BTreeMap::new(),
+            undo: Vec::new(),
+            key: KEY_ID.to_owned(),
+            keys: 0,
+        })
+    }
+
+    /// Lets time pass, and does what falls due in it.
+    pub async fn pause(&mut self, length: Duration) -> Result<()> {
+        let end = Instant::now() + length;
+        loop {
+            self.tend(false)?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            sleep(left.min(TEND)).await;
+        }
+    }
+
+    /// Ends all that is wrong by itself.
+    pub fn end_troubles(&mut self) -> Result<()> {
+        self.tend(true)
+    }
+
+    fn tend(&mut self, all: bool) -> Result<()> {
+        let now = Instant::now();
+        for (_, undo) in self.undo.extract_if(.., |(at, _)| all || *at <= now) {
+            match undo {
+                Undo::Trouble(remedy) => remedy.apply(&self.stage.cloud)?,
+                Undo::Key(key) => self.stage.cloud.remove_key(&key)?,
+            }
+        }
+        self.replicas.tend(&self.stage, all)
+    }
+
+    pub async fn perform(&mut self, step: Step) -> Result<()> {
+        let kind = step.kind();
+        self.act(step).await.with_context(|| kind.clone())?;
+        *self.done.entry(kind).or_default() += 1;
+        Ok(())
+    }
+
+    async fn act(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Create(number, wanted) => self.create(number, wanted).await,
+            Step::Change(number, _, wanted) => {
+                let (policies, patch) = (self.policies.clone(), Patch::Merge(json!({"spec": wanted.spec()})));
+                self.insist(async || policies.patch(&policy(number), &PatchParams::default(), &patch).await)
+                    .await
+            }
+            Step::Delete(number) => {
+                let policies = self.policies.clone();
+                self.insist(async || policies.delete(&policy(number), &DeleteParams::default()).await).await
+            }
+            Step::Drift(number, to) => Ok(self.stage.cloud.set_policy(&instance(number), to)?),
+            Step::Rotate { overlap } => self.rotate(overlap).await,
+            Step::Trouble(trouble) => {
+                let remedy = trouble.begin(&self.stage.cloud)?;
+                self.undo.push((Instant::now() + trouble.length, Undo::Trouble(remedy)));
+                Ok(())
+            }
+            Step::Blow(Blow::Terminate(who)) => self.replicas.terminate(who),
+            Step::Blow(Blow::Kill(who)) => self.replicas.kill(who),
+            Step::Blow(Blow::Freeze(who, length)) => self.replicas.freeze(who, length),
+            Step::Blow(Blow::ApiServer(length)) => {
+                self.stage.plane.stop_apiserver().await?;
+                self.pause(length).await?;
+                self.stage.plane.start_apiserver().await
+            }
+        }
+    }
+
+    pub async fn create(&mut self, number: usize, wanted: Wanted) -> Result<()> {
+        let mut spec = wanted.spec();
+        spec["instanceId"] = json!(instance(number));
+        let manifest = self.stage.policy_manifest(&policy(number), spec);
+        let (policies, created) = (self.policies.clone(), serde_json::from_value(manifest)?);
+        self.insist(async || policies.create(&PostParams::default(), &created).await).await
+    }
+
+    async fn rotate(&mut self, overlap: bool) -> Result<()> {
+        self.keys += 1;
+        let old = std::mem::replace(&mut self.key, format!("AKLTSoakAccessKeyId{:08}", self.keys));
+        let secret_key = format!("{SECRET_KEY}{}", self.keys);
+        self.stage.cloud.put_key(KeySpec::new(&self.key, &secret_key))?;
+        if overlap {
+            self.undo.push((Instant::now() + ROTATION, Undo::Key(old)));
+        } else {
+            self.stage.cloud.remove_key(&old)?;
+            self.pause(ROTATION).await?;
+        }
+        let values = json!({"stringData": {"accessKeyId": self.key, "secretAccessKey": secret_key}});
+        let (secrets, patch) = (self.secrets.clone(), Patch::Merge(values));
+        self.insist(async || secrets.patch("cloud-key", &PatchParams::default(), &patch).await).await
+    }
+
+    /// Asks the API server until it agrees, while everything else goes on.
+    async fn insist<T>(&mut self, attempt: impl AsyncFn() -> kube::Result<T>) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match attempt().await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(anyhow!(error).context("the API server does not take it"));
+                }
+                Err(_) => self.pause(TEND).await?,
+            }
+        }
+    }
+}

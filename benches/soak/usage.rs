@@ -1,0 +1,71 @@
+//! What a replica holds of the machine.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::memory;
+
+/// Kernel states of a TCP connection, as /proc/net/tcp writes them.
+const ESTABLISHED: &str = "01";
+const CLOSE_WAIT: &str = "08";
+
+/// A replica at rest holds what its policies need and what its allocator has not given back. That differs from one rest to the
+/// next by some pages, and not by a share of all that went through it meanwhile.
+const GROWTH: f64 = 0.2;
+const GROWTH_KIB: u64 = 4 << 10;
+/// Watches are opened anew now and then, the old connection may still be there; a pool keeps a few.
+const MORE_DESCRIPTORS: usize = 8;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    pub resident_kib: u64,
+    pub descriptors: usize,
+    /// TCP connections that are open on both sides.
+    pub connections: usize,
+    /// TCP connections that the other side has closed, and this one holds on to.
+    pub half_closed: usize,
+}
+
+impl Usage {
+    pub fn of(pid: u32) -> Result<Self> {
+        let pid = pid.to_string();
+        let folder = format!("/proc/{pid}/fd");
+        let mut descriptors = 0;
+        let mut sockets = Vec::new();
+        for entry in fs::read_dir(&folder).context(folder)? {
+            descriptors += 1;
+            // One that was closed meanwhile has no target any more.
+            let Ok(target) = fs::read_link(entry?.path()) else { continue };
+            let target = target.to_string_lossy().into_owned();
+            sockets
+                .extend(target.strip_prefix("socket:[").and_then(|t| t.strip_suffix(']')).map(str::to_owned));
+        }
+        let table = fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
+        let in_state = |state: &str| {
+            let its = |line: &&str| {
+                let field = |index| line.split_whitespace().nth(index).unwrap_or_default();
+                field(3) == state && sockets.iter().any(|inode| inode == field(9))
+            };
+            table.lines().filter(its).count()
+        };
+        Ok(Self {
+            resident_kib: memory(&pid)?.resident,
+            descriptors,
+            connections: in_state(ESTABLISHED),
+            half_closed: in_state(CLOSE_WAIT),
+        })
+    }
+}
+
+/// Holds what both use after much has happened to what they used before.
+pub fn compare(before: &[Usage; 2], after: &[Usage; 2]) -> Result<()> {
+    for (role, (before, after)) in ["leader", "standby"].iter().zip(before.iter().zip(after)) {
+        let most = (before.resident_kib as f64 * (1.0 + GROWTH)) as u64 + GROWTH_KIB;
+        ensure!(after.resident_kib <= most, "the {role}'s memory grows: {before:?}, then {after:?}");
+        let most = before.descriptors + MORE_DESCRIPTORS;
+        ensure!(after.descriptors <= most, "the {role} loses descriptors: {before:?}, then {after:?}");
+        ensure!(after.half_closed == 0, "the {role} holds on to connections: {after:?}");
+    }
+    Ok(())
+}
