@@ -70,8 +70,8 @@ async fn soak(options: &Options, seed: u64, report: &mut Report) -> Result<()> {
     let complaints = &scene.replicas.complaints;
     let shown = complaints[..complaints.len().min(SHOWN)].join("\n");
     if ended.is_err() || !complaints.is_empty() {
-        let kept = scene.replicas.keep_logs()?;
-        eprintln!("the replicas' logs are in {}", kept.display());
+        let kept = scene.replicas.keep_logs(&scene.stage, seed)?;
+        eprintln!("the logs of the replicas and the API server's audit log are in {}", kept.display());
     }
     ended?;
     ensure!(complaints.is_empty(), "{} complaints about the replicas\n{shown}", complaints.len());

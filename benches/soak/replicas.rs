@@ -143,11 +143,11 @@ impl Replicas {
         }
     }
 
-    /// Copies the logs to where they outlive the control plane.
-    pub fn keep_logs(&self) -> Result<PathBuf> {
-        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(KEPT);
+    /// Copies the logs, and what the API server was asked, to where they outlive the control plane.
+    pub fn keep_logs(&self, stage: &Stage<'_>, seed: u64) -> Result<PathBuf> {
+        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(KEPT).join(seed.to_string());
         fs::create_dir_all(&kept)?;
-        for log in &self.logs {
+        for log in self.logs.iter().chain([&stage.plane.file("audit.log")]) {
             fs::copy(log, kept.join(log.file_name().unwrap_or_default())).context("a log")?;
         }
         Ok(kept)
