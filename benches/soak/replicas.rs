@@ -182,7 +182,12 @@ impl Replica {
 fn is_harmless(line: &str) -> bool {
     let Ok(line) = serde_json::from_str::<Value>(line) else { return false };
     let of = |field: &str| line[field].as_str().unwrap_or_default();
-    let harmless =
-        ["no longer leading", "the Lease was lost", "cannot get the Lease", "failed with error client error"];
+    let harmless = [
+        "no longer leading",
+        "the Lease was lost",
+        "cannot get the Lease",
+        "failed with error client error",
+        "failed with status 503",
+    ];
     of("level") != "ERROR" || harmless.iter().any(|words| of("message").starts_with(words))
 }

@@ -19,8 +19,8 @@ use crate::scene::{Scene, instance, policy};
 const CONVERGES_WITHIN: Duration = Duration::from_secs(120);
 /// Between two looks at all policies.
 const LOOK: Duration = Duration::from_millis(500);
-/// Longer than an interval, and than a connection to the cloud is kept that nobody needs.
-const QUIET: Duration = Duration::from_secs(35);
+/// Longer than connections are kept that nobody needs: 30 s to the cloud, 90 s to the API server.
+const QUIET: Duration = Duration::from_secs(95);
 /// So many times it may take a breath before it is quiet: Events and readings of backups come later than Ready.
 const BREATHS: usize = 3;
 /// How many policies that are not as wanted a failure shows.
