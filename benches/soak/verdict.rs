@@ -19,7 +19,8 @@ use crate::scene::{Scene, instance, policy};
 const CONVERGES_WITHIN: Duration = Duration::from_secs(120);
 /// Between two looks at all policies.
 const LOOK: Duration = Duration::from_millis(500);
-/// Longer than connections are kept that nobody needs: 30 s to the cloud, 90 s to the API server.
+/// Longer than connections are kept that nobody needs: to the cloud up to 60 s, as a pool looks only every 30 s whether one was idle
+/// for 30 s.
 const QUIET: Duration = Duration::from_secs(95);
 /// So many times it may take a breath before it is quiet: Events and readings of backups come later than Ready.
 const BREATHS: usize = 3;
