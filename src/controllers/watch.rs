@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
-use futures::future;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Namespace;
@@ -82,8 +81,6 @@ impl<O: Stored + Send + Sync> Watched<O> {
     /// What a controller that begins when this is `ready` is fed with.
     pub fn begin(self, ready: impl Future<Output = ()> + Send + 'static) -> Feed<O> {
         let Self { store, mut synced, stream } = self;
-        let is_synced = synced.clone();
-        let changes = stream.filter(move |news| future::ready(news.is_err() || *is_synced.borrow()));
         let stored = store.clone();
         let all = async move {
             // It fails only where the watch has ended, and the process with it.
@@ -92,8 +89,29 @@ impl<O: Stored + Send + Sync> Watched<O> {
             stream::iter(stored.state().into_iter().map(|object| object.reference()))
         };
         let all = few_at_a_time(stream::once(all).flatten()).boxed();
-        Feed { changes: few_at_a_time(changes).boxed(), all, store }
+        Feed { changes: few_at_a_time(stream).boxed(), all, store }
     }
+}
+
+/// What the store holds anew, once it does, and all that it holds after each list but the first. What a list brings is in the store
+/// only when the list has ended: who looked before would find what was there until then, or nothing, and is not woken again.
+fn once_stored<O>(
+    events: impl Stream<Item = Result<Event<O>, watcher::Error>> + Send + 'static,
+    store: Store<O>,
+) -> BoxStream<'static, Result<O, watcher::Error>>
+where
+    O: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let mut is_listed = false;
+    let held = move |event| match event {
+        Ok(Event::Apply(object)) => vec![Ok(object)],
+        Ok(Event::InitDone) if std::mem::replace(&mut is_listed, true) => {
+            store.state().iter().map(|object| Ok(O::clone(object))).collect()
+        }
+        Ok(_) => Vec::new(),
+        Err(error) => vec![Err(error)],
+    };
+    events.map(held).flat_map(stream::iter).boxed()
 }
 
 /// Holds back what comes in great numbers. The queue of a controller takes in whatever is there before it lets anything go, and
@@ -150,7 +168,7 @@ pub struct Namespaces {
 pub fn watched_labels(kube: &kube::Client) -> Namespaces {
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
-    let stream = watcher(Api::<PartialObjectMeta<Namespace>>::all(kube.clone()), watcher::Config::default())
+    let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(kube.clone()), watcher::Config::default())
         .default_backoff()
         .modify(|namespace| {
             namespace.metadata.managed_fields = None;
@@ -161,10 +179,8 @@ pub fn watched_labels(kube: &kube::Client) -> Namespaces {
             if matches!(event, Event::InitDone) {
                 first.send_replace(true);
             }
-        })
-        .applied_objects()
-        .boxed();
-    Namespaces { store, synced, stream }
+        });
+    Namespaces { stream: once_stored(events, store.clone()), store, synced }
 }
 
 /// Watches all objects that `api` reaches.
@@ -174,7 +190,7 @@ where
 {
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
-    let stream = watcher(api, watcher::Config::default())
+    let events = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify({
             let store = store.clone();
@@ -197,10 +213,8 @@ where
             };
             // Nobody listens any more when the controllers have ended.
             let _ = gone.unbounded_send(news);
-        })
-        .applied_objects()
-        .boxed();
-    Watched { store, synced, stream }
+        });
+    Watched { stream: once_stored(events, store.clone()), store, synced }
 }
 
 #[cfg(test)]
@@ -208,6 +222,36 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    fn namespace(name: &str, version: &str) -> PartialObjectMeta<Namespace> {
+        let (name, version) = (Some(name.to_owned()), Some(version.to_owned()));
+        let metadata = ObjectMeta { name, resource_version: version, ..ObjectMeta::default() };
+        PartialObjectMeta { metadata, ..PartialObjectMeta::default() }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_before_the_store_holds_it() {
+        let (store, writer) = reflector::store();
+        let list = |version: &str| {
+            let listed = ["a", "b"].map(|name| Event::InitApply(namespace(name, version)));
+            [vec![Event::Init], listed.into(), vec![Event::InitDone]].concat()
+        };
+        let events = [list("1"), vec![Event::Apply(namespace("b", "2"))], list("3")].concat();
+        let events = stream::iter(events).map(Ok).reflect(writer);
+        let held = store.clone();
+        let told: Vec<_> = once_stored(events, store)
+            .map(|told| {
+                let told = told.unwrap();
+                let held = held.get(&ObjectRef::from_obj(&told)).unwrap();
+                assert_eq!(held.metadata, told.metadata);
+                (told.name_any(), told.resource_version().unwrap())
+            })
+            .collect()
+            .await;
+        let mut told: Vec<_> = told.iter().map(|(name, version)| (&**name, &**version)).collect();
+        told.sort();
+        assert_eq!(told, [("a", "3"), ("b", "2"), ("b", "3")]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn many_are_held_back_and_one_is_not() {

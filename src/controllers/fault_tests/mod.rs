@@ -4,6 +4,7 @@
 mod cloud;
 mod conflicts;
 mod crashes;
+mod lists;
 mod liveness;
 mod oracle;
 mod play;
