@@ -27,7 +27,6 @@ mod watch;
 mod world;
 
 use std::fmt::Debug;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -324,12 +323,7 @@ where
 
 /// The place of a resource's turns within its interval: its own, and always the same.
 fn phase(uid: &str) -> u64 {
-    hash_of(uid)
-}
-
-/// The same for the whole life of the process, and of every other one of this version.
-fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
+    crate::plan::hash_of(uid)
 }
 
 fn requeue(until: Option<Timestamp>, now: Timestamp) -> Action {

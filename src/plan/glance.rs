@@ -1,8 +1,6 @@
 //! A look at a policy at rest: nearly all looks find what status tells, and change nothing. Whether this is one of them is known
 //! without what status tells at hand.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use jiff::Timestamp;
 
 use super::brief::Brief;
@@ -10,7 +8,7 @@ use super::memory::Memory;
 use super::next::{Do, earliest};
 use super::pace::{LONGEST, next_turn};
 use super::resting::Settled;
-use super::{Desired, Gate, Surroundings, after, conditions, recovery};
+use super::{Desired, Gate, Surroundings, after, conditions, hash_of, recovery};
 use crate::domain::PolicyState;
 
 /// A memory that another look of the same result changes in nothing but its times.
@@ -31,7 +29,7 @@ impl Quiet {
         if desired.suspended || !memory.looked || recovery::wants_reading(desired, memory, now) {
             return None;
         }
-        let hash = hash(&state);
+        let hash = hash_of(&state);
         let mut again = memory.clone();
         again.notice(desired, memory.epoch, now);
         again.looked(desired, Ok(state), now, 0.0);
@@ -85,7 +83,7 @@ impl Settled {
         read: Option<Timestamp>,
         now: Timestamp,
     ) -> bool {
-        let quiet = self.quiet.as_mut().filter(|quiet| quiet.state == hash(state));
+        let quiet = self.quiet.as_mut().filter(|quiet| quiet.state == hash_of(state));
         let is_told = quiet.is_some();
         if let Some(quiet) = quiet {
             quiet.from = Some(now).into();
@@ -106,10 +104,4 @@ impl Settled {
         let quiet = self.quiet.as_ref().and_then(|quiet| quiet.until.get());
         earliest([quiet, recovery::stale_at(desired, self.read.get().max(read))])
     }
-}
-
-fn hash(state: &PolicyState) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
 }

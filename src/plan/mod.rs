@@ -26,6 +26,7 @@ pub mod round;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -123,6 +124,11 @@ pub fn after(time: Timestamp, duration: Duration) -> Timestamp {
 /// How long ago `time` is, zero where it is still to come.
 pub fn since(time: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(time)).unwrap_or(Duration::ZERO)
+}
+
+/// The same for the whole life of the process, and in every other process of this build.
+pub fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
 }
 
 /// Without the fraction of the second: what a status can hold.

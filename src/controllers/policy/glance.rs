@@ -7,9 +7,9 @@ use super::{Slot, Turn};
 use crate::api::CrossRegionBackupPolicy;
 use crate::cloud::Lane;
 use crate::controllers::cached::Lean;
-use crate::controllers::{hash_of, surroundings};
-use crate::plan::Gate;
+use crate::controllers::surroundings;
 use crate::plan::next::Do;
+use crate::plan::{Gate, hash_of};
 
 impl Turn<'_> {
     /// The turn, where nothing else has happened than that it is the policy's turn; `None`: it is to be taken as a whole.

@@ -10,6 +10,7 @@ use super::properties::{Broken, Property};
 use super::settle::{Settling, fault_free};
 use super::state::*;
 use super::steps::{Scenario, Step, new_object};
+use crate::plan::hash_of;
 
 /// What was found.
 pub struct Found {
@@ -88,7 +89,7 @@ impl Scenario {
         let mut world = World { decisions: Decisions(mutant), ..World::default() };
         let mut settling = Settling::default();
         let first = self.begin(&mut world);
-        let mut seen = HashSet::from([fingerprint(&first)]);
+        let mut seen = HashSet::from([hash_of(&first)]);
         let mut paths: Vec<Option<Reached>> = vec![None];
         let mut open = VecDeque::from([(0, first)]);
         let mut transitions = 0;
@@ -102,7 +103,7 @@ impl Scenario {
             for step in self.steps(&state) {
                 transitions += 1;
                 match world.take(&state, step) {
-                    Ok(next) if seen.insert(fingerprint(&next)) => {
+                    Ok(next) if seen.insert(hash_of(&next)) => {
                         paths.push(Some(Reached { from: number, step }));
                         open.push_back((paths.len() - 1, next));
                     }

@@ -9,6 +9,7 @@ use super::state::*;
 use super::steps::Step;
 use crate::domain::Reason;
 use crate::domain::condition::types;
+use crate::plan::hash_of;
 use crate::plan::memory::Memory;
 
 /// An accepted change is waited for so long.
@@ -40,7 +41,7 @@ impl Settling {
             let step = match fault_free(&state) {
                 Some(step) => step,
                 None => {
-                    if state.now == since && !self.well.insert(fingerprint(&core(&state))) {
+                    if state.now == since && !self.well.insert(hash_of(&core(&state))) {
                         return Ok(());
                     }
                     let due = next_due(&state).unwrap_or(i64::MAX);

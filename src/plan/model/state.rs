@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::{Change, Facts, PolicyState, Reason};
 use crate::plan::memory::Memory;
-use crate::plan::{Desired, Gate};
+use crate::plan::{Desired, Gate, hash_of};
 
 pub const REPLICAS: usize = 2;
 pub const POLICIES: usize = 2;
@@ -189,7 +189,7 @@ impl<T> Default for Pool<T> {
 
 impl<T: PartialEq> Pool<T> {
     pub fn hold(&mut self, value: T, part: impl Hash) -> Held<T> {
-        let alike = self.found.entry(fingerprint(&part)).or_default();
+        let alike = self.found.entry(hash_of(&part)).or_default();
         if let Some(held) = alike.iter().find(|held| *held.value == value) {
             return held.clone();
         }
@@ -223,12 +223,6 @@ impl Pool<Object> {
         );
         self.hold(object, part)
     }
-}
-
-pub fn fingerprint(value: &impl Hash) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// One policy of one replica.

@@ -2,7 +2,6 @@
 //! only a mark stays, and of what is new its record in few bytes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use super::records::Records;
 use crate::domain::facts::Instance;
 use crate::domain::{Backup, InstanceInfo};
 use crate::plan::backups::Known;
+use crate::plan::hash_of;
 
 /// One backup as it was seen. The hash of its id has 64 bits: among a million backups one being taken for another has a chance of
 /// 1 in 10 million. What it says is only compared with what the same backup said before, as far as a policy's status tells it.
@@ -175,7 +175,7 @@ impl Mark {
             (backup.size_bytes, backup.ttl_days),
             described,
         );
-        Self { id: hash(&backup.backup_point_id), content: hash(&content) as u32 }
+        Self { id: hash_of(&backup.backup_point_id), content: hash_of(&content) as u32 }
     }
 }
 
@@ -213,15 +213,10 @@ impl News {
     pub fn complete(self, known: &Known) -> Option<Vec<Backup>> {
         let mut reading = self.records;
         let new = reading.len();
-        let is_present = |backup: &&Backup| self.present.contains(&hash(&backup.backup_point_id));
+        let is_present = |backup: &&Backup| self.present.contains(&hash_of(&backup.backup_point_id));
         reading.extend(known.iter().filter(is_present).cloned());
         (reading.len() - new == self.present.len() && !self.lacking).then_some(reading)
     }
-}
-
-/// The same for the whole life of the process.
-fn hash(what: &impl Hash) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
 }
 
 #[cfg(test)]
