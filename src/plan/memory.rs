@@ -123,7 +123,8 @@ impl Memory {
         let drifted = difference.is_some()
             && facts.synced_generation == Some(desired.generation)
             && facts.drift.last_difference == difference;
-        Self {
+        let is_new = facts.observed_generation != Some(desired.generation);
+        let mut memory = Self {
             generation: desired.generation,
             epoch: None,
             last_good: facts.policy.is_some().then_some(as_of),
@@ -153,7 +154,23 @@ impl Memory {
             deletion: super::deletion::DeletionMemory::default(),
             synced,
             facts,
+        };
+        if is_new {
+            memory.recall_for_another_spec(desired, now);
         }
+        memory
+    }
+
+    /// What status tells is told of an earlier spec, which may have had another target. It has no room for all backups: the one that
+    /// it calls the recovery point counts on where the cloud's policy is the one wanted, until the next reading.
+    fn recall_for_another_spec(&mut self, desired: &Desired, now: Timestamp) {
+        let told = self.facts.recovery_point.clone();
+        self.retarget(desired);
+        let is_same = desired.change.active && self.facts.policy.is_some() && self.difference.is_none();
+        if is_same && self.facts.recovery_point.is_none() {
+            self.facts.recovery_point = told;
+        }
+        self.backups.due = Some(now);
     }
 
     /// Whether nothing is under way that the next look would bring to an end.

@@ -59,6 +59,31 @@ fn a_recovery_point_goes_backwards_only_after_a_second_reading() {
 }
 
 #[test]
+fn a_target_that_changed_while_nobody_looked_counts_its_own_copies() {
+    for limit in [10, 0] {
+        let mut w = World::new(on("cn-shanghai"));
+        w.desired.limit = limit;
+        w.backups = vec![backup("b-1", -60)];
+        w.turn();
+        let point = w.stored.recovery_point.clone();
+        assert!(point.is_some());
+        w.now = at(50);
+        // Another field than the target: status has no room for the backup.
+        w.respec(|_| {});
+        w.restart(at(45));
+        w.backups_fail = Some(failure(Kind::CloudUnavailable, "503"));
+        w.turn();
+        assert_eq!(w.stored.recovery_point, point, "limit {limit}");
+        w.backups_fail = None;
+        w.respec(|d| d.change = on("cn-guangzhou"));
+        w.restart(at(45));
+        w.turn();
+        assert_eq!((w.reason(), w.stored.recovery_point.clone()), ("InSync", None), "limit {limit}");
+        assert_eq!(w.stored.protected_since, Some(at(50)));
+    }
+}
+
+#[test]
 fn another_target_counts_other_copies_at_once() {
     let mut w = World::new(on("cn-shanghai"));
     w.backups = vec![backup("b-1", -60)];
