@@ -10,10 +10,21 @@ use serde_json::{Value, json};
 use crate::trouble::{self, Trouble};
 
 pub const TARGETS: [&str; 2] = ["cn-shanghai", "cn-guangzhou"];
+/// The ClusterCloudAccount.
+pub const SHARED: &str = "shared";
 /// The longest pause between two steps.
 const PAUSE_MS: u64 = 400;
 /// Between two blows: a standby waits up to 15 s for the Lease of a leader that was killed, and some shall be in time to work.
 const BLOWS: std::ops::Range<u64> = 8_000..16_000;
+
+/// What Ready says where the shared account does not allow the namespace.
+pub const NOT_ALLOWED: (&str, &str) = ("AccountNotAllowed", "False");
+
+/// A reference to the account that is shared, or to the namespace's own.
+pub fn account(shared: bool) -> Value {
+    let (kind, name) = if shared { ("ClusterCloudAccount", SHARED) } else { ("CloudAccount", "prod") };
+    json!({"kind": kind, "name": name})
+}
 
 /// What a policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +34,8 @@ pub struct Wanted {
     pub suspend: bool,
     pub observe: bool,
     pub disable: bool,
+    /// It uses the ClusterCloudAccount.
+    pub shared: bool,
 }
 
 impl Wanted {
@@ -33,6 +46,7 @@ impl Wanted {
             "suspend": self.suspend,
             "managementPolicy": if self.observe { "Observe" } else { "Manage" },
             "deletionPolicy": if self.disable { "Disable" } else { "Retain" },
+            "accountRef": account(self.shared),
         })
     }
 
@@ -42,9 +56,10 @@ impl Wanted {
     }
 
     /// The reason of Ready once there is nothing left to do, and its status.
-    pub fn verdict(&self, held: &Policy) -> (&'static str, &'static str) {
+    pub fn verdict(&self, held: &Policy, allowed: bool) -> (&'static str, &'static str) {
         match (self.suspend, self.observe, self.is_held(held)) {
             (true, ..) => ("Suspended", "Unknown"),
+            _ if self.shared && !allowed => NOT_ALLOWED,
             (false, true, true) => ("Observed", "True"),
             (false, true, false) => ("DriftDetected", "False"),
             // Also where the cloud differs: a look that has not come yet is no verdict.
@@ -52,8 +67,13 @@ impl Wanted {
         }
     }
 
-    pub fn manages(&self) -> bool {
-        !self.suspend && !self.observe
+    /// Whether the operator looks at its instance, where the shared account allows it or not.
+    pub fn looks(&self, allowed: bool) -> bool {
+        !self.suspend && (!self.shared || allowed)
+    }
+
+    pub fn manages(&self, allowed: bool) -> bool {
+        self.looks(allowed) && !self.observe
     }
 }
 
@@ -77,6 +97,11 @@ pub enum Step {
     Change(usize, &'static str, Wanted),
     Delete(usize),
     Drift(usize, Policy),
+    /// The copy of this number of an instance comes, or the newest one, which has it, goes.
+    Copied(usize, usize),
+    Expired(usize, usize),
+    /// The shared account allows the namespace, or does so no more.
+    Allow(bool),
     /// The account's key is replaced; the old one stays good for a while, or not.
     Rotate {
         overlap: bool,
@@ -101,6 +126,10 @@ impl Step {
             Self::Change(_, what, _) => format!("change of {what}"),
             Self::Delete(_) => "deletion".to_owned(),
             Self::Drift(..) => "drift".to_owned(),
+            Self::Copied(..) => "a backup more".to_owned(),
+            Self::Expired(..) => "a backup less".to_owned(),
+            Self::Allow(true) => "the shared account allows the namespace".to_owned(),
+            Self::Allow(false) => "the shared account allows it no more".to_owned(),
             Self::Rotate { overlap: true } => "rotation of the key".to_owned(),
             Self::Rotate { overlap: false } => "rotation without overlap".to_owned(),
             Self::Trouble(trouble) => format!("cloud: {}", trouble.name),
@@ -116,6 +145,10 @@ pub struct Decider {
     rng: Rng,
     /// What is declared for each instance, if anything.
     pub wanted: Vec<Option<Wanted>>,
+    /// How many backups of each instance the cloud holds.
+    pub backups: Vec<usize>,
+    /// Whether the shared account allows the namespace.
+    pub allowed: bool,
     /// The instances without a policy, the one that lost it first in front: its resource is gone by the time it gets a new one.
     bare: VecDeque<usize>,
     troubles: Deck<Trouble>,
@@ -133,6 +166,8 @@ impl Decider {
         Self {
             rng,
             wanted,
+            backups: vec![0; policies],
+            allowed: true,
             bare: (0..bare).collect(),
             troubles: Deck::new(trouble::all),
             blows: Deck::new(blows),
@@ -162,6 +197,11 @@ impl Decider {
                 Step::Trouble(trouble.somewhere(&mut self.rng, self.wanted.len()))
             }
             42 => Step::Rotate { overlap: self.rng.bool() },
+            43 => {
+                self.allowed = !self.allowed;
+                Step::Allow(self.allowed)
+            }
+            44..55 => self.copy(),
             _ => self.change(),
         };
         (pause, step)
@@ -192,11 +232,22 @@ impl Decider {
         Step::Drift(number, to)
     }
 
+    fn copy(&mut self) -> Step {
+        let number = self.rng.usize(0..self.wanted.len());
+        let held = &mut self.backups[number];
+        if *held > 0 && self.rng.u8(0..4) == 0 {
+            *held -= 1;
+            return Step::Expired(number, *held);
+        }
+        *held += 1;
+        Step::Copied(number, *held - 1)
+    }
+
     fn change(&mut self) -> Step {
         let number = self.one();
         let target = self.target();
         let Some(mut wanted) = self.wanted[number].clone() else { return self.drift() };
-        let what = match self.rng.u8(0..10) {
+        let what = match self.rng.u8(0..11) {
             0..4 => {
                 wanted.target = target;
                 "target"
@@ -212,6 +263,10 @@ impl Decider {
             7 => {
                 wanted.observe = !wanted.observe;
                 "managementPolicy"
+            }
+            8 => {
+                wanted.shared = !wanted.shared;
+                "accountRef"
             }
             _ => {
                 wanted.suspend = !wanted.suspend && self.rng.bool();
@@ -240,6 +295,7 @@ fn any(rng: &mut Rng) -> Wanted {
         suspend: rng.u8(0..10) == 0,
         observe: rng.u8(0..8) == 0,
         disable: rng.bool(),
+        shared: rng.u8(0..4) == 0,
     }
 }
 

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use cloud_simulator::{InstanceSpec, KeySpec};
-use cross_region_backup_operator::api::CrossRegionBackupPolicy;
+use cloud_simulator::{BackupSpec, InstanceSpec, KeySpec};
+use cross_region_backup_operator::api::{BackupInventory, ClusterCloudAccount, CrossRegionBackupPolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::ControlPlane;
 use tokio::time::sleep;
 
-use crate::decide::{Blow, Step, Wanted};
-use crate::harness::{KEY_ID, SECRET_KEY, Stage};
+use crate::decide::{Blow, SHARED, Step, Wanted, account};
+use crate::harness::{KEY_ID, OPERATOR_NAMESPACE, SECRET_KEY, Stage};
 use crate::options::Options;
 use crate::replicas::Replicas;
 use crate::trouble::Remedy;
@@ -26,6 +26,11 @@ const TEND: Duration = Duration::from_millis(100);
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long a key that was replaced is still good, or the new one not yet known.
 const ROTATION: Duration = Duration::from_secs(2);
+/// Of the shared account: it is never replaced.
+const SHARED_KEY: (&str, &str) = ("AKLTSoakSharedKeyId0000000001", "U2hhcmVkU2VjcmV0S2V5T2ZUaGVTb2Fr");
+/// The instance of which an inventory lists the backups through the shared account; another one is of the whole account.
+pub const LISTED: usize = 0;
+pub const INVENTORIES: [&str; 2] = ["of-one", "of-all"];
 
 pub fn instance(number: usize) -> String {
     format!("redis-soak{number:05}")
@@ -33,6 +38,11 @@ pub fn instance(number: usize) -> String {
 
 pub fn policy(number: usize) -> String {
     format!("soak-{number:05}")
+}
+
+/// The id of an instance's backup of this number.
+pub fn backup(number: usize, of_instance: usize) -> String {
+    format!("bp-{number:05}-{of_instance:05}")
 }
 
 /// What is undone once its time has come.
@@ -45,10 +55,12 @@ enum Undo {
 pub struct Scene<'a> {
     pub stage: Stage<'a>,
     pub policies: Api<CrossRegionBackupPolicy>,
+    pub inventories: Api<BackupInventory>,
     pub replicas: Replicas,
     pub resync: Duration,
     /// How often each kind of step was made.
     pub done: BTreeMap<String, u64>,
+    shared: Api<ClusterCloudAccount>,
     secrets: Api<Secret>,
     undo: Vec<(Instant, Undo)>,
     key: String,
@@ -62,6 +74,7 @@ impl<'a> Scene<'a> {
             stage.cloud.put_instance(InstanceSpec::new(instance(number), "cn-beijing"))?;
         }
         stage.apply_account().await?;
+        share(&stage).await?;
         // What restarts meet refusals for a moment is not what this is about.
         stage.may_be_refused = true;
         let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
@@ -70,6 +83,8 @@ impl<'a> Scene<'a> {
         let replicas = Replicas::start(&stage, options.resync).await?;
         Ok(Self {
             policies: Api::namespaced(kube.clone(), &stage.namespace),
+            inventories: Api::namespaced(kube.clone(), &stage.namespace),
+            shared: Api::all(kube.clone()),
             secrets: Api::namespaced(kube, &stage.namespace),
             replicas,
             stage,
@@ -130,6 +145,19 @@ impl<'a> Scene<'a> {
                 self.insist(async || policies.delete(&policy(number), &DeleteParams::default()).await).await
             }
             Step::Drift(number, to) => Ok(self.stage.cloud.set_policy(&instance(number), to)?),
+            Step::Copied(number, of_instance) => {
+                let spec = BackupSpec::new(backup(number, of_instance), instance(number), 1.0);
+                Ok(self.stage.cloud.put_backup(spec)?)
+            }
+            Step::Expired(number, of_instance) => {
+                Ok(self.stage.cloud.remove_backup(&backup(number, of_instance))?)
+            }
+            Step::Allow(allowed) => {
+                let whom = allowed_namespaces(if allowed { &self.stage.namespace } else { "another" });
+                let patch = Patch::Merge(json!({"spec": {"allowedNamespaces": whom}}));
+                let shared = self.shared.clone();
+                self.insist(async || shared.patch(SHARED, &PatchParams::default(), &patch).await).await
+            }
             Step::Rotate { overlap } => self.rotate(overlap).await,
             Step::Trouble(trouble) => {
                 let remedy = trouble.begin(&self.stage.cloud)?;
@@ -184,4 +212,39 @@ impl<'a> Scene<'a> {
             }
         }
     }
+}
+
+fn allowed_namespaces(name: &str) -> Value {
+    json!({"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": name}}})
+}
+
+/// The ClusterCloudAccount, which allows the stage's namespace at first, and an inventory through either account.
+async fn share(stage: &Stage<'_>) -> Result<()> {
+    let (id, secret_key) = SHARED_KEY;
+    stage.cloud.put_key(KeySpec::new(id, secret_key))?;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "soak-shared-key", "namespace": OPERATOR_NAMESPACE},
+        "stringData": {"accessKeyId": id, "secretAccessKey": secret_key},
+    });
+    let mut shared = stage.account_manifest();
+    shared["kind"] = json!("ClusterCloudAccount");
+    shared["metadata"] = json!({"name": SHARED});
+    shared["spec"]["credentials"]["secretRef"]["name"] = json!("soak-shared-key");
+    shared["spec"]["allowedNamespaces"] = allowed_namespaces(&stage.namespace);
+    let [of_one, of_all] = INVENTORIES;
+    let inventory = |name: &str, spec: Value| {
+        json!({
+            "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory",
+            "metadata": {"name": name, "namespace": stage.namespace}, "spec": spec,
+        })
+    };
+    let one = json!({
+        "accountRef": account(true), "region": "cn-beijing", "scope": "Instance", "instanceId": instance(LISTED),
+    });
+    let all = json!({"accountRef": account(false), "region": "cn-beijing", "scope": "Account"});
+    for manifest in [secret, shared, inventory(of_one, one), inventory(of_all, all)] {
+        stage.apply(manifest).await?;
+    }
+    Ok(())
 }

@@ -10,9 +10,9 @@ use kube::api::ListParams;
 use serde_json::Value;
 use testbed::AuditFilter;
 
-use crate::decide::Decider;
+use crate::decide::{Decider, NOT_ALLOWED, TARGETS, Wanted};
 use crate::harness::{OPERATOR_NAMESPACE, condition, settled};
-use crate::scene::{Scene, instance, policy};
+use crate::scene::{INVENTORIES, LISTED, Scene, backup, instance, policy};
 
 /// What is left of the worst that can be: a standby waits up to 17 s for a Lease that nobody gave up, a policy up to its
 /// backoff, which after troubles of seconds is at most half a minute, and an interval for what only a look can tell.
@@ -68,12 +68,10 @@ impl Scene<'_> {
             let fits = match (wanted, &object) {
                 (None, None) => true,
                 (Some(wanted), Some(object)) => {
-                    let ready = condition(object, "Ready");
-                    let (reason, status) = wanted.verdict(&held);
-                    settled(object)
-                        && ready["reason"] == reason
-                        && ready["status"] == status
-                        && (!wanted.manages() || wanted.is_held(&held))
+                    let newest = decider.backups[number].checked_sub(1).map(|last| backup(number, last));
+                    says(object, wanted.verdict(&held, decider.allowed))
+                        && (!wanted.manages(decider.allowed) || wanted.is_held(&held))
+                        && (!wanted.looks(decider.allowed) || has_recovery_point(object, wanted, newest))
                 }
                 _ => false,
             };
@@ -83,6 +81,15 @@ impl Scene<'_> {
             }
         }
         ensure!(found.is_empty(), "policies that nobody created: {:?}", found.keys());
+        let totals = [decider.backups[LISTED], decider.backups.iter().sum()];
+        for (name, total) in INVENTORIES.into_iter().zip(totals) {
+            let object = serde_json::to_value(self.inventories.get(name).await?)?;
+            let refused = name == INVENTORIES[0] && !decider.allowed;
+            let verdict = if refused { NOT_ALLOWED } else { ("Listed", "True") };
+            if !says(&object, verdict) || (!refused && object["status"]["total"] != total) {
+                wrong.push(format!("{name}: the cloud holds {total} backups: {object:#}"));
+            }
+        }
         Ok(wrong)
     }
 
@@ -113,4 +120,16 @@ impl Scene<'_> {
         }
         Ok(written)
     }
+}
+
+/// Whether that is what Ready says of the spec as it is.
+fn says(object: &Value, (reason, status): (&str, &str)) -> bool {
+    let ready = condition(object, "Ready");
+    settled(object) && ready["reason"] == reason && ready["status"] == status
+}
+
+/// Whether the newest backup of its instance is the recovery point, where its target holds it: all copies are in the first one.
+fn has_recovery_point(object: &Value, wanted: &Wanted, newest: Option<String>) -> bool {
+    let expected = newest.filter(|_| wanted.active && wanted.target == TARGETS[0]);
+    object["status"]["recoveryPoint"]["backupPointId"].as_str() == expected.as_deref()
 }
