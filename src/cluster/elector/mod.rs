@@ -4,6 +4,9 @@
 //! this very process has seen it unchanged on its own monotonic clock; the wall-clock times in it are for people to read.
 //! A leader's own term ends [`Timing::renew_deadline`] after the *start* of its last successful renewal, hence before any
 //! rival can see the Lease run out. No Lease is a fence: a call in flight outlives the term that it began in.
+//!
+//! A candidate looks at the Lease each second, and has no watch on it: a watch can fall silent without an end, so that looks at a
+//! pace would be needed all the same, and it would take one verb more in the Role. A look a second is a small read of one object.
 
 mod leadership;
 mod renewal;
