@@ -22,6 +22,16 @@ pub enum Wake {
 }
 
 impl Wake {
+    /// Whether it can concern anything of this namespace. Asked before a spec is read, which takes long: a wake for one account
+    /// of many would otherwise unpack the resources of all.
+    pub fn reaches(&self, namespace: &str) -> bool {
+        match self {
+            Wake::Account(key) => key.is_within_reach_of(namespace),
+            Wake::Namespace(name) => name == namespace,
+            Wake::Policy(_) | Wake::Inventory(_) => false,
+        }
+    }
+
     pub fn concerns(&self, account: &AccountKey, namespace: Option<&str>) -> bool {
         match self {
             Wake::Account(key) => key == account,
@@ -102,4 +112,26 @@ pub fn scopes(namespaces: &[String], shared_accounts: UnboundedSender<AccountKey
         })
         .collect();
     (Wakes(Arc::new(senders)), scopes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_concerns_a_resource_reaches_its_namespace() {
+        let account = |namespace: Option<&str>| AccountKey {
+            namespace: namespace.map(str::to_owned),
+            name: "prod".to_owned(),
+        };
+        let own = account(Some("payments"));
+        for used in [account(None), own.clone()] {
+            for wake in [Wake::Account(used.clone()), Wake::Namespace("payments".to_owned())] {
+                assert!(!wake.concerns(&used, Some("payments")) || wake.reaches("payments"));
+            }
+        }
+        assert!(Wake::Account(account(None)).reaches("payments"));
+        assert!(Wake::Account(own.clone()).reaches("payments") && !Wake::Account(own).reaches("search"));
+        assert!(!Wake::Namespace("payments".to_owned()).reaches("search"));
+    }
 }

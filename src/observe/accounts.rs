@@ -45,6 +45,11 @@ impl AccountKey {
     pub fn is_shared(&self) -> bool {
         self.namespace.is_none()
     }
+
+    /// Whether a resource of this namespace could refer to it at all.
+    pub fn is_within_reach_of(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
 }
 
 /// As its users are told of it, `CloudAccount prod`.

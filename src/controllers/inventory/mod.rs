@@ -68,8 +68,10 @@ struct Turn<'a> {
 
 /// Whether this concerns an inventory.
 pub fn is_concerned(inventory: &Cached<BackupInventory>, wake: &Wake) -> bool {
-    let of = |namespace: &str, spec| wake.concerns(&account_of(&spec, namespace), Some(namespace));
-    inventory.0.as_ref().is_ok_and(|inventory| of(inventory.named.namespace(), inventory.spec()))
+    inventory.0.as_ref().is_ok_and(|inventory| {
+        let namespace = inventory.named.namespace();
+        wake.reaches(namespace) && wake.concerns(&account_of(&inventory.spec(), namespace), Some(namespace))
+    })
 }
 
 /// What an inventory wants of its account.
@@ -82,7 +84,10 @@ pub fn purpose_of(spec: &BackupInventorySpec) -> Purpose {
 
 /// Whether an inventory refers to this account.
 pub fn uses(inventory: &Cached<BackupInventory>, key: &AccountKey) -> bool {
-    inventory.0.as_ref().is_ok_and(|i| account_of(&i.spec(), i.named.namespace()) == *key)
+    inventory.0.as_ref().is_ok_and(|inventory| {
+        let namespace = inventory.named.namespace();
+        key.is_within_reach_of(namespace) && account_of(&inventory.spec(), namespace) == *key
+    })
 }
 
 /// What a watch lost is forgotten.

@@ -91,8 +91,10 @@ struct Turn<'a> {
 
 /// Whether this concerns a policy.
 pub fn is_concerned(policy: &Cached<CrossRegionBackupPolicy>, wake: &Wake) -> bool {
-    let of = |namespace: &str, spec| wake.concerns(&account_of(&spec, namespace), Some(namespace));
-    policy.0.as_ref().is_ok_and(|policy| of(policy.named.namespace(), policy.spec()))
+    policy.0.as_ref().is_ok_and(|policy| {
+        let namespace = policy.named.namespace();
+        wake.reaches(namespace) && wake.concerns(&account_of(&policy.spec(), namespace), Some(namespace))
+    })
 }
 
 /// What a policy wants of its account.
@@ -103,7 +105,10 @@ pub fn purpose_of(context: &Context, spec: &CrossRegionBackupPolicySpec) -> Purp
 
 /// Whether a policy refers to this account.
 pub fn uses(policy: &Cached<CrossRegionBackupPolicy>, key: &AccountKey) -> bool {
-    policy.0.as_ref().is_ok_and(|p| account_of(&p.spec(), p.named.namespace()) == *key)
+    policy.0.as_ref().is_ok_and(|policy| {
+        let namespace = policy.named.namespace();
+        key.is_within_reach_of(namespace) && account_of(&policy.spec(), namespace) == *key
+    })
 }
 
 /// What a watch lost is forgotten.
