@@ -33,7 +33,7 @@ pub const START: &str = "2026-11-22T12:00:00Z";
 /// Where the operator runs.
 pub const OWN_NAMESPACE: &str = "operator";
 /// As the command line has it.
-const CONCURRENCY: usize = 256;
+pub const CONCURRENCY: usize = 256;
 /// How often a test looks whether what it waits for has come.
 const STEP: Duration = Duration::from_millis(50);
 

@@ -116,6 +116,20 @@ pub fn of_content() -> Vec<Fault> {
     ]
 }
 
+/// Any of these, each as often as the others.
+pub fn mixed(name: &'static str, faults: &[Fault]) -> Fault {
+    let effects = faults.iter().flat_map(|fault| match &fault.trouble {
+        Trouble::Effects(effects) => effects.clone(),
+        Trouble::Visibility(_) => Vec::new(),
+    });
+    Fault {
+        name,
+        class: Class::Passing,
+        reason: "CloudUnavailable",
+        trouble: Trouble::Effects(effects.collect()),
+    }
+}
+
 /// Changes that are seen late, which is no fault of a call.
 pub fn of_visibility() -> Vec<Fault> {
     let late = |name, visibility| Fault {

@@ -17,16 +17,16 @@ const TO_CLOUD: Duration = Duration::from_secs(1);
 const TO_READY: Duration = Duration::from_secs(2);
 
 /// The most calls while a fault lasts, over those of an account that is well.
-fn factor(class: Class, percent: u8) -> f64 {
-    let tries = 1.0 / (1.0 - f64::from(percent) / 100.0);
+pub fn factor(class: Class, percent: u8) -> f64 {
+    let share = f64::from(percent) / 100.0;
     match class {
         Class::Slow => 1.0,
         // Each call that fails is made again; after a change that failed, a look comes first.
-        Class::Passing | Class::Throttled => 1.5 * tries,
+        Class::Passing | Class::Throttled => 1.1 / (1.0 - share),
         // Rejected credentials are tried once more, and an instance that is not found soon after its policy was created.
-        Class::NeedsPerson => 1.1 * tries,
+        Class::NeedsPerson => 1.15,
         // An accepted change is looked for eight times, and made three times.
-        Class::Late => 1.0 + 8.0 * f64::from(percent) / 100.0,
+        Class::Late => 1.0 + 8.0 * share,
     }
 }
 

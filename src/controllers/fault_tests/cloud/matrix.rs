@@ -25,6 +25,7 @@ fn compare(faults: impl Fn() -> Vec<Fault>, actions: &[&'static str], percents: 
         table.add(&cells, &played);
     }
     table.print(&actions.join(", "));
+    table.judge();
 }
 
 fn with_content() -> Vec<Fault> {

@@ -8,3 +8,4 @@ mod matrix;
 mod pace;
 mod phases;
 mod table;
+mod thousands;

@@ -231,7 +231,7 @@ impl<'a> Stage<'a> {
             if phase == Phase::Deletion {
                 waiting = self.still_there(waiting);
             } else {
-                waiting.retain(|(fleet, number)| self.is_well(fleet, *number).is_err());
+                waiting.retain(|(fleet, number)| is_well(&self.world, fleet, *number).is_err());
             }
             let Some((fleet, number)) = waiting.first() else { return start.elapsed() };
             assert!(
@@ -239,7 +239,7 @@ impl<'a> Stage<'a> {
                 "{phase:?}: {} policies are not well {PATIENCE:?} after {}: {:?}",
                 waiting.len(),
                 self.why(fleet),
-                self.is_well(fleet, *number),
+                is_well(&self.world, fleet, *number),
             );
             sleep(STEP).await;
         }
@@ -248,13 +248,6 @@ impl<'a> Stage<'a> {
     fn why(&self, fleet: &Fleet) -> String {
         let cell = self.sick().find(|(_, sick)| sick.name == fleet.name);
         cell.map_or("no fault".to_owned(), |(cell, _)| cell.told())
-    }
-
-    fn is_well(&self, fleet: &Fleet, number: usize) -> Result<(), String> {
-        let policy = Policy::read(&Bytes::from(self.world.api.get(&fleet.path(number)).to_string()));
-        let held = self.world.cloud.policy(&fleet.instance(number)).unwrap().current;
-        let held = Setting { active: held.active, target: held.region };
-        is_as_wanted(&policy, &held).map_err(|why| format!("{why}; it is {policy:?}, the cloud has {held:?}"))
     }
 
     fn still_there<'f>(&self, waiting: Vec<(&'f Fleet, usize)>) -> Vec<(&'f Fleet, usize)> {
@@ -290,7 +283,16 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn fleet(number: usize, policies: usize) -> Fleet {
+/// Why a policy of these is not as it should be.
+pub fn is_well(world: &World, fleet: &Fleet, number: usize) -> Result<(), String> {
+    let policy = Policy::read(&Bytes::from(world.api.get(&fleet.path(number)).to_string()));
+    let held = world.cloud.policy(&fleet.instance(number)).unwrap().current;
+    let held = Setting { active: held.active, target: held.region };
+    is_as_wanted(&policy, &held).map_err(|why| format!("{why}; it is {policy:?}, the cloud has {held:?}"))
+}
+
+/// The account of this number, with so many policies.
+pub fn fleet(number: usize, policies: usize) -> Fleet {
     let letter = |n: usize| char::from(b'a' + u8::try_from(n % 26).unwrap());
     let name: String = [number / 26, number].map(letter).iter().collect();
     // Tests are few, and so are their accounts.

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::faults::{Cell, Class};
+use super::judge::factor;
 use super::phases::Played;
+
+/// In standard deviations of a random count.
+const CHANCE: f64 = 3.0;
 
 #[derive(Clone, Copy, Default)]
 struct Row {
@@ -35,16 +39,23 @@ impl Table {
         println!("{what}: accounts, calls that failed, all calls, calls without faults, factor");
         for ((class, percent), row) in &self.0 {
             let Row { accounts, met, calls, without } = row;
-            let factor = self.factor(*class, *percent);
+            let factor = *calls as f64 / *without as f64;
             println!(
                 "{class:>12?} {percent:>2} %: {accounts:>4} {met:>6} {calls:>6} {without:>6}  ×{factor:.2}"
             );
         }
     }
 
-    /// All calls over those without faults.
-    pub fn factor(&self, class: Class, percent: u8) -> f64 {
-        let row = self.0.get(&(class, percent)).copied().unwrap_or_default();
-        row.calls as f64 / row.without.max(1) as f64
+    /// Much of what chance does to one account evens out over all of a class.
+    pub fn judge(&self) {
+        for ((class, percent), row) in &self.0 {
+            let mean = factor(*class, *percent) * row.without as f64;
+            let most = mean + CHANCE * mean.sqrt();
+            let Row { calls, without, .. } = row;
+            assert!(
+                *calls as f64 <= most,
+                "{class:?}, {percent} %: {calls} calls, and {without} without faults: {most:.0} at most"
+            );
+        }
     }
 }
