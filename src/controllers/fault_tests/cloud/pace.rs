@@ -11,7 +11,7 @@ use super::phases::INTERVAL;
 use crate::controllers::fault_tests::oracle::Broken;
 use crate::controllers::fault_tests::oracle::objects::Policy;
 use crate::controllers::phase;
-use crate::controllers::world::figures::{DESCRIBE, MODIFY};
+use crate::controllers::world::figures::{BACKUPS, DESCRIBE, MODIFY};
 use crate::controllers::world::journal::{Answer, Entry, USER, What};
 use crate::plan::pace::{NOT_FOUND_GRACE, next_turn};
 
@@ -89,7 +89,8 @@ impl Pace {
         let mut again = false;
         if let Some(before) = self.sent.get(action).filter(|before| before.at > self.touched) {
             let code = before.answer.as_ref().map(|code| code.as_deref());
-            let failed = code != Some(None);
+            // Of backups that are being read, the reading may be one of the region's: it is beside a policy's own.
+            let failed = code != Some(None) && (code.is_some() || action != BACKUPS);
             if failed && at < before.at + SOONEST {
                 again = code.flatten().is_some_and(|code| REPEATED.contains(&code)) && !before.again;
                 if !again {
