@@ -174,8 +174,9 @@ pub async fn reconcile<K: Kind>(
             context.account_requests.set(uid, value);
         }
     }
-    if !spec.suspend {
-        // Only now: what was changed while it was suspended is in force.
+    let latest = context.account(&key).and_then(|account| account.spec);
+    if !spec.suspend && latest.is_none_or(|latest| !latest.suspend) {
+        // Only now: what was changed while it was suspended is in force. And not if it was suspended meanwhile.
         context.accounts.update(&account, |change| change.suspend(false));
     }
     let now = context.clock.now();

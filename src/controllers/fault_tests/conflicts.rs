@@ -1,13 +1,17 @@
-//! A write is refused as outdated, and no event says what has changed: because nothing has, or because it is late.
+//! What is under way is overtaken: a write is refused as outdated, and no event says what has changed, because nothing has or it is
+//! late; an account is suspended while it is verified.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
 use super::scenarios::{core, ends};
 use super::steps::{FLEET, Step, inventory_path};
 use crate::controllers::world::api_server::{EVENT, Refusal, Spoilt};
+use crate::controllers::world::figures::VERIFY;
 
 #[test]
 fn a_finalizer_whose_removal_is_refused_goes_all_the_same() {
@@ -75,6 +79,27 @@ fn nor_is_an_inventory() {
         play.pass(Duration::from_secs(120)).await;
         let writes = play.world.writes().len();
         assert!((1..=4).contains(&writes), "{:?}", play.world.api.counts());
+        play.end().await;
+    });
+}
+
+#[test]
+fn an_account_that_is_suspended_while_its_secret_is_read_stays_so() {
+    let scenario = core().into_iter().find(|scenario| scenario.name == "created").unwrap();
+    in_time_of_its_own("suspended meanwhile", 1, async {
+        let mut world = stage(&scenario);
+        world.api.spoil(|seen| {
+            let is_met = seen.resource == "cloudaccounts/status" || seen.verb == "get";
+            is_met.then(|| Spoilt { delay: Duration::from_secs(5), ..Spoilt::default() })
+        });
+        let mut play = Play::new(&mut world, Comeback::default());
+        play.act(&scenario).await;
+        play.pass(Duration::from_secs(1)).await;
+        Step::ChangeAccount(json!({"suspend": true})).happen(play.world);
+        play.pass(Duration::from_secs(30)).await;
+        let calls = play.world.arrivals.all();
+        assert!(calls.iter().any(|call| call.action == VERIFY), "it was under way: {calls:?}");
+        assert!(calls.iter().all(|call| call.instance.is_empty()), "{calls:?}");
         play.end().await;
     });
 }
