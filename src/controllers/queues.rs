@@ -128,7 +128,7 @@ pub fn namespaces(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let accounts = context.accounts.clone();
-    namespaces
+    select(namespaces, late_namespaces(context).boxed())
         .predicate_filter(predicates::labels, PredicateConfig::default())
         .take_until(stop)
         .for_each(move |namespace| {
@@ -143,6 +143,24 @@ pub fn namespaces(
         })
         .map(|()| "namespace")
         .boxed()
+}
+
+/// The namespaces of a first list for which the resources of shared accounts have waited in vain. No other first list needs to be
+/// told, as everything has its turn after it.
+fn late_namespaces(
+    context: &Arc<Context>,
+) -> impl Stream<Item = Result<PartialObjectMeta<Namespace>, watcher::Error>> + Send + 'static {
+    let context = context.clone();
+    let found = async move {
+        context.ready().await;
+        let Some(shared) = context.shared.as_ref().filter(|shared| !shared.is_synced()) else {
+            return Vec::new();
+        };
+        shared.synced().await;
+        shared.namespaces.state()
+    };
+    stream::once(found)
+        .flat_map(|found| stream::iter(found).map(|namespace| Ok(PartialObjectMeta::clone(&namespace))))
 }
 
 /// Reconciles report their own failures; what is left are the watch's, which heal with its backoff.

@@ -1,4 +1,4 @@
-//! A watch that has to begin anew learns from a list what has changed meanwhile.
+//! What a list tells is acted on: one that comes late, and one with which a watch has to begin anew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -34,5 +34,25 @@ async fn what_only_a_list_tells_is_acted_on_at_once() {
     let all = |world: &World| (0..CHANGED).all(|number| world.is_ready(&FLEET, number));
     world.until("all changes are acted on", Duration::from_secs(30), all).await;
     assert!(!is_gone.load(Relaxed), "the watch has begun anew");
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_namespaces_goes_on_when_they_are_listed_late() {
+    let fleet = Fleet { policies: 2, backups: 1, namespaces: 2, ..Fleet::DEFAULT };
+    let mut world = World::new();
+    world.found(&fleet);
+    world.create(&fleet, 0..2);
+    world.api.spoil(|seen| {
+        let is_met = seen.verb == "list" && seen.resource == "namespaces";
+        is_met.then(|| Spoilt { refusal: Some(Refusal::new(500, "InternalError")), ..Spoilt::default() })
+    });
+    world.start(world.clock.now());
+    sleep(Duration::from_secs(20)).await;
+    assert!(!world.is_ready(&fleet, 0) && !world.is_ready(&fleet, 1));
+    world.api.heal();
+    // The watch's backoff is at most 30 s.
+    let all = |world: &World| (0..2).all(|number| world.is_ready(&fleet, number));
+    world.until("all are Ready", Duration::from_secs(65), all).await;
     world.stop().await;
 }
