@@ -18,6 +18,8 @@ pub struct DeletionMemory {
     /// Whether a look has ended since the deletion, and since what was known was last put in doubt.
     pub(super) looked: bool,
     first_hopeless: Option<Timestamp>,
+    /// The release that was told last.
+    told: Option<Release>,
 }
 
 /// How the account can be reached for this deletion.
@@ -79,6 +81,11 @@ pub fn notice(memory: &mut Memory, reach: Reach, now: Timestamp) {
 /// A look has ended.
 pub fn looked(memory: &mut Memory) {
     memory.deletion.looked = true;
+}
+
+/// Whether a release is still to be told: it comes again as long as the finalizer cannot be removed.
+pub fn is_news(memory: &mut Memory, release: &Release) -> bool {
+    memory.deletion.told.replace(release.clone()).as_ref() != Some(release)
 }
 
 /// Decides the next step. `desired` is [`switched_off`].

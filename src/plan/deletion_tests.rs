@@ -5,11 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::deletion::{self, Farewell, Reach, Release, switched_off};
-use super::memory::{FRESHNESS, Memory};
+use super::memory::Memory;
 use super::{Desired, Gate, Rival, Surroundings, after, since};
 use crate::domain::{Change, Facts, Failure, Kind, PolicyState, Reason};
 
 const START: i64 = 1_800_000_000;
+/// No look is older when a Modify follows it.
+const FRESH: Duration = Duration::from_secs(30);
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(START + seconds).unwrap()
@@ -93,7 +95,7 @@ impl World {
                 Farewell::Modify => {
                     self.calls.push("modify");
                     let described = self.described.take().expect("a Modify that no Describe has preceded");
-                    assert!(since(described, now) <= FRESHNESS);
+                    assert!(since(described, now) <= FRESH);
                     match self.modify_fails.clone() {
                         Some(failure) => {
                             self.memory.not_accepted(&desired, &desired.change, failure, now, 1.0)
@@ -227,6 +229,25 @@ fn a_pause_of_the_account_is_respected() {
     assert_eq!(w.live(60), None);
     assert!(w.calls.is_empty());
     assert_eq!(w.live(100), Some((Release::Disabled, 90)));
+}
+
+#[test]
+fn a_difference_that_was_seen_before_a_pause_is_looked_at_again() {
+    for (pause, calls) in [(20, &["modify", "describe"][..]), (40, &["describe", "modify", "describe"])] {
+        let mut w = World::new();
+        // Its turn comes later.
+        w.desired.phase = 500_000;
+        let off = switched_off(&w.desired);
+        let on =
+            PolicyState { active: true, cross_backup_region: Some("cn-shanghai".to_owned()), ttl_days: None };
+        w.memory.notice(&off, w.around.epoch, at(0));
+        w.memory.looked(&off, Ok(on), at(0), 1.0);
+        deletion::looked(&mut w.memory);
+        w.described = Some(at(0));
+        w.around.paused_until = Some(at(pause));
+        assert_eq!(w.live(100), Some((Release::Disabled, pause)));
+        assert_eq!(w.calls, calls);
+    }
 }
 
 #[test]

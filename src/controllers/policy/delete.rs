@@ -81,7 +81,9 @@ impl Turn<'_> {
                     return Ok(requeue(until, self.context.clock.now()));
                 }
                 Farewell::Release(release) => {
-                    self.announce(release).await;
+                    if deletion::is_news(memory, &release) {
+                        self.announce(release).await;
+                    }
                     // A refused write is no change that would wake the policy.
                     let again = self.set_finalizer(slot, false).await?;
                     return Ok(again.map_or_else(Action::await_change, Action::requeue));

@@ -32,7 +32,7 @@ use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
 use crate::cluster::status::{Applied, set_finalizer};
-use crate::domain::{Failure, InstanceRef, PolicyState};
+use crate::domain::{Facts, Failure, InstanceRef, PolicyState};
 use crate::observe::{Account, AccountKey, Reached};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, meanwhile, next};
@@ -60,6 +60,9 @@ pub struct Slot {
     latest: Latest<CrossRegionBackupPolicy>,
     /// When its status was last written.
     written: Option<Timestamp>,
+    /// What status told when its Events were told last, where somebody else has written it since, or we without an answer: a
+    /// former leader's late write is no news, and an unanswered one of our own is.
+    untold: Option<Box<Facts>>,
     /// The account that the proof of access belongs to, as a hash of 64 bits.
     account: Option<u64>,
     desk: Option<Arc<Desk>>,

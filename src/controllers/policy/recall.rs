@@ -12,7 +12,11 @@ use crate::plan::memory::Memory;
 impl Turn<'_> {
     /// What is remembered of the policy, or what its status tells where nothing is.
     pub(super) fn recall(&self, slot: &mut Slot, desired: &Desired) -> Memory {
-        let awake = slot.memory.take().map(|rest| self.woken(slot, rest));
+        let awake = slot.memory.take().map(|rest| {
+            let before = self.with_kept(slot, |kept| rest.told_before(&self.policy, kept));
+            slot.untold = slot.untold.take().or(before);
+            self.woken(slot, rest)
+        });
         if awake.as_ref().is_none_or(|memory| memory.generation != desired.generation) {
             self.context.accounts.resources_changed(&self.key);
         }

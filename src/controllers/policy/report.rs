@@ -48,6 +48,9 @@ impl Turn<'_> {
         let stored = self.policy.status.clone().unwrap_or_default();
         let wanted = Box::new(convert::status_from(&facts));
         if wanted == stored {
+            if let Some(before) = slot.untold.take() {
+                self.tell_between(&before, &facts).await;
+            }
             memory.facts = facts;
             return Ok(Told::All);
         }
@@ -55,7 +58,6 @@ impl Turn<'_> {
             return Ok(Told::Later(after(written, TOGETHER)));
         }
         let _place = self.context.place_to_write().await;
-        let before = convert::facts_from(&stored, &self.instance.id);
         let api = self.api();
         let write = write_status(&api, &*self.policy, &wanted, |object| object.status.as_ref());
         match Box::pin(write).await? {
@@ -66,6 +68,9 @@ impl Turn<'_> {
                 if load::calls_for_backups(self.listed()) != calls {
                     self.context.accounts.resources_changed(&self.key);
                 }
+                let before = slot.untold.take();
+                let before =
+                    before.unwrap_or_else(|| Box::new(convert::facts_from(&stored, &self.instance.id)));
                 self.tell_between(&before, &facts).await;
                 memory.facts = facts;
                 Ok(Told::All)

@@ -7,6 +7,7 @@ use crate::api::CrossRegionBackupPolicy;
 use crate::api::policy::{BackupItem, BoxedStatus};
 use crate::controllers::cached::Lean;
 use crate::controllers::packed::Packed;
+use crate::domain::Facts;
 use crate::plan::Desired;
 use crate::plan::memory::Memory;
 use crate::plan::resting::{Resting, Settled, rest};
@@ -56,6 +57,20 @@ impl Rest {
             }
             _ => None,
         }
+    }
+
+    /// What status told when the memory was laid down, where it tells something else now.
+    pub fn told_before(
+        &self,
+        policy: &CrossRegionBackupPolicy,
+        kept: Option<&Lean<CrossRegionBackupPolicy>>,
+    ) -> Option<Box<Facts>> {
+        if status_of(policy, kept).is_some_and(|(told, _)| *told == self.told) {
+            return None;
+        }
+        let told = self.told.unpack();
+        let is_same = policy.status.as_ref().map_or(told == BoxedStatus::default(), |now| *now == told);
+        (!is_same).then(|| Box::new(facts_from(&told, &policy.spec.instance_id)))
     }
 
     /// The memory, as it was.
