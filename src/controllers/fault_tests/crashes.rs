@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::oracle::events::all_told;
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
 use super::scenarios::{Scenario, core, ends, restrained, surroundings};
 use crate::controllers::world::journal::Stage;
@@ -51,6 +52,7 @@ fn run(scenario: &Scenario, point: Option<(usize, Stage)>, comeback: Comeback) -
         let last = play.world.journal.interactions();
         play.spare();
         play.comes_to_rest(scenario).await;
+        all_told(&play.world.journal.entries()).unwrap();
         play.end().await;
         first..=last
     })

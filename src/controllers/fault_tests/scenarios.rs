@@ -1,9 +1,10 @@
 //! The lives of policies, as data.
 
-use cloud_simulator::Policy;
+use cloud_simulator::{Effect, Policy, ThrottleStyle};
 use serde_json::{Value, json};
 
 use super::steps::Step;
+use crate::controllers::world::figures::{DESCRIBE, MODIFY, REGIONS};
 use crate::controllers::world::fleet::{OTHER_TARGET, TARGET};
 
 pub struct Scenario {
@@ -56,6 +57,17 @@ fn off(target: &str) -> Policy {
 }
 
 const PAUSE: u64 = 8_000;
+
+/// The cloud lets nobody of the account call for so many seconds.
+fn throttled(retry_after: &str) -> Effect {
+    Effect::Throttle { style: ThrottleStyle::Flow429, retry_after: Some(retry_after.to_owned()) }
+}
+
+/// A call that fails in passing.
+fn broken() -> Effect {
+    let (code, message) = ("InternalError".to_owned(), "no".to_owned());
+    Effect::Error { status: 500, code, message, code_n: None }
+}
 
 /// From creation to Ready, and what a spec asks for later.
 pub fn core() -> Vec<Scenario> {
@@ -200,6 +212,35 @@ pub fn surroundings() -> Vec<Scenario> {
             "beside an inventory",
             vec![(400, Step::CreateInventory), create(json!({})), (PAUSE, Step::Drift(elsewhere()))],
         ),
+        Scenario {
+            end: Some(elsewhere()),
+            ..life(
+                "changed between two tries",
+                vec![
+                    (200, Step::Spoil(MODIFY, broken())),
+                    create(json!({})),
+                    // The next try comes a second after the first at the soonest.
+                    change(600, json!({"crossBackupRegion": OTHER_TARGET})),
+                ],
+            )
+        },
+        life(
+            "throttled between look and change",
+            vec![(200, Step::Spoil(REGIONS, throttled("45"))), create(json!({}))],
+        ),
+        Scenario {
+            cloud: Some(wanted()),
+            leaves_alone: true,
+            ..life(
+                "changed while it is throttled",
+                vec![
+                    create(json!({})),
+                    (PAUSE, Step::Spoil(DESCRIBE, throttled("120"))),
+                    // Meanwhile it is looked at.
+                    change(61_000, json!({"recoveryPointObjective": "26h"})),
+                ],
+            )
+        },
     ]
 }
 

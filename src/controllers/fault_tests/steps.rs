@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cloud_simulator::{InstanceSpec, KeySpec, Policy, Visibility};
+use cloud_simulator::{Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Visibility};
 use serde_json::{Value, json};
 
 use crate::controllers::world::fleet::{API, API_VERSION, Fleet, SECRET};
@@ -23,6 +23,8 @@ pub enum Step {
     CreateInventory,
     /// Somebody else sets the instance's policy.
     Drift(Policy),
+    /// The next call of this action meets this.
+    Spoil(&'static str, Effect),
     /// The instance comes into being.
     Appear,
     /// Of the account's spec.
@@ -48,6 +50,10 @@ impl Step {
             Self::Delete(name) => world.api.delete(&policy_path(name)),
             Self::CreateInventory => world.api.create(&collection("backupinventories"), inventory()),
             Self::Drift(policy) => world.cloud.set_policy(&FLEET.instance(0), policy.clone()).unwrap(),
+            Self::Spoil(action, effect) => {
+                let fault = FaultSpec::new(effect.clone()).on_action(*action).times(1);
+                world.cloud.place_fault(fault).unwrap();
+            }
             Self::Appear => add_instance(world, Policy::default(), 0.0),
             Self::ChangeAccount(spec) => drop(world.api.patch(&account_path(), &json!({"spec": spec}))),
             Self::DeleteAccount => world.api.delete(&account_path()),

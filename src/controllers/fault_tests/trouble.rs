@@ -20,7 +20,7 @@ const BUSY: Refusal = Refusal::new(429, "TooManyRequests");
 const BROKEN: Refusal = Refusal::new(500, "InternalError");
 const AWAY: Refusal = Refusal::new(503, "ServiceUnavailable");
 
-pub const KINDS: [Kind; 17] = [
+pub const KINDS: [Kind; 18] = [
     Kind { name: "events come a little late", spoil: |seen, _| late(is_event(seen), 0.7) },
     Kind { name: "events come late", spoil: |seen, _| late(is_event(seen), 20.0) },
     Kind { name: "a watch ends early", spoil: |seen, _| cut(is_event(seen), Reply::Lost) },
@@ -43,6 +43,7 @@ pub const KINDS: [Kind; 17] = [
     },
     Kind { name: "no answer", spoil: |seen, _| cut(is_request(seen), Reply::Lost) },
     Kind { name: "half an answer", spoil: |seen, _| cut(is_request(seen), Reply::Half) },
+    Kind { name: "no answer for long", spoil: |seen, _| cut(is_request(seen), Reply::Silent) },
     Kind { name: "answers come late", spoil: |seen, rng| late(is_request(seen), 6.0 * rng.f64()) },
 ];
 

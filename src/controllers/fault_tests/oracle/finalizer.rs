@@ -20,21 +20,40 @@ pub fn judge(process: &Process, before: &Policy, after: &Policy, at: Instant) ->
         (false, true) => hold(after.disables(), || format!("{name} is held, and is not to be disabled")),
         (true, false) if after.disables() => {
             hold(after.deleted, || format!("{name} is let go, and is to be disabled"))?;
-            hold(has_reason(process, after, at), || format!("{name} is let go, and was not disabled"))
+            let reasons = Reasons::of(process, after, at);
+            hold(reasons.is_off || reasons.is_of_no_use || reasons.is_given_up, || {
+                format!("{name} is let go, and was not disabled")
+            })
         }
         _ => Ok(()),
     }
 }
 
-/// Whether nothing is left to be disabled, or by somebody else.
-fn has_reason(process: &Process, policy: &Policy, at: Instant) -> bool {
-    let deleted = process.known_since.get(&policy.version_of_spec());
-    let Some(deleted) = deleted.copied() else { return false };
-    let look = process.looks_at(policy.instance()).rfind(|look| look.sent >= deleted);
-    let is_off =
-        look.is_some_and(|look| look.is_missing || look.seen.as_ref().is_some_and(|seen| !seen.active));
-    let has_rival = process.rival(policy, at).is_some();
-    let cannot = process.unsupported.contains(policy.instance());
-    let would_not = cannot || !policy.manages() || policy.is_suspended() || has_rival;
-    is_off || would_not || process.is_shut(policy) || at >= deleted + GIVEN_UP
+/// Why a policy that is deleted needs not to be disabled any more, as far as the process knows.
+#[derive(Debug, Default)]
+pub struct Reasons {
+    /// A look since the deletion showed it.
+    pub is_off: bool,
+    /// There is nothing to disable, or it is for somebody else to do.
+    pub is_of_no_use: bool,
+    pub is_given_up: bool,
+}
+
+impl Reasons {
+    pub fn of(process: &Process, policy: &Policy, at: Instant) -> Self {
+        let Some(deleted) = process.known_since.get(&policy.version_of_spec()).copied() else {
+            return Self::default();
+        };
+        let look = process.looks_at(policy.instance()).rfind(|look| look.sent >= deleted);
+        let seen = look.and_then(|look| look.seen.as_ref());
+        let is_missing = look.is_some_and(|look| look.is_missing);
+        let cannot = process.unsupported.contains(policy.instance());
+        let has_rival = process.rival(policy, at).is_some();
+        let would_not = !policy.manages() || policy.is_suspended() || has_rival || process.is_shut(policy);
+        Self {
+            is_off: seen.is_some_and(|seen| !seen.active),
+            is_of_no_use: is_missing || cannot || would_not,
+            is_given_up: at >= deleted + GIVEN_UP,
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! Judges a run by its journal: each Modify, each status and each finalizer, by what the process that sent it had been told.
+//! Judges a run by its journal: each Modify, status, finalizer and Event, by what the process that sent it had been told.
 //! What nobody had told it is no fault of its own; what it was told and did not heed is.
 
+pub mod events;
 mod finalizer;
 mod modify;
 pub mod objects;
@@ -38,7 +39,7 @@ fn hold(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
 /// What is known of a run up to one moment of it.
 #[derive(Default)]
 pub struct Oracle {
-    /// By UID, as the API server has them.
+    /// By UID, as the API server has them, or had them last.
     stored: BTreeMap<String, Policy>,
     /// The specs of all generations, by UID.
     specs: HashMap<(String, i64), Value>,
@@ -47,6 +48,9 @@ pub struct Oracle {
     proven: HashSet<(String, i64)>,
     /// What the cloud has told of each instance.
     answers: HashMap<String, Vec<Setting>>,
+    /// The instance of each Modify that was accepted, by the cloud's request id.
+    accepted: HashMap<String, String>,
+    told: events::Told,
 }
 
 /// Judges the whole of a run.
@@ -92,7 +96,13 @@ impl Oracle {
         let process = self.processes.entry(entry.by).or_default();
         let Some((call, sent)) = process.calls.remove(&number) else { return };
         match call.action.as_str() {
-            MODIFY => process.modified(&call, answer, entry.at),
+            MODIFY => {
+                process.modified(&call, answer, entry.at);
+                let answer = Some(answer.json()).filter(|_| answer.is_good());
+                let request = answer
+                    .and_then(|answer| answer["ResponseMetadata"]["RequestId"].as_str().map(str::to_owned));
+                self.accepted.extend(request.map(|request| (request, call.instance().to_owned())));
+            }
             DESCRIBE => {
                 process.looked(&call, sent, entry.at, answer);
                 if let Some(seen) = Setting::answered(answer) {
@@ -116,8 +126,10 @@ impl Oracle {
 
     fn was_stored(&mut self, entry: &Entry, stored: &Stored) -> Result<(), String> {
         let (resource, subresource) = stored.resource.split_once('/').unwrap_or((&stored.resource, ""));
-        if resource != "crossregionbackuppolicies" {
-            return Ok(());
+        match resource {
+            "crossregionbackuppolicies" => {}
+            "events" => return events::judge(self, entry, stored),
+            _ => return Ok(()),
         }
         let after = Policy::read(&stored.object);
         let before = self.stored.get(&after.uid).cloned();
@@ -128,10 +140,7 @@ impl Oracle {
                 _ => finalizer::judge(&self.processes[&entry.by], &before, &after, entry.at)?,
             }
         }
-        match stored.is_gone {
-            true => drop(self.stored.remove(&after.uid)),
-            false => drop(self.stored.insert(after.uid.clone(), after)),
-        }
+        self.stored.insert(after.uid.clone(), after);
         Ok(())
     }
 }

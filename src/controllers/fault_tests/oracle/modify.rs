@@ -8,8 +8,9 @@ use super::hold;
 use super::objects::{Policy, Setting};
 use super::process::{Modify, Process};
 use crate::controllers::world::journal::Call;
-use crate::plan::memory::FRESHNESS;
 
+/// What a look showed counts for so long.
+const FRESH: Duration = Duration::from_secs(30);
 /// One attempt with its retries.
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// What was told so recently may not have been taken in by every policy.
@@ -58,7 +59,7 @@ fn may_send(process: &Process, policy: &Policy, to: &Setting, at: Instant) -> Re
 /// The last look that succeeded is recent and showed something else.
 fn differs(process: &Process, instance: &str, to: &Setting, at: Instant) -> Result<(), String> {
     let seen = process.looks_at(instance).rev().find_map(|look| Some((look.answered, look.seen.as_ref()?)));
-    let fresh = seen.filter(|(answered, _)| *answered + FRESHNESS >= at);
+    let fresh = seen.filter(|(answered, _)| *answered + FRESH >= at);
     hold(fresh.is_some_and(|(_, seen)| !seen.equals(to)), || {
         format!("{instance} is set to {to:?}, and the last look showed {seen:?}")
     })

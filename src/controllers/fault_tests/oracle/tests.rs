@@ -92,9 +92,14 @@ fn a_status_that_was_not_seen_so_is_seen() {
 
 #[test]
 fn a_finalizer_that_goes_too_early_is_seen() {
-    // Once it is told to be off, nobody looks whether it is.
+    let early = judged_without_last_look(|what| is_event(what, "DisabledOnDelete"));
+    assert!(early.contains("was not disabled"), "{early}");
+}
+
+/// Once it is told to be off, nobody looks whether it is.
+fn judged_without_last_look(gone: impl Fn(&What) -> bool) -> String {
     let (modifies, looks) = (Cell::new(0), RefCell::new(Vec::new()));
-    let early = judged_without("disabled", |what| match what {
+    judged_without("disabled", |what| match what {
         What::Called(call) if call.action == MODIFY => {
             modifies.set(modifies.get() + 1);
             false
@@ -104,7 +109,45 @@ fn a_finalizer_that_goes_too_early_is_seen() {
             false
         }
         What::Answered(number, _) => looks.borrow().contains(number),
-        _ => false,
-    });
-    assert!(early.contains("was not disabled"), "{early}");
+        what => gone(what),
+    })
+}
+
+fn is_event(what: &What, reason: &str) -> bool {
+    let What::Stored(stored) = what else { return false };
+    let event = |object: &Bytes| serde_json::from_slice::<Value>(object).unwrap();
+    stored.resource == "events" && event(&stored.object)["reason"] == reason
+}
+
+#[test]
+fn an_event_of_what_has_not_happened_is_seen() {
+    let early = judged_without_last_look(|_| false);
+    assert!(early.contains("is told DisabledOnDelete"), "{early}");
+    let unsent = judged_without(
+        "created",
+        |what| matches!(what, What::Answered(_, answer) if answer.is_good() && answer.json()["Result"].is_null()),
+    );
+    assert!(unsent.contains("the cloud never accepted it"), "{unsent}");
+}
+
+#[test]
+fn an_event_that_is_told_again_is_seen_and_one_that_is_not_told() {
+    for (name, reason) in
+        [("created", "PolicyModified"), ("drift", "DriftCorrected"), ("disabled", "DisabledOnDelete")]
+    {
+        let mut entries = journal(name);
+        let first = entries.iter().position(|entry| is_event(&entry.what, reason)).unwrap();
+        let mut again = entries[first].clone();
+        let What::Stored(stored) = &mut again.what else { unreachable!() };
+        let mut event: Value = serde_json::from_slice(&stored.object).unwrap();
+        event["series"] = serde_json::json!({"count": 2});
+        stored.object = Bytes::from(event.to_string());
+        entries.insert(first + 1, again);
+        let why = judge(&entries).expect_err("the oracle sees it").why;
+        assert!(why.contains(&format!("is told {reason} for the 2. time")), "{why}");
+    }
+    let mut entries = journal("created");
+    events::all_told(&entries).unwrap();
+    entries.retain(|entry| !is_event(&entry.what, "PolicyModified"));
+    assert!(events::all_told(&entries).unwrap_err().contains("no Event tells"));
 }

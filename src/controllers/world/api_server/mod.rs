@@ -10,16 +10,16 @@ mod target;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures::channel::mpsc::unbounded;
 use http::{Request, Response};
 use kube::client::retry::RetryPolicy;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder, service_fn};
 
@@ -34,6 +34,8 @@ use target::Target;
 
 /// What the network and etcd take of each request.
 const LATENCY: Duration = Duration::from_millis(2);
+/// So long the operator's client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(310);
 /// The verb of an event of a watch.
 pub const EVENT: &str = "event";
 
@@ -74,7 +76,8 @@ pub enum Reply {
     Half,
     /// The connection is closed before it. What was asked has happened.
     Lost,
-    /// Nothing is heard on the connection any more: of a watch, until its time is over.
+    /// Nothing is heard on the connection any more: of a watch, until its time is over, else until the client gives up. What was
+    /// asked has happened.
     Silent,
 }
 
@@ -216,9 +219,17 @@ impl ApiServer {
                 }
                 Ok(self.respond(&asked, answer, &wire))
             }
+            // Of a watch nothing is read: what is read counts as told.
+            Reply::Half if asked.verb == "watch" => {
+                let nothing = Ok(Answer::Changes(unbounded().1));
+                Ok(halved(self.respond(&asked, nothing, &wire)).await)
+            }
             Reply::Half => Ok(halved(self.respond(&asked, answer, &wire)).await),
             Reply::Lost => Err("the connection was closed".into()),
-            Reply::Silent => pending().await,
+            Reply::Silent => {
+                sleep(PATIENCE).await;
+                Err("the client has waited for too long".into())
+            }
         }
     }
 
