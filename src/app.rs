@@ -15,8 +15,10 @@ use crate::cloud::{EndpointRule, Proxies, reqwest_transport};
 use crate::cluster::elector::{Elector, Leadership, Timing, identity};
 use crate::cluster::events::Events;
 use crate::controllers::{self, Settings};
+use crate::metrics::Meters;
 use crate::observe::identity::Identity;
-use crate::serve::{Health, serve};
+use crate::serve::serve;
+use crate::telemetry::health::Health;
 
 /// Longer than a watch without events: the API server ends one after 5 minutes at the latest.
 const SILENCE: Duration = Duration::from_secs(310);
@@ -51,8 +53,8 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let proxies = Proxies::of_environment().map_err(anyhow::Error::msg)?;
     let transport = reqwest_transport(&rule, &proxies)?;
     let clock = Clock::system();
-    let health = Health::default();
-    let server = tokio::spawn(serve(run.http_address, health.clone(), stop.clone()));
+    let (health, meters) = (Health::default(), Meters::of_process());
+    let server = tokio::spawn(serve(run.http_address, health.clone(), meters.clone(), stop.clone()));
     // The server's end is news only where it failed: asked to stop, it ends before the controllers do.
     let failed = async move {
         match server.await {
@@ -68,7 +70,6 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     config.proxy_url = config.proxy_url.filter(|url| !is_of_environment(url));
     config.read_timeout = Some(SILENCE);
     let kube = kube::Client::try_from(config.clone())?;
-    health.started();
     let identity = identity();
     let elector = run.leader_elect.then(|| {
         // A renewal must not be held up by retries: the elector has its own pace.
@@ -89,6 +90,8 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         read_only: run.read_only,
         concurrency: run.concurrency,
         interval_override: run.resync_interval_override,
+        meters,
+        health: health.clone(),
     };
     let leading = async {
         match &mut elector {

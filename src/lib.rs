@@ -10,6 +10,7 @@ pub mod controllers;
 pub mod domain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod metrics;
 pub mod observe;
 pub mod plan;
 #[cfg(test)]

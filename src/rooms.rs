@@ -12,10 +12,10 @@ const RANKS: [&[&str]; 7] = [
     &["observe"],
     &["cluster", "cloud", "plan"],
     &["api", "domain"],
-    &["clock", "telemetry"],
+    &["clock", "metrics", "telemetry"],
 ];
 /// Crates that a room must not name, and words that must not occur in it.
-const FOREIGN: [(&str, &[&str]); 5] = [
+const FOREIGN: [(&str, &[&str]); 6] = [
     ("cloud", &["kube::", "k8s_openapi::"]),
     (
         "plan",
@@ -27,10 +27,11 @@ const FOREIGN: [(&str, &[&str]); 5] = [
     ),
     ("api", &["async ", ".await", "tokio::", "reqwest::"]),
     ("clock", &["kube::", "reqwest::"]),
+    ("metrics", &["kube::", "reqwest::"]),
 ];
 /// Rooms that use fewer others than their rank allows.
 const ONLY: [(&str, &[&str]); 3] =
-    [("plan", &["domain"]), ("domain", &[]), ("cloud", &["domain", "clock", "telemetry"])];
+    [("plan", &["domain"]), ("domain", &[]), ("cloud", &["domain", "clock", "metrics", "telemetry"])];
 
 struct Source {
     room: String,

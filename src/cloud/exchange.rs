@@ -16,6 +16,7 @@ use super::endpoint::is_region;
 use super::{Budget, Caller, NotAllowed, Origin, Permit, Site, Transport, TransportError, text};
 use crate::clock::Clock;
 use crate::domain::{Failure, Kind};
+use crate::metrics::Outcome;
 
 /// The code of every answer that cannot be what the API sends.
 pub const NOT_PROMISED: &str = "an answer that is not what the API promises";
@@ -148,7 +149,9 @@ impl Exchange {
         };
         let date = sent.as_ref().ok().and_then(|response| text::date(response.headers()));
         tell(permit, outcome.as_ref().err(), sent.as_ref().err());
-        log(line.site, call, &outcome, start.elapsed());
+        let took = start.elapsed();
+        line.budget.meter().answered(call.action, counted_as(outcome.as_ref().err()), took);
+        log(line.site, call, &outcome, took);
         outcome.map_err(|failure| Failed { failure, date })
     }
 
@@ -199,6 +202,20 @@ fn tell(permit: Permit, failure: Option<&Failure>, error: Option<&TransportError
             Kind::CloudUnavailable => permit.answered(),
             _ => permit.accepted(),
         },
+    }
+}
+
+fn counted_as(failure: Option<&Failure>) -> Outcome {
+    match failure.map(|failure| failure.kind) {
+        None => Outcome::Ok,
+        Some(Kind::Throttled) => Outcome::Throttled,
+        Some(Kind::PermissionDenied) => Outcome::Denied,
+        Some(Kind::CredentialsRejected) => Outcome::Rejected,
+        Some(Kind::InstanceNotFound) => Outcome::NotFound,
+        Some(Kind::InvalidRequest | Kind::NotSupported) => Outcome::Invalid,
+        Some(Kind::CloudUnavailable | Kind::InstanceNotReady | Kind::EndpointNotAllowed) => {
+            Outcome::Unavailable
+        }
     }
 }
 

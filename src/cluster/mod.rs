@@ -11,6 +11,6 @@ pub(crate) mod testing;
 pub const MANAGER: &str = "cross-region-backup-operator";
 
 /// Whether the API server answered with this HTTP status.
-fn answered(error: &kube::Error, code: u16) -> bool {
+pub fn answered(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }

@@ -19,6 +19,7 @@ use crate::api::{CloudAccount, ClusterCloudAccount, RECONCILE_REQUESTED_AT};
 use crate::cloud::{Caller, Site};
 use crate::domain::Truth;
 use crate::domain::condition::types;
+use crate::metrics::Ended;
 use crate::observe::{
     Account, AccountKey, Accounts, NoCredentials, Reached, Sharing, Why, home_region, provider_name,
 };
@@ -116,7 +117,7 @@ fn sharing_of<K: AnyAccount>(account: &K) -> Option<Sharing> {
 pub async fn reconcile<K: Kind>(
     object: Arc<Guarded<K>>,
     context: Arc<Context>,
-) -> Result<Action, NotReported> {
+) -> Result<(Action, Ended), NotReported> {
     context.ready().await;
     let meta = object.meta();
     let key = AccountKey { namespace: meta.namespace.clone(), name: meta.name.clone().unwrap_or_default() };
@@ -133,7 +134,8 @@ pub async fn reconcile<K: Kind>(
             if asked {
                 context.accounts.tell(&key);
             }
-            return unreadable::tell(&context, &api, invalid, &[types::READY]).await;
+            let told = unreadable::tell(&context, &api, invalid, &[types::READY]).await?;
+            return Ok((told, Ended::NeedsPerson));
         }
     };
     let spec = stored.settings();
@@ -180,10 +182,10 @@ pub async fn reconcile<K: Kind>(
         context.accounts.update(&account, |change| change.suspend(false));
     }
     let now = context.clock.now();
-    let action = report::report(&context, &api, &object, &account, stored, staleness).await?;
+    let (action, ended) = report::report(&context, &api, &object, &account, stored, staleness).await?;
     let visit = account.memory().next_visit(spec.suspend, next.blocked, staleness, now);
     let visit = [visit, next.again].into_iter().flatten().min();
-    Ok(visit.map_or(action, |until| requeue(Some(until), now)))
+    Ok((visit.map_or(action, |until| requeue(Some(until), now)), ended))
 }
 
 /// When to have another look at an account.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::alarms::Alarms;
 use super::cached::Cached;
 use super::memories::Memories;
+use super::metrics::Noted;
 use super::policy::Claims;
 use super::rounds::Rounds;
 use super::sharing::{Admission, Denial, Purpose, Shared};
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::cloud::{Caller, Check};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
+use crate::metrics::Meters;
 use crate::observe::{Account, AccountKey, Accounts, just_changed};
 
 /// What every reconcile can use.
@@ -30,6 +32,8 @@ pub struct Context {
     pub(super) kube: kube::Client,
     pub(super) clock: Clock,
     pub(super) events: Events,
+    pub(super) meters: Meters,
+    pub(super) noted: Arc<Noted>,
     pub(super) leadership: Leadership,
     pub(super) read_only: bool,
     pub(super) interval_override: Option<Duration>,

@@ -30,7 +30,7 @@ pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
         if spec.suspend || !admitted(policy.named.namespace(), policy::purpose_of(context, &spec)) {
             continue;
         }
-        let demand = Demand { interval: policy::own_interval(context, &spec), calls: 1 };
+        let demand = Demand { interval: policy::own_interval(context.interval_override, &spec), calls: 1 };
         regions.entry(spec.region).or_default().add(demand.interval, policy.listed);
         demands.push(demand);
     }
@@ -43,7 +43,7 @@ pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
             continue;
         }
         let total = inventory.listed;
-        let interval = inventory::own_interval(context, &spec);
+        let interval = inventory::own_interval(context.interval_override, &spec);
         let of_account = spec.scope == Scope::Account;
         if of_account && shares {
             regions.entry(spec.region.clone()).or_default().tap(interval, total);

@@ -14,6 +14,7 @@ pub mod fuzz;
 mod inventory;
 mod load;
 mod memories;
+mod metrics;
 mod packed;
 mod policy;
 mod queues;
@@ -27,7 +28,7 @@ mod watch;
 mod world;
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::channel::mpsc::unbounded;
@@ -44,7 +45,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::api::{CloudAccount, ClusterCloudAccount};
 use crate::clock::Clock;
@@ -52,16 +53,19 @@ use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::cluster::status::{Applied, apply_status, replace_status};
+use crate::metrics::{Ended, Meters};
 use crate::observe::identity::Identity;
 use crate::observe::{Accounts, Means};
+use crate::telemetry::health::Health;
 use around::surroundings;
 pub use context::Context;
 use memories::Memories;
+use metrics::{Noted, Sources};
 use policy::Claims;
 use rounds::Rounds;
 use sharing::{Admission, Purpose, Shared};
 use wakes::{Wake, scopes};
-use watch::{Guarded, Stored, watched, watched_labels};
+use watch::{Awaits, Guarded, Stored, watched, watched_labels};
 
 /// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,6 +97,8 @@ pub struct Settings {
     /// Cloud calls in flight over all accounts.
     pub concurrency: usize,
     pub interval_override: Option<Duration>,
+    pub meters: Meters,
+    pub health: Health,
 }
 
 /// Watches at once, so that everything is known when `leading` resolves; then runs the controllers until `stop` resolves.
@@ -119,6 +125,7 @@ pub async fn run(
             own_namespace: settings.own_namespace.clone(),
             identity: settings.identity,
             concurrency: settings.concurrency,
+            meters: settings.meters.clone(),
         };
         Arc::new(Accounts::new(
             means,
@@ -133,13 +140,13 @@ pub async fn run(
     let (gone_inventory, mut gone_inventories) = unbounded();
     let (gone_account, mut gone_accounts) = unbounded();
     for scope in &scopes {
-        let policies = watched(api(&settings.kube, scope.namespace.as_deref()), gone_policy.clone());
-        let inventories = watched(api(&settings.kube, scope.namespace.as_deref()), gone_inventory.clone());
+        let namespace = scope.namespace.as_deref();
+        let awaits = Awaits { health: &settings.health, namespace };
+        let policies = watched(api(&settings.kube, namespace), gone_policy.clone(), awaits);
+        let inventories = watched(api(&settings.kube, namespace), gone_inventory.clone(), awaits);
         let known = accounts.clone();
-        let mut accounts = watched::<Guarded<CloudAccount>>(
-            api(&settings.kube, scope.namespace.as_deref()),
-            gone_account.clone(),
-        );
+        let mut accounts =
+            watched::<Guarded<CloudAccount>>(api(&settings.kube, namespace), gone_account.clone(), awaits);
         accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
         policy_stores.push(policies.store.clone());
         inventory_stores.push(inventories.store.clone());
@@ -152,10 +159,14 @@ pub async fn run(
     let mut sharing = None;
     if settings.namespaces.is_empty() {
         let known = accounts.clone();
-        let mut accounts =
-            watched::<Guarded<ClusterCloudAccount>>(Api::all(settings.kube.clone()), gone_account.clone());
+        let awaits = Awaits { health: &settings.health, namespace: None };
+        let mut accounts = watched::<Guarded<ClusterCloudAccount>>(
+            Api::all(settings.kube.clone()),
+            gone_account.clone(),
+            awaits,
+        );
         accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
-        let namespaces = watched_labels(&settings.kube);
+        let namespaces = watched_labels(&settings.kube, awaits);
         let shared = Shared {
             accounts: accounts.store.clone(),
             namespaces: namespaces.store.clone(),
@@ -163,6 +174,20 @@ pub async fn run(
         };
         sharing = Some((shared, accounts, namespaces.stream));
     }
+    let (noted, leads) = (Arc::new(Noted::default()), Arc::new(OnceLock::new()));
+    let sources = Sources {
+        policies: policy_stores.clone(),
+        inventories: inventory_stores.clone(),
+        accounts: account_stores.clone(),
+        shared: sharing.as_ref().map(|(shared, ..)| shared.accounts.clone()),
+        known: accounts.clone(),
+        interval_override: settings.interval_override,
+        noted: noted.clone(),
+        leadership: leads.clone(),
+    };
+    settings.health.started();
+    let clock = settings.clock.clone();
+    settings.meters.look_up(move |out| sources.write(out, clock.now()));
     let mut standing_by = Vec::new();
     for (policies, inventories, accounts) in &mut streams {
         standing_by.extend([policies.stand_by(), inventories.stand_by(), accounts.stand_by()]);
@@ -182,7 +207,10 @@ pub async fn run(
             std::future::ready(())
         }) => anyhow::bail!("the watches have ended"),
     };
+    leads.get_or_init(|| leadership.clone());
     let context = Arc::new(Context {
+        meters: settings.meters,
+        noted,
         started: settings.clock.now(),
         shared: sharing.as_ref().map(|(shared, ..)| shared.clone()),
         kube: settings.kube,
@@ -298,8 +326,25 @@ fn retry<O: Stored>(object: Arc<O>, error: &NotReported, _: Arc<Context>) -> Act
     Action::requeue(Duration::from_secs_f64(1.0 + 4.0 * fastrand::f64()))
 }
 
+/// A reconcile, counted.
+async fn counted<O: Stored, F>(
+    object: Arc<O>,
+    context: Arc<Context>,
+    reconcile: impl FnOnce(Arc<O>, Arc<Context>) -> F,
+) -> Result<Action, NotReported>
+where
+    F: Future<Output = Result<(Action, Ended), NotReported>>,
+{
+    let (meters, begun) = (context.meters.clone(), Instant::now());
+    let result = reconcile(object, context).await;
+    let ended = result.as_ref().map_or(Ended::Passing, |(_, ended)| *ended);
+    meters.reconciled(&O::kind(&()), ended, begun.elapsed());
+    result.map(|(action, _)| action)
+}
+
 /// From one of the places to write: makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
 async fn write_status<K, S>(
+    meters: &Meters,
     api: &Api<K>,
     object: &K,
     wanted: &S,
@@ -318,6 +363,9 @@ where
         }
         applied => applied,
     };
+    if let Ok(Applied::Written(_)) = applied {
+        meters.wrote_status(&K::kind(&()));
+    }
     applied.map_err(|error| failed(&error))
 }
 

@@ -17,7 +17,7 @@ use kube::{Api, Resource, ResourceExt};
 use super::cached::Cached;
 use super::wakes::{Wake, Wakes};
 use super::watch::{Guarded, Stored, Watched, few_at_a_time};
-use super::{Context, account, inventory, policy, retry};
+use super::{Context, account, counted, inventory, policy, retry};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy};
 use crate::observe::AccountKey;
 
@@ -36,7 +36,7 @@ pub fn policies(
         .with_config(Config::default().concurrency(context.turns))
         .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
-        .run(policy::reconcile, retry, context.clone())
+        .run(|object, context| counted(object, context, policy::reconcile), retry, context.clone())
         .for_each(|result| async { log_queue_error("policy", result.map(|_| ())) })
         .map(|()| "policy")
         .boxed()
@@ -56,7 +56,7 @@ pub fn inventories(
     Controller::for_stream(feed.changes, feed.store)
         .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
-        .run(inventory::reconcile, retry, context.clone())
+        .run(|object, context| counted(object, context, inventory::reconcile), retry, context.clone())
         .for_each(|result| async { log_queue_error("inventory", result.map(|_| ())) })
         .map(|()| "inventory")
         .boxed()
@@ -91,7 +91,7 @@ pub fn accounts<K: account::Kind>(
         })
         .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
-        .run(account::reconcile::<K>, retry, context.clone())
+        .run(|object, context| counted(object, context, account::reconcile::<K>), retry, context.clone())
         .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
         .map(|()| "account")
         .boxed()

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::policy::convert::{condition_from, condition_to};
 use super::watch::Guarded;
 use super::{Context, NotReported};
-use crate::cluster::status::apply_status;
+use crate::cluster::status::{Applied, apply_status};
 use crate::domain::condition;
 use crate::domain::{Outcome, Progress, Reason, Truth};
 use crate::telemetry::redact;
@@ -48,7 +48,10 @@ where
     let Some(status) = telling(status, invalid, main, context.clock.now()) else {
         return Ok(Action::await_change());
     };
-    apply_status(api, &guarded, status).await.map_err(|e| failed(e.to_string()))?;
+    let applied = apply_status(api, &guarded, status).await.map_err(|e| failed(e.to_string()))?;
+    if let Applied::Written(_) = applied {
+        context.meters.wrote_status(&K::kind(&()));
+    }
     Ok(Action::await_change())
 }
 

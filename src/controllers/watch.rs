@@ -18,6 +18,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::cluster::answered;
+use crate::telemetry::health::{Awaited, Health};
+
 /// So many events at once are held back,
 const FEW: usize = 64;
 /// so long, in which a queue lets them go.
@@ -157,6 +160,40 @@ pub fn stored<O: Stored>(stores: &[Store<O>], object: &impl ResourceExt, uid: &s
     found.filter(|stored| stored.uid() == Some(uid))
 }
 
+/// Has the process not ready before a list was had.
+#[derive(Clone, Copy)]
+pub struct Awaits<'a> {
+    pub health: &'a Health,
+    pub namespace: Option<&'a str>,
+}
+
+impl Awaits<'_> {
+    fn list_of<K: Resource<DynamicType = ()>>(self) -> Awaited {
+        let kind = K::kind(&());
+        self.health.awaits(match self.namespace {
+            Some(namespace) => format!("the list of {kind} in namespace {namespace}"),
+            None => format!("the list of {kind}"),
+        })
+    }
+}
+
+fn note<O: Resource>(awaited: &Awaited, event: &Result<Event<O>, watcher::Error>) {
+    match event {
+        Ok(Event::InitDone) => awaited.is_there(),
+        Ok(_) => {}
+        Err(error) => {
+            let hint = match error {
+                watcher::Error::InitialListFailed(error) if answered(error, 404) => "is its CRD installed? ",
+                watcher::Error::InitialListFailed(error) if answered(error, 403) => {
+                    "may the ServiceAccount list it? "
+                }
+                _ => "",
+            };
+            awaited.failed(&format!("{hint}{error}"));
+        }
+    }
+}
+
 /// The namespaces, for their labels.
 pub struct Namespaces {
     pub store: Store<PartialObjectMeta<Namespace>>,
@@ -165,7 +202,8 @@ pub struct Namespaces {
 }
 
 /// Watches all namespaces, and keeps their labels alone.
-pub fn watched_labels(kube: &kube::Client) -> Namespaces {
+pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
+    let awaited = awaits.list_of::<Namespace>();
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
     let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(kube.clone()), watcher::Config::default())
@@ -175,6 +213,7 @@ pub fn watched_labels(kube: &kube::Client) -> Namespaces {
             namespace.metadata.annotations = None;
         })
         .reflect(writer)
+        .inspect(move |event| note(&awaited, event))
         .inspect_ok(move |event| {
             if matches!(event, Event::InitDone) {
                 first.send_replace(true);
@@ -184,12 +223,13 @@ pub fn watched_labels(kube: &kube::Client) -> Namespaces {
 }
 
 /// Watches all objects that `api` reaches.
-pub fn watched<O>(api: Api<O>, gone: UnboundedSender<Gone>) -> Watched<O>
+pub fn watched<O>(api: Api<O>, gone: UnboundedSender<Gone>, awaits: Awaits<'_>) -> Watched<O>
 where
     O: Stored + DeserializeOwned + std::fmt::Debug + Send + Sync,
 {
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
+    let awaited = awaits.list_of::<O>();
     let events = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify({
@@ -197,6 +237,7 @@ where
             move |object: &mut O| object.settle(store.get(&object.reference()).as_deref())
         })
         .reflect(writer)
+        .inspect(move |event| note(&awaited, event))
         .inspect_ok(move |event| {
             let news = match event {
                 Event::Delete(object) => Gone::One(Box::new(ObjectMeta {

@@ -13,6 +13,7 @@ use super::regions::Regions;
 use super::supply::Temporary;
 use crate::cloud::{Budget, Client, Credentials, Site};
 use crate::domain::{Instance, InstanceRef};
+use crate::metrics::AccountMeter;
 use crate::plan::account::{AccountMemory, Standing};
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 
@@ -21,6 +22,8 @@ pub struct Account {
     pub key: AccountKey,
     pub uid: String,
     pub budget: Arc<Budget>,
+    /// Counts its calls, those to the STS as well.
+    pub meter: AccountMeter,
     /// Of calls to the STS, which has limits of its own.
     pub(super) sts_budget: Arc<Budget>,
     /// Held by the one that renews them.

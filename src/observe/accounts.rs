@@ -17,6 +17,7 @@ use crate::api::policy::{AccountKind, AccountRef};
 use crate::clock::Clock;
 use crate::cloud::{Budget, Client, Credentials, EndpointRule, Transport};
 use crate::domain::{Failure, Kind};
+use crate::metrics::{AccountMeter, Meters};
 use crate::plan::account::{AccountMemory, Standing};
 use crate::plan::{Gate, after, since};
 
@@ -71,6 +72,7 @@ pub struct Means {
     pub identity: Identity,
     /// Cloud calls at once over all accounts.
     pub concurrency: usize,
+    pub meters: Meters,
 }
 
 /// All accounts that are watched.
@@ -145,15 +147,20 @@ impl Accounts {
             // One that could not be read at first.
             if state.provider.is_empty() {
                 state.provider = provider;
+                account.meter.is_of(provider);
             }
             drop(state);
             return account.clone();
         }
+        let meter = AccountMeter::new(self.means.meters.clone());
+        meter.is_of(provider);
+        let budget = |rate| Arc::new(Budget::new(rate, rate, self.in_flight.clone()).counted(meter.clone()));
         let account = Arc::new(Account {
             key: key.clone(),
             uid: uid.to_owned(),
-            budget: Arc::new(Budget::new(1, 1, self.in_flight.clone())),
-            sts_budget: Arc::new(Budget::new(STS_RATE, STS_RATE, self.in_flight.clone())),
+            budget: budget(1),
+            sts_budget: budget(STS_RATE),
+            meter: meter.clone(),
             temporary: tokio::sync::Mutex::default(),
             policies: Mutex::default(),
             regions: Regions::default(),
@@ -195,6 +202,11 @@ impl Accounts {
             }
         }
         (self.changed)(key);
+    }
+
+    /// All that are known.
+    pub fn all(&self) -> Vec<Arc<Account>> {
+        lock(&self.known).values().cloned().collect()
     }
 
     /// Names and UIDs.

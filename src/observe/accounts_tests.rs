@@ -14,6 +14,7 @@ fn means(kube: kube::Client) -> Means {
         own_namespace: "operator".to_owned(),
         identity: Identity::default(),
         concurrency: 1,
+        meters: Default::default(),
     }
 }
 

@@ -52,6 +52,7 @@ impl World {
             own_namespace: "operator".to_owned(),
             identity: Identity::default(),
             concurrency: 1,
+            meters: Default::default(),
         };
         let accounts = Accounts::new(means, |_| {}, |_| {});
         let key = AccountKey { namespace: Some("payments".to_owned()), name: "prod".to_owned() };

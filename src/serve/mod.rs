@@ -1,6 +1,6 @@
-//! The HTTP server for probes: `/livez` and `/readyz`.
+//! The HTTP server: `/livez`, `/readyz`, `/metrics`.
 
-mod health;
+mod scrape;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tracing::info;
 
-pub use health::Health;
+use crate::metrics::Meters;
+use crate::telemetry::health::Health;
 
 /// The default of `--http-address`: every address of the host.
 const DEFAULT_ADDRESS: SocketAddr =
@@ -33,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub async fn serve(
     address: SocketAddr,
     health: Health,
+    meters: Meters,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let listener =
@@ -40,15 +42,16 @@ pub async fn serve(
     let bound = listener.local_addr().context("cannot tell the address of --http-address")?;
     info!(address = %bound, "listening");
     let shutdown = shutdown.shared();
-    let server = axum::serve(listener, router(health)).with_graceful_shutdown(shutdown.clone());
+    let server = axum::serve(listener, router(health, meters)).with_graceful_shutdown(shutdown.clone());
     tokio::select! {
         ended = server.into_future() => ended.context("the HTTP server ended"),
         () = async { shutdown.await; sleep(GRACE).await } => Ok(()),
     }
 }
 
-fn router(health: Health) -> Router {
-    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health)
+fn router(health: Health, meters: Meters) -> Router {
+    let probes = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health);
+    probes.merge(scrape::router(meters))
 }
 
 /// That it answers at all shows that the event loop turns.
@@ -58,8 +61,7 @@ async fn livez(State(health): State<Health>) -> (StatusCode, String) {
 
 /// Does not ask who leads: a replica that stands by is ready to.
 async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
-    let starting = (!health.has_started()).then(|| "starting".to_owned());
-    answer(health.failure().or(starting))
+    answer(health.failure().or_else(|| health.missing()))
 }
 
 fn answer(problem: Option<String>) -> (StatusCode, String) {
@@ -103,7 +105,7 @@ mod tests {
 
     async fn ask(health: &Health, path: &str) -> (u16, String) {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-        let response = router(health.clone()).call(request).await.unwrap();
+        let response = router(health.clone(), Meters::default()).call(request).await.unwrap();
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 1_000).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -143,12 +145,12 @@ mod tests {
     async fn serves_a_socket_until_it_is_stopped() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
-        let error = serve(address, Health::default(), async {}).await.unwrap_err();
+        let error = serve(address, Health::default(), Meters::default(), async {}).await.unwrap_err();
         assert!(format!("{error:#}").starts_with(&format!("cannot listen on --http-address {address}: ")));
         drop(free);
 
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(address, Health::default(), stopped.map(drop)));
+        let server = tokio::spawn(serve(address, Health::default(), Meters::default(), stopped.map(drop)));
         let asked = tokio::task::spawn_blocking(move || {
             let begun = std::time::Instant::now();
             let mut stream = loop {

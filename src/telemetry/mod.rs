@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub mod capture;
 mod filter;
+pub mod health;
 pub mod redact;
 mod writer;
 

@@ -9,11 +9,13 @@ use super::{Context, Kind};
 use crate::api::account::{AnyAccount, CloudAccountStatus};
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
+use crate::controllers::metrics;
 use crate::controllers::policy::convert;
 use crate::controllers::watch::Guarded;
 use crate::controllers::{NotReported, write_status};
 use crate::domain::condition::{self, types};
 use crate::domain::{Outcome, Progress, Reason, Truth};
+use crate::metrics::Ended;
 use crate::observe::Account;
 use crate::plan::account::Standing;
 use crate::plan::events;
@@ -26,7 +28,7 @@ pub async fn report<K: Kind>(
     account: &Account,
     of: &K,
     staleness: Duration,
-) -> Result<Action, NotReported> {
+) -> Result<(Action, Ended), NotReported> {
     let now = context.clock.now();
     let generation = object.meta().generation.unwrap_or_default();
     let stored = of.status().cloned().unwrap_or_default();
@@ -61,17 +63,18 @@ pub async fn report<K: Kind>(
     let uid = object.meta().uid.clone().unwrap_or_default();
     let handled = context.account_requests.get(&uid);
     new.last_handled_reconcile_at = handled.or(new.last_handled_reconcile_at);
+    let ended = metrics::ended(new.conditions.iter().map(|c| (&*c.type_, &*c.reason)), None);
     if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
-        return Ok(Action::await_change());
+        return Ok((Action::await_change(), ended));
     }
     let _place = context.place_to_write().await;
-    match write_status(api, object, &new, status_of).await? {
+    match write_status(&context.meters, api, object, &new, status_of).await? {
         Applied::Written(_) => {
             tell(context, object, &old, &new, outcome.as_ref()).await;
-            Ok(Action::await_change())
+            Ok((Action::await_change(), ended))
         }
         // Somebody else has written: the watch brings it.
-        Applied::Stale(_) => Ok(Action::requeue(Duration::from_secs(1))),
+        Applied::Stale(_) => Ok((Action::requeue(Duration::from_secs(1)), ended)),
     }
 }
 

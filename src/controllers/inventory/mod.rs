@@ -20,14 +20,15 @@ use super::memories::Latest;
 use super::rounds::TapSeat;
 use super::watch::{Gone, Guarded, lost, stored};
 use super::{
-    Admission, Context, NotReported, OVERTAKEN, Purpose, Wake, policy, requests, requeue, surroundings,
-    unreadable,
+    Admission, Context, NotReported, OVERTAKEN, Purpose, Wake, metrics, policy, requests, requeue,
+    surroundings, unreadable,
 };
 use crate::api::BackupInventory;
 use crate::api::inventory::{BackupInventorySpec, Scope};
 use crate::cloud::Lane;
 use crate::controllers::policy::convert::condition_from;
 use crate::domain::condition::types;
+use crate::metrics::Ended;
 use crate::observe::{Account, AccountKey, Ask, Details, InventoryReading, Reached};
 use crate::plan::after;
 use crate::plan::inventory::{Do, Found, Memory, Wanted};
@@ -35,8 +36,8 @@ use tap::Shared;
 #[cfg(test)]
 pub use tray::Brought;
 pub use tray::Tray;
-use wanted::{account_of, ask, wanted};
-pub use wanted::{own_interval, own_listing};
+pub use wanted::{account_of, own_interval, own_listing};
+use wanted::{ask, wanted};
 
 /// A turn that could not end properly is taken again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -101,18 +102,19 @@ pub fn forget(context: &Context, gone: Gone) {
 pub async fn reconcile(
     object: Arc<Cached<BackupInventory>>,
     context: Arc<Context>,
-) -> Result<Action, NotReported> {
+) -> Result<(Action, Ended), NotReported> {
     context.ready().await;
     let inventory = match &object.0 {
         Ok(inventory) => inventory,
         Err(invalid) => {
             let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
             let api = Api::<Guarded<BackupInventory>>::namespaced(context.kube.clone(), namespace);
-            return unreadable::tell(&context, &api, invalid, &[types::READY]).await;
+            let told = unreadable::tell(&context, &api, invalid, &[types::READY]).await?;
+            return Ok((told, Ended::NeedsPerson));
         }
     };
     if inventory.is_deleted() {
-        return Ok(Action::await_change());
+        return Ok((Action::await_change(), Ended::Ok));
     }
     let uid = inventory.named.uid.clone();
     let slot = context.inventories.slot(&uid);
@@ -125,7 +127,11 @@ pub async fn reconcile(
     if turn.stored().is_none() {
         context.inventories.forget(&turn.uid);
     }
-    result
+    let status = turn.inventory.status.as_ref();
+    let conditions = status.map(|status| status.conditions.iter()).into_iter().flatten();
+    let failure = slot.memory.as_ref().and_then(|memory| memory.failure.as_ref());
+    let failed = failure.map(|failure| failure.kind.class());
+    Ok((result?, metrics::ended(conditions.map(|c| (&*c.type_, &*c.reason)), failed)))
 }
 
 impl Turn<'_> {

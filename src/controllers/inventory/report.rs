@@ -37,7 +37,11 @@ impl Turn<'_> {
         }
         let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.namespace);
         let _place = self.context.place_to_write().await;
-        match write_status(&api, &*self.inventory, &new, |object| object.status.as_ref()).await? {
+        match write_status(&self.context.meters, &api, &*self.inventory, &new, |object| {
+            object.status.as_ref()
+        })
+        .await?
+        {
             Applied::Written(object) => {
                 self.inventory = slot.latest.keep(object);
                 slot.found = None;

@@ -17,13 +17,13 @@ use crate::plan::round::{Filter, Tap, Window};
 /// The interval in force.
 fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
     let account = account_of(&inventory.spec, &inventory.namespace().unwrap_or_default());
-    own_interval(context, &inventory.spec).max(context.accounts.floor(&account))
+    own_interval(context.interval_override, &inventory.spec).max(context.accounts.floor(&account))
 }
 
-/// The interval that the inventory asks for.
-pub fn own_interval(context: &Context, spec: &BackupInventorySpec) -> Duration {
+/// The interval that the inventory asks for, unless the operator's flag overrides it.
+pub fn own_interval(overridden: Option<Duration>, spec: &BackupInventorySpec) -> Duration {
     let own = || duration::interval(&spec.refresh_interval).unwrap_or(DEFAULT_INTERVAL);
-    context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
+    overridden.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 
 pub fn wanted(context: &Context, inventory: &BackupInventory) -> Wanted {

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
 use super::Turn;
+use super::desired::change_of;
 use crate::cloud::Accepted;
 use crate::controllers::Admission;
 use crate::controllers::rounds::Seat;
@@ -39,7 +40,11 @@ impl Turn<'_> {
             reached.call(DESCRIBE, |client| async move { client.describe_policy(instance).await }).await;
         if let (Ok(state), Some(account)) = (&answer, self.account) {
             let policy = PolicyTold::Active(state.active);
-            account.note_policy(instance.clone(), PolicyKnowledge { policy, at: self.context.clock.now() });
+            let now = self.context.clock.now();
+            account.note_policy(instance.clone(), PolicyKnowledge { policy, at: now });
+            if change_of(&self.policy.spec).difference(state).is_none() {
+                self.context.noted.in_sync(&self.uid, now);
+            }
         }
         answer
     }

@@ -104,6 +104,7 @@ impl Turn<'_> {
             }
             Release::Skipped(why) => self.tell(false, "DisableSkipped", why).await,
             Release::Abandoned(why) => {
+                self.context.noted.abandoned(&self.key, self.context.clock.now());
                 tracing::error!(
                     namespace = %self.namespace,
                     policy = %self.policy.name_any(),

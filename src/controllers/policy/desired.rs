@@ -16,13 +16,13 @@ use crate::plan::pace::DEFAULT_INTERVAL;
 /// The interval in force.
 fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
     let account = account_of(&policy.spec, &policy.namespace().unwrap_or_default());
-    own_interval(context, &policy.spec).max(context.accounts.floor(&account))
+    own_interval(context.interval_override, &policy.spec).max(context.accounts.floor(&account))
 }
 
-/// The interval that the policy asks for.
-pub fn own_interval(context: &Context, spec: &CrossRegionBackupPolicySpec) -> Duration {
+/// The interval that the policy asks for, unless the operator's flag overrides it.
+pub fn own_interval(overridden: Option<Duration>, spec: &CrossRegionBackupPolicySpec) -> Duration {
     let own = || duration::interval(&spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
-    context.interval_override.unwrap_or_else(own).max(Duration::from_secs(1))
+    overridden.unwrap_or_else(own).max(Duration::from_secs(1))
 }
 
 pub fn desired(context: &Context, policy: &CrossRegionBackupPolicy) -> Desired {
@@ -36,7 +36,7 @@ pub fn desired_of(policy: &CrossRegionBackupPolicy, interval: Duration, read_onl
     Desired {
         generation: policy.metadata.generation.unwrap_or_default(),
         created: policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-        change: Change { active: spec.active, cross_backup_region: spec.cross_backup_region.clone() },
+        change: change_of(spec),
         manages,
         suspended: spec.suspend,
         disable_on_delete: spec.deletion_policy == DeletionPolicy::Disable,
@@ -46,6 +46,11 @@ pub fn desired_of(policy: &CrossRegionBackupPolicy, interval: Duration, read_onl
         request: policy.annotations().get(RECONCILE_REQUESTED_AT).cloned(),
         phase: phase(&policy.uid().unwrap_or_default()),
     }
+}
+
+/// What the cloud is to hold.
+pub fn change_of(spec: &CrossRegionBackupPolicySpec) -> Change {
+    Change { active: spec.active, cross_backup_region: spec.cross_backup_region.clone() }
 }
 
 pub fn instance_of(spec: &CrossRegionBackupPolicySpec) -> InstanceRef {

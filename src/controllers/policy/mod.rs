@@ -27,12 +27,13 @@ use super::cached::Cached;
 use super::memories::Latest;
 use super::rounds::Seat;
 use super::watch::{Gone, lost, stored};
-use super::{Context, GONE, NotReported, OVERTAKEN, Purpose, Wake, requests, requeue, surroundings};
+use super::{Context, GONE, NotReported, OVERTAKEN, Purpose, Wake, metrics, requests, requeue, surroundings};
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
 use crate::cluster::status::{Applied, set_finalizer};
 use crate::domain::{Facts, Failure, InstanceRef, PolicyState};
+use crate::metrics::Ended;
 use crate::observe::{Account, AccountKey, Reached};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, meanwhile, next};
@@ -40,8 +41,8 @@ use crate::plan::{Desired, Gate, Surroundings, hash_of, since};
 use act::Attempt;
 pub use act::BACKUPS;
 pub use claims::Claims;
-pub use desired::own_interval;
-use desired::{account_of, desired, instance_of};
+pub use desired::{account_of, own_interval};
+use desired::{desired, instance_of};
 pub use desk::{Delivery, Desk};
 use entry::lane;
 use report::Told;
@@ -90,6 +91,8 @@ struct Turn<'a> {
     instance: InstanceRef,
     key: AccountKey,
     account: Option<&'a Account>,
+    /// How it has ended, for the metrics.
+    ended: Ended,
 }
 
 /// Whether this concerns a policy.
@@ -121,20 +124,24 @@ pub fn forget(context: &Context, gone: Gone) {
     for uid in uids {
         context.policies.forget(&uid);
         context.claims.set(&uid, None);
+        context.noted.forget(&uid);
     }
 }
 
 pub async fn reconcile(
     object: Arc<Cached<CrossRegionBackupPolicy>>,
     context: Arc<Context>,
-) -> Result<Action, NotReported> {
+) -> Result<(Action, Ended), NotReported> {
     context.ready().await;
     if !context.leadership.is_current() {
-        return Ok(Action::requeue(AGAIN));
+        return Ok((Action::requeue(AGAIN), Ended::Waiting));
     }
     let policy = match &object.0 {
         Ok(policy) => policy,
-        Err(invalid) => return Box::pin(unreadable::reconcile(&context, invalid)).await,
+        Err(invalid) => {
+            let action = Box::pin(unreadable::reconcile(&context, invalid)).await?;
+            return Ok((action, Ended::NeedsPerson));
+        }
     };
     let named = policy.named.clone();
     let slot = context.policies.slot(&named.uid);
@@ -157,6 +164,7 @@ pub async fn reconcile(
         key,
         uid: named.uid.clone(),
         policy: watched,
+        ended: Ended::Ok,
     };
     let result = match Box::pin(turn.glance(&mut slot, policy)).await {
         Some(action) => Ok(action),
@@ -173,7 +181,8 @@ pub async fn reconcile(
     if turn.stored().is_none() {
         forget(&context, Gone::One(Box::new(turn.policy.metadata.clone())));
     }
-    result
+    let ended = if slot.waiting.is_some() { Ended::Waiting } else { turn.ended };
+    result.map(|action| (action, ended))
 }
 
 impl Turn<'_> {
@@ -190,6 +199,9 @@ impl Turn<'_> {
         } else {
             self.converge(slot, &desired, &mut memory).await
         };
+        let conditions = memory.facts.conditions.iter().map(|c| (&*c.kind, &*c.reason));
+        let failed = memory.look_failure.as_ref().map(|failure| failure.kind.class());
+        self.ended = metrics::ended(conditions, failed);
         slot.memory = Some(self.laid_down(slot, &mut memory, &desired));
         result
     }

@@ -59,7 +59,8 @@ impl Turn<'_> {
         }
         let _place = self.context.place_to_write().await;
         let api = self.api();
-        let write = write_status(&api, &*self.policy, &wanted, |object| object.status.as_ref());
+        let write =
+            write_status(&self.context.meters, &api, &*self.policy, &wanted, |object| object.status.as_ref());
         match Box::pin(write).await? {
             Applied::Written(object) => {
                 let calls = load::calls_for_backups(self.listed());

@@ -23,7 +23,9 @@ use crate::clock::Clock;
 use crate::cloud::EndpointRule;
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
+use crate::metrics::Meters;
 use crate::observe::identity::Identity;
+use crate::telemetry::health::Health;
 use api_server::ApiServer;
 use cloud::{Arrivals, transport};
 use journal::{Journal, What};
@@ -43,6 +45,8 @@ pub struct World {
     pub arrivals: Arrivals,
     pub clock: Clock,
     pub journal: Journal,
+    /// Of all processes together.
+    pub meters: Meters,
     /// Processes that were started.
     started: usize,
     running: Option<Running>,
@@ -67,6 +71,7 @@ impl World {
             arrivals: Arrivals::default(),
             clock,
             journal,
+            meters: Meters::default(),
             started: 0,
             running: None,
         }
@@ -95,6 +100,8 @@ impl World {
             read_only: false,
             concurrency: CONCURRENCY,
             interval_override: None,
+            meters: self.meters.clone(),
+            health: Health::default(),
         };
         let (stop, asked) = oneshot::channel();
         let leading = as_of.map(|as_of| Ok(Leadership::after(as_of)));

@@ -104,6 +104,7 @@ impl World {
                 tencent_token_file: Some(token.clone()),
             },
             concurrency: 8,
+            meters: Default::default(),
         };
         let woken = Arc::new(AtomicU64::new(0));
         let count = woken.clone();

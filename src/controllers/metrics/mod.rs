@@ -1,0 +1,146 @@
+//! What `/metrics` tells of resources, looked up when somebody asks: of what the watches hold, so that it is there right after a
+//! start, with any replica, and gone with its resource.
+
+mod accounts;
+mod inventories;
+mod policies;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::reflector::Store;
+
+use super::cached::Cached;
+use super::watch::Guarded;
+use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
+use crate::cluster::elector::Leadership;
+use crate::domain::condition::types;
+use crate::domain::{Class, Reason};
+use crate::metrics::{Ended, Exposition, Family, Type};
+use crate::observe::{AccountKey, Accounts};
+
+/// What is looked up.
+pub struct Sources {
+    pub policies: Vec<Store<Cached<CrossRegionBackupPolicy>>>,
+    pub inventories: Vec<Store<Cached<BackupInventory>>>,
+    pub accounts: Vec<Store<Guarded<CloudAccount>>>,
+    /// `None` where the operator is limited to namespaces.
+    pub shared: Option<Store<Guarded<ClusterCloudAccount>>>,
+    pub known: Arc<Accounts>,
+    pub interval_override: Option<Duration>,
+    pub noted: Arc<Noted>,
+    /// Set once this process leads.
+    pub leadership: Arc<OnceLock<Leadership>>,
+}
+
+/// What is told that no status tells.
+#[derive(Default)]
+pub struct Noted {
+    /// When each policy was last seen in sync, by UID.
+    synced: Mutex<HashMap<Arc<str>, Timestamp>>,
+    /// Instances that were left on, by account, and the last time.
+    abandoned: Mutex<HashMap<AccountKey, (u64, Timestamp)>>,
+}
+
+/// So long an account that is gone is told of because an instance of it was left on.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+impl Noted {
+    /// A look has shown the policy as it is wanted.
+    pub fn in_sync(&self, uid: &Arc<str>, now: Timestamp) {
+        lock(&self.synced).insert(uid.clone(), now);
+    }
+
+    pub fn forget(&self, uid: &str) {
+        lock(&self.synced).remove(uid);
+    }
+
+    /// An instance of the account may have been left on.
+    pub fn abandoned(&self, key: &AccountKey, now: Timestamp) {
+        let mut abandoned = lock(&self.abandoned);
+        let (count, last) = abandoned.entry(key.clone()).or_insert((0, now));
+        (*count, *last) = (*count + 1, now);
+    }
+
+    fn synced(&self) -> MutexGuard<'_, HashMap<Arc<str>, Timestamp>> {
+        lock(&self.synced)
+    }
+}
+
+impl Sources {
+    /// # Errors
+    /// The writer's.
+    pub fn write(&self, out: &mut Exposition<'_>, now: Timestamp) -> io::Result<()> {
+        let leads = self.leadership.get().is_some_and(Leadership::is_current);
+        out.family("crossregionbackup_leader", Type::Gauge, "Whether this replica leads.")?
+            .series(&[], u8::from(leads))?;
+        let mut asked = HashMap::new();
+        self.write_policies(out, &mut asked)?;
+        self.write_inventories(out, &mut asked)?;
+        self.write_accounts(out, &asked, now)
+    }
+}
+
+/// The shortest interval that an account's resources ask for.
+type Asked = HashMap<AccountKey, Duration>;
+
+fn asks(asked: &mut Asked, key: AccountKey, interval: Duration) {
+    asked.entry(key).and_modify(|shortest| *shortest = interval.min(*shortest)).or_insert(interval);
+}
+
+/// As the label `account` has it.
+fn account_label(key: &AccountKey) -> String {
+    format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
+}
+
+/// A condition, as far as metrics tell of it: type, status, reason.
+type Said = [Box<str>; 3];
+
+fn said(conditions: &[Condition]) -> Vec<Said> {
+    let said = |c: &Condition| [&c.type_, &c.status, &c.reason].map(|text| text.as_str().into());
+    conditions.iter().map(said).collect()
+}
+
+fn series_of(family: &mut Family<'_>, labels: &[(&str, &str)], conditions: &[Said]) -> io::Result<()> {
+    for [kind, status, reason] in conditions {
+        let own = [("type", &**kind), ("status", &**status), ("reason", &**reason)];
+        family.series(&[labels, &own].concat(), 1)?;
+    }
+    Ok(())
+}
+
+/// Unix time.
+fn seconds(time: Timestamp) -> f64 {
+    time.as_millisecond() as f64 / 1000.0
+}
+
+/// How a turn has ended, by the conditions that it left, and by the class of its failure where they do not tell of that yet.
+pub fn ended<'a>(
+    conditions: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    failed: Option<Class>,
+) -> Ended {
+    let has = |kind: &str| conditions.clone().find(|(of, _)| *of == kind);
+    let reason = has(types::READY).map_or("", |(_, reason)| reason);
+    let is = |reasons: &[Reason]| reasons.iter().any(|of| of.as_str() == reason);
+    match failed {
+        Some(Class::Throttled) => Ended::Throttled,
+        Some(Class::Passing) => Ended::Passing,
+        _ if is(&[Reason::Throttled]) => Ended::Throttled,
+        _ if is(&[Reason::CloudUnavailable, Reason::InstanceNotReady, Reason::EndpointUnreachable]) => {
+            Ended::Passing
+        }
+        _ if failed.is_some() || has(types::STALLED).is_some() => Ended::NeedsPerson,
+        _ if has(types::RECONCILING).is_some() => Ended::Waiting,
+        _ => Ended::Ok,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,213 @@
+//! What the whole process counts.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder, core::Collector,
+};
+
+use super::{Exposition, Priority};
+
+const CALL_SECONDS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const WAIT_SECONDS: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+const TURN_SECONDS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// How a reconcile ended, as the label `result` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Ok,
+    /// Something is awaited: a change to become visible, an account, a permit of the request budget.
+    Waiting,
+    NeedsPerson,
+    /// It failed in a way that passes.
+    Passing,
+    Throttled,
+}
+
+impl Ended {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Waiting => "waiting",
+            Self::NeedsPerson => "needs_person",
+            Self::Passing => "passing",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
+/// Writes what it looks up.
+type Source = Box<dyn Fn(&mut Exposition<'_>) -> io::Result<()> + Send + Sync>;
+
+/// Cheap to clone; clones count together.
+#[derive(Clone)]
+pub struct Meters(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    cloud_calls: HistogramVec,
+    cloud_waits: HistogramVec,
+    turns: IntCounterVec,
+    turn_seconds: HistogramVec,
+    status_writes: IntCounterVec,
+    source: Mutex<Option<Arc<Source>>>,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        let registry = Registry::new();
+        let inner = Inner {
+            cloud_calls: registered(
+                &registry,
+                histogram(
+                    "crossregionbackup_cloud_request_duration_seconds",
+                    "From a cloud request's sending to its answer, or to its timeout.",
+                    &["provider", "action"],
+                    CALL_SECONDS,
+                ),
+            ),
+            cloud_waits: registered(
+                &registry,
+                histogram(
+                    "crossregionbackup_cloud_request_budget_wait_seconds",
+                    "How long cloud requests waited for their account's budget.",
+                    &["provider", "priority"],
+                    WAIT_SECONDS,
+                ),
+            ),
+            turns: registered(
+                &registry,
+                counter("crossregionbackup_reconcile_total", "Reconciles by result.", &["kind", "result"]),
+            ),
+            turn_seconds: registered(
+                &registry,
+                histogram(
+                    "crossregionbackup_reconcile_duration_seconds",
+                    "How long reconciles took, cloud requests included.",
+                    &["kind"],
+                    TURN_SECONDS,
+                ),
+            ),
+            status_writes: registered(
+                &registry,
+                counter("crossregionbackup_status_writes_total", "Statuses written.", &["kind"]),
+            ),
+            source: Mutex::default(),
+            registry,
+        };
+        Self(Arc::new(inner))
+    }
+}
+
+impl Meters {
+    /// With those of the process: CPU time, memory, file descriptors, threads, and when it started.
+    pub fn of_process() -> Self {
+        let meters = Self::default();
+        #[cfg(target_os = "linux")]
+        meters
+            .0
+            .registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("each name is there once");
+        meters
+    }
+
+    /// What else is told, looked up each time; the last one counts.
+    pub fn look_up(&self, source: impl Fn(&mut Exposition<'_>) -> io::Result<()> + Send + Sync + 'static) {
+        let source: Source = Box::new(source);
+        *self.source() = Some(Arc::new(source));
+    }
+
+    /// Writes everything as it is now.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text).map_err(io::Error::other)?;
+        out.write_all(&text)?;
+        let source = self.source().clone();
+        source.map_or(Ok(()), |source| source(&mut Exposition::new(out)))
+    }
+
+    /// A reconcile of a resource of this kind has ended.
+    pub fn reconciled(&self, kind: &str, turn: Ended, took: Duration) {
+        self.0.turns.with_label_values(&[kind, turn.as_str()]).inc();
+        self.0.turn_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
+    }
+
+    pub fn wrote_status(&self, kind: &str) {
+        self.0.status_writes.with_label_values(&[kind]).inc();
+    }
+
+    pub(super) fn cloud_answered(&self, provider: &str, action: &str, took: Duration) {
+        self.0.cloud_calls.with_label_values(&[provider, action]).observe(took.as_secs_f64());
+    }
+
+    pub(super) fn cloud_waited(&self, provider: &str, priority: Priority, time: Duration) {
+        self.0.cloud_waits.with_label_values(&[provider, priority.as_str()]).observe(time.as_secs_f64());
+    }
+
+    fn source(&self) -> std::sync::MutexGuard<'_, Option<Arc<Source>>> {
+        self.0.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn histogram(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+/// Names and labels are all in this file, so that each test that makes meters shows whether they can be had.
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let collector = made.expect("names and labels are of the right form");
+    registry.register(Box::new(collector.clone())).expect("each name is there once");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{AccountMeter, Outcome, Type};
+
+    fn text(meters: &Meters) -> String {
+        let mut out = Vec::new();
+        meters.write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn all_that_was_counted_is_told_and_what_is_looked_up_follows() {
+        let meters = Meters::of_process();
+        let account = AccountMeter::new(meters.clone());
+        account.is_of("");
+        account.is_of("Volcengine");
+        account.is_of("Tencent");
+        account.answered("DescribeDBInstances", Outcome::NotFound, Duration::from_millis(30));
+        account.waited(Priority::Poll, Duration::from_secs(2));
+        meters.reconciled("CrossRegionBackupPolicy", Ended::NeedsPerson, Duration::from_secs(1));
+        meters.wrote_status("CloudAccount");
+        meters.look_up(|out| out.family("crossregionbackup_leader", Type::Gauge, "Leads.")?.series(&[], 1));
+        let text = text(&meters);
+        for line in [
+            r#"crossregionbackup_cloud_request_duration_seconds_bucket{action="DescribeDBInstances",provider="Volcengine",le="0.05"} 1"#,
+            r#"crossregionbackup_cloud_request_budget_wait_seconds_sum{priority="poll",provider="Volcengine"} 2"#,
+            r#"crossregionbackup_reconcile_total{kind="CrossRegionBackupPolicy",result="needs_person"} 1"#,
+            r#"crossregionbackup_reconcile_duration_seconds_count{kind="CrossRegionBackupPolicy"} 1"#,
+            r#"crossregionbackup_status_writes_total{kind="CloudAccount"} 1"#,
+            "crossregionbackup_leader 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        #[cfg(target_os = "linux")]
+        for name in ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"] {
+            assert!(text.contains(&format!("\nprocess_{name} ")), "{name}\n{text}");
+        }
+        assert_eq!(account.requests(), [(("DescribeDBInstances", Outcome::NotFound), 1)].into());
+    }
+}

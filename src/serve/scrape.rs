@@ -1,0 +1,141 @@
+//! `/metrics`: written piece by piece, so that what thousands of resources have to tell is never held at once.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures::stream;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+use crate::metrics::Meters;
+
+/// Prometheus' text format, which every scraper reads.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PIECE: usize = 64 << 10;
+/// Pieces that are written ahead of the reader.
+const AHEAD: usize = 2;
+/// Who reads no piece for so long has gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Scrapes at the same time: each takes a thread, and a few bytes of each resource.
+const SCRAPES: usize = 4;
+
+pub fn router(meters: Meters) -> Router {
+    let scrapes = Arc::new(Semaphore::new(SCRAPES));
+    Router::new().route("/metrics", get(metrics)).with_state((meters, scrapes))
+}
+
+async fn metrics(State((meters, scrapes)): State<(Meters, Arc<Semaphore>)>) -> Response {
+    let Ok(place) = scrapes.try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at once\n").into_response();
+    };
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut pieces = Pieces { sender: sender.clone(), runtime: runtime.clone(), piece: Vec::new() };
+        let written = meters.write(&mut pieces).and_then(|()| pieces.flush());
+        if let Err(error) = written {
+            // What was sent already is no whole answer, which the reader is to notice.
+            let _ = runtime.block_on(timeout(PATIENCE, sender.send(Err(error))));
+        }
+        drop(place);
+    });
+    let pieces = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|piece: io::Result<Bytes>| (piece, receiver))
+    });
+    ([(CONTENT_TYPE, TEXT)], Body::from_stream(pieces)).into_response()
+}
+
+/// Hands what is written over to the one who answers.
+struct Pieces {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    runtime: Handle,
+    piece: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.piece.is_empty() && self.piece.len() + bytes.len() > PIECE {
+            self.flush()?;
+        }
+        self.piece.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = Bytes::from(std::mem::take(&mut self.piece));
+        let sent = self.runtime.block_on(timeout(PATIENCE, self.sender.send(Ok(piece))));
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads the metrics")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use http::Request;
+    use tower::Service;
+
+    use super::*;
+    use crate::metrics::Type;
+
+    const SERIES: usize = 20_000;
+
+    fn many() -> Meters {
+        let meters = Meters::default();
+        meters.look_up(|out| {
+            let mut family = out.family("crossregionbackup_policy_info", Type::Gauge, "All.")?;
+            (0..SERIES).try_for_each(|number| family.series(&[("name", &number.to_string())], 1))
+        });
+        meters
+    }
+
+    async fn get(router: &Router) -> Response {
+        let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
+        router.clone().call(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_scrape_brings_everything_in_the_text_format() {
+        let response = get(&router(many())).await;
+        assert_eq!(
+            (response.status(), &response.headers()[CONTENT_TYPE]),
+            (StatusCode::OK, &TEXT.parse().unwrap())
+        );
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let text = str::from_utf8(&body).unwrap();
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("crossregionbackup_policy_info{")).count(),
+            SERIES
+        );
+        assert!(text.ends_with("{name=\"19999\"} 1\n"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn scrapes_that_nobody_reads_hold_up_no_other_for_long() {
+        let router = router(many());
+        let mut unread = Vec::new();
+        for _ in 0..SCRAPES {
+            unread.push(get(&router).await);
+        }
+        assert_eq!(get(&router).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        // Who goes away frees the place at once.
+        drop(unread);
+        let begun = tokio::time::Instant::now();
+        while get(&router).await.status() != StatusCode::OK {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no place becomes free");
+            tokio::task::yield_now().await;
+        }
+    }
+}
