@@ -12,6 +12,9 @@ BIN := $(BUILD)/bin
 VENV := $(BUILD)/venv
 CARGO_DENY := $(BUILD)/tools/bin/cargo-deny
 CARGO_FUZZ := $(BUILD)/tools/bin/cargo-fuzz
+CARGO_CYCLONEDX := $(BUILD)/tools/bin/cargo-cyclonedx
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+REVISION = $(shell git rev-parse HEAD)
 FUZZ_TARGETS := answers objects secrets sts texts
 CONTROL_PLANE := tools/control-plane
 
@@ -116,6 +119,34 @@ fuzz: $(CARGO_FUZZ) ## Looks for bad input that breaks something, guided by cove
 
 $(CARGO_FUZZ):
 	cargo install --locked cargo-fuzz --version 0.13.2 --root $(BUILD)/tools
+
+# `make image IMAGE=registry.example.com/cross-region-backup-operator:0.1.0 RUNTIME_IMAGE=… RUNTIME_DIGEST=sha256:…`: see the Dockerfile.
+# PLATFORM=linux/arm64 builds for another machine, where the builder can emulate it. All times in the image are that of the commit.
+IMAGE ?= cross-region-backup-operator:$(VERSION)
+BUILDER := $(firstword $(notdir $(shell command -v buildah docker)))
+IMAGE_FLAGS = $(foreach name,BUILD_IMAGE BUILD_DIGEST RUNTIME_IMAGE RUNTIME_DIGEST,$(if $($(name)),--build-arg $(name)='$($(name))')) \
+	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(if $(PLATFORM),--platform $(PLATFORM)) --tag $(IMAGE)
+.PHONY: image
+image: ## Builds the image, with buildah or docker
+	@if [ -z '$(BUILDER)' ]; then echo 'neither buildah nor docker is installed' >&2; exit 1; fi
+	epoch=$$(git log -1 --format=%ct); \
+	case '$(BUILDER)' in \
+		buildah) buildah build --timestamp "$$epoch" $(IMAGE_FLAGS) .;; \
+		docker) SOURCE_DATE_EPOCH="$$epoch" docker build $(IMAGE_FLAGS) .;; \
+	esac
+
+.PHONY: image-check
+image-check: ## Whether the image that buildah has built runs, and is small: IMAGE as above
+	tools/image-check.sh $(IMAGE)
+
+.PHONY: sbom
+sbom: $(CARGO_CYCLONEDX) ## Writes .build/sbom.cdx.json: what the binary is made of (CycloneDX), by Cargo.lock
+	$(CARGO_CYCLONEDX) cyclonedx --format json --spec-version 1.5 --no-build-deps --override-filename sbom.cdx
+	mv sbom.cdx.json $(BUILD)/
+	rm -f simulator/sbom.cdx.json tools/testbed/sbom.cdx.json
+
+$(CARGO_CYCLONEDX):
+	cargo install --locked cargo-cyclonedx --version 0.5.9 --root $(BUILD)/tools
 
 .PHONY: clean
 clean: ## Removes all that was built
