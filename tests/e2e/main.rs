@@ -17,6 +17,7 @@ mod namespaced;
 mod objects;
 mod process;
 mod proxy;
+mod rbac;
 mod replicas;
 mod rest;
 mod roles;

@@ -1,0 +1,113 @@
+//! The operator's rights are those that it uses: all others find them too many, or find out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use cloud_simulator::Policy;
+use serde_json::{Value, json};
+use testbed::{AuditFilter, ControlPlane, Options, wait_until};
+
+use crate::harness::{self, LIMIT, OPERATOR_NAMESPACE, POLICY, Stage};
+
+/// One thing that may be done: `secrets get`.
+type Rights = BTreeSet<String>;
+
+/// What a file of deploy/ grants by its Roles and ClusterRoles.
+fn granted(file: &str) -> Result<Rights> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))?;
+    let mut rights = Rights::new();
+    for document in text.split("\n---\n") {
+        let object: Value = serde_saphyr::from_str(document).context(file.to_owned())?;
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            let each = |field: &str| {
+                rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned)
+            };
+            for resource in each("resources") {
+                rights.extend(each("verbs").map(|verb| format!("{resource} {verb}")));
+            }
+        }
+    }
+    Ok(rights)
+}
+
+/// What the operator has asked the API server for.
+fn used(plane: &ControlPlane) -> Result<Rights> {
+    let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}");
+    let entries = plane.audit_entries(&AuditFilter { user: Some(&user), ..AuditFilter::default() })?;
+    let right = |entry: &testbed::AuditEntry| match entry.subresource.as_str() {
+        "" => format!("{} {}", entry.resource, entry.verb),
+        part => format!("{}/{part} {}", entry.resource, entry.verb),
+    };
+    let on_objects = entries.iter().filter(|entry| !entry.resource.is_empty());
+    Ok(on_objects.map(right).collect())
+}
+
+/// Everything that any right is for, once around: whatever was read is written by somebody else meanwhile, and so read again.
+async fn stir(stage: &Stage<'_>, round: usize) -> Result<()> {
+    let value = round.to_string();
+    for (kind, name) in [("crbp", POLICY), ("bkinv", "all"), ("cacct", "prod"), ("ccacct", "shared")] {
+        let suspend = json!({"spec": {"suspend": round % 2 == 0}, "metadata": {"labels": {"round": value}}});
+        let patch = suspend.to_string();
+        stage.run(["patch", kind, name, "--type=merge", "-p", &patch]).await?;
+        for label in ["a", "b", "c"] {
+            stage.run(["label", kind, name, "--overwrite", &format!("{label}={value}")]).await?;
+        }
+    }
+    // The same drift twice is one Event, counted.
+    if round % 2 == 1 {
+        stage.drift(Policy::default())?;
+        stage.request_now("crbp", POLICY, &value).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_right_that_deploy_grants_is_used_and_no_other_is_needed() -> Result<()> {
+    let plane = ControlPlane::start(Options::default()).await?;
+    harness::install(&plane).await?;
+    let mut stage = Stage::on(&plane, "rights").await?;
+    stage.watches_all = true;
+    stage.flag("--leader-elect=true");
+    stage.apply_account().await?;
+    let mut shared = stage.account_manifest();
+    shared["kind"] = json!("ClusterCloudAccount");
+    shared["metadata"] = json!({"name": "shared"});
+    shared["spec"]["allowedNamespaces"] = json!({"from": "All"});
+    stage.apply(shared).await?;
+    stage
+        .apply(json!({
+            "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory",
+            "metadata": {"name": "all", "namespace": stage.namespace},
+            "spec": {"accountRef": {"name": "prod"}, "region": "cn-beijing", "scope": "Account"},
+        }))
+        .await?;
+    stage.start_operator().await?;
+    stage.apply_policy(json!({"deletionPolicy": "Disable"})).await?;
+    stage.until_reason("InSync").await?;
+
+    let granted = granted("deploy/operator-rbac.yaml")?;
+    let mut round = 0;
+    let mut unused = Rights::new();
+    let all_used = wait_until(2 * LIMIT, "every right to be used", async || {
+        stir(&stage, round).await?;
+        round += 1;
+        unused = granted.difference(&used(&plane)?).cloned().collect();
+        Ok(unused.is_empty().then_some(()))
+    })
+    .await;
+    all_used.with_context(|| format!("after {round} rounds not used: {unused:?}\n{}", stage.log_tail()))?;
+    let more: Vec<_> = used(&plane)?.difference(&granted).cloned().collect();
+    ensure!(more.is_empty(), "used and not granted: {more:?}");
+    Ok(())
+}
+
+#[test]
+fn a_namespaced_operator_is_granted_no_more_than_one_of_the_cluster() -> Result<()> {
+    let (whole, limited) = (granted("deploy/operator-rbac.yaml")?, granted("deploy/namespaced/role.yaml")?);
+    let of_cluster = |right: &String| right.starts_with("clustercloudaccounts") || right.starts_with("namespaces");
+    let of_lease = |right: &String| right.starts_with("leases");
+    let expected: Rights = whole.into_iter().filter(|right| !of_cluster(right) && !of_lease(right)).collect();
+    ensure!(limited == expected, "{limited:?}\n{expected:?}");
+    Ok(())
+}
