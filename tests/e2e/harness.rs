@@ -32,11 +32,16 @@ fn root(path: &str) -> PathBuf {
 /// Installs the CRDs and the operator's RBAC, as a user would; every warning is a failure.
 pub async fn install(plane: &ControlPlane) -> Result<()> {
     let kubectl = plane.kubectl();
-    for file in ["deploy/namespace.yaml", "deploy/operator-rbac.yaml", "deploy/user-roles.yaml"] {
-        apply_file(kubectl, &root(file)).await?;
-    }
+    install_without_crds(plane).await?;
     apply_file(kubectl, &root("crds")).await?;
     kubectl.run(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await.map(drop)
+}
+
+pub async fn install_without_crds(plane: &ControlPlane) -> Result<()> {
+    for file in ["deploy/namespace.yaml", "deploy/operator-rbac.yaml", "deploy/user-roles.yaml"] {
+        apply_file(plane.kubectl(), &root(file)).await?;
+    }
+    Ok(())
 }
 
 async fn apply_file(kubectl: &Kubectl, path: &Path) -> Result<()> {

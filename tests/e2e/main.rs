@@ -13,6 +13,7 @@ mod harness;
 mod inventory;
 mod leaders;
 mod lifecycle;
+mod metrics;
 mod namespaced;
 mod objects;
 mod process;

@@ -26,8 +26,13 @@ pub async fn until_healthy(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Asks one of the probes of a process that has logged its address.
+/// The first line of what a process answers.
 async fn probe(process: &Process, path: &str) -> Result<String> {
+    Ok(get(process, path).await?.lines().next().unwrap_or_default().to_owned())
+}
+
+/// What a process that has logged its address answers, head and body.
+pub async fn get(process: &Process, path: &str) -> Result<String> {
     let address = wait_until(LIMIT, "the address of the probes", async || {
         let log = process.log();
         let found = log.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
@@ -36,10 +41,11 @@ async fn probe(process: &Process, path: &str) -> Result<String> {
     .await?;
     let mut stream = TcpStream::connect(&address).with_context(|| address.clone())?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")?;
+    // 1.0, which knows no chunks.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: probe\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.lines().next().unwrap_or_default().to_owned())
+    Ok(answer)
 }
 
 /// How often the operator has written something in the stage's namespace, as far as the audit log tells.
