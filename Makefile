@@ -36,7 +36,7 @@ help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: control-plane $(VENV)/ready ## Format, lints, and all tests
+test: control-plane ship $(VENV)/ready ## Format, lints, and all tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	CRBO_SDK_PYTHON='$(abspath $(VENV)/bin/python)' cargo test --locked --workspace
@@ -86,6 +86,25 @@ $(BIN)/kube-%: $(addprefix $(CONTROL_PLANE)/kubernetes/,go.mod go.sum)
 		-X $$stamp.gitMinor=$$minor" k8s.io/kubernetes/cmd/kube-$*
 	touch $@
 
+# helm lints, renders and installs the chart, promtool tests the alerts, judge says of an object what GitOps tools would say.
+.PHONY: ship
+ship: $(BIN)/helm $(BIN)/promtool $(BIN)/judge ## Builds helm, promtool and judge, which the tests of deploy/ need
+
+$(BIN)/helm: $(addprefix tools/helm/,go.mod go.sum)
+	mkdir -p $(BIN)
+	cd tools/helm && $(GO_BUILD) -ldflags '-s -w' -o $(abspath $@) helm.sh/helm/v4/cmd/helm
+	touch $@
+
+$(BIN)/promtool: $(addprefix tools/promtool/,go.mod go.sum)
+	mkdir -p $(BIN)
+	cd tools/promtool && $(GO_BUILD) -ldflags '-s -w' -o $(abspath $@) github.com/prometheus/prometheus/cmd/promtool
+	touch $@
+
+$(BIN)/judge: $(addprefix tools/gitops/,go.mod go.sum) $(wildcard tools/gitops/judge/*.go)
+	mkdir -p $(BIN)
+	cd tools/gitops && $(GO_BUILD) -ldflags '-s -w' -o $(abspath $@) ./judge
+	touch $@
+
 # The clouds' official SDKs, against which the simulator is held.
 $(VENV)/ready: simulator/tests/sdk/requirements.txt
 	python3 -m venv --clear $(VENV)
@@ -95,6 +114,12 @@ $(VENV)/ready: simulator/tests/sdk/requirements.txt
 .PHONY: crds
 crds: ## Writes crds/*.yaml anew from the Rust types
 	UPDATE_CRDS=1 cargo test --quiet --locked --lib crds_are_fresh
+
+# Helm reads nothing outside of its chart: what it shares with others is copied into it.
+.PHONY: chart
+chart: ## Copies the CRDs, alerts and dashboard into the Helm chart
+	cp crds/crossregionbackup.io_*.yaml deploy/helm/files/crds/
+	cp deploy/prometheus/rules.yaml deploy/grafana/dashboard.json deploy/helm/files/
 
 # Without `advisories`: they need a database from the network, and would fail a build for what somebody published today.
 .PHONY: deny
