@@ -112,8 +112,9 @@ $(VENV)/ready: simulator/tests/sdk/requirements.txt
 	touch $@
 
 .PHONY: crds
-crds: ## Writes crds/*.yaml anew from the Rust types
+crds: ## Writes crds/*.yaml anew from the Rust types, also into the chart
 	UPDATE_CRDS=1 cargo test --quiet --locked --lib crds_are_fresh
+	$(MAKE) chart
 
 # Helm reads nothing outside of its chart: what it shares with others is copied into it.
 .PHONY: chart
