@@ -94,9 +94,12 @@ fn every_reason_is_explained_to_users() {
     let reasons: Vec<_> = list.split(',').map(str::trim).filter(|reason| !reason.is_empty()).collect();
     assert!(reasons.contains(&Reason::InSync.as_str()) && reasons.len() > 20, "{reasons:?}");
     let page = include_str!("../../docs/errors.md");
+    let runbook = include_str!("../../docs/runbook.md");
     for reason in reasons {
         let row = page.lines().any(|line| line.starts_with('|') && line.contains(&format!("| `{reason}` |")));
         assert!(row, "docs/errors.md has no row for {reason}");
+        let section = runbook.lines().any(|line| line == format!("### {reason}"));
+        assert!(section, "docs/runbook.md has no section for {reason}");
     }
 }
 

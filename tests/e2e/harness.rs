@@ -25,7 +25,7 @@ pub fn operator_binary() -> &'static str {
     env!("CARGO_BIN_EXE_cross-region-backup-operator")
 }
 
-fn root(path: &str) -> PathBuf {
+pub fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 

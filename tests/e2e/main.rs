@@ -1,14 +1,17 @@
 //! What a user does, end to end: a real control plane, kubectl, the operator's own binary, and the simulated cloud.
 
 mod admission;
+mod alerts;
 mod bad_input;
 mod budget;
 mod canary;
+mod chart;
 mod checks;
 mod conflict;
 mod credentials;
 mod deletion;
 mod faults;
+mod gitops;
 mod harness;
 mod inventory;
 mod leaders;
@@ -23,5 +26,6 @@ mod replicas;
 mod rest;
 mod roles;
 mod sharing;
+mod tools;
 mod unreadable;
 mod validation;
