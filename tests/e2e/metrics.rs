@@ -93,7 +93,10 @@ async fn readiness_names_the_crds_that_are_missing_and_comes_with_them() -> Resu
         }
     })
     .await?;
-    ensure!(get(stage.operator(), "/livez").await?.starts_with("HTTP/1.0 200 "), "it is no reason to restart");
+    ensure!(
+        get(stage.operator(), "/livez").await?.starts_with("HTTP/1.0 200 "),
+        "it is no reason to restart"
+    );
     harness::install(&plane).await?;
     until_healthy(stage.operator()).await
 }

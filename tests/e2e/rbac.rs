@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cloud_simulator::Policy;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use testbed::{AuditFilter, ControlPlane, Options, wait_until};
 
@@ -43,21 +46,44 @@ fn used(plane: &ControlPlane) -> Result<Rights> {
     Ok(on_objects.map(right).collect())
 }
 
-/// Everything that any right is for, once around: whatever was read is written by somebody else meanwhile, and so read again.
+const OBJECTS: [(&str, &str); 4] =
+    [("crbp", POLICY), ("bkinv", "all"), ("cacct", "prod"), ("ccacct", "shared")];
+
+/// Has each resource's status change, and what is read again where somebody else writes meanwhile. The same drift twice is one
+/// Event, counted.
 async fn stir(stage: &Stage<'_>, round: usize) -> Result<()> {
-    let value = round.to_string();
-    for (kind, name) in [("crbp", POLICY), ("bkinv", "all"), ("cacct", "prod"), ("ccacct", "shared")] {
-        let suspend = json!({"spec": {"suspend": round % 2 == 0}, "metadata": {"labels": {"round": value}}});
-        let patch = suspend.to_string();
+    let suspend = round.is_multiple_of(2);
+    for (kind, name) in OBJECTS {
+        let patch = json!({"spec": {"suspend": suspend}}).to_string();
         stage.run(["patch", kind, name, "--type=merge", "-p", &patch]).await?;
-        for label in ["a", "b", "c"] {
-            stage.run(["label", kind, name, "--overwrite", &format!("{label}={value}")]).await?;
-        }
     }
-    // The same drift twice is one Event, counted.
-    if round % 2 == 1 {
+    if !suspend {
         stage.drift(Policy::default())?;
-        stage.request_now("crbp", POLICY, &value).await?;
+        stage.request_now("crbp", POLICY, &round.to_string()).await?;
+    }
+    Ok(())
+}
+
+/// Writes each resource without a pause, as long as it is polled: what the operator has read is outdated when it writes.
+async fn meddle(plane: &ControlPlane, namespace: &str) -> Result<()> {
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let client = kube::Client::try_from(config)?;
+    let api = |plural: &str| {
+        let gvk = GroupVersionKind::gvk("crossregionbackup.io", "v1alpha1", "");
+        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+        match plural {
+            "clustercloudaccounts" => Api::<DynamicObject>::all_with(client.clone(), &resource),
+            _ => Api::namespaced_with(client.clone(), namespace, &resource),
+        }
+    };
+    let plurals = ["crossregionbackuppolicies", "backupinventories", "cloudaccounts", "clustercloudaccounts"];
+    let all: Vec<_> = plurals.iter().zip(OBJECTS).map(|(plural, (_, name))| (api(plural), name)).collect();
+    let params = PatchParams::default();
+    for round in 0_u64.. {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"round": round.to_string()}}}));
+        let writes = all.iter().map(|(api, name)| api.patch_metadata(name, &params, &patch));
+        futures::future::try_join_all(writes).await?;
     }
     Ok(())
 }
@@ -87,16 +113,25 @@ async fn each_right_that_deploy_grants_is_used_and_no_other_is_needed() -> Resul
     stage.until_reason("InSync").await?;
 
     let granted = granted("deploy/operator-rbac.yaml")?;
+    let unused = || -> Result<Rights> { Ok(granted.difference(&used(&plane)?).cloned().collect()) };
     let mut round = 0;
-    let mut unused = Rights::new();
-    let all_used = wait_until(2 * LIMIT, "every right to be used", async || {
+    let stirring = wait_until(2 * LIMIT, "every right to be used", async || {
         stir(&stage, round).await?;
         round += 1;
-        unused = granted.difference(&used(&plane)?).cloned().collect();
-        Ok(unused.is_empty().then_some(()))
+        // A watch is in the audit log when it ends.
+        let unused: Vec<_> = unused()?.into_iter().filter(|right| !right.ends_with(" watch")).collect();
+        if unused.is_empty() { Ok(Some(())) } else { bail!("not used: {unused:?}") }
+    });
+    tokio::select! {
+        all_used = stirring => all_used.with_context(|| stage.log_tail())?,
+        ended = meddle(&plane, &stage.namespace) => return ended,
+    }
+    stage.operator().terminate(LIMIT).await?;
+    wait_until(LIMIT, "the end of every watch", async || {
+        let unused = unused()?;
+        if unused.is_empty() { Ok(Some(())) } else { bail!("not used: {unused:?}") }
     })
-    .await;
-    all_used.with_context(|| format!("after {round} rounds not used: {unused:?}\n{}", stage.log_tail()))?;
+    .await?;
     let more: Vec<_> = used(&plane)?.difference(&granted).cloned().collect();
     ensure!(more.is_empty(), "used and not granted: {more:?}");
     Ok(())
@@ -105,7 +140,8 @@ async fn each_right_that_deploy_grants_is_used_and_no_other_is_needed() -> Resul
 #[test]
 fn a_namespaced_operator_is_granted_no_more_than_one_of_the_cluster() -> Result<()> {
     let (whole, limited) = (granted("deploy/operator-rbac.yaml")?, granted("deploy/namespaced/role.yaml")?);
-    let of_cluster = |right: &String| right.starts_with("clustercloudaccounts") || right.starts_with("namespaces");
+    let of_cluster =
+        |right: &String| right.starts_with("clustercloudaccounts") || right.starts_with("namespaces");
     let of_lease = |right: &String| right.starts_with("leases");
     let expected: Rights = whole.into_iter().filter(|right| !of_cluster(right) && !of_lease(right)).collect();
     ensure!(limited == expected, "{limited:?}\n{expected:?}");

@@ -33,13 +33,14 @@ impl Sources {
             let whole = lean.whole();
             let spec = &whole.spec;
             let key = policy::account_of(spec, lean.named.namespace());
+            let target = spec.cross_backup_region.as_deref().filter(|_| spec.active);
             let labels = [
                 ("namespace", lean.named.namespace()),
                 ("name", lean.named.name()),
                 ("account", &account_label(&key)),
                 ("region", &spec.region),
                 ("instance_id", &spec.instance_id),
-                ("target_region", spec.cross_backup_region.as_deref().unwrap_or_default()),
+                ("target_region", target.unwrap_or_default()),
                 ("management_policy", management(spec.management_policy)),
             ];
             info.series(&labels, 1)?;

@@ -135,6 +135,12 @@ async fn a_scrape_tells_of_resources_as_long_as_there_are_any() {
         r#"crossregionbackup_policy_condition{namespace="first-0",name="first-00000",type="Ready",status="Unknown",reason="Suspended"} 1"#,
     );
 
+    world.api.patch(&FLEET.path(1), &json!({"spec": {"active": false}}));
+    world.a_while().await;
+    world.has(
+        r#"crossregionbackup_policy_info{namespace="first-0",name="first-00001",account="first-0/first",region="cn-beijing",instance_id="redis-first00001",target_region="",management_policy="Manage"} 1"#,
+    );
+
     // Nothing is left of what is gone.
     for number in 0..2 {
         world.api.delete(&FLEET.path(number));
