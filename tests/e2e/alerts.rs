@@ -41,9 +41,11 @@ fn metrics(text: &str) -> BTreeSet<String> {
 }
 
 /// The anchors of a page's headings, as GitHub makes them.
-fn anchors(page: &str) -> BTreeSet<String> {
+pub fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
-    headings.map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-")).collect()
+    let stays = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+    let anchor = |line: &str| line.trim_start_matches('#').trim().chars().filter(stays).collect::<String>();
+    headings.map(|line| anchor(line).to_lowercase().replace(' ', "-")).collect()
 }
 
 #[test]

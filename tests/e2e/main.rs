@@ -10,6 +10,7 @@ mod checks;
 mod conflict;
 mod credentials;
 mod deletion;
+mod documents;
 mod faults;
 mod gitops;
 mod harness;
