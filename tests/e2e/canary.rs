@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::harness::{LIMIT, OPERATOR_NAMESPACE, POLICY, Stage, condition};
+use crate::process::get;
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 /// What every crate has to say.
@@ -219,6 +220,9 @@ async fn no_canary_is_shown(name: &str, format: &str) -> Result<()> {
     say_everything(&stage, &NEW).await?;
 
     nothing_leaks("the cluster", &stage.everything().await?)?;
+    for path in ["/metrics", "/readyz"] {
+        nothing_leaks(path, &get(stage.operator(), path).await?)?;
+    }
     stage.operator().terminate(LIMIT).await?;
     let log = stage.log();
     nothing_leaks("the log", &log)?;

@@ -35,8 +35,13 @@ async fn probe(process: &Process, path: &str) -> Result<String> {
 pub async fn get(process: &Process, path: &str) -> Result<String> {
     let address = wait_until(LIMIT, "the address of the probes", async || {
         let log = process.log();
-        let found = log.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
-        Ok(found.map(str::to_owned))
+        // In either format of the log.
+        let line = log.lines().find(|line| line.contains("listening"));
+        let found = line.and_then(|line| line.split("address").nth(1)).map(|rest| {
+            let is_of_address = |c: &char| c.is_ascii_digit() || ['.', ':'].contains(c);
+            rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(is_of_address).collect::<String>()
+        });
+        Ok(found)
     })
     .await?;
     let mut stream = TcpStream::connect(&address).with_context(|| address.clone())?;
