@@ -1,11 +1,14 @@
-//! What GitOps tools say of each state, by their own code: the tables in docs/gitops.md, and the test data of the Argo CD scripts.
+//! What GitOps tools say of each state, by their own code: the tables in docs/gitops.md, what the operator itself has written, and the
+//! test data of the Argo CD scripts.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use cloud_simulator::{Effect, Policy};
 use serde_json::{Value, json};
 
-use crate::harness::{INSTANCE, Stage, plane, root};
+use crate::checks::DESCRIBE;
+use crate::harness::{INSTANCE, KEY_ID, SECRET_KEY, Stage, condition, plane, root};
 use crate::tools::{documents, read, run_with, tool, yaml};
 
 const GROUP: &str = "crossregionbackup.io";
@@ -195,6 +198,83 @@ async fn every_tool_says_of_each_state_what_the_page_says() -> Result<()> {
                 .run(["patch", kind, name, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#])
                 .await?;
         }
+    }
+    Ok(())
+}
+
+/// What the page says of such an object, by its conditions. An inventory's other reasons are a policy's.
+fn said_of<'r>(rows: &'r [Row], object: &Value) -> Result<&'r Row> {
+    let reason = format!("`{}`", condition(object, "Ready")["reason"].as_str().unwrap_or_default());
+    let with = ["Reconciling", "Stalled"].into_iter().find(|kind| !condition(object, kind).is_null());
+    let own = object["kind"].as_str().unwrap_or_default();
+    let of = |kind: &str| {
+        rows.iter().find(|row| {
+            let fits = row.cells.get("with").is_some_and(|cell| cell == with.unwrap_or_default());
+            row.kinds.contains(&kind) && fits && row.state.contains(&reason)
+        })
+    };
+    let fallback = || of("CrossRegionBackupPolicy").filter(|_| own == "BackupInventory");
+    of(own).or_else(fallback).with_context(|| format!("docs/gitops.md has no row for {object:#}"))
+}
+
+#[tokio::test]
+async fn what_the_operator_itself_has_written_is_judged_as_the_page_says() -> Result<()> {
+    let mut stage = Stage::new("gitops-life").await?;
+    stage.start_operator().await?;
+    let mut written = Vec::new();
+    stage.apply_policy(json!({})).await?;
+    written.push(stage.until_reason("AccountNotFound").await?);
+    stage.apply(stage.account_manifest()).await?;
+    written.push(stage.until_account("CredentialsMissing").await?);
+    written.push(stage.until_reason("CredentialsMissing").await?);
+    stage.apply_secret(KEY_ID, "bm90IHRoZSByaWdodCBvbmU=").await?;
+    written.push(stage.until_account("CredentialsRejected").await?);
+    written.push(stage.until_reason("CredentialsRejected").await?);
+    stage.apply_secret(KEY_ID, SECRET_KEY).await?;
+    written.push(stage.until_account("CredentialsVerified").await?);
+    written.push(stage.until_reason("InSync").await?);
+    stage.apply(manifest("BackupInventory", "all", &stage.namespace)).await?;
+    let listed = |o: &Value| condition(o, "Ready")["reason"] == "Listed";
+    written.push(stage.until("bkinv", "all", "Listed", listed).await?);
+
+    stage.patch_policy(json!({"suspend": true})).await?;
+    written.push(stage.until_reason("Suspended").await?);
+    stage.patch_policy(json!({"suspend": false, "managementPolicy": "Observe"})).await?;
+    written.push(stage.until_reason("Observed").await?);
+    stage.drift(Policy::default())?;
+    written.push(stage.until_reason("DriftDetected").await?);
+    stage.patch_instance(json!({"visibility": "never"}))?;
+    stage.patch_policy(json!({"managementPolicy": "Manage"})).await?;
+    written.push(stage.until_reason("Modifying").await?);
+    stage.patch_instance(json!({"visibility": "atOnce"}))?;
+    written.push(stage.until_reason("InSync").await?);
+    let mut limit = 20;
+    let refusals = [
+        (400, "InstanceStatusNotMatch", "InstanceNotReady"),
+        (403, "AccessDenied", "PermissionDenied"),
+        (400, "InvalidOperator", "NotSupported"),
+        (404, "InstanceNotExist", "InstanceNotFound"),
+        (400, "ParamError", "InvalidRequest"),
+        (500, "InternalError", "CloudUnavailable"),
+        (429, "FlowLimitExceeded", "Throttled"),
+    ];
+    for (status, code, reason) in refusals {
+        stage.cloud.clear_faults();
+        let effect = Effect::Error { status, code: code.to_owned(), message: "no".to_owned(), code_n: None };
+        stage.fault(DESCRIBE, None, effect)?;
+        // A new generation's outcome is told at once.
+        limit += 1;
+        stage.patch_policy(json!({"backups": {"limit": limit}})).await?;
+        written.push(stage.until_reason(reason).await?);
+    }
+    let rows = rows()?;
+    for (object, verdict) in written.iter().zip(judged(&written)?) {
+        let row = said_of(&rows, object)?;
+        for (judge, heading) in [("kstatus", "kstatus"), ("argocd", "Argo CD"), ("flux", "Flux")] {
+            let said = row.cells[heading].as_str();
+            ensure!(verdict[judge]["status"] == said, "{}: {verdict:#}\n{object:#}", row.state);
+        }
+        ensure!(condition(object, "Ready")["status"] == row.cells["Ready"].as_str(), "{object:#}");
     }
     Ok(())
 }
