@@ -1,7 +1,6 @@
 //! The operator's rights are those that it uses: all others find them too many, or find out.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use cloud_simulator::Policy;
@@ -12,16 +11,15 @@ use serde_json::{Value, json};
 use testbed::{AuditFilter, ControlPlane, Options, wait_until};
 
 use crate::harness::{self, LIMIT, OPERATOR_NAMESPACE, POLICY, Stage};
+use crate::tools::{documents, read};
 
 /// One thing that may be done: `secrets get`.
 type Rights = BTreeSet<String>;
 
 /// What a file of deploy/ grants by its Roles and ClusterRoles.
 fn granted(file: &str) -> Result<Rights> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))?;
     let mut rights = Rights::new();
-    for document in text.split("\n---\n") {
-        let object: Value = serde_saphyr::from_str(document).context(file.to_owned())?;
+    for object in documents(&read(file)?)? {
         for rule in object["rules"].as_array().into_iter().flatten() {
             let each = |field: &str| {
                 rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned)

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use crate::documents::blocks;
 use crate::harness::{Stage, plane};
 
 /// Applies and expects a refusal that holds every word.
@@ -173,7 +174,8 @@ async fn every_manifest_in_the_documents_is_taken() -> Result<()> {
     }
     let mut taken = 0;
     for page in pages.iter().filter(|page| page.extension().is_some_and(|e| e == "md")) {
-        for manifest in manifests(&std::fs::read_to_string(page)?) {
+        // Those marked `yaml fragment` are no whole manifests.
+        for manifest in blocks(&std::fs::read_to_string(page)?, "yaml") {
             let file = plane.file("document.yaml");
             std::fs::write(&file, &manifest)?;
             let args = ["apply", "--dry-run=server", "-f", &file.display().to_string()];
@@ -186,16 +188,4 @@ async fn every_manifest_in_the_documents_is_taken() -> Result<()> {
     }
     ensure!(taken >= 4, "only {taken} manifests were found");
     Ok(())
-}
-
-/// The blocks marked `yaml`, without the indentation of their fences. Those marked `yaml fragment` are no whole manifests.
-fn manifests(page: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut lines = page.lines();
-    while let Some(fence) = lines.next() {
-        let Some(indent) = fence.strip_suffix("```yaml") else { continue };
-        let block = lines.by_ref().take_while(|line| line.trim() != "```");
-        found.push(block.map(|line| format!("{}\n", line.strip_prefix(indent).unwrap_or(line))).collect());
-    }
-    found
 }
