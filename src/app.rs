@@ -1,19 +1,18 @@
 //! Wires the rooms together; the only one that knows them all.
 
 use std::env;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::api;
 use crate::cli::{Cli, Command, Global, Run};
 use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Proxies, reqwest_transport};
 use crate::cluster::elector::{Elector, Leadership, Timing, identity};
 use crate::cluster::events::Events;
+use crate::commands::{self, Exit};
 use crate::controllers::{self, Settings};
 use crate::metrics::Meters;
 use crate::observe::identity::Identity;
@@ -27,24 +26,11 @@ const SILENCE: Duration = Duration::from_secs(310);
 ///
 /// # Errors
 /// What keeps the command from its work: a flag, the cluster, the Lease.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
+pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
-        Command::Crds => print_crds(),
-        Command::Run(run) => operate(&cli.global, run).await,
+        Command::Run(run) => operate(&cli.global, run).await.map(|()| Exit::Success),
+        Command::Tool(tool) => commands::run(&cli.global, tool).await,
     }
-}
-
-fn print_crds() -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    for crd in api::crds()? {
-        let document = format!("---\n{}\n", api::yaml(&crd)?.trim_end());
-        match out.write_all(document.as_bytes()) {
-            // The reader has seen enough, as `head` has.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            written => written.context("cannot print the CRDs")?,
-        }
-    }
-    Ok(())
 }
 
 async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {

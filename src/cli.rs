@@ -7,6 +7,7 @@ mod values;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
@@ -65,6 +66,13 @@ impl Global {
 pub enum Command {
     /// Runs the controller
     Run(Run),
+    #[command(flatten)]
+    Tool(Tool),
+}
+
+/// What pipelines and people use besides the controller.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Tool {
     /// Prints the custom resource definitions as YAML
     Crds,
 }
@@ -142,9 +150,16 @@ impl Run {
 }
 
 impl Cli {
-    /// Reads the process' arguments and environment; ends the process with a message where they are wrong, or ask for help.
-    pub fn from_process() -> Self {
-        Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    /// Reads the process' arguments and environment. Where they are wrong, or ask for help, that is printed.
+    ///
+    /// # Errors
+    /// How the process is to end: with 1 where they are wrong, since 2 is `plan`'s word for changes.
+    pub fn from_process() -> Result<Self, ExitCode> {
+        Self::read(std::env::args_os()).map_err(|told| {
+            // There is nowhere else to say that it cannot be printed.
+            let _ = told.print();
+            if told.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        })
     }
 
     /// Reads these arguments, the program's name first, and the process' environment.

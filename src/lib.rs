@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod cluster;
+pub mod commands;
 pub mod controllers;
 pub mod domain;
 #[cfg(any(test, fuzzing))]

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use cross_region_backup_operator::cli::Cli;
+use cross_region_backup_operator::cli::{Cli, Command};
+use cross_region_backup_operator::commands::{Exit, show};
 use cross_region_backup_operator::{app, telemetry};
 
 /// It gives back what a burst needed, which the system's and mimalloc do less: see docs/performance.md.
@@ -10,17 +11,26 @@ use cross_region_backup_operator::{app, telemetry};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::from_process();
+    let cli = match Cli::from_process() {
+        Ok(cli) => cli,
+        Err(ended) => return ended,
+    };
+    // What serves is read by machines, what a person typed by that person.
+    let serves = matches!(cli.command, Command::Run(_));
     match work(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Ok(exit) => exit.into(),
+        Err(error) if serves => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            show::error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn work(cli: Cli) -> anyhow::Result<()> {
+fn work(cli: Cli) -> anyhow::Result<Exit> {
     telemetry::init(cli.global.log_format(), &cli.global.log_level)?;
     // kube and reqwest share rustls: one provider for the process, chosen here.
     rustls::crypto::ring::default_provider()

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right. A room uses rooms of later ranks, and not its siblings.
-const RANKS: [&[&str]; 7] = [
+const RANKS: [&[&str]; 8] = [
     &["main"],
     &["app", "fuzz"],
+    &["commands"],
     &["cli", "serve", "controllers"],
     &["observe"],
     &["cluster", "cloud", "plan"],

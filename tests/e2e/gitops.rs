@@ -247,6 +247,8 @@ async fn what_the_operator_itself_has_written_is_judged_as_the_page_says() -> Re
     stage.patch_policy(json!({"managementPolicy": "Manage"})).await?;
     written.push(stage.until_reason("Modifying").await?);
     stage.patch_instance(json!({"visibility": "atOnce"}))?;
+    // Or else the next look but one is 60 s away.
+    stage.request_now("crbp", "sessions", "now").await?;
     written.push(stage.until_reason("InSync").await?);
     let mut limit = 20;
     let refusals = [

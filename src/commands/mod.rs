@@ -1,0 +1,48 @@
+//! What the binary does besides `run`: commands for pipelines and people. Each ends with an exit code; what it prints is for its
+//! reader, and what it could not do is an error that says what to do about it.
+
+pub mod show;
+
+use std::process::ExitCode;
+
+use crate::api;
+use crate::cli::{Global, Tool};
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Success,
+    /// Told in what was printed: nothing more is to be said.
+    Failure,
+    /// Of `plan`: there is something to change.
+    Changes,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Changes => 2,
+        })
+    }
+}
+
+/// Does what a command asks for.
+///
+/// # Errors
+/// What keeps the command from its work, in words that say what to do.
+pub async fn run(_global: &Global, tool: Tool) -> anyhow::Result<Exit> {
+    match tool {
+        Tool::Crds => crds(),
+    }
+}
+
+fn crds() -> anyhow::Result<Exit> {
+    let mut text = String::new();
+    for crd in api::crds()? {
+        text.push_str(&format!("---\n{}\n", api::yaml(&crd)?.trim_end()));
+    }
+    show::print(&text)?;
+    Ok(Exit::Success)
+}
