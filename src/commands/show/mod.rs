@@ -1,4 +1,21 @@
-//! How commands show things: on a terminal, and to whatever else reads standard output.
+//! How commands show things: on a terminal, and to whatever else reads standard output. What a cloud, a Secret or a manifest says
+//! is hostile text: each form of output has its own way to show it as nothing but text.
+
+pub mod age;
+pub mod csv;
+mod json;
+mod markdown;
+mod paint;
+mod plain;
+mod progress;
+mod table;
+
+pub use json::json;
+pub use markdown::markdown;
+pub use paint::{Paint, Tone};
+pub use plain::plain;
+pub use progress::Progress;
+pub use table::{Cell, table};
 
 use std::io::{self, Write as _};
 
@@ -18,5 +35,22 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Says on standard error why a command did not do its work.
 pub fn error(error: &anyhow::Error) {
     // There is nowhere else to say that it cannot be written.
-    let _ = writeln!(io::stderr().lock(), "error: {error:#}");
+    let _ = io::stderr().lock().write_all(told(error).as_bytes());
+}
+
+/// Errors repeat what a cloud or a cluster said. A line of theirs must not look like one of ours, so it is indented.
+fn told(error: &anyhow::Error) -> String {
+    let text = format!("error: {error:#}");
+    text.lines().map(plain).collect::<Vec<_>>().join("\n  ") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_steers_no_terminal() {
+        let error = anyhow::anyhow!("the cloud said: \u{1b}[2Jno\nerror: all is lost").context("cannot list");
+        assert_eq!(told(&error), "error: cannot list: the cloud said: [2Jno\n  error: all is lost\n");
+    }
 }

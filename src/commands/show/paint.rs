@@ -1,0 +1,80 @@
+//! Colours: for people at a terminal who want them.
+
+use std::io;
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+/// What a word means to whoever reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    #[default]
+    Neutral,
+    Heading,
+    Good,
+    /// It passes by itself, or is to be known.
+    Notice,
+    Bad,
+}
+
+/// Whether there are colours. They only repeat what the words say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paint {
+    colours: bool,
+}
+
+impl Paint {
+    pub const NONE: Paint = Paint { colours: false };
+
+    /// As standard output can show them and its reader wants them: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `TERM=dumb`.
+    pub fn of_stdout() -> Self {
+        Self { colours: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
+    }
+
+    pub fn paint(self, text: &str, tone: Tone) -> String {
+        let style = match tone {
+            Tone::Neutral => Style::new(),
+            Tone::Heading => Style::new().bold(),
+            Tone::Good => AnsiColor::Green.on_default(),
+            Tone::Notice => AnsiColor::Yellow.on_default(),
+            Tone::Bad => AnsiColor::Red.on_default().bold(),
+        };
+        if self.colours && tone != Tone::Neutral {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_put_around_the_words_that_mean_something() {
+        let paint = Paint { colours: true };
+        assert_eq!(paint.paint("ok", Tone::Good), "\u{1b}[32mok\u{1b}[0m");
+        assert_eq!(paint.paint("no", Tone::Bad), "\u{1b}[1m\u{1b}[31mno\u{1b}[0m");
+        assert_eq!(paint.paint("x", Tone::Neutral), "x");
+        assert_eq!(Paint::NONE.paint("no", Tone::Bad), "no");
+    }
+
+    #[test]
+    fn there_are_none_where_output_is_captured() {
+        // cargo test's own may be a terminal: a process of its own has a pipe.
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "commands::show::paint::tests::tells_its_choice", "--ignored", "--nocapture"])
+            .env_remove("CLICOLOR_FORCE")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("CHOICE Paint { colours: false }"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "the test above starts it"]
+    fn tells_its_choice() {
+        println!("CHOICE {:?}", Paint::of_stdout());
+    }
+}

@@ -1,0 +1,90 @@
+//! Tables like kubectl's: titles in capitals, three spaces between, no borders.
+
+use unicode_width::UnicodeWidthStr;
+
+use super::paint::{Paint, Tone};
+use super::plain::plain;
+
+const BETWEEN: &str = "   ";
+
+/// One cell: what it says is made plain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    pub fn new(text: &str, tone: Tone) -> Self {
+        // An empty cell would let its neighbours be read as one.
+        let text = match plain(text).trim() {
+            "" => "-".to_owned(),
+            text => text.to_owned(),
+        };
+        Self { text, tone }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Cell::new(text, Tone::Neutral)
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Cell::from(text.as_str())
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    /// `None` is shown as `-`.
+    fn from(value: Option<T>) -> Self {
+        value.map_or_else(|| Cell::from(""), Into::into)
+    }
+}
+
+/// The rows under their titles, each line with its end. Wide characters, as Chinese ones, count as two.
+pub fn table<const N: usize>(titles: [&str; N], rows: &[[Cell; N]], paint: Paint) -> String {
+    let titles = titles.map(|title| Cell { text: title.to_owned(), tone: Tone::Heading });
+    let mut widths = [0; N];
+    for row in std::iter::once(&titles).chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.text.width().max(*width);
+        }
+    }
+    let mut out = String::new();
+    for row in std::iter::once(&titles).chain(rows) {
+        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            out.push_str(&paint.paint(&cell.text, cell.tone));
+            if at + 1 < N {
+                out.extend(std::iter::repeat_n(' ', width - cell.text.width()));
+                out.push_str(BETWEEN);
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_also_beside_wide_characters() {
+        let rows = [
+            [Cell::from("redis-cn01"), Cell::from("会话缓存"), Cell::new("Protected", Tone::Good)],
+            [Cell::from("redis-cn0002"), Cell::from("a\u{1b}[31m\u{202e}b\nc"), Cell::from(None::<&str>)],
+            [Cell::from(" "), Cell::from("x".to_owned()), Cell::new("", Tone::Bad)],
+        ];
+        let text = table(["INSTANCE", "NAME", "STATE"], &rows, Paint::NONE);
+        assert_eq!(
+            text,
+            "INSTANCE       NAME       STATE\n\
+             redis-cn01     会话缓存   Protected\n\
+             redis-cn0002   a[31mb c   -\n\
+             -              x          -\n"
+        );
+    }
+}
