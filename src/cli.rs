@@ -1,5 +1,6 @@
 //! The command line: commands, flags, and their environment variables.
 
+pub mod status;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -13,16 +14,20 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::status::Status;
 use crate::cluster::MANAGER;
 use crate::telemetry::{Filter, Format};
 
 /// Where Kubernetes tells a pod its namespace.
 const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
+/// kubectl finds plugins by this name on the path, and calls them with it.
+const PLUGIN: &str = "kubectl-crossregionbackup";
+
 /// Keeps the cross-region backup policy of managed Redis instances as declared.
 ///
-/// Each flag has an environment variable: CRBO_, its name in capitals, with _ for -; several values are separated by
-/// commas. An empty one counts as not set.
+/// Each flag of run, and each that all commands have, has an environment variable: CRBO_, its name in capitals, with _ for -;
+/// several values are separated by commas. An empty one counts as not set.
 #[derive(Clone, Debug, Parser)]
 #[command(name = MANAGER, version, arg_required_else_help = false)]
 pub struct Cli {
@@ -75,6 +80,8 @@ pub enum Command {
 pub enum Tool {
     /// Prints the custom resource definitions as YAML
     Crds,
+    /// Explains a policy in words, from its status in the cluster
+    Status(Status),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -167,7 +174,13 @@ impl Cli {
     /// # Errors
     /// Where they are wrong, with a message that names the flag; and where they ask for help or the version.
     pub fn read<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error> {
-        let matches = without_empty_variables(Self::command()).try_get_matches_from(args)?;
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let is_plugin =
+            args.first().is_some_and(|name| Path::new(name).file_name() == Some(OsStr::new(PLUGIN)));
+        let command = without_empty_variables(Self::command());
+        // What a person types, so that usage lines can be typed too.
+        let command = if is_plugin { command.bin_name("kubectl crossregionbackup") } else { command };
+        let matches = command.try_get_matches_from(args)?;
         Self::from_arg_matches(&matches)
     }
 }

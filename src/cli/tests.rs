@@ -240,3 +240,24 @@ fn the_operator_s_namespace_is_the_pod_s_where_there_is_one() {
     assert_eq!(run(&[]).operator_namespace_or(&file), "backup-system");
     assert_eq!(run(&["--operator-namespace=other"]).operator_namespace_or(&file), "other");
 }
+
+#[test]
+fn as_a_plugin_of_kubectl_it_says_what_a_person_types() {
+    for (name, typed) in [
+        ("/usr/local/bin/kubectl-crossregionbackup", "kubectl crossregionbackup"),
+        ("/usr/local/bin/cross-region-backup-operator", "cross-region-backup-operator"),
+    ] {
+        let usage = |args: &[&str]| {
+            Cli::read([&[name], args].concat())
+                .unwrap_err()
+                .to_string()
+                .lines()
+                .find(|l| l.contains("Usage:"))
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(usage(&["status"]), format!("Usage: {typed} status <NAMESPACE/NAME>"));
+        assert_eq!(usage(&["walk"]), format!("Usage: {typed} [OPTIONS] <COMMAND>"));
+        assert!(usage(&["status", "--help"]).starts_with(&format!("Usage: {typed} status ")));
+    }
+}

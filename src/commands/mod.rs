@@ -2,6 +2,7 @@
 //! reader, and what it could not do is an error that says what to do about it.
 
 pub mod show;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ impl From<Exit> for ExitCode {
 pub async fn run(_global: &Global, tool: Tool) -> anyhow::Result<Exit> {
     match tool {
         Tool::Crds => crds(),
+        Tool::Status(args) => status::run(&args).await,
     }
 }
 

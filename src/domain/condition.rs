@@ -86,8 +86,15 @@ macro_rules! reasons {
         pub enum Reason { $($name),* }
 
         impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$name),*];
+
             pub fn as_str(self) -> &'static str {
                 match self { $(Reason::$name => stringify!($name)),* }
+            }
+
+            /// `None` for a word that is no reason, as that of another version may be.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
             }
         }
     };

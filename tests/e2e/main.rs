@@ -27,6 +27,7 @@ mod replicas;
 mod rest;
 mod roles;
 mod sharing;
+mod status;
 mod tools;
 mod unreadable;
 mod validation;

@@ -32,6 +32,12 @@ impl Kubectl {
         Self { kubeconfig: kubeconfig.into(), ..self.clone() }
     }
 
+    /// The program, for what runs it in another way.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The kubeconfig file that is used.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {

@@ -1,0 +1,79 @@
+//! What `status` takes: the flags that kubectl has too are named as there.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::values;
+
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    /// The policy; without NAMESPACE/ it is looked for in --namespace
+    #[arg(value_name = "NAMESPACE/NAME", value_parser = name)]
+    pub policy: PolicyName,
+
+    /// The policy's namespace. Default: that of the kubeconfig's context
+    #[arg(short, long, value_name = "NS", value_parser = values::namespace)]
+    pub namespace: Option<String>,
+
+    /// The kubeconfig's context. Default: its current one
+    #[arg(long, value_name = "CONTEXT")]
+    pub context: Option<String>,
+
+    /// The kubeconfig file. Default: as kubectl finds it, else the pod's own cluster
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// What is printed: words for a person, or the same as JSON
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+/// A policy's name, and its namespace where it was given with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyName {
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+fn name(text: &str) -> Result<PolicyName, String> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (Some(values::namespace(namespace)?), name),
+        None => (None, text),
+    };
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    // It becomes a part of the request's path.
+    let is_name = (1..=253).contains(&name.len())
+        && name.bytes().all(allowed)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if is_name {
+        Ok(PolicyName { namespace, name: name.to_owned() })
+    } else {
+        Err("must be NAMESPACE/NAME, or NAME, of a CrossRegionBackupPolicy".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_their_namespace_or_none() {
+        let of = |namespace: Option<&str>, name: &str| {
+            Ok(PolicyName { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+        };
+        assert_eq!(name("payments/sessions"), of(Some("payments"), "sessions"));
+        assert_eq!(name("sessions.v2"), of(None, "sessions.v2"));
+        for bad in
+            ["", "/", "a/", "/a", "a/b/c", "A/b", "a/B", "a/../b", "..", "a b", "a/b?x", &"a".repeat(254)]
+        {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether there is something to restore from in the other region: the first that is to be known.
+
+use jiff::SignedDuration;
+
+use super::explain::Policy;
+use crate::api::duration;
+use crate::api::policy::RecoveryPoint;
+use crate::commands::show::Tone;
+use crate::commands::show::age;
+use crate::domain::condition::{Reason, types};
+
+/// What is to be known first.
+pub(super) struct Headline {
+    pub(super) tone: Tone,
+    pub(super) text: String,
+    /// What is wrong, where there may be no condition for it.
+    pub(super) reason: Option<Reason>,
+}
+
+impl Headline {
+    fn notice(text: &str) -> Self {
+        Self { tone: Tone::Notice, text: text.to_owned(), reason: None }
+    }
+}
+
+impl Policy<'_> {
+    pub(super) fn is_outdated(&self) -> bool {
+        self.observed() < self.object.metadata.generation
+    }
+
+    pub(super) fn headline(&self) -> Headline {
+        if self.observed().is_none() {
+            return Headline::notice(
+                "Nobody has looked at this policy yet, so nothing is known of its copies.",
+            );
+        }
+        // What status tells is about the target of its own generation.
+        let target = if self.is_outdated() { "the region wanted before" } else { self.target() };
+        match (self.active, &self.recovery_point, &self.backups) {
+            (Some(false), ..) => self.headline_of_inactive(),
+            (_, Some(point), _) => self.headline_of(point, target),
+            (_, None, Some(_)) => Headline {
+                tone: Tone::Bad,
+                text: format!(
+                    "Nothing to restore from: there is no usable copy in {target}.{}",
+                    self.caveat()
+                ),
+                reason: Some(Reason::NoBackupYet),
+            },
+            (_, None, None) => Headline::notice(&format!(
+                "Whether there is a usable copy in {target} is not known: the backups were not read."
+            )),
+        }
+    }
+
+    fn headline_of_inactive(&self) -> Headline {
+        Headline::notice(match &self.found {
+            Some(found) if found.active => "The policy wants no copies, but the cloud still makes them.",
+            Some(_) => "No copies are made, as the policy wants: the instance is not protected.",
+            None => "The policy wants no copies; what the cloud does is not known.",
+        })
+    }
+
+    fn headline_of(&self, point: &RecoveryPoint, target: &str) -> Headline {
+        let old = self.now.duration_since(point.time.0);
+        let mut text = format!("The newest usable copy in {target} is {} old", age::duration(old));
+        let objective = self.text("/spec/recoveryPointObjective");
+        let length = objective
+            .as_deref()
+            .and_then(duration::parse)
+            .and_then(|length| SignedDuration::try_from(length).ok());
+        let mut tone = Tone::Good;
+        let mut reason = None;
+        match (objective, length) {
+            (Some(objective), Some(length)) if old <= length => {
+                text.push_str(&format!(", within its objective of {objective}."));
+            }
+            (Some(objective), Some(_)) => {
+                tone = Tone::Bad;
+                reason = Some(Reason::ObjectiveExceeded);
+                text.push_str(&format!(": that exceeds its objective of {objective}."));
+            }
+            _ => text.push_str("; no objective says how old it may be."),
+        }
+        match &self.found {
+            Some(found) if !found.active => {
+                tone = Tone::Bad;
+                text.push_str(" No further copies are made: the cloud's policy is off.");
+            }
+            Some(found) if found.cross_backup_region != self.target => {
+                tone = Tone::Bad;
+                let other =
+                    found.cross_backup_region.as_deref().unwrap_or("a region that the cloud does not name");
+                text.push_str(&format!(" Further copies go to {other}."));
+            }
+            _ => {}
+        }
+        let caveat = self.caveat();
+        if tone == Tone::Good && (self.is_outdated() || !caveat.is_empty()) {
+            tone = Tone::Notice;
+        }
+        Headline { tone, text: text + &caveat, reason }
+    }
+
+    /// Why what is said may no longer be so.
+    fn caveat(&self) -> String {
+        let unsure = |kind| {
+            self.condition(kind).filter(|c| c.status == "Unknown" && c.reason != Reason::NoBackupYet.as_str())
+        };
+        match unsure(types::SYNCED).or_else(|| unsure(types::RECOVERY_POINT_MET)) {
+            Some(condition) => format!(" So it was when last seen: {}.", condition.reason),
+            None => String::new(),
+        }
+    }
+}

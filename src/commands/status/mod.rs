@@ -1,0 +1,55 @@
+//! `status`: one policy in words, from what its status says.
+
+mod advice;
+mod explain;
+mod headline;
+mod notes;
+mod read;
+
+use jiff::Timestamp;
+
+use self::explain::{Explanation, explain};
+use super::Exit;
+use super::show::{self, Paint, Tone};
+use crate::cli::Status;
+use crate::cli::status::Output;
+
+/// Reads the policy and prints what is to be said of it.
+///
+/// # Errors
+/// It cannot be read, or nothing can be printed.
+pub async fn run(args: &Status) -> anyhow::Result<Exit> {
+    let policy = read::policy(args).await?;
+    let explanation = explain(&policy, Timestamp::now());
+    show::print(&match args.output {
+        Output::Text => text(&explanation, Paint::of_stdout()),
+        Output::Json => show::json(&explanation)?,
+    })?;
+    Ok(Exit::Success)
+}
+
+fn text(told: &Explanation, paint: Paint) -> String {
+    let mut out = format!("{}\n", paint.paint(&show::plain(&told.policy), Tone::Heading));
+    let mut say = |line: &str, tone| out.push_str(&format!("{}\n", paint.paint(&show::plain(line), tone)));
+    say(&told.headline, told.tone);
+    for note in &told.notes {
+        say(note, Tone::Notice);
+    }
+    let sections = [
+        ("What is", &told.what_is),
+        ("Since when", &told.since_when),
+        ("What was changed", &told.changes),
+        ("Backups", &told.backups),
+        ("What you can do", &told.advice),
+    ];
+    for (title, lines) in sections {
+        out.push_str(&format!("\n{}\n", paint.paint(title, Tone::Heading)));
+        for line in lines {
+            out.push_str(&format!("  {}\n", show::plain(line)));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

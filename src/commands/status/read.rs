@@ -1,0 +1,111 @@
+//! The one policy, from the cluster that kubectl would ask.
+
+use anyhow::{Context as _, anyhow};
+use kube::api::{ApiResource, DynamicObject};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+use crate::api::CrossRegionBackupPolicy;
+use crate::cli::Status;
+
+/// Reads the policy as it is stored, whatever its shape.
+///
+/// # Errors
+/// There is no such cluster, kind or policy, or it may not be read: each in words that say what to do.
+pub async fn policy(args: &Status) -> anyhow::Result<DynamicObject> {
+    let config = config(args).await.context(
+        "no Kubernetes cluster to ask: set KUBECONFIG, or name a file with --kubeconfig and a context with --context",
+    )?;
+    if let (Some(one), Some(other)) = (&args.policy.namespace, &args.namespace)
+        && one != other
+    {
+        return Err(anyhow!(
+            "{one}/{} is not in the namespace {other}: leave out one of the two",
+            args.policy.name
+        ));
+    }
+    let given = args.policy.namespace.clone().or_else(|| args.namespace.clone());
+    let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
+    let (host, name) = (config.cluster_url.to_string(), args.policy.name.as_str());
+    let resource = ApiResource::erase::<CrossRegionBackupPolicy>(&());
+    let api = Api::<DynamicObject>::namespaced_with(Client::try_from(config)?, &namespace, &resource);
+    api.get(name).await.map_err(|error| explained(error, &host, &namespace, name))
+}
+
+async fn config(args: &Status) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+    // One call of one person: no retries, and no wait without an end.
+    let mut config = match &args.kubeconfig {
+        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+        None if args.context.is_some() => Config::from_kubeconfig(&options).await?,
+        None => Config::infer().await?,
+    };
+    config.default_retry = false;
+    config.connect_timeout = Some(std::time::Duration::from_secs(10));
+    config.read_timeout = Some(std::time::Duration::from_secs(30));
+    Ok(config)
+}
+
+fn explained(error: kube::Error, host: &str, namespace: &str, name: &str) -> anyhow::Error {
+    let kube::Error::Api(status) = &error else {
+        return anyhow::Error::new(error).context(format!("cannot reach the cluster at {host}"));
+    };
+    match status.code {
+        // Without the kind the API server does not know the path, and names no object.
+        404 if status.details.as_ref().is_some_and(|details| details.name == name) => anyhow!(
+            "there is no CrossRegionBackupPolicy {name} in the namespace {namespace}: `kubectl get crbp -A` lists all"
+        ),
+        404 => anyhow!(
+            "the cluster at {host} does not know CrossRegionBackupPolicy: is the operator installed there? Its command crds \
+             prints the definitions"
+        ),
+        401 => anyhow!("the cluster at {host} does not accept the kubeconfig's credentials: log in again"),
+        403 => anyhow!(
+            "you may not read the policy: ask for the verb get on crossregionbackuppolicies in the namespace {namespace} ({})",
+            status.message
+        ),
+        _ => anyhow!(
+            "the cluster at {host} does not answer with the policy: {} ({})",
+            status.message,
+            status.code
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// What a person is told of an API server's answer.
+    async fn told(code: u16, body: &'static str) -> String {
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            let answer = Response::builder().status(code).body(Body::from(body.as_bytes().to_vec()));
+            Ok::<_, std::convert::Infallible>(answer.unwrap())
+        });
+        let resource = ApiResource::erase::<CrossRegionBackupPolicy>(&());
+        let api =
+            Api::<DynamicObject>::namespaced_with(Client::new(service, "default"), "payments", &resource);
+        let error = api.get("sessions").await.unwrap_err();
+        explained(error, "https://cluster.example", "payments", "sessions").to_string()
+    }
+
+    #[tokio::test]
+    async fn each_refusal_says_what_to_do() {
+        let missing = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"x \"sessions\" not found",
+            "reason":"NotFound","details":{"name":"sessions","kind":"crossregionbackuppolicies"},"code":404}"#;
+        assert!(
+            told(404, missing)
+                .await
+                .starts_with("there is no CrossRegionBackupPolicy sessions in the namespace payments")
+        );
+        assert!(told(404, "404 page not found\n").await.contains("is the operator installed there?"));
+        let forbidden = r#"{"kind":"Status","status":"Failure","message":"User \"eve\" cannot get","reason":"Forbidden","code":403}"#;
+        let text = told(403, forbidden).await;
+        assert!(text.contains("ask for the verb get") && text.contains("User \"eve\" cannot get"), "{text}");
+        assert!(told(401, "Unauthorized").await.contains("log in again"));
+        assert!(told(503, "busy").await.contains("(503)"));
+    }
+}
