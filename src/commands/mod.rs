@@ -1,6 +1,7 @@
 //! What the binary does besides `run`: commands for pipelines and people. Each ends with an exit code; what it prints is for its
 //! reader, and what it could not do is an error that says what to do about it.
 
+pub mod report;
 pub mod show;
 pub mod status;
 
