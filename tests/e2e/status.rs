@@ -56,7 +56,7 @@ async fn kubectl_explains_a_policy_by_its_plugin() -> Result<()> {
         "{told}"
     );
 
-    let nobody = stage.plane.user_kubeconfig("nobody-of-plugin")?;
+    let nobody = stage.plane.service_account_kubeconfig(&stage.namespace, "default").await?;
     let output = plugin(&stage, &nobody, &["status", &name])?;
     let told = String::from_utf8(output.stderr)?;
     ensure!(output.status.code() == Some(1) && told.contains("you may not read the policy"), "{told}");
