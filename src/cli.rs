@@ -1,8 +1,14 @@
 //! The command line: commands, flags, and their environment variables.
 
+pub mod backups;
+pub mod import;
+pub mod plan;
+pub mod report;
+pub mod source;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod validate;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -80,6 +86,16 @@ pub enum Command {
 pub enum Tool {
     /// Prints the custom resource definitions as YAML
     Crds,
+    /// Checks manifests against schema and rules, offline
+    Validate(validate::Validate),
+    /// Shows what applying manifests would change in the cloud, and changes nothing
+    Plan(Box<plan::Plan>),
+    /// Lists the backups that the cloud holds, live
+    Backups(Box<backups::Backups>),
+    /// Tells which instances are protected, since when, to where, and which are not
+    Report(Box<report::Report>),
+    /// Writes a manifest for each instance of an account, as the cloud has it
+    Import(Box<import::Import>),
     /// Explains a policy in words, from its status in the cluster
     Status(Status),
 }

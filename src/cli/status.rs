@@ -1,9 +1,8 @@
 //! What `status` takes: the flags that kubectl has too are named as there.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 
+use super::source::ClusterArgs;
 use super::values;
 
 #[derive(Clone, Debug, Args)]
@@ -12,17 +11,8 @@ pub struct Status {
     #[arg(value_name = "NAMESPACE/NAME", value_parser = name)]
     pub policy: PolicyName,
 
-    /// The policy's namespace. Default: that of the kubeconfig's context
-    #[arg(short, long, value_name = "NS", value_parser = values::namespace)]
-    pub namespace: Option<String>,
-
-    /// The kubeconfig's context. Default: its current one
-    #[arg(long, value_name = "CONTEXT")]
-    pub context: Option<String>,
-
-    /// The kubeconfig file. Default: as kubectl finds it, else the pod's own cluster
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 
     /// What is printed: words for a person, or the same as JSON
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use super::source::AccountName;
+use crate::api::account::Provider;
 use crate::api::duration;
+use crate::cloud::is_region;
 
 /// A DNS label, as a namespace's name has to be.
 pub(super) fn namespace(text: &str) -> Result<String, String> {
@@ -24,6 +27,39 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
         None => Err("must be a duration such as 30s, 10m or 1h30m".to_owned()),
         Some(Duration::ZERO) => Err("must be at least 1s".to_owned()),
         Some(interval) => Ok(interval),
+    }
+}
+
+pub(super) fn provider(text: &str) -> Result<Provider, String> {
+    let all = [Provider::Volcengine, Provider::BytePlus, Provider::Tencent];
+    let named = |provider: &Provider| format!("{provider:?}").eq_ignore_ascii_case(text);
+    all.into_iter().find(named).ok_or_else(|| "must be Volcengine, BytePlus or Tencent".to_owned())
+}
+
+/// `NAME`, `NAMESPACE/NAME`, or `/NAME` of a ClusterCloudAccount.
+pub(super) fn account(text: &str) -> Result<AccountName, String> {
+    let is_name = |name: &str| (1..=63).contains(&name.len()) && !name.contains('/');
+    let (before, name) = text.split_once('/').map_or((None, text), |(before, name)| (Some(before), name));
+    let namespace = before.filter(|before| !before.is_empty()).map(namespace).transpose()?;
+    match is_name(name) {
+        true => Ok(AccountName { namespace, name: name.to_owned(), is_shared: before == Some("") }),
+        false => Err("must be NAME, NAMESPACE/NAME, or /NAME of a ClusterCloudAccount".to_owned()),
+    }
+}
+
+pub(super) fn region(text: &str) -> Result<String, String> {
+    match is_region(text) {
+        true => Ok(text.to_owned()),
+        false => Err("must be a region such as cn-beijing".to_owned()),
+    }
+}
+
+/// `KEY` or `KEY=VALUE`.
+pub(super) fn tag(text: &str) -> Result<(String, Option<String>), String> {
+    let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
+    match key {
+        "" => Err("must be KEY or KEY=VALUE".to_owned()),
+        key => Ok((key.to_owned(), value.map(str::to_owned))),
     }
 }
 

@@ -63,6 +63,13 @@ pub fn list<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a [Value
     }
 }
 
+/// The tags of a record, as a cloud that names them so lists them.
+pub fn tags(record: &Value, name: &str, [key, value]: [&str; 2]) -> Vec<(String, String)> {
+    let tags = record.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let pair = |tag: &Value| Some((owned(tag, key)?, owned(tag, value).unwrap_or_default()));
+    tags.iter().filter_map(pair).collect()
+}
+
 /// A page's total and records. An answer with neither of them, or with a total and no list, must not read as "there are
 /// none"; the error says so.
 pub fn page<'a>(

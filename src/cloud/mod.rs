@@ -32,5 +32,5 @@ pub use listing::{Listing, Next, PageRequest, Selection, Step};
 pub use page::{BackupPage, InstancePage, Pages};
 pub use proxies::Proxies;
 pub use sts::{Issued, RoleRequest, Sts, StsConfig};
-pub use transport::{Transport, TransportError, reqwest_transport, service_transport};
+pub use transport::{Sent, Transport, TransportError, reading_alone, reqwest_transport, service_transport};
 pub use volcengine::Accepted;

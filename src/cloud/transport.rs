@@ -1,9 +1,11 @@
 //! How a request gets to a cloud: over sockets in production, into a service of the same process in tests.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -44,6 +46,9 @@ pub enum TransportError {
     AddressNotAllowed,
     #[error("no connection")]
     NoConnection,
+    /// Of [`reading_alone`].
+    #[error("not sent: it could change something")]
+    Changes,
 }
 
 impl From<Infallible> for TransportError {
@@ -194,6 +199,52 @@ fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
     // hyper's error for a connection that ended before an answer began; its type is not in reach here.
     (error.to_string() == "connection closed before message completed")
         .then_some(TransportError::ConnectionReset)
+}
+
+/// How often each action was sent.
+#[derive(Clone, Default)]
+pub struct Sent(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Sent {
+    pub fn by_action(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.by_action().values().sum()
+    }
+}
+
+/// The same transport, but that no request leaves it that could change anything, whoever makes it: it lets through what
+/// describes, and what an STS gives credentials for. It counts what it sends.
+pub fn reading_alone(transport: Transport) -> (Transport, Sent) {
+    let sent = Sent::default();
+    let counted = sent.clone();
+    let guarded = Transport::new(service_fn(move |request: Request<Bytes>| {
+        let action = action_of(&request).filter(|a| a.starts_with("Describe") || a.starts_with("AssumeRole"));
+        if let Some(action) = &action {
+            *counted.0.lock().unwrap_or_else(PoisonError::into_inner).entry(action.clone()).or_default() += 1;
+        }
+        let transport = transport.clone();
+        async move {
+            match action {
+                Some(_) => transport.oneshot(request).await,
+                None => Err(TransportError::Changes),
+            }
+        }
+    }));
+    (guarded, sent)
+}
+
+/// What a request asks for: Volcengine names it in the query, Tencent Cloud in a header.
+fn action_of(request: &Request<Bytes>) -> Option<String> {
+    if let Some(action) = request.headers().get("X-TC-Action") {
+        return action.to_str().ok().map(str::to_owned);
+    }
+    let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
+    let action = pairs.find(|(name, _)| *name == "Action").map(|(_, action)| action.to_owned());
+    // A second one could be the one that counts.
+    action.filter(|_| pairs.all(|(name, _)| name != "Action"))
 }
 
 /// A transport into a service of this process, such as an axum router: no sockets, so it works in virtual time.

@@ -193,3 +193,39 @@ async fn a_service_is_a_transport() {
         TransportError::ConnectionReset
     );
 }
+
+#[tokio::test]
+async fn reading_alone_lets_nothing_through_that_could_change_something() {
+    let (transport, sent) = reading_alone(service_transport(axum::Router::new().fallback(|| async { "ok" })));
+    let send = async |uri: &str, action: Option<&str>| {
+        let mut request = Request::post(uri);
+        if let Some(action) = action {
+            request = request.header("X-TC-Action", action);
+        }
+        transport.clone().oneshot(request.body(Bytes::new()).unwrap()).await.map(drop)
+    };
+    let base = "https://redis.example/";
+    for (query, action) in [
+        ("?Action=DescribeCrossRegionBackupPolicy&Version=2020-12-07", None),
+        ("?Version=1&Action=DescribeDBInstances", None),
+        ("?Action=AssumeRole", None),
+        ("", Some("DescribeInstances")),
+        ("", Some("AssumeRoleWithWebIdentity")),
+    ] {
+        assert_eq!(send(&format!("{base}{query}"), action).await, Ok(()), "{query} {action:?}");
+    }
+    for (query, action) in [
+        ("?Action=ModifyCrossRegionBackupPolicy", None),
+        ("?Action=DescribeDBInstances&Action=ModifyCrossRegionBackupPolicy", None),
+        ("?action=DescribeDBInstances", None),
+        ("?Action=%44escribeDBInstances", None),
+        ("?Action=CreateBackup", None),
+        ("", None),
+        ("?Action=DescribeDBInstances", Some("ModifyInstance")),
+    ] {
+        let refused = send(&format!("{base}{query}"), action).await;
+        assert_eq!(refused, Err(TransportError::Changes), "{query} {action:?}");
+    }
+    assert_eq!(sent.total(), 5);
+    assert_eq!(sent.by_action()["AssumeRole"], 1);
+}

@@ -1,6 +1,7 @@
 //! Reads Secrets by name. Their values are in secrecy's types from the moment they are read, and never in a log line or an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
@@ -59,6 +60,43 @@ pub struct BadValue {
     pub secret: String,
     pub key: String,
     pub problem: &'static str,
+}
+
+/// Where Secrets are read from.
+#[derive(Clone)]
+pub enum Secrets {
+    Cluster(Client),
+    /// Those that were read before, or never were in a cluster: of manifests, and of the environment.
+    Held(Held),
+}
+
+/// Secrets by namespace and name.
+#[derive(Clone, Default)]
+pub struct Held(Arc<Mutex<HashMap<(String, String), Secret>>>);
+
+impl Held {
+    pub fn put(&self, namespace: &str, secret: Secret) {
+        let key = (namespace.to_owned(), secret.name.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, secret);
+    }
+
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Secret> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+}
+
+impl Secrets {
+    /// The Secret, or `None` where there is none.
+    ///
+    /// # Errors
+    /// Where the API server refuses or gives no answer.
+    pub async fn read(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ReadError> {
+        match self {
+            Self::Cluster(client) => read_secret(client, namespace, name).await,
+            Self::Held(held) => Ok(held.get(namespace, name)),
+        }
+    }
 }
 
 /// The Secret, or `None` where the API server says that there is none.

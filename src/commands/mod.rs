@@ -1,9 +1,16 @@
 //! What the binary does besides `run`: commands for pipelines and people. Each ends with an exit code; what it prints is for its
 //! reader, and what it could not do is an error that says what to do about it.
 
+pub mod access;
+mod backups;
+mod import;
+mod manifests;
+mod of;
+mod plan;
 pub mod report;
 pub mod show;
 pub mod status;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -34,9 +41,14 @@ impl From<Exit> for ExitCode {
 ///
 /// # Errors
 /// What keeps the command from its work, in words that say what to do.
-pub async fn run(_global: &Global, tool: Tool) -> anyhow::Result<Exit> {
+pub async fn run(global: &Global, tool: Tool) -> anyhow::Result<Exit> {
     match tool {
         Tool::Crds => crds(),
+        Tool::Validate(args) => validate::run(&args),
+        Tool::Plan(args) => plan::run(global, &args).await,
+        Tool::Backups(args) => backups::run(global, &args).await,
+        Tool::Report(args) => report::run(global, &args).await,
+        Tool::Import(args) => import::run(global, &args).await,
         Tool::Status(args) => status::run(&args).await,
     }
 }

@@ -141,7 +141,7 @@ pub async fn reconcile<K: Kind>(
     let spec = stored.settings();
     let provider = provider_name(spec.provider);
     let account = context.accounts.enter(&key, &uid, provider, was_verified(stored));
-    let rate = configure_budget(spec, &account);
+    let rate = account.configure_budget(spec);
     let demands = load::demands(&context, &key);
     let interval = load::shortest(&demands);
     let staleness = staleness(interval.unwrap_or(DEFAULT_INTERVAL));
@@ -297,16 +297,6 @@ fn was_verified<K: AnyAccount>(account: &K) -> bool {
         status.observed_generation == account.meta().generation
             && status.conditions.iter().any(|c| c.type_ == types::READY && c.status == Truth::True.as_str())
     })
-}
-
-/// The rate of the account's budget.
-fn configure_budget(spec: &CloudAccountSpec, account: &Account) -> u32 {
-    let budget = spec.request_budget.clone().unwrap_or_default();
-    let rate = budget.requests_per_second.unwrap_or_else(|| spec.provider.default_requests_per_second());
-    let burst = budget.burst.unwrap_or_else(|| (rate / 4).max(1));
-    let positive = |number: i32| u32::try_from(number).unwrap_or(1).max(1);
-    account.budget.reconfigure(positive(rate), positive(burst));
-    positive(rate)
 }
 
 fn unhandled_request<K: AnyAccount>(context: &Context, account: &K, uid: &str) -> Option<String> {

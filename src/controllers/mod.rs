@@ -11,16 +11,16 @@ mod fault_tests;
 mod fleet_tests;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod inventory;
+pub mod inventory;
 mod load;
 mod memories;
 mod metrics;
 mod packed;
-mod policy;
+pub mod policy;
 mod queues;
 mod requests;
 mod rounds;
-mod sharing;
+pub mod sharing;
 mod unreadable;
 mod wakes;
 mod watch;
@@ -52,6 +52,7 @@ use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
+use crate::cluster::secrets::Secrets;
 use crate::cluster::status::{Applied, apply_status, replace_status};
 use crate::metrics::{Ended, Meters};
 use crate::observe::identity::Identity;
@@ -118,7 +119,7 @@ pub async fn run(
     let accounts = {
         let (wake, changed) = (wakes.clone(), wakes.clone());
         let means = Means {
-            kube: settings.kube.clone(),
+            secrets: Secrets::Cluster(settings.kube.clone()),
             clock: settings.clock.clone(),
             rule: settings.rule,
             transport: settings.transport,

@@ -12,7 +12,7 @@ use super::watch::Guarded;
 use crate::api::ClusterCloudAccount;
 use crate::api::account::{AllowedFrom, AllowedNamespaces, AnyAccount, Permissions};
 
-type Labels = BTreeMap<String, String>;
+pub type Labels = BTreeMap<String, String>;
 
 /// The accounts that are shared, and the namespaces that may be allowed to use them, as the watches last brought them.
 #[derive(Clone)]
@@ -96,24 +96,35 @@ impl Shared {
         namespace: &str,
         purpose: Purpose,
     ) -> Admission {
-        let selected = match allowed.from {
-            AllowedFrom::All => true,
-            AllowedFrom::Selector => {
-                let Some(namespace) = self.namespaces.get(&ObjectRef::new(namespace)) else {
-                    return Admission::Unknown;
-                };
-                let labels = namespace.metadata.labels.clone().unwrap_or_default();
-                selects(allowed.selector.as_ref(), &labels)
-            }
+        let labels = || {
+            let found = self.namespaces.get(&ObjectRef::new(namespace))?;
+            Some(found.metadata.labels.clone().unwrap_or_default())
         };
-        match purpose {
-            _ if !selected => Admission::Denied(Denial::Namespace),
-            Purpose::Manage if !permissions.manage => Admission::Denied(Denial::Manage),
-            Purpose::AccountInventory if !permissions.account_inventory => {
-                Admission::Denied(Denial::AccountInventory)
-            }
-            _ => Admission::Allowed,
+        admission(allowed, permissions, labels, purpose)
+    }
+}
+
+/// Whether resources of a namespace with these labels may use an account that is shared so; `None`: nobody knows them yet.
+pub fn admission(
+    allowed: &AllowedNamespaces,
+    permissions: Permissions,
+    labels: impl FnOnce() -> Option<Labels>,
+    purpose: Purpose,
+) -> Admission {
+    let selected = match allowed.from {
+        AllowedFrom::All => true,
+        AllowedFrom::Selector => match labels() {
+            Some(labels) => selects(allowed.selector.as_ref(), &labels),
+            None => return Admission::Unknown,
+        },
+    };
+    match purpose {
+        _ if !selected => Admission::Denied(Denial::Namespace),
+        Purpose::Manage if !permissions.manage => Admission::Denied(Denial::Manage),
+        Purpose::AccountInventory if !permissions.account_inventory => {
+            Admission::Denied(Denial::AccountInventory)
         }
+        _ => Admission::Allowed,
     }
 }
 
@@ -154,7 +165,7 @@ fn pair_fault<'a>(field: &str, key: &str, mut values: impl Iterator<Item = &'a S
 }
 
 /// An optional DNS subdomain and a slash, and a name (Kubernetes, "Labels and Selectors", syntax and character set).
-fn is_label_key(key: &str) -> bool {
+pub fn is_label_key(key: &str) -> bool {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let is_subdomain = |prefix: &str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -168,7 +179,7 @@ fn is_label_key(key: &str) -> bool {
     prefix.is_none_or(is_subdomain) && is_label_name(name)
 }
 
-fn is_label_name(name: &str) -> bool {
+pub fn is_label_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric();
     name.len() <= 63
         && name.bytes().all(|b| plain(b) || matches!(b, b'-' | b'_' | b'.'))

@@ -53,6 +53,20 @@ pub struct BackupDetail {
     pub replicas_num: Option<i64>,
 }
 
+impl BackupDetail {
+    /// Adds what its details told once; what the listing tells of a backup is newer.
+    pub fn complete(&mut self, known: &BackupDetail) {
+        *self = BackupDetail {
+            locked: self.locked.or(known.locked),
+            remark: self.remark.take().or_else(|| known.remark.clone()),
+            instance_type: self.instance_type.or(known.instance_type),
+            mem_size_mib: known.mem_size_mib,
+            shard_num: known.shard_num,
+            replicas_num: known.replicas_num,
+        };
+    }
+}
+
 /// What a backup's own record says of the instance it was made from.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InstanceInfo {

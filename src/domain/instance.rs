@@ -12,4 +12,6 @@ pub struct Instance {
     pub class: Option<String>,
     pub engine_version: Option<String>,
     pub project_name: Option<String>,
+    /// Keys and values.
+    pub tags: Vec<(String, String)>,
 }

@@ -95,9 +95,10 @@ fn with(site: Site, transport: crate::cloud::Transport, credentials: &Credential
 }
 
 fn check_instance(instance: &Instance) {
-    let Instance { id, name, region, status, class, engine_version, project_name } = instance;
+    let Instance { id, name, region, status, class, engine_version, project_name, tags } = instance;
     let others = [name, region, status, class, engine_version, project_name];
     [Some(id)].into_iter().chain(others.map(Option::as_ref)).flatten().for_each(|text| assert_plain(text));
+    tags.iter().flat_map(|(key, value)| [key, value]).for_each(|text| assert_plain(text));
     assert!(!id.is_empty());
 }
 

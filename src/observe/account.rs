@@ -11,6 +11,7 @@ use super::accounts::{AccountKey, LastSeen, Sharing};
 use super::recipe::Recipe;
 use super::regions::Regions;
 use super::supply::Temporary;
+use crate::api::account::CloudAccountSpec;
 use crate::cloud::{Budget, Client, Credentials, Site};
 use crate::domain::{Instance, InstanceRef};
 use crate::metrics::AccountMeter;
@@ -164,6 +165,16 @@ impl Account {
 
     pub(super) fn last_seen(&self, client: Client, sharing: Option<Sharing>) -> LastSeen {
         LastSeen { key: self.key.clone(), uid: self.uid.clone(), client, sharing }
+    }
+
+    /// Gives the budget the spec's rate, in requests per second, which it returns.
+    pub fn configure_budget(&self, spec: &CloudAccountSpec) -> u32 {
+        let budget = spec.request_budget.clone().unwrap_or_default();
+        let rate = budget.requests_per_second.unwrap_or_else(|| spec.provider.default_requests_per_second());
+        let burst = budget.burst.unwrap_or_else(|| (rate / 4).max(1));
+        let positive = |number: i32| u32::try_from(number).unwrap_or(1).max(1);
+        self.budget.reconfigure(positive(rate), positive(burst));
+        positive(rate)
     }
 
     pub fn has_client(&self) -> bool {

@@ -16,6 +16,7 @@ use crate::api::account::{AllowedNamespaces, Permissions};
 use crate::api::policy::{AccountKind, AccountRef};
 use crate::clock::Clock;
 use crate::cloud::{Budget, Client, Credentials, EndpointRule, Transport};
+use crate::cluster::secrets::Secrets;
 use crate::domain::{Failure, Kind};
 use crate::metrics::{AccountMeter, Meters};
 use crate::plan::account::{AccountMemory, Standing};
@@ -63,7 +64,7 @@ impl fmt::Display for AccountKey {
 
 /// What clients are made with.
 pub struct Means {
-    pub kube: kube::Client,
+    pub secrets: Secrets,
     pub clock: Clock,
     pub rule: EndpointRule,
     pub transport: Transport,

@@ -3,11 +3,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cloud::service_transport;
+use crate::cluster::secrets::Secrets;
 use crate::cluster::testing;
 
 fn means(kube: kube::Client) -> Means {
     Means {
-        kube,
+        secrets: Secrets::Cluster(kube),
         clock: Clock::system(),
         rule: EndpointRule::new(&[]).unwrap(),
         transport: service_transport(axum::Router::new()),

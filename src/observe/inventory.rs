@@ -256,7 +256,7 @@ impl InventoryReading {
             let mut at = at;
             while let Some(item) = items.get_mut(at).filter(|_| asked) {
                 match details.get(&key_of(item)) {
-                    Some(known) => overlay(&mut item.detail, known),
+                    Some(known) => item.detail.complete(known),
                     None if item.instance_id.is_empty() => {}
                     None => break,
                 }
@@ -364,18 +364,6 @@ fn told(answer: Result<PolicyState, Failure>) -> Result<Option<PolicyTold>, Fail
 
 fn key_of(backup: &Backup) -> (String, String) {
     (backup.instance_id.clone(), backup.backup_point_id.clone())
-}
-
-/// What the listing tells of a backup is newer than what its details told once.
-fn overlay(listed: &mut BackupDetail, known: &BackupDetail) {
-    *listed = BackupDetail {
-        locked: listed.locked.or(known.locked),
-        remark: listed.remark.take().or_else(|| known.remark.clone()),
-        instance_type: listed.instance_type.or(known.instance_type),
-        mem_size_mib: known.mem_size_mib,
-        shard_num: known.shard_num,
-        replicas_num: known.replicas_num,
-    };
 }
 
 #[cfg(test)]

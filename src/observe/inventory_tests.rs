@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::clock::Clock;
 use crate::cloud::{Budget, Client, ClientConfig, Credentials, EndpointRule, service_transport};
+use crate::cluster::secrets::Secrets;
 use crate::cluster::testing;
 use crate::observe::identity::Identity;
 use crate::observe::{AccountKey, Accounts, Means};
@@ -45,7 +46,7 @@ impl World {
         let rule = EndpointRule::new(&[]).unwrap();
         let kube = testing::client(|_| async { (StatusCode::NOT_FOUND, Value::Null) });
         let means = Means {
-            kube,
+            secrets: Secrets::Cluster(kube),
             clock: clock.clone(),
             rule: rule.clone(),
             transport: router.clone(),

@@ -12,6 +12,7 @@ mod supply;
 
 pub use account::Account;
 pub use accounts::{AccountKey, Accounts, LastSeen, Means, Sharing, View};
+pub use instances::Instances;
 pub use inventory::{Ask, Details, InventoryReading};
 pub use reach::{Reached, just_changed};
 pub use recipe::{Recipe, home_region, provider_name};

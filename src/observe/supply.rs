@@ -235,7 +235,10 @@ impl Accounts {
 
     /// The key pair in a Secret, with its token where it has one.
     async fn read_key(&self, namespace: &str, reference: &SecretRef) -> Result<Credentials, NoCredentials> {
-        let secret = secrets::read_secret(&self.means.kube, namespace, &reference.name)
+        let secret = self
+            .means
+            .secrets
+            .read(namespace, &reference.name)
             .await
             .map_err(|error| NoCredentials::Unreadable(error.to_string()))?
             .ok_or_else(|| NoCredentials::Missing {

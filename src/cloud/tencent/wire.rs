@@ -198,6 +198,7 @@ fn instance(record: &Value) -> Option<Instance> {
         class: None,
         engine_version: None,
         project_name: owned(record, "ProjectName"),
+        tags: json::tags(record, "InstanceTags", ["TagKey", "TagValue"]),
     })
 }
 

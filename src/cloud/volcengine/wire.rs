@@ -155,6 +155,7 @@ fn instance(record: &Value) -> Option<Instance> {
         class: owned(record, "InstanceClass"),
         engine_version: owned(record, "EngineVersion"),
         project_name: owned(record, "ProjectName"),
+        tags: json::tags(record, "Tags", ["Key", "Value"]),
     })
 }
 

@@ -1,9 +1,83 @@
 //! `report`: which instances are protected, since when, to where. What it tells is pure data; each form of output is a function of it.
 
 mod data;
+mod gather;
 mod html;
 pub mod model;
 mod text;
+
+use anyhow::bail;
+
+use super::access::{Access, stored_policies};
+use super::show::{self, Paint};
+use super::{Exit, of};
+use crate::api::CrossRegionBackupPolicy;
+use crate::cli::Global;
+use crate::cli::report::{Report as Args, ReportFormat};
+use crate::clock::Clock;
+use crate::observe::AccountKey;
+use gather::{Resource, gather};
+
+/// # Errors
+/// Files, flags or the cluster are wrong. An account that cannot be read is a part of the report.
+pub async fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    let of::Sources { access, policies, namespace } = of::sources(global, &args.of, &args.source).await?;
+    let mut resources = policies;
+    if let Some(cluster) = &access.cluster {
+        let is_given = |policy: &CrossRegionBackupPolicy| {
+            resources.iter().any(|(namespace, given)| {
+                Some(namespace) == policy.metadata.namespace.as_ref()
+                    && given.metadata.name == policy.metadata.name
+            })
+        };
+        let stored = stored_policies(cluster).await?.into_iter().filter(|policy| !is_given(policy));
+        let stored: Vec<_> =
+            stored.map(|policy| (policy.metadata.namespace.clone().unwrap_or_default(), policy)).collect();
+        resources.extend(stored);
+    }
+    let asked = match &args.of.account {
+        Some(_) => Some(of::key(&access, &args.of, &namespace)?),
+        None if resources.is_empty() && args.source.from_cluster => None,
+        None if resources.is_empty() => Some(of::key(&access, &args.of, &namespace)?),
+        None => None,
+    };
+    if let Some(key) = &asked {
+        resources.retain(|(namespace, policy)| gather::account(policy, namespace) == *key);
+    }
+    if !args.of.regions.is_empty() {
+        resources.retain(|(_, policy)| args.of.regions.contains(&policy.spec.region));
+    }
+    if asked.is_none() && resources.is_empty() {
+        bail!("there is no policy to report about: --account names an account");
+    }
+    let resources: Vec<_> =
+        resources.into_iter().map(|(namespace, policy)| Resource { namespace, policy }).collect();
+    let places = places(&access, args, asked, &resources).await;
+    let report = gather(&access, &resources, places, Clock::system().now()).await;
+    show::print(&match args.output {
+        ReportFormat::Text => text(&report, Paint::of_stdout()),
+        ReportFormat::Json => to_json(&report)?,
+        ReportFormat::Csv => to_csv(&report)?,
+        ReportFormat::Html => html(&report),
+    })?;
+    show::note(&format!("{} cloud calls, none that changes anything.", access.sent.total()));
+    Ok(if report.problems.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+/// The regions of the account that is asked for: those of the flags, else those of its policies, else its home region.
+async fn places(
+    access: &Access,
+    args: &Args,
+    asked: Option<AccountKey>,
+    resources: &[Resource],
+) -> Vec<(AccountKey, String)> {
+    let Some(key) = asked else { return Vec::new() };
+    let mut regions = args.of.regions.clone();
+    if regions.is_empty() && resources.is_empty() {
+        regions.push(access.home_region(&key).await);
+    }
+    regions.into_iter().map(|region| (key.clone(), region)).collect()
+}
 
 pub use data::{to_csv, to_json};
 pub use html::html;

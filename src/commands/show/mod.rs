@@ -38,6 +38,12 @@ pub fn error(error: &anyhow::Error) {
     let _ = io::stderr().lock().write_all(told(error).as_bytes());
 }
 
+/// Says something on standard error that is no part of what was asked for.
+pub fn note(text: &str) {
+    // There is nowhere else to say that it cannot be written.
+    let _ = writeln!(io::stderr().lock(), "{}", plain(text));
+}
+
 /// Errors repeat what a cloud or a cluster said. A line of theirs must not look like one of ours, so it is indented.
 fn told(error: &anyhow::Error) -> String {
     let text = format!("error: {error:#}");

@@ -1,22 +1,20 @@
 //! The one policy, from the cluster that kubectl would ask.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use kube::api::{ApiResource, DynamicObject};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 
 use crate::api::CrossRegionBackupPolicy;
 use crate::cli::Status;
+use crate::commands::access::cluster::config;
 
 /// Reads the policy as it is stored, whatever its shape.
 ///
 /// # Errors
 /// There is no such cluster, kind or policy, or it may not be read: each in words that say what to do.
 pub async fn policy(args: &Status) -> anyhow::Result<DynamicObject> {
-    let config = config(args).await.context(
-        "no Kubernetes cluster to ask: set KUBECONFIG, or name a file with --kubeconfig and a context with --context",
-    )?;
-    if let (Some(one), Some(other)) = (&args.policy.namespace, &args.namespace)
+    let config = config(&args.cluster).await?;
+    if let (Some(one), Some(other)) = (&args.policy.namespace, &args.cluster.namespace)
         && one != other
     {
         return Err(anyhow!(
@@ -24,26 +22,12 @@ pub async fn policy(args: &Status) -> anyhow::Result<DynamicObject> {
             args.policy.name
         ));
     }
-    let given = args.policy.namespace.clone().or_else(|| args.namespace.clone());
+    let given = args.policy.namespace.clone().or_else(|| args.cluster.namespace.clone());
     let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
     let (host, name) = (config.cluster_url.to_string(), args.policy.name.as_str());
     let resource = ApiResource::erase::<CrossRegionBackupPolicy>(&());
     let api = Api::<DynamicObject>::namespaced_with(Client::try_from(config)?, &namespace, &resource);
     api.get(name).await.map_err(|error| explained(error, &host, &namespace, name))
-}
-
-async fn config(args: &Status) -> anyhow::Result<Config> {
-    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    // One call of one person: no retries, and no wait without an end.
-    let mut config = match &args.kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-        None if args.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await?,
-    };
-    config.default_retry = false;
-    config.connect_timeout = Some(std::time::Duration::from_secs(10));
-    config.read_timeout = Some(std::time::Duration::from_secs(30));
-    Ok(config)
 }
 
 fn explained(error: kube::Error, host: &str, namespace: &str, name: &str) -> anyhow::Error {

@@ -127,7 +127,7 @@ fn is_fetched(detail: &BackupDetail) -> bool {
 }
 
 /// Such as `97.7 KiB`; whole bytes below 1 KiB.
-fn binary_size(bytes: i64) -> String {
+pub fn binary_size(bytes: i64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

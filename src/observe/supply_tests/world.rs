@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::clock::Clock;
 use crate::cloud::{Caller, EndpointRule, Site, service_transport};
+use crate::cluster::secrets::Secrets;
 use crate::cluster::testing;
 use crate::observe::identity::Identity;
 use crate::observe::{AccountKey, Means, Reached, home_region};
@@ -93,7 +94,7 @@ impl World {
         let token = std::env::temp_dir().join(format!("crbo-supply-{}-{number}", std::process::id()));
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
         let means = Means {
-            kube,
+            secrets: Secrets::Cluster(kube),
             clock: Clock::from_tokio(start + SignedDuration::from_hours(hours)),
             rule: EndpointRule::new(&[]).unwrap(),
             transport: service_transport(cloud_simulator::router(cloud.clone())),

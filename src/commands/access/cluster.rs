@@ -1,0 +1,99 @@
+//! The cluster that a command reads: as kubectl finds it.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::api::CrossRegionBackupPolicy;
+use crate::cli::source::ClusterArgs;
+
+/// The longest wait for a connection, and for an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Objects in one answer of the API server.
+const PAGE: u32 = 500;
+
+#[derive(Clone)]
+pub struct Cluster {
+    pub client: Client,
+    /// Of what names none.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// # Errors
+    /// There is no cluster to connect to, or the kubeconfig is wrong.
+    pub async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
+        let config = config(args).await?;
+        let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        Ok(Self { client: Client::try_from(config)?, namespace })
+    }
+
+    /// One object; `None` where there is none.
+    ///
+    /// # Errors
+    /// The API server refuses, or gives no answer.
+    pub async fn get<K>(&self, api: Api<K>, what: &str) -> anyhow::Result<Option<K>>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug,
+    {
+        let name = what.rsplit('/').next().unwrap_or(what);
+        api.get_opt(name).await.map_err(|error| refused(error, what))
+    }
+}
+
+/// The way to the cluster.
+///
+/// # Errors
+/// There is none, or the kubeconfig is wrong.
+pub async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
+    let found = found(args).await.context(
+        "no Kubernetes cluster to ask: set KUBECONFIG, or name a file with --kubeconfig and a context with --context",
+    );
+    // A person waits: no wait without an end.
+    let mut config = found?;
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(TIMEOUT);
+    Ok(config)
+}
+
+async fn found(args: &ClusterArgs) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+    Ok(match &args.kubeconfig {
+        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+        None if args.context.is_some() => Config::from_kubeconfig(&options).await?,
+        None => Config::infer().await?,
+    })
+}
+
+/// What the API server said, in words that name what was asked for.
+pub fn refused(error: kube::Error, what: &str) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow!("{what}: the API server says: {}", status.message),
+        error => anyhow!(error).context(format!("{what}: no answer from the API server")),
+    }
+}
+
+/// All policies of the cluster.
+///
+/// # Errors
+/// The API server refuses, or gives no answer.
+pub async fn stored_policies(cluster: &Cluster) -> anyhow::Result<Vec<CrossRegionBackupPolicy>> {
+    let api = Api::<CrossRegionBackupPolicy>::all(cluster.client.clone());
+    let (mut all, mut from) = (Vec::new(), None);
+    loop {
+        let params = ListParams { limit: Some(PAGE), continue_token: from, ..ListParams::default() };
+        let page = api.list(&params).await.map_err(|error| refused(error, "CrossRegionBackupPolicies"))?;
+        from = page.metadata.continue_.filter(|token| !token.is_empty());
+        all.extend(page.items);
+        if from.is_none() {
+            return Ok(all);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Accounts, Secrets and namespaces as the files declare them.
+
+use std::collections::HashMap;
+
+use k8s_openapi::api::core::v1 as core;
+use serde_json::Value;
+
+use crate::api::account::{AnyAccount, CloudAccountSpec};
+use crate::api::{CloudAccount, ClusterCloudAccount};
+use crate::cluster::secrets::Held;
+use crate::controllers::sharing::Labels;
+use crate::observe::{AccountKey, Sharing};
+
+/// An account as a file or the cluster has it.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    pub spec: CloudAccountSpec,
+    pub sharing: Option<Sharing>,
+}
+
+impl<K: AnyAccount> From<&K> for Declared {
+    fn from(account: &K) -> Self {
+        let sharing = account.sharing().map(|(allowed, permissions)| (allowed.clone(), permissions));
+        Self { spec: account.settings().clone(), sharing }
+    }
+}
+
+/// What the files hold besides policies.
+#[derive(Default)]
+pub struct Given {
+    accounts: HashMap<AccountKey, Declared>,
+    labels: HashMap<String, Labels>,
+    secrets: Held,
+}
+
+impl Given {
+    /// Takes in one document, which must be valid where it is of our own group. Other kinds than accounts, Secrets and
+    /// Namespaces mean nothing here.
+    pub fn take(&mut self, kind: &str, namespace: &str, value: &Value) {
+        match kind {
+            "CloudAccount" => {
+                if let Ok(account) = serde_json::from_value::<CloudAccount>(value.clone()) {
+                    let key = AccountKey { namespace: Some(namespace.to_owned()), name: name_of(value) };
+                    self.accounts.insert(key, Declared::from(&account));
+                }
+            }
+            "ClusterCloudAccount" => {
+                if let Ok(account) = serde_json::from_value::<ClusterCloudAccount>(value.clone()) {
+                    let key = AccountKey { namespace: None, name: name_of(value) };
+                    self.accounts.insert(key, Declared::from(&account));
+                }
+            }
+            "Secret" => {
+                if let Ok(secret) = serde_json::from_value::<core::Secret>(value.clone()) {
+                    self.secrets.put(namespace, secret.into());
+                }
+            }
+            "Namespace" => {
+                let labels = value.pointer("/metadata/labels").cloned().unwrap_or_default();
+                let labels = serde_json::from_value(labels).unwrap_or_default();
+                self.labels.insert(name_of(value), labels);
+            }
+            _ => {}
+        }
+    }
+
+    pub fn account(&self, key: &AccountKey) -> Option<&Declared> {
+        self.accounts.get(key)
+    }
+
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountKey> {
+        self.accounts.keys()
+    }
+
+    pub fn labels(&self, namespace: &str) -> Option<&Labels> {
+        self.labels.get(namespace)
+    }
+
+    pub fn secrets(&self) -> &Held {
+        &self.secrets
+    }
+}
+
+fn name_of(value: &Value) -> String {
+    value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,320 @@
+//! `backups`: what the cloud holds of an account or an instance now, with the filters of a BackupInventory.
+
+use std::collections::HashMap;
+
+use anyhow::anyhow;
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Map, Value, json};
+
+use super::access::{Access, Opened};
+use super::show::{self, Cell, Paint, Progress, Tone, plain, table};
+use super::{Exit, of, validate};
+use crate::api::BackupInventory;
+use crate::api::inventory::{BackupInventoryStatus, InventoryItem};
+use crate::cli::Global;
+use crate::cli::backups::{Backups, ListFormat};
+use crate::clock::Clock;
+use crate::cloud::{Listing, Next, Selection};
+use crate::controllers::inventory::convert::{binary_size, tell};
+use crate::controllers::inventory::wanted::ask;
+use crate::domain::{Backup, InstanceRef};
+use crate::observe::AccountKey;
+use crate::plan::inventory::found::{is_usable, of_backups};
+use crate::plan::inventory::{Found, Reading};
+
+const DETAIL: &str = "DescribeBackupDetail";
+/// Details asked for at once; the account's budget is what paces them.
+const AT_ONCE: usize = 32;
+
+/// # Errors
+/// A filter is wrong, the account cannot be used, or the listing fails.
+pub async fn run(global: &Global, args: &Backups) -> anyhow::Result<Exit> {
+    // A filter that cannot be is told before anything is asked.
+    inventory(args, "default", "cn-beijing")?;
+    let of::Sources { access, namespace, .. } = of::sources(global, &args.of, &args.source).await?;
+    let key = of::key(&access, &args.of, &namespace)?;
+    let namespace = key.namespace.clone().unwrap_or(namespace);
+    let opened = of::opened(&access, &key).await?;
+    let mut listed = Vec::new();
+    for region in of::regions(&args.of, &opened) {
+        let inventory = inventory(args, &namespace, &region)?;
+        let found = list(&access, &opened, &inventory, args).await?;
+        let mut status = BackupInventoryStatus::default();
+        tell(&found, &mut status);
+        listed.push((region, status));
+    }
+    show::print(&match args.output {
+        ListFormat::Table => rows(&listed, TITLES, usual),
+        ListFormat::Wide => rows(&listed, WIDE, wide),
+        ListFormat::Json => show::json(&objects(&key, &listed)?)?,
+        ListFormat::Yaml => serde_saphyr::to_string(&made_plain(objects(&key, &listed)?))?,
+    })?;
+    let total: i64 = listed.iter().filter_map(|(_, status)| status.total).sum();
+    show::note(&format!("{total} backups. {} cloud calls, none that changes anything.", access.sent.total()));
+    Ok(Exit::Success)
+}
+
+/// What the flags ask for, as an inventory that the schema's rules hold for.
+fn inventory(args: &Backups, namespace: &str, region: &str) -> anyhow::Result<BackupInventory> {
+    let mut filter = Map::new();
+    let texts = [
+        ("startTime", &args.start_time),
+        ("endTime", &args.end_time),
+        ("since", &args.since),
+        ("backupPointName", &args.backup_point_name),
+        ("backupPointId", &args.backup_point_id),
+        ("projectName", &args.project_name),
+    ];
+    for (name, value) in texts {
+        filter.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+    }
+    for (name, values) in [("statuses", &args.statuses), ("strategies", &args.strategies)] {
+        filter.extend((!values.is_empty()).then(|| (name.to_owned(), json!(values))));
+    }
+    let mut spec = json!({
+        "accountRef": {"name": "account"},
+        "region": region,
+        "scope": "Account",
+        "filter": filter,
+        "includeDetails": args.include_details,
+    });
+    if let Some(instance) = &args.instance {
+        spec["scope"] = json!("Instance");
+        spec["instanceId"] = json!(instance);
+    }
+    let value = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1",
+        "kind": "BackupInventory",
+        "metadata": {"name": "backups", "namespace": namespace},
+        "spec": spec,
+    });
+    let value = validate::check_value(&value)
+        .map_err(|problems| anyhow!("the filter is not valid: {}", problems.join("; ")))?;
+    Ok(serde_json::from_value(value)?)
+}
+
+async fn list(
+    access: &Access,
+    opened: &Opened,
+    inventory: &BackupInventory,
+    args: &Backups,
+) -> anyhow::Result<Found> {
+    let (site, now) = (opened.site(), Clock::system().now());
+    let selection = ask(&inventory.spec, now).selection;
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let region = selection.region.clone();
+    let mut reading = Reading::new(limit);
+    let moved = each_page(access, opened, selection, now, |page| match page {
+        Page::Read(backups) => reading.add(backups),
+        Page::Again => reading.begin_again(),
+    })
+    .await?;
+    let mut found = of_backups(&reading.end(moved), limit, site.statuses());
+    found.cross_region = site.has_policies();
+    if args.include_details && site.has_details() {
+        found.with_details = true;
+        detailed(access, opened, &region, &mut found.items).await;
+    }
+    Ok(found)
+}
+
+/// What a listing brings.
+pub enum Page {
+    Read(Vec<Backup>),
+    /// Something came or went meanwhile: all pages come once more.
+    Again,
+}
+
+/// Reads a listing to its end. Whether it moved in both readings.
+///
+/// # Errors
+/// A filter that this cloud does not have, or a call that fails.
+pub async fn each_page(
+    access: &Access,
+    opened: &Opened,
+    selection: Selection,
+    now: Timestamp,
+    mut take: impl FnMut(Page),
+) -> anyhow::Result<bool> {
+    // Made first: a filter that this cloud does not have is told before anything is asked.
+    let mut listing = Listing::new(opened.site(), selection.clone(), Vec::new(), now)?;
+    if !opened.site().has_policies() && selection.instance.is_none() {
+        let instances = of::instances(access, opened, &selection.region).await?;
+        let ids = instances.into_iter().map(|instance| instance.id).collect();
+        listing = Listing::new(opened.site(), selection.clone(), ids, now)?;
+    }
+    let mut progress = Progress::on_stderr();
+    let (mut moved, mut records) = (false, 0);
+    access
+        .read(opened, async |reached| {
+            let Some(request) = listing.request() else { return Ok(true) };
+            let answer = reached
+                .call(request.action(), |client| {
+                    let request = request.clone();
+                    async move { client.backups_page(&request).await }
+                })
+                .await;
+            let step = listing.took(answer)?;
+            records += step.backups.len();
+            progress.say(&format!("{}: {records} backups listed", selection.region));
+            take(Page::Read(step.backups));
+            match step.next {
+                Next::More => return Ok(false),
+                Next::Again => take(Page::Again),
+                Next::End { moved: again } => {
+                    moved = again;
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await?;
+    Ok(moved)
+}
+
+/// Asks for the details of each; one that is gone meanwhile, or that cannot be asked for, is shown without.
+async fn detailed(access: &Access, opened: &Opened, region: &str, items: &mut [Backup]) {
+    let mut progress = Progress::on_stderr();
+    let (mut done, total) = (0, items.len());
+    let asked = items.iter().map(|item| {
+        (
+            InstanceRef { region: region.to_owned(), id: item.instance_id.clone() },
+            item.backup_point_id.clone(),
+        )
+    });
+    let answers: HashMap<_, _> = futures::stream::iter(asked.collect::<Vec<_>>())
+        .map(|(instance, backup)| async move {
+            let answer = access
+                .call(opened, DETAIL, |client| {
+                    let (instance, backup) = (instance.clone(), backup.clone());
+                    async move { client.backup_detail(&instance, &backup).await }
+                })
+                .await;
+            ((instance.id, backup), answer)
+        })
+        .buffer_unordered(AT_ONCE)
+        .inspect(|_| {
+            done += 1;
+            progress.say(&format!("details of {done} of {total} backups read"));
+        })
+        .collect()
+        .await;
+    drop(progress);
+    let mut failed = 0;
+    for item in items {
+        match answers.get(&(item.instance_id.clone(), item.backup_point_id.clone())) {
+            Some(Ok(Some(detail))) => item.detail.complete(detail),
+            Some(Err(_)) => failed += 1,
+            Some(Ok(None)) | None => {}
+        }
+    }
+    if failed > 0 {
+        show::note(&format!("the details of {failed} backups could not be read"));
+    }
+}
+
+fn objects(key: &AccountKey, listed: &[(String, BackupInventoryStatus)]) -> anyhow::Result<Value> {
+    let regions: Result<Vec<_>, serde_json::Error> = listed
+        .iter()
+        .map(|(region, status)| {
+            let mut object = serde_json::to_value(status)?;
+            if let Some(fields) = object.as_object_mut() {
+                fields.retain(|name, _| !["conditions", "observedGeneration"].contains(&name.as_str()));
+                fields.insert("region".to_owned(), json!(region));
+            }
+            Ok(object)
+        })
+        .collect();
+    Ok(json!({"account": key.to_string(), "regions": regions?}))
+}
+
+/// With no text that steers a terminal: in YAML, unlike JSON, not every text has another form.
+fn made_plain(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(plain(&text)),
+        Value::Array(items) => items.into_iter().map(made_plain).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, made_plain(value))).collect(),
+        value => value,
+    }
+}
+
+const TITLES: [&str; 8] = ["INSTANCE", "BACKUP", "STRATEGY", "STATUS", "REGION", "TARGET", "STARTED", "SIZE"];
+const WIDE: [&str; 16] = [
+    "INSTANCE",
+    "BACKUP",
+    "STRATEGY",
+    "STATUS",
+    "REGION",
+    "TARGET",
+    "STARTED",
+    "SIZE",
+    "NAME",
+    "PROJECT",
+    "BACKUP-NAME",
+    "TYPE",
+    "ENDED",
+    "EXPIRES",
+    "TTL",
+    "PROVIDER-STATUS",
+];
+
+fn rows<const N: usize>(
+    listed: &[(String, BackupInventoryStatus)],
+    titles: [&str; N],
+    row: impl Fn(&str, &InventoryItem) -> [Cell; N],
+) -> String {
+    let items = |(region, status): &'_ (String, BackupInventoryStatus)| {
+        status.items.iter().flatten().map(|item| row(region, item)).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = listed.iter().flat_map(items).collect();
+    table(titles, &rows, Paint::of_stdout())
+}
+
+fn usual(region: &str, item: &InventoryItem) -> [Cell; 8] {
+    [
+        item.instance_id.as_str().into(),
+        item.backup_point_id.as_str().into(),
+        item.strategy.as_deref().into(),
+        Cell::new(&item.status, tone(&item.status)),
+        region.into(),
+        item.target_region.as_deref().into(),
+        time(&item.start_time),
+        item.size_bytes.map(binary_size).into(),
+    ]
+}
+
+fn wide(region: &str, item: &InventoryItem) -> [Cell; 16] {
+    let [instance, backup, strategy, status, region, target, started, size] = usual(region, item);
+    [
+        instance,
+        backup,
+        strategy,
+        status,
+        region,
+        target,
+        started,
+        size,
+        item.instance_name.as_deref().into(),
+        item.project_name.as_deref().into(),
+        item.backup_point_name.as_deref().into(),
+        item.backup_type.as_deref().into(),
+        time(&item.end_time),
+        time(&item.expiry_time),
+        item.ttl_days.map(|days| format!("{days}d")).into(),
+        item.provider_status.as_deref().into(),
+    ]
+}
+
+fn time(time: &Option<Time>) -> Cell {
+    time.as_ref().map(|time| time.0.to_string()).into()
+}
+
+fn tone(status: &str) -> Tone {
+    match status {
+        "Unavailable" | "Expired" | "Deleted" => Tone::Bad,
+        status if is_usable(status) => Tone::Good,
+        _ => Tone::Notice,
+    }
+}

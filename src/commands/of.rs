@@ -1,0 +1,119 @@
+//! The account that `backups`, `report` and `import` are about.
+
+use anyhow::{anyhow, bail};
+
+use super::access::cluster::Cluster;
+use super::access::{Access, Given, Opened};
+use super::{manifests, validate};
+use crate::api::CrossRegionBackupPolicy;
+use crate::cli::Global;
+use crate::cli::source::{Of, Source};
+use crate::domain::Instance;
+use crate::observe::{AccountKey, Instances};
+
+/// What a command reaches, and what the files declare.
+pub struct Sources {
+    pub access: Access,
+    /// With their namespaces.
+    pub policies: Vec<(String, CrossRegionBackupPolicy)>,
+    /// Of what names none.
+    pub namespace: String,
+}
+
+/// # Errors
+/// Files, flags or the cluster are wrong.
+pub async fn sources(global: &Global, of: &Of, source: &Source) -> anyhow::Result<Sources> {
+    let cluster = match source.from_cluster {
+        true => Some(Cluster::connect(&source.cluster).await?),
+        false => None,
+    };
+    let namespace = usual_namespace(source, cluster.as_ref());
+    let (given, policies) = given(of, &namespace)?;
+    let access = Access::new(global, source, cluster, given)?;
+    Ok(Sources { access, policies, namespace })
+}
+
+/// The account that is meant.
+///
+/// # Errors
+/// It is not clear which.
+pub fn key(access: &Access, of: &Of, namespace: &str) -> anyhow::Result<AccountKey> {
+    let within = |namespace: &str, name: &str| AccountKey {
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    };
+    if let Some(named) = &of.account {
+        return Ok(match named.is_shared {
+            true => AccountKey { namespace: None, name: named.name.clone() },
+            false => within(named.namespace.as_deref().unwrap_or(namespace), &named.name),
+        });
+    }
+    let mut declared = access.declared();
+    match (declared.next(), declared.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        (Some(_), Some(_)) => bail!("the files declare several accounts: --account says which"),
+        (None, _) if access.cluster.is_some() => bail!("--account says which account of the cluster"),
+        (None, _) => Ok(within(namespace, "environment")),
+    }
+}
+
+/// The namespace of what names none.
+pub fn usual_namespace(source: &Source, cluster: Option<&Cluster>) -> String {
+    let flag = source.cluster.namespace.clone();
+    let of_cluster = || cluster.map(|cluster| cluster.namespace.clone());
+    flag.or_else(of_cluster).unwrap_or_else(|| "default".to_owned())
+}
+
+/// What the files declare.
+fn given(of: &Of, namespace: &str) -> anyhow::Result<(Given, Vec<(String, CrossRegionBackupPolicy)>)> {
+    let (mut given, mut policies) = (Given::default(), Vec::new());
+    if of.files.is_empty() {
+        return Ok((given, policies));
+    }
+    let read = manifests::read(&of.files)?;
+    let mut problems: Vec<_> = read.problems.iter().map(ToString::to_string).collect();
+    for document in &read.documents {
+        let namespace = document.namespace.as_deref().unwrap_or(namespace);
+        match validate::check(document, None) {
+            Ok(mut value) if document.is_of("CrossRegionBackupPolicy") => {
+                // A status that was exported with it tells since when the instance is protected.
+                if let Some(status) = document.value().get("status") {
+                    value["status"] = status.clone();
+                }
+                policies.push((namespace.to_owned(), serde_json::from_value(value)?));
+            }
+            Ok(value) => given.take(&document.kind, namespace, &value),
+            Err(wrong) => problems.extend(wrong.iter().map(ToString::to_string)),
+        }
+    }
+    match problems.as_slice() {
+        [] => Ok((given, policies)),
+        problems => Err(anyhow!("the files are not valid:\n{}", problems.join("\n"))),
+    }
+}
+
+/// The account, opened.
+///
+/// # Errors
+/// Why it cannot be used.
+pub async fn opened(access: &Access, key: &AccountKey) -> anyhow::Result<Opened> {
+    access.open(key).await.way.map_err(|(reason, text)| anyhow!("{}: {text}", reason.as_str()))
+}
+
+/// The regions that are asked for.
+pub fn regions(of: &Of, opened: &Opened) -> Vec<String> {
+    let mut regions = of.regions.clone();
+    regions.sort();
+    regions.dedup();
+    if regions.is_empty() { vec![opened.region.clone()] } else { regions }
+}
+
+/// All instances of the account in a region, by id.
+///
+/// # Errors
+/// They cannot be listed.
+pub async fn instances(access: &Access, opened: &Opened, region: &str) -> anyhow::Result<Vec<Instance>> {
+    let mut instances = Instances::new(opened.site());
+    access.read(opened, async |reached| instances.next_page(reached, region).await).await?;
+    Ok(instances.list().to_vec())
+}

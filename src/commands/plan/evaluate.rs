@@ -1,0 +1,335 @@
+//! What `run` would do about each policy: the controller's own decisions ([`crate::plan`]), on one look at the cloud.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use crate::api::CrossRegionBackupPolicy;
+use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
+use crate::commands::access::{Access, Entry, Opened};
+use crate::controllers::policy::desired::{account_of, desired_of, instance_of, own_interval};
+use crate::controllers::sharing::Purpose;
+use crate::domain::condition::types;
+use crate::domain::{Change, InstanceRef, Named, PolicyState, Reason, Truth};
+use crate::observe::{AccountKey, provider_name};
+use crate::plan::conflict::{Claim, manager};
+use crate::plan::deletion::{self, Farewell, Reach, Release, switched_off};
+use crate::plan::memory::{Memory, Regions};
+use crate::plan::next::{Do, next};
+use crate::plan::{Desired, Gate, Rival, Surroundings, conditions};
+
+const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
+const REGIONS: &str = "DescribeAvailableCrossRegion";
+/// Looks in flight; the budget of each account is what paces them.
+const AT_ONCE: usize = 256;
+/// More than any sequence of decisions about one policy.
+const STEPS: usize = 16;
+
+/// A policy to be planned.
+pub struct Wanted {
+    pub policy: CrossRegionBackupPolicy,
+    pub namespace: String,
+    /// The same as the cluster has it.
+    pub stored: Option<CrossRegionBackupPolicy>,
+    pub intent: Intent,
+}
+
+/// What is meant with a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    Apply,
+    Delete,
+    /// To delete it, and the cluster does not have it.
+    Absent,
+}
+
+/// What would become of one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A Modify would be sent.
+    Modify { from: Option<PolicyState>, to: Change, is_drift: bool },
+    /// Nothing would be sent: everything is as wanted, or that is what the policy asks for.
+    Nothing { reason: &'static str, message: String },
+    /// Observe, and the cloud differs.
+    Drift { difference: String },
+    /// The policy would not become Ready.
+    Problem { reason: &'static str, message: String },
+}
+
+/// One policy under way.
+struct Case<'a> {
+    wanted: &'a Wanted,
+    key: AccountKey,
+    instance: InstanceRef,
+    desired: Desired,
+    entry: Option<&'a Entry>,
+    gate: Gate,
+    memory: Memory,
+}
+
+impl<'a> Case<'a> {
+    fn opened(&self) -> Option<&'a Opened> {
+        self.entry.and_then(|entry| entry.way.as_ref().ok())
+    }
+
+    fn around(&self, rival: Option<Rival>) -> Surroundings {
+        Surroundings { gate: self.gate.clone(), paused_until: None, rival, epoch: None }
+    }
+}
+
+/// Decides about all of them, in their order. `others` are the cluster's policies that are not among them.
+pub async fn evaluate(
+    access: &Access,
+    wanted: &[Wanted],
+    others: &[CrossRegionBackupPolicy],
+    now: Timestamp,
+    mut progress: impl FnMut(usize),
+) -> Vec<Verdict> {
+    let keys = wanted.iter().map(|w| account_of(&w.policy.spec, &w.namespace));
+    let entries = access.open_all(keys).await;
+    let cases: Vec<_> = futures::stream::iter(wanted)
+        .map(|wanted| looked(access, &entries, wanted, now))
+        .buffered(AT_ONCE)
+        .enumerate()
+        .map(|(done, case)| {
+            progress(done + 1);
+            case
+        })
+        .collect()
+        .await;
+    let claims = Claims::of(&cases, others, access).await;
+    let rivals: Vec<_> = cases.iter().enumerate().map(|(at, case)| claims.rival(at, case)).collect();
+    futures::stream::iter(cases.into_iter().zip(rivals))
+        .map(|(case, rival)| decided(access, case, rival, now))
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Looks at the cloud, where that is what `run` would do.
+async fn looked<'a>(
+    access: &Access,
+    entries: &'a HashMap<AccountKey, Entry>,
+    wanted: &'a Wanted,
+    now: Timestamp,
+) -> Case<'a> {
+    let spec = &wanted.policy.spec;
+    let key = account_of(spec, &wanted.namespace);
+    let entry = entries.get(&key);
+    let gate = match entry {
+        Some(entry) => access.gate(entry, &key, &wanted.namespace, purpose(spec)).await,
+        None => Gate::Closed(Reason::AccountNotFound, format!("{key} does not exist")),
+    };
+    let mut desired = desired_of(&wanted.policy, own_interval(None, spec), false);
+    // Also one that is young: what it waits for is what a person wants to know.
+    desired.created = Timestamp::UNIX_EPOCH;
+    if wanted.intent != Intent::Apply {
+        desired = switched_off(&desired);
+    }
+    let mut memory = Memory::new(Default::default(), &desired, now, now);
+    // Backups are no part of a plan.
+    (memory.backups.tried, memory.backups.due) = (true, None);
+    let instance = instance_of(spec);
+    let mut case = Case { wanted, key, instance, desired, entry, gate, memory };
+    let around = case.around(None);
+    let asks = match wanted.intent {
+        Intent::Apply => next(&case.desired, &around, &case.memory, now) == Do::Look,
+        Intent::Delete => {
+            deletion::next(&case.desired, &around, &case.memory, Reach::Open, now) == Farewell::Look
+        }
+        Intent::Absent => false,
+    };
+    if let Some(opened) = case.opened().filter(|_| asks && case.gate == Gate::Open) {
+        let instance = &case.instance;
+        let answer = access
+            .call(opened, DESCRIBE, |client| async move { client.describe_policy(instance).await })
+            .await;
+        case.memory.looked(&case.desired, answer, now, 0.5);
+        deletion::looked(&mut case.memory);
+    }
+    case
+}
+
+async fn decided(access: &Access, mut case: Case<'_>, rival: Option<Rival>, now: Timestamp) -> Verdict {
+    let around = case.around(rival);
+    match case.wanted.intent {
+        Intent::Apply => {}
+        Intent::Delete => return farewell(&case, &around, now),
+        Intent::Absent => {
+            let message = "the cluster does not have it".to_owned();
+            return Verdict::Nothing { reason: "NotFound", message };
+        }
+    }
+    for _ in 0..STEPS {
+        match next(&case.desired, &around, &case.memory, now) {
+            Do::AskRegions => {
+                let Some(opened) = case.opened() else { break };
+                let instance = &case.instance;
+                let wanted = case.desired.change.cross_backup_region.as_deref();
+                let hint = wanted.filter(|_| case.memory.regions == Regions::Unknown);
+                let ask = access
+                    .call(opened, REGIONS, |client| async move { client.available_regions(instance).await });
+                let answer = opened.account.available_regions(instance, hint, || now, ask).await;
+                case.memory.told_regions(&case.desired, answer, now);
+            }
+            Do::Modify => {
+                return Verdict::Modify {
+                    from: case.memory.facts.policy.clone(),
+                    to: case.desired.change.clone(),
+                    is_drift: was_synced(case.wanted),
+                };
+            }
+            Do::Look | Do::ReadBackups | Do::Wait(_) => break,
+        }
+    }
+    let Some(outcome) = conditions::outcome(&case.desired, &around, &case.memory, now) else {
+        return Verdict::Problem {
+            reason: Reason::AccountNotReady.as_str(),
+            message: format!("{}: it was not asked", case.key),
+        };
+    };
+    let (reason, message) = (outcome.reason.as_str(), outcome.message());
+    match outcome.reason {
+        Reason::DriftDetected => Verdict::Drift { difference: message },
+        Reason::Suspended => Verdict::Nothing { reason, message },
+        _ if outcome.status == Truth::True => Verdict::Nothing { reason, message },
+        _ => Verdict::Problem { reason, message },
+    }
+}
+
+/// What deleting the policy would do.
+fn farewell(case: &Case<'_>, around: &Surroundings, now: Timestamp) -> Verdict {
+    let nothing = |reason, message: &str| Verdict::Nothing { reason, message: message.to_owned() };
+    let reach = if case.gate == Gate::Open { Reach::Open } else { Reach::Waiting };
+    match deletion::next(&case.desired, around, &case.memory, reach, now) {
+        Farewell::Modify => Verdict::Modify {
+            from: case.memory.facts.policy.clone(),
+            to: case.desired.change.clone(),
+            is_drift: false,
+        },
+        Farewell::Release(Release::Retained) => {
+            nothing("Retained", "deletionPolicy is Retain: the cloud's policy stays as it is")
+        }
+        Farewell::Release(Release::Disabled) => nothing("Disabled", "cross-region backup is off already"),
+        Farewell::Release(Release::Skipped(why)) => nothing("DisableSkipped", &why),
+        Farewell::Release(Release::Abandoned(why)) => {
+            Verdict::Problem { reason: "DisableAbandoned", message: why }
+        }
+        Farewell::Look | Farewell::Wait(_) => {
+            let desired = &case.desired;
+            let outcome = conditions::outcome(desired, around, &case.memory, now);
+            let (reason, message) = outcome.map_or_else(
+                || (Reason::AccountNotReady.as_str(), format!("{}: it was not asked", case.key)),
+                |outcome| (outcome.reason.as_str(), outcome.message()),
+            );
+            Verdict::Problem { reason, message }
+        }
+    }
+}
+
+/// Whether the cluster has the very same policy and saw it in sync: a difference is drift then.
+fn was_synced(wanted: &Wanted) -> bool {
+    wanted.stored.as_ref().is_some_and(|stored| {
+        let synced = stored.status.as_ref().and_then(|status| status.synced_generation);
+        stored.spec == wanted.policy.spec && synced.is_some() && synced == stored.metadata.generation
+    })
+}
+
+fn purpose(spec: &CrossRegionBackupPolicySpec) -> Purpose {
+    match spec.management_policy {
+        ManagementPolicy::Manage => Purpose::Manage,
+        ManagementPolicy::Observe => Purpose::Observe,
+    }
+}
+
+/// Who competes for which instance: by provider, region and id.
+struct Claims(HashMap<(&'static str, InstanceRef), Vec<Claim>>);
+
+impl Claims {
+    async fn of(cases: &[Case<'_>], others: &[CrossRegionBackupPolicy], access: &Access) -> Self {
+        let mut claims = Self(HashMap::new());
+        for (at, case) in cases.iter().enumerate() {
+            let Some(opened) = case.opened() else { continue };
+            let stored = case.wanted.stored.as_ref();
+            // A suspended one is not looked at, and keeps its place.
+            let kept = stored.filter(|stored| stored.spec.account_ref == case.wanted.policy.spec.account_ref);
+            let proven = case.memory.facts.policy.is_some()
+                || case.wanted.policy.spec.suspend && kept.is_some_and(has_proof);
+            let manages = purpose(&case.wanted.policy.spec) == Purpose::Manage;
+            if manages && proven && case.gate == Gate::Open {
+                let claim = Claim {
+                    named: Named::new(&place(at, stored), &case.wanted.namespace, name(&case.wanted.policy)),
+                    created: stored.map_or(Timestamp::MAX, created),
+                    refused: false,
+                };
+                claims.add(provider_name(opened.provider), case.instance.clone(), claim);
+            }
+        }
+        let asked: HashSet<_> = cases.iter().map(|case| &case.instance).collect();
+        for other in others.iter().filter(|other| has_proof(other) && purpose(&other.spec) == Purpose::Manage)
+        {
+            let instance = instance_of(&other.spec);
+            let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
+            if !asked.contains(&instance) {
+                continue;
+            }
+            let Some(provider) = access.provider_of(&account_of(&other.spec, namespace)).await else {
+                continue;
+            };
+            let uid = other.metadata.uid.as_deref().unwrap_or_default();
+            let claim = Claim {
+                named: Named::new(uid, namespace, name(other)),
+                created: created(other),
+                refused: is_refused(other),
+            };
+            claims.add(provider_name(provider), instance, claim);
+        }
+        claims
+    }
+
+    fn add(&mut self, provider: &'static str, instance: InstanceRef, claim: Claim) {
+        self.0.entry((provider, instance)).or_default().push(claim);
+    }
+
+    /// The policy that manages the instance instead of this one.
+    fn rival(&self, at: usize, case: &Case<'_>) -> Option<Rival> {
+        // As in the controller: only who has seen the instance learns of a rival.
+        case.memory.facts.policy.as_ref()?;
+        if purpose(&case.wanted.policy.spec) != Purpose::Manage {
+            return None;
+        }
+        let key = (provider_name(case.opened()?.provider), case.instance.clone());
+        let winner = &manager(self.0.get(&key)?)?.named;
+        if *winner.uid == *place(at, case.wanted.stored.as_ref()) {
+            return None;
+        }
+        let same = *winner.namespace() == *case.wanted.namespace;
+        Some(Rival { name: same.then(|| winner.name().to_string()) })
+    }
+}
+
+/// What decides between policies that were created at the same time: of those that do not exist yet, which comes first in the
+/// files, since they are applied in that order.
+fn place(at: usize, stored: Option<&CrossRegionBackupPolicy>) -> String {
+    stored.and_then(|stored| stored.metadata.uid.clone()).unwrap_or_else(|| format!("{at:012}"))
+}
+
+fn name(policy: &CrossRegionBackupPolicy) -> &str {
+    policy.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn created(policy: &CrossRegionBackupPolicy) -> Timestamp {
+    policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |created| created.0)
+}
+
+fn has_proof(policy: &CrossRegionBackupPolicy) -> bool {
+    policy.status.as_ref().is_some_and(|status| status.policy.is_some())
+}
+
+/// Whether the cloud refused it last.
+fn is_refused(policy: &CrossRegionBackupPolicy) -> bool {
+    let conditions = policy.status.iter().flat_map(|status| &status.conditions);
+    let refusals = [Reason::PermissionDenied.as_str(), Reason::InstanceNotFound.as_str()];
+    conditions.into_iter().any(|c| c.type_ == types::SYNCED && refusals.contains(&c.reason.as_str()))
+}

@@ -1,0 +1,227 @@
+//! A plan as people and pipelines read it.
+
+use serde_json::{Value, json};
+
+use super::evaluate::Verdict;
+use super::{Line, Outcome};
+use crate::commands::show::{Paint, Tone, markdown, plain};
+use crate::domain::{Change, PolicyState};
+
+/// GitHub takes comments of 65,536 characters, and others not less.
+const COMMENT_MAX: usize = 60_000;
+
+/// What is said of a policy, in a few words and in a longer text.
+struct Said {
+    sign: &'static str,
+    tone: Tone,
+    action: &'static str,
+    text: String,
+}
+
+/// The kind of a verdict, in the words of the JSON output.
+pub fn action(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Modify { from, to, .. } => match from {
+            _ if !to.active => "disable",
+            Some(from) if from.active => "changeTarget",
+            _ => "enable",
+        },
+        Verdict::Nothing { .. } => "none",
+        Verdict::Drift { .. } => "drift",
+        Verdict::Problem { .. } => "error",
+    }
+}
+
+fn said(verdict: &Verdict) -> Said {
+    let (sign, tone) = match action(verdict) {
+        "enable" => ("+", Tone::Good),
+        "changeTarget" => ("~", Tone::Notice),
+        "disable" => ("-", Tone::Bad),
+        "drift" => ("?", Tone::Notice),
+        "error" => ("!", Tone::Bad),
+        _ => ("=", Tone::Neutral),
+    };
+    let (action, text) = match verdict {
+        Verdict::Modify { from, to, is_drift } => {
+            let before = from.as_ref().and_then(|from| from.cross_backup_region.as_deref());
+            let target = to.cross_backup_region.as_deref().unwrap_or("none");
+            let corrected = if *is_drift { " (corrects a drift)" } else { "" };
+            match action(verdict) {
+                "enable" => ("would enable", format!("copies to {target}{corrected}")),
+                "disable" => {
+                    ("would disable", format!("copies to {}{corrected}", before.unwrap_or("another region")))
+                }
+                _ => (
+                    "would change the target",
+                    format!("{} -> {target}{corrected}", before.unwrap_or("none")),
+                ),
+            }
+        }
+        Verdict::Nothing { reason, message } => ("no change", format!("{reason}: {message}")),
+        Verdict::Drift { difference } => ("drift", format!("only observed: {difference}")),
+        Verdict::Problem { reason, message } => ("error", format!("{reason}: {message}")),
+    };
+    Said { sign, tone, action, text }
+}
+
+/// One line for each policy and each document that is not valid, and a summary.
+pub fn text(outcome: &Outcome, paint: Paint) -> String {
+    let mut out = String::new();
+    for problem in &outcome.invalid {
+        out.push_str(&format!("{} {}\n", paint.paint("!", Tone::Bad), plain(problem)));
+    }
+    for line in &outcome.lines {
+        let said = said(&line.verdict);
+        out.push_str(&format!(
+            "{} {}/{}  {} ({})  {}: {}\n",
+            paint.paint(said.sign, said.tone),
+            plain(&line.namespace),
+            plain(&line.name),
+            plain(&line.instance.id),
+            plain(&line.instance.region),
+            paint.paint(said.action, said.tone),
+            plain(&said.text),
+        ));
+    }
+    out.push_str(&format!("{}\n", summary(outcome)));
+    out
+}
+
+fn summary(outcome: &Outcome) -> String {
+    let count = |wanted: &str| outcome.lines.iter().filter(|line| action(&line.verdict) == wanted).count();
+    let errors = count("error") + outcome.invalid.len();
+    let calls = outcome.calls.values().sum::<u64>();
+    format!(
+        "Plan: {} to enable, {} to change the target, {} to disable, {} drifted and only observed, {} unchanged, {errors} \
+         {}. {calls} cloud {}, none that changes anything.",
+        count("enable"),
+        count("changeTarget"),
+        count("disable"),
+        count("drift"),
+        count("none"),
+        if errors == 1 { "error" } else { "errors" },
+        if calls == 1 { "call" } else { "calls" },
+    )
+}
+
+/// For a comment in a pull request: what would change and what is wrong first, the rest folded.
+pub fn comment(outcome: &Outcome) -> String {
+    let mut out = format!("### Cross-region backup plan\n\n{}\n", summary(outcome));
+    let (unchanged, news): (Vec<_>, Vec<_>) =
+        outcome.lines.iter().partition(|line| matches!(line.verdict, Verdict::Nothing { .. }));
+    if !outcome.invalid.is_empty() {
+        out.push_str("\n**Not valid**\n\n");
+        let left =
+            push_all(&mut out, outcome.invalid.iter().map(|problem| format!("- {}\n", markdown(problem))));
+        out.push_str(&and_more(left));
+    }
+    for (lines, folded) in [(news, false), (unchanged, true)] {
+        if lines.is_empty() {
+            continue;
+        }
+        out.push('\n');
+        if folded {
+            out.push_str(&format!("<details><summary>{} unchanged</summary>\n\n", lines.len()));
+        }
+        out.push_str("| | policy | instance | plan |\n| --- | --- | --- | --- |\n");
+        let left = push_all(&mut out, lines.into_iter().map(row));
+        out.push_str(&and_more(left));
+        if folded {
+            out.push_str("\n</details>\n");
+        }
+    }
+    out
+}
+
+fn row(line: &Line) -> String {
+    let said = said(&line.verdict);
+    format!(
+        "| {} | {} | {} ({}) | {}: {} |\n",
+        markdown(said.sign),
+        markdown(&format!("{}/{}", line.namespace, line.name)),
+        markdown(&line.instance.id),
+        markdown(&line.instance.region),
+        said.action,
+        markdown(&said.text),
+    )
+}
+
+/// As many as fit into a comment; how many do not.
+fn push_all(out: &mut String, rows: impl Iterator<Item = String>) -> usize {
+    let mut left = 0;
+    for row in rows {
+        if left == 0 && out.len() + row.len() < COMMENT_MAX {
+            out.push_str(&row);
+        } else {
+            left += 1;
+        }
+    }
+    left
+}
+
+fn and_more(left: usize) -> String {
+    if left == 0 { String::new() } else { format!("\n… and {left} more: a comment has no room for them\n") }
+}
+
+pub fn json(outcome: &Outcome) -> Value {
+    let lines: Vec<_> = outcome
+        .lines
+        .iter()
+        .map(|line| {
+            let mut object = json!({
+                "namespace": line.namespace,
+                "name": line.name,
+                "file": line.file,
+                "line": line.line,
+                "account": line.account,
+                "region": line.instance.region,
+                "instanceId": line.instance.id,
+                "action": action(&line.verdict),
+            });
+            match &line.verdict {
+                Verdict::Modify { from, to, is_drift } => {
+                    object["from"] = from.as_ref().map_or(Value::Null, found);
+                    object["to"] = values(to);
+                    object["cause"] = json!(if *is_drift { "Drift" } else { "SpecChanged" });
+                }
+                Verdict::Drift { difference } => {
+                    object["reason"] = json!("DriftDetected");
+                    object["message"] = json!(difference);
+                }
+                Verdict::Nothing { reason, message } | Verdict::Problem { reason, message } => {
+                    object["reason"] = json!(reason);
+                    object["message"] = json!(message);
+                }
+            }
+            object
+        })
+        .collect();
+    let count = |wanted: &str| outcome.lines.iter().filter(|line| action(&line.verdict) == wanted).count();
+    json!({
+        "policies": lines,
+        "invalid": outcome.invalid,
+        "summary": {
+            "enable": count("enable"),
+            "changeTarget": count("changeTarget"),
+            "disable": count("disable"),
+            "drift": count("drift"),
+            "none": count("none"),
+            "error": count("error") + outcome.invalid.len(),
+        },
+        "cloudCalls": {"total": outcome.calls.values().sum::<u64>(), "byAction": outcome.calls},
+    })
+}
+
+fn values(change: &Change) -> Value {
+    match &change.cross_backup_region {
+        Some(region) if change.active => json!({"active": true, "crossBackupRegion": region}),
+        _ => json!({"active": change.active}),
+    }
+}
+
+fn found(state: &PolicyState) -> Value {
+    match &state.cross_backup_region {
+        Some(region) => json!({"active": state.active, "crossBackupRegion": region}),
+        None => json!({"active": state.active}),
+    }
+}

@@ -1,0 +1,219 @@
+//! Gathers what a report tells: instances, policies and copies from the cloud, and what is declared from files and cluster.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+
+use super::model::{
+    Account, CloudPolicy, Copies, Declared, Instance, PolicyWithoutInstance, Problem, Report,
+};
+use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
+use crate::api::{CrossRegionBackupPolicy, duration};
+use crate::cloud::Selection;
+use crate::commands::access::{Access, Opened};
+use crate::commands::backups::{self, Page};
+use crate::commands::of;
+use crate::commands::show::Progress;
+use crate::controllers::policy::desired::account_of;
+use crate::domain::{self, InstanceRef, Kind};
+use crate::observe::{AccountKey, provider_name};
+use crate::plan::inventory::found::{is_standalone, is_usable};
+
+const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
+/// Looks in flight; the account's budget is what paces them.
+const AT_ONCE: usize = 64;
+const NO_POLICY: &str = "Tencent Cloud has no cross-region backup policy";
+const STANDALONE: &str = "a Standalone instance can have no cross-region backup";
+
+/// A policy resource, and the namespace that it is in.
+pub struct Resource {
+    pub namespace: String,
+    pub policy: CrossRegionBackupPolicy,
+}
+
+/// An account and a region of it.
+type Where = (AccountKey, String);
+
+/// The account that a policy refers to.
+pub fn account(policy: &CrossRegionBackupPolicy, namespace: &str) -> AccountKey {
+    account_of(&policy.spec, namespace)
+}
+
+/// Reads what these places hold, and those of the policies.
+pub async fn gather(
+    access: &Access,
+    resources: &[Resource],
+    asked: impl IntoIterator<Item = Where>,
+    now: Timestamp,
+) -> Report {
+    let mut report = Report {
+        generated_at: now,
+        accounts: Vec::new(),
+        policies_without_instance: Vec::new(),
+        problems: Vec::new(),
+    };
+    let place_of = |resource: &Resource| {
+        let spec = &resource.policy.spec;
+        (account_of(spec, &resource.namespace), spec.region.clone())
+    };
+    let mut places: Vec<Where> = asked.into_iter().chain(resources.iter().map(place_of)).collect();
+    places.sort_by_key(|(key, region)| (key.namespace.clone(), key.name.clone(), region.clone()));
+    places.dedup();
+    let entries = access.open_all(places.iter().map(|(key, _)| key.clone())).await;
+    for (key, region) in places {
+        let name = name_of(&key);
+        let problem =
+            |message: String| Problem { account: name.clone(), region: Some(region.clone()), message };
+        let opened = match entries.get(&key).map(|entry| &entry.way) {
+            Some(Ok(opened)) => opened,
+            Some(Err((reason, text))) => {
+                report.problems.push(problem(format!("{}: {text}", reason.as_str())));
+                continue;
+            }
+            None => continue,
+        };
+        let here: Vec<_> =
+            resources.iter().filter(|resource| place_of(resource) == (key.clone(), region.clone())).collect();
+        match instances(access, opened, &region, &here, now).await {
+            Ok(instances) => {
+                let known: HashSet<_> = instances.iter().map(|instance| instance.id.as_str()).collect();
+                let lost = here.iter().filter(|resource| !known.contains(&*resource.policy.spec.instance_id));
+                report.policies_without_instance.extend(lost.map(|resource| PolicyWithoutInstance {
+                    namespace: resource.namespace.clone(),
+                    name: resource.policy.metadata.name.clone().unwrap_or_default(),
+                    account: name.clone(),
+                    region: region.clone(),
+                    instance_id: resource.policy.spec.instance_id.clone(),
+                }));
+                let provider = provider_name(opened.provider).to_owned();
+                report.accounts.push(Account { name, provider, region, instances });
+            }
+            Err(error) => report.problems.push(problem(format!("{error:#}"))),
+        }
+    }
+    report
+}
+
+/// `NAMESPACE/NAME`, for the cluster kind `/NAME`.
+fn name_of(key: &AccountKey) -> String {
+    format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
+}
+
+async fn instances(
+    access: &Access,
+    opened: &Opened,
+    region: &str,
+    resources: &[&Resource],
+    now: Timestamp,
+) -> anyhow::Result<Vec<Instance>> {
+    let listed = of::instances(access, opened, region).await?;
+    let mut progress = Progress::on_stderr();
+    let mut done = 0;
+    let policies: Vec<_> = futures::stream::iter(&listed)
+        .map(|instance| policy(access, opened, region, instance))
+        .buffered(AT_ONCE)
+        .inspect(|_| {
+            done += 1;
+            progress.say(&format!("{region}: {done} of {} policies described", listed.len()));
+        })
+        .collect()
+        .await;
+    drop(progress);
+    let copies = match opened.site().has_policies() {
+        true => copies(access, opened, region, now).await,
+        false => Err(NO_POLICY.to_owned()),
+    };
+    let declared: HashMap<_, _> = resources
+        .iter()
+        .rev()
+        .map(|resource| (resource.policy.spec.instance_id.as_str(), *resource))
+        .collect();
+    let told = listed.iter().zip(policies).map(|(instance, cloud)| {
+        let declared = declared.get(instance.id.as_str()).map(|resource| declared_by(resource));
+        let target = match &cloud {
+            CloudPolicy::On { target, .. } => target.clone(),
+            _ => declared.as_ref().and_then(|declared| declared.target.clone()),
+        };
+        Instance {
+            id: instance.id.clone(),
+            name: instance.name.clone(),
+            project: instance.project_name.clone(),
+            copies: match &copies {
+                Ok(copies) => copies.of(&instance.id, target.as_deref()),
+                Err(why) => Copies::NotRead(why.clone()),
+            },
+            cloud,
+            declared,
+        }
+    });
+    Ok(told.collect())
+}
+
+async fn policy(access: &Access, opened: &Opened, region: &str, instance: &domain::Instance) -> CloudPolicy {
+    if !opened.site().has_policies() {
+        return CloudPolicy::Unsupported(NO_POLICY.to_owned());
+    }
+    if is_standalone(instance) {
+        return CloudPolicy::Unsupported(STANDALONE.to_owned());
+    }
+    let of = &InstanceRef { region: region.to_owned(), id: instance.id.clone() };
+    match access.call(opened, DESCRIBE, |client| async move { client.describe_policy(of).await }).await {
+        Ok(state) if state.active => {
+            CloudPolicy::On { target: state.cross_backup_region, ttl_days: state.ttl_days }
+        }
+        Ok(_) => CloudPolicy::Off,
+        Err(failure) if failure.kind == Kind::NotSupported => CloudPolicy::Unsupported(STANDALONE.to_owned()),
+        Err(failure) => CloudPolicy::Unknown(failure.to_string()),
+    }
+}
+
+fn declared_by(resource: &Resource) -> Declared {
+    let policy = &resource.policy;
+    let CrossRegionBackupPolicySpec { active, cross_backup_region, management_policy, .. } = &policy.spec;
+    let objective = policy.spec.recovery_point_objective.as_deref().and_then(duration::parse);
+    Declared {
+        namespace: resource.namespace.clone(),
+        name: policy.metadata.name.clone().unwrap_or_default(),
+        management_policy: match management_policy {
+            ManagementPolicy::Manage => "Manage".to_owned(),
+            ManagementPolicy::Observe => "Observe".to_owned(),
+        },
+        active: *active,
+        target: cross_backup_region.clone().filter(|_| *active),
+        objective: objective.and_then(|objective| SignedDuration::try_from(objective).ok()),
+        protected_since: policy
+            .status
+            .as_ref()
+            .and_then(|status| status.protected_since.as_ref())
+            .map(|t| t.0),
+    }
+}
+
+/// The usable copies of an account in a region: when each began, by instance and target region.
+struct AllCopies(HashMap<String, BTreeMap<String, BTreeSet<(Option<Timestamp>, String)>>>);
+
+impl AllCopies {
+    fn of(&self, instance: &str, target: Option<&str>) -> Copies {
+        let found = target.and_then(|target| self.0.get(instance)?.get(target));
+        Copies::Read {
+            usable: found.map_or(0, |found| i64::try_from(found.len()).unwrap_or(i64::MAX)),
+            newest: found.and_then(|found| found.last()?.0),
+        }
+    }
+}
+
+async fn copies(access: &Access, opened: &Opened, region: &str, now: Timestamp) -> Result<AllCopies, String> {
+    let selection = Selection { region: region.to_owned(), ..Selection::default() };
+    let mut all = AllCopies(HashMap::new());
+    let listed = backups::each_page(access, opened, selection, now, |page| {
+        let Page::Read(page) = page else { return };
+        for backup in page.into_iter().filter(|backup| is_usable(&backup.status)) {
+            let target = backup.target_region.unwrap_or_default();
+            let of = all.0.entry(backup.instance_id).or_default();
+            of.entry(target).or_default().insert((backup.start_time, backup.backup_point_id));
+        }
+    })
+    .await;
+    listed.map(|_| all).map_err(|error| format!("{error:#}"))
+}

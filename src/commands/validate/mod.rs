@@ -1,0 +1,188 @@
+//! `validate`: manifests against the schema and the CEL rules of the CRDs, without a cluster. The CRDs that `crds` prints are the
+//! one truth: no rule is written a second time here.
+
+mod metadata;
+mod rules;
+mod schema;
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::manifests::{self, Document, Problem};
+use super::show::{self, Paint, Tone, plain};
+use crate::api;
+use crate::cli::validate::{Validate, ValidateFormat};
+use rules::Rules;
+use schema::Schema;
+
+/// One kind, as its CRD has it.
+struct Kind {
+    name: String,
+    version: String,
+    schema: Schema,
+    rules: Rules,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fault {
+    /// A JSON pointer; where nothing is written there, it leads to the nearest parent.
+    pointer: String,
+    /// `spec.crossBackupRegion`.
+    field: String,
+    rule: String,
+    message: String,
+}
+
+/// # Errors
+/// A path cannot be read.
+pub fn run(args: &Validate) -> anyhow::Result<Exit> {
+    let read = manifests::read(&args.paths)?;
+    let (mut problems, mut checked, mut skipped) = (read.problems, 0, 0);
+    for document in &read.documents {
+        if document.is_ours() {
+            checked += 1;
+            problems.extend(check(document, None).err().unwrap_or_default());
+        } else {
+            skipped += 1;
+        }
+    }
+    problems.sort_by(|a, b| (&a.at.file, a.at.line, a.at.column).cmp(&(&b.at.file, b.at.line, b.at.column)));
+    show::print(&match args.output {
+        ValidateFormat::Text => text(&problems),
+        ValidateFormat::Json => show::json(&objects(&problems, checked, skipped))?,
+    })?;
+    show::note(&summary(problems.len(), checked, skipped));
+    Ok(if problems.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+fn text(problems: &[Problem]) -> String {
+    let paint = Paint::of_stdout();
+    let line = |problem: &Problem| {
+        let (place, rest) = (problem.at.to_string(), problem.to_string());
+        let rest = rest.strip_prefix(&place).unwrap_or(&rest);
+        format!("{}{}\n", paint.paint(&plain(&place), Tone::Bad), plain(rest))
+    };
+    problems.iter().map(line).collect()
+}
+
+fn objects(problems: &[Problem], checked: usize, skipped: usize) -> Value {
+    let errors: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            json!({
+                "file": &*problem.at.file,
+                "line": problem.at.line,
+                "column": problem.at.column,
+                "object": problem.object,
+                "field": problem.field,
+                "rule": problem.rule,
+                "message": problem.message,
+            })
+        })
+        .collect();
+    json!({"valid": problems.is_empty(), "checked": checked, "skipped": skipped, "errors": errors})
+}
+
+fn summary(problems: usize, checked: usize, skipped: usize) -> String {
+    let skipped = match skipped {
+        0 => String::new(),
+        1 => "; 1 document of another group was skipped".to_owned(),
+        n => format!("; {n} documents of other groups were skipped"),
+    };
+    match problems {
+        0 => format!("valid: {checked} documents checked{skipped}"),
+        n => format!("not valid: {n} problems in {checked} documents checked{skipped}"),
+    }
+}
+
+/// Checks a document as the API server would on `kubectl apply`, and gives it with the schema's defaults. `old`: what is stored,
+/// for the rules about changes. What is of another group passes as it is.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(document: &Document, old: Option<&Value>) -> Result<Value, Vec<Problem>> {
+    if !document.is_ours() {
+        return Ok(document.value().clone());
+    }
+    checked(document.value(), old).map_err(|faults| {
+        let problem =
+            |fault: Fault| document.problem(&fault.pointer, &fault.field, &fault.rule, fault.message);
+        faults.into_iter().map(problem).collect()
+    })
+}
+
+/// The same for an object that is in no file.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_value(value: &Value) -> Result<Value, Vec<String>> {
+    let words = |fault: Fault| match fault.field.as_str() {
+        "" => fault.message,
+        field => format!("{field}: {}", fault.message),
+    };
+    checked(value, None).map_err(|faults| faults.into_iter().map(words).collect())
+}
+
+fn checked(value: &Value, old: Option<&Value>) -> Result<Value, Vec<Fault>> {
+    let kind = kind_of(value).map_err(|fault| vec![fault])?;
+    let mut value = value.clone();
+    let mut faults = metadata::faults(&value);
+    // The API server leaves the status of a manifest out, but for fields that it does not know.
+    let status = value.as_object_mut().and_then(|object| object.remove("status"));
+    if let Some(status) = status {
+        kind.schema.unknown_in("status", &status, &mut faults);
+    }
+    let before = faults.len();
+    kind.schema.check(&mut value, &mut faults);
+    // As the API server: the rules may rely on the schema.
+    if faults.len() == before {
+        kind.rules.check(&value, old, &mut faults);
+    }
+    if faults.is_empty() { Ok(value) } else { Err(faults) }
+}
+
+fn kind_of(value: &Value) -> Result<&'static Kind, Fault> {
+    let text = |name: &str| value[name].as_str().unwrap_or_default();
+    let fault = |field: &str, message: String| Fault {
+        pointer: format!("/{field}"),
+        field: field.to_owned(),
+        rule: "enum".to_owned(),
+        message,
+    };
+    let kinds = kinds().as_ref().map_err(|error| fault("kind", error.clone()))?;
+    let Some(kind) = kinds.iter().find(|kind| kind.name == text("kind")) else {
+        let known: Vec<_> = kinds.iter().map(|kind| kind.name.as_str()).collect();
+        return Err(fault("kind", format!("must be one of {}", known.join(", "))));
+    };
+    match text("apiVersion") == kind.version {
+        true => Ok(kind),
+        false => Err(fault("apiVersion", format!("must be {}", kind.version))),
+    }
+}
+
+/// Of the CRDs, each rule compiled once.
+fn kinds() -> &'static Result<Vec<Kind>, String> {
+    static KINDS: OnceLock<Result<Vec<Kind>, String>> = OnceLock::new();
+    KINDS.get_or_init(|| {
+        let crds = api::crds().map_err(|error| error.to_string())?;
+        let kinds = crds.into_iter().map(|crd| {
+            let version = crd.spec.versions.first().ok_or("a CRD without a version")?;
+            let whole = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+            let whole = serde_json::to_value(whole).map_err(|error| error.to_string())?;
+            let whole = Arc::new(whole);
+            Ok(Kind {
+                name: crd.spec.names.kind,
+                version: format!("{}/{}", crd.spec.group, version.name),
+                rules: Rules::compile(&whole)?,
+                schema: Schema::compile(&whole)?,
+            })
+        });
+        kinds.collect::<Result<Vec<_>, String>>()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The CEL rules of a schema (`x-kubernetes-validations`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cel::{Context, Program};
+use serde_json::Value;
+
+use super::Fault;
+use super::schema::At;
+
+/// The rules of one kind.
+pub struct Rules {
+    schema: Arc<Value>,
+    /// By their text.
+    programs: HashMap<String, Program>,
+    /// Makes a time of a text.
+    timestamp: Program,
+}
+
+impl Rules {
+    /// # Errors
+    /// A rule is no CEL.
+    pub fn compile(schema: &Arc<Value>) -> Result<Self, String> {
+        let compile = |rule: &str| Program::compile(rule).map_err(|error| format!("rule {rule}: {error}"));
+        let mut texts = Vec::new();
+        gather(schema, &mut texts);
+        let programs = texts.into_iter().map(|rule| Ok((rule.to_owned(), compile(rule)?)));
+        Ok(Self {
+            schema: schema.clone(),
+            programs: programs.collect::<Result<_, String>>()?,
+            timestamp: compile("timestamp(self)")?,
+        })
+    }
+
+    #[cfg(test)]
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.programs.keys().map(String::as_str)
+    }
+
+    /// Finds the rules that an object breaks, which has its defaults. `old`: what it was before.
+    pub fn check(&self, object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
+        let mut whole = object.clone();
+        // Where it has no name, the API server makes one, or that is told otherwise.
+        if whole["metadata"]["name"].is_null() {
+            let prefix = whole["metadata"]["generateName"].as_str().unwrap_or_default();
+            whole["metadata"]["name"] = Value::String(format!("{prefix}xxxxx"));
+        }
+        self.walk(&self.schema, &whole, old, &At::default(), faults);
+    }
+
+    fn walk(&self, schema: &Value, value: &Value, old: Option<&Value>, at: &At, faults: &mut Vec<Fault>) {
+        for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            self.apply(schema, rule, value, old, at, faults);
+        }
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let property =
+                        schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
+                    if let Some(property) = property {
+                        let old = old.and_then(|old| old.get(name));
+                        self.walk(property, value, old, &at.key(name), faults);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for (n, item) in items.iter().enumerate() {
+                    self.walk(&schema["items"], item, None, &at.item(n), faults);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply(
+        &self,
+        schema: &Value,
+        rule: &Value,
+        value: &Value,
+        old: Option<&Value>,
+        at: &At,
+        faults: &mut Vec<Fault>,
+    ) {
+        let text = rule["rule"].as_str().unwrap_or_default();
+        let mut context = Context::default();
+        if text.contains("oldSelf") {
+            // A rule about a change has nothing to say of what is new.
+            let Some(old) = old else { return };
+            context.add_variable_from_value("oldSelf", self.converted(schema, old));
+        }
+        context.add_variable_from_value("self", self.converted(schema, value));
+        let holds = match self.programs.get(text).map(|program| program.execute(&context)) {
+            Some(Ok(cel::Value::Bool(holds))) => Ok(holds),
+            Some(Ok(_)) => Err("it gives no boolean".to_owned()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("it is not known".to_owned()),
+        };
+        let message = match holds {
+            Ok(true) => return,
+            Ok(false) => {
+                rule["message"].as_str().map_or_else(|| format!("breaks the rule {text}"), str::to_owned)
+            }
+            Err(error) => format!("the rule cannot be evaluated: {error}"),
+        };
+        let mut at = at.clone();
+        for name in rule["fieldPath"].as_str().unwrap_or_default().split('.').filter(|name| !name.is_empty())
+        {
+            at = at.key(name);
+        }
+        faults.push(at.fault(text, message));
+    }
+
+    /// As Kubernetes types values in CEL: a text with the format date-time is a time.
+    fn converted(&self, schema: &Value, value: &Value) -> cel::Value {
+        match value {
+            Value::Null => cel::Value::Null,
+            Value::Bool(value) => cel::Value::Bool(*value),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => cel::Value::Int(whole),
+                None => cel::Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => {
+                let plain = cel::Value::String(Arc::new(text.clone()));
+                if schema["format"] != "date-time" {
+                    return plain;
+                }
+                let mut context = Context::default();
+                context.add_variable_from_value("self", plain.clone());
+                self.timestamp.execute(&context).unwrap_or(plain)
+            }
+            Value::Array(items) => {
+                let items = items.iter().map(|item| self.converted(&schema["items"], item));
+                cel::Value::List(Arc::new(items.collect()))
+            }
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| {
+                    let property = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+                    (name.clone(), self.converted(property, value))
+                });
+                cel::Value::from(fields.collect::<HashMap<_, _>>())
+            }
+        }
+    }
+}
+
+fn gather<'a>(schema: &'a Value, rules: &mut Vec<&'a str>) {
+    let own = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    rules.extend(own.filter_map(|rule| rule["rule"].as_str()));
+    for property in schema["properties"].as_object().into_iter().flatten().map(|(_, property)| property) {
+        gather(property, rules);
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(below) = schema.get(below) {
+            gather(below, rules);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The structural part: walks a CRD's own schema, with the words and the order of the API server: unknown fields, nulls and
+//! defaults, then types and limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::Fault;
+use crate::commands::manifests::escaped;
+
+/// Names of fields that resemble each other by this much are taken for one that was meant.
+const SIMILAR: usize = 3;
+/// Whatever else a schema says is held by a test to be none that restricts a spec.
+#[cfg(test)]
+pub const KEYWORDS: [&str; 24] = [
+    "additionalProperties",
+    "default",
+    "description",
+    "enum",
+    "format",
+    "items",
+    "maxItems",
+    "maxLength",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minimum",
+    "pattern",
+    "properties",
+    "required",
+    "title",
+    "type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-type",
+    "x-kubernetes-map-type",
+    "x-kubernetes-validations",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields",
+    "maxProperties",
+];
+
+pub struct Schema {
+    whole: Arc<Value>,
+    /// By their text.
+    patterns: HashMap<String, Regex>,
+}
+
+/// Where a walk is.
+#[derive(Clone, Default)]
+pub struct At {
+    pub pointer: String,
+    pub field: String,
+}
+
+impl At {
+    pub fn key(&self, key: &str) -> Self {
+        let field = if self.field.is_empty() { key.to_owned() } else { format!("{}.{key}", self.field) };
+        Self { pointer: format!("{}/{}", self.pointer, escaped(key)), field }
+    }
+
+    pub fn item(&self, at: usize) -> Self {
+        Self { pointer: format!("{}/{at}", self.pointer), field: format!("{}[{at}]", self.field) }
+    }
+
+    pub fn fault(&self, rule: &str, message: impl Into<String>) -> Fault {
+        Fault {
+            pointer: self.pointer.clone(),
+            field: self.field.clone(),
+            rule: rule.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+impl Schema {
+    /// # Errors
+    /// A pattern is none.
+    pub fn compile(whole: &Arc<Value>) -> Result<Self, String> {
+        let mut texts = Vec::new();
+        gather(whole, &mut texts);
+        let compile = |text: &str| Regex::new(text).map_err(|error| error.to_string());
+        let patterns = texts.into_iter().map(|text| Ok((text.to_owned(), compile(text)?)));
+        Ok(Self { whole: whole.clone(), patterns: patterns.collect::<Result<_, String>>()? })
+    }
+
+    /// Unknown fields of one part.
+    pub fn unknown_in(&self, part: &str, value: &Value, faults: &mut Vec<Fault>) {
+        unknown(&self.whole["properties"][part], value, &At::default().key(part), faults);
+    }
+
+    /// Fills in the defaults, and finds what is wrong. `metadata` has rules of its own, which are not the schema's.
+    pub fn check(&self, object: &mut Value, faults: &mut Vec<Fault>) {
+        let Some(fields) = object.as_object_mut() else { return };
+        let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+        for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
+            faults.push(At::default().key(name).fault("unknown field", "is no field of this kind"));
+        }
+        let of_spec = &self.whole["properties"]["spec"];
+        let at = At::default().key("spec");
+        match fields.get_mut("spec") {
+            Some(Value::Null) | None => faults.push(at.fault("required", "is required")),
+            Some(spec) => {
+                unknown(of_spec, spec, &at, faults);
+                fill(of_spec, spec);
+                self.check_value(of_spec, spec, &at, faults);
+            }
+        }
+    }
+}
+
+impl Schema {
+    fn check_value(&self, schema: &Value, value: &Value, at: &At, faults: &mut Vec<Fault>) {
+        let wanted = schema["type"].as_str().unwrap_or_default();
+        let fits = match (wanted, value) {
+            ("object", Value::Object(_)) | ("array", Value::Array(_)) => true,
+            ("string", Value::String(_)) | ("boolean", Value::Bool(_)) => true,
+            ("integer", Value::Number(number)) => number.is_i64() || number.is_u64(),
+            ("number", Value::Number(_)) => true,
+            _ => false,
+        };
+        if !fits {
+            let article = if wanted.starts_with(['a', 'i', 'o']) { "an" } else { "a" };
+            return faults
+                .push(at.fault("type", format!("must be {article} {wanted}, and is {}", name_of(value))));
+        }
+        if let Some(allowed) = schema["enum"].as_array().filter(|allowed| !allowed.contains(value)) {
+            let words: Vec<_> = allowed.iter().map(|word| word.as_str().unwrap_or_default()).collect();
+            faults.push(at.fault("enum", format!("must be one of {}", words.join(", "))));
+        }
+        match value {
+            Value::Object(fields) => self.check_object(schema, fields, at, faults),
+            Value::Array(items) => {
+                let count = items.len() as u64;
+                if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
+                    faults.push(
+                        at.fault("maxItems", format!("must have at most {most} items, and has {count}")),
+                    );
+                }
+                if let Some(least) = schema["minItems"].as_u64().filter(|least| count < *least) {
+                    faults.push(
+                        at.fault("minItems", format!("must have at least {least} items, and has {count}")),
+                    );
+                }
+                for (n, item) in items.iter().enumerate() {
+                    self.check_value(&schema["items"], item, &at.item(n), faults);
+                }
+            }
+            Value::String(text) => self.check_text(schema, text, at, faults),
+            Value::Number(number) => {
+                let number = number.as_f64().unwrap_or(f64::NAN);
+                let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+                let of_format = match schema["format"].as_str() {
+                    Some("int32") => number.abs() <= f64::from(i32::MAX) + 1.0,
+                    _ => true,
+                };
+                let within =
+                    least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most);
+                if !within || !of_format {
+                    let least = least.unwrap_or(f64::from(i32::MIN));
+                    let most = most.unwrap_or(f64::from(i32::MAX));
+                    faults.push(at.fault("range", format!("must be {least} to {most}")));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check_object(&self, schema: &Value, fields: &Map<String, Value>, at: &At, faults: &mut Vec<Fault>) {
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !fields.contains_key(name) {
+                faults.push(at.key(name).fault("required", "is required"));
+            }
+        }
+        for (name, value) in fields {
+            let property = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
+            if let Some(property) = property {
+                self.check_value(property, value, &at.key(name), faults);
+            }
+        }
+    }
+
+    fn check_text(&self, schema: &Value, text: &str, at: &At, faults: &mut Vec<Fault>) {
+        let length = text.chars().count() as u64;
+        let (least, most) = (schema["minLength"].as_u64().unwrap_or(0), schema["maxLength"].as_u64());
+        if length < least || most.is_some_and(|most| length > most) {
+            let most = most.map_or_else(|| "any number of".to_owned(), |most| most.to_string());
+            faults.push(
+                at.fault("length", format!("must have {least} to {most} characters, and has {length}")),
+            );
+        }
+        if let Some(pattern) = schema["pattern"].as_str() {
+            let matches = self.patterns.get(pattern).is_some_and(|regex| regex.is_match(text));
+            if !matches {
+                faults.push(at.fault("pattern", format!("must match {pattern}")));
+            }
+        }
+        if schema["format"] == "date-time" && !is_date_time(text) {
+            faults.push(at.fault("format", "must be a time such as 2026-11-01T00:00:00Z"));
+        }
+    }
+}
+
+fn unknown(schema: &Value, value: &Value, at: &At, faults: &mut Vec<Fault>) {
+    match value {
+        Value::Object(fields) => {
+            let properties = schema["properties"].as_object();
+            for (name, value) in fields {
+                match properties.and_then(|properties| properties.get(name)) {
+                    Some(property) => unknown(property, value, &at.key(name), faults),
+                    None if schema.get("additionalProperties").is_some() => {
+                        unknown(&schema["additionalProperties"], value, &at.key(name), faults);
+                    }
+                    // What is no object at all is told so.
+                    None if schema["type"] != "object" => {}
+                    None => {
+                        let near = properties.and_then(|properties| nearest(name, properties.keys()));
+                        let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+                        faults.push(
+                            at.key(name).fault("unknown field", format!("is no field of this kind{hint}")),
+                        );
+                    }
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                unknown(&schema["items"], item, &at.item(n), faults);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The name that was probably meant.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    known
+        .map(|known| (distance(known), known.as_str()))
+        .filter(|(far, _)| *far <= SIMILAR)
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// As the API server: a null is what is not there, and what is not there has its default.
+fn fill(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let properties = schema["properties"].as_object();
+            fields.retain(|_, value| !value.is_null());
+            for (name, property) in properties.into_iter().flatten() {
+                if let Some(default) = property.get("default").filter(|_| !fields.contains_key(name)) {
+                    fields.insert(name.clone(), default.clone());
+                }
+                if let Some(value) = fields.get_mut(name) {
+                    fill(property, value);
+                }
+            }
+            if let Some(of_others) = schema.get("additionalProperties") {
+                let is_other = |name: &String| properties.is_none_or(|known| !known.contains_key(name));
+                fields
+                    .iter_mut()
+                    .filter(|(name, _)| is_other(name))
+                    .for_each(|(_, value)| fill(of_others, value));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(&schema["items"], item)),
+        _ => {}
+    }
+}
+
+/// As the API server's: RFC 3339.
+fn is_date_time(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_digit() || "-:.TtZz+ ".contains(c);
+    text.len() >= 20 && text.chars().all(plain) && text.parse::<Timestamp>().is_ok()
+}
+
+fn gather<'a>(schema: &'a Value, patterns: &mut Vec<&'a str>) {
+    patterns.extend(schema["pattern"].as_str());
+    for property in schema["properties"].as_object().into_iter().flatten().map(|(_, property)| property) {
+        gather(property, patterns);
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(below) = schema.get(below) {
+            gather(below, patterns);
+        }
+    }
+}
+
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a number with a fraction",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,269 @@
+//! `plan` says what `run` then does: for each situation of a policy's life cycle, the same manifests are planned by one process
+//! and reconciled by another, and the Modifies that the cloud was sent are compared with the plan.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use cloud_simulator::InstanceSpec;
+use serde_json::{Value, json};
+use testbed::{ControlPlane, Options};
+
+use super::{Said, command, in_cluster, said, write};
+use crate::checks::MODIFY;
+use crate::harness::{Stage, condition, settled};
+
+/// One policy and its instance.
+struct Situation {
+    name: &'static str,
+    /// What the cloud holds; `None`: there is no such instance.
+    instance: Option<Value>,
+    spec: Value,
+    /// What the plan says, and the reason that `run` then tells.
+    action: &'static str,
+    reason: &'static str,
+}
+
+fn on(target: &str) -> Value {
+    json!({"active": true, "region": target, "ttl": 7})
+}
+
+fn situations() -> Vec<Situation> {
+    let with = |policy: Value| Some(json!({"policy": policy}));
+    let situation = |name, instance, spec, action, reason| Situation { name, instance, spec, action, reason };
+    let observe = |more: Value| {
+        let mut spec = json!({"managementPolicy": "Observe"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    vec![
+        situation("in-sync", with(on("cn-shanghai")), json!({}), "none", "InSync"),
+        situation("is-off", Some(json!({})), json!({}), "enable", "InSync"),
+        situation("elsewhere", with(on("cn-guangzhou")), json!({}), "changeTarget", "InSync"),
+        situation("to-be-off", with(on("cn-guangzhou")), json!({"active": false}), "disable", "InSync"),
+        situation("off-already", Some(json!({})), json!({"active": false}), "none", "InSync"),
+        // The cloud names the last target while it is off: the target means nothing then.
+        situation(
+            "off-with-target",
+            with(json!({"active": false, "region": "cn-guangzhou", "ttl": 7})),
+            json!({"active": false, "crossBackupRegion": "cn-shanghai"}),
+            "none",
+            "InSync",
+        ),
+        situation("observed", with(on("cn-shanghai")), observe(json!({})), "none", "Observed"),
+        situation("drifted", Some(json!({})), observe(json!({})), "drift", "DriftDetected"),
+        situation("suspended", Some(json!({})), json!({"suspend": true}), "none", "Suspended"),
+        situation("not-there", None, json!({}), "error", "InstanceNotFound"),
+        situation(
+            "no-such-region",
+            Some(json!({})),
+            json!({"crossBackupRegion": "eu-mars"}),
+            "error",
+            "RegionNotAvailable",
+        ),
+        // So does that to one of a class that can have no copies.
+        situation("standalone", Some(json!({"class": "Standalone"})), json!({}), "enable", "NotSupported"),
+        // Only the answer to the Modify tells that it does not run.
+        situation("starts", Some(json!({"status": "Restarting"})), json!({}), "enable", "InstanceNotReady"),
+        situation(
+            "of-nobody",
+            Some(json!({})),
+            json!({"accountRef": {"name": "nobody"}}),
+            "error",
+            "AccountNotFound",
+        ),
+        situation(
+            "no-key",
+            Some(json!({})),
+            json!({"accountRef": {"name": "keyless"}}),
+            "error",
+            "CredentialsMissing",
+        ),
+        situation(
+            "wrong-key",
+            Some(json!({})),
+            json!({"accountRef": {"name": "wrong"}}),
+            "error",
+            "CredentialsRejected",
+        ),
+        situation(
+            "elsewhere-bound",
+            Some(json!({})),
+            json!({"accountRef": {"name": "bound"}}),
+            "error",
+            "EndpointNotAllowed",
+        ),
+        situation("asleep", Some(json!({})), json!({"accountRef": {"name": "asleep"}}), "none", "Suspended"),
+        situation(
+            "tencent",
+            Some(json!({})),
+            json!({"accountRef": {"name": "tencent"}}),
+            "error",
+            "NotSupported",
+        ),
+        situation(
+            "not-shared",
+            Some(json!({})),
+            json!({"accountRef": {"kind": "ClusterCloudAccount", "name": "plan-agreement"}}),
+            "error",
+            "AccountNotAllowed",
+        ),
+    ]
+}
+
+fn id(name: &str) -> String {
+    format!("redis-{name}")
+}
+
+/// The files' accounts: one for each way in which one can be wrong.
+fn accounts(stage: &Stage<'_>) -> Vec<Value> {
+    let account = |name: &str, secret: &str, more: Value| {
+        let mut account = stage.account_manifest();
+        account["metadata"]["name"] = json!(name);
+        account["spec"]["credentials"]["secretRef"]["name"] = json!(secret);
+        account["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        account
+    };
+    let mut wrong = stage.secret_manifest();
+    wrong["metadata"]["name"] = json!("wrong-key");
+    wrong["stringData"]["secretAccessKey"] = json!("bm90IHRoZSByaWdodCBvbmU=");
+    let mut shared = account(
+        "plan-agreement",
+        "cloud-key",
+        json!({
+            "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"plan": "allowed"}}},
+        }),
+    );
+    shared["kind"] = json!("ClusterCloudAccount");
+    shared["metadata"].as_object_mut().unwrap().remove("namespace");
+    let mut keyless = account("keyless", "there-is-none", json!({}));
+    keyless["spec"].as_object_mut().unwrap().remove("endpoint");
+    vec![
+        stage.secret_manifest(),
+        wrong,
+        account("prod", "cloud-key", json!({})),
+        keyless,
+        account("wrong", "wrong-key", json!({})),
+        account("bound", "cloud-key", json!({"endpoint": "http://169.254.169.254"})),
+        account("asleep", "cloud-key", json!({"suspend": true})),
+        account("tencent", "cloud-key", json!({"provider": "Tencent"})),
+        shared,
+    ]
+}
+
+/// What a plan says of each policy.
+fn planned(plan: &Said) -> Result<BTreeMap<String, Value>> {
+    let plan: Value = serde_json::from_str(&plan.out).with_context(|| format!("{}{}", plan.out, plan.err))?;
+    let policies = plan["policies"].as_array().context("no policies")?.clone();
+    Ok(policies.into_iter().map(|p| (p["name"].as_str().unwrap_or_default().to_owned(), p)).collect())
+}
+
+impl Stage<'_> {
+    fn plan(&self, flags: &[&str], folder: &std::path::Path) -> std::process::Command {
+        let mut command = command(&["plan", "-o", "json", "--allowed-endpoint", &self.endpoint]);
+        command.args(flags).arg(folder);
+        command
+    }
+
+    /// How often each instance's policy was modified, as the cloud saw it.
+    fn modified(&self) -> BTreeMap<String, usize> {
+        let mut modified = BTreeMap::new();
+        for request in self.requests(MODIFY) {
+            *modified.entry(request.instance_id.unwrap_or_default()).or_default() += 1;
+        }
+        modified
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_does_what_plan_says() -> Result<()> {
+    let plane = ControlPlane::start(Options::default()).await?;
+    crate::harness::install(&plane).await?;
+    let mut stage = Stage::on(&plane, "agreement").await?;
+    stage.watches_all = true;
+    let situations = situations();
+    let mut manifests = accounts(&stage);
+    for situation in &situations {
+        let id = id(situation.name);
+        if let Some(instance) = &situation.instance {
+            stage.cloud.put_instance(InstanceSpec::new(&*id, "cn-beijing"))?;
+            stage.cloud.patch_instance(&id, instance.clone())?;
+        }
+        let mut policy = stage.policy_manifest(situation.name, json!({"instanceId": id}));
+        policy["spec"].as_object_mut().unwrap().extend(situation.spec.as_object().unwrap().clone());
+        manifests.push(policy);
+    }
+    let folder = tempfile::tempdir()?;
+    write(folder.path(), &manifests)?;
+
+    let plan = said(stage.plan(&[], folder.path())).await?;
+    ensure!(plan.code == 1, "there are errors: {}", plan.err);
+    let said_before = planned(&plan)?;
+    for situation in &situations {
+        let said = &said_before[situation.name];
+        ensure!(said["action"] == situation.action, "{}: {said:#}", situation.name);
+        ensure!(situation.action != "error" || said["reason"] == situation.reason, "{said:#}");
+    }
+    ensure!(stage.calls(MODIFY) == 0, "a plan changes nothing");
+
+    stage.kubectl().run(["apply", "-f", &folder.path().display().to_string()]).await?;
+    stage.start_operator().await?;
+    for situation in &situations {
+        let said = &said_before[situation.name];
+        let policy = stage.until_reason_of(situation.name, situation.reason).await?;
+        let of_the_instance = ["InstanceNotFound", "RegionNotAvailable", "NotSupported"];
+        if situation.action == "error" && of_the_instance.contains(&situation.reason) {
+            ensure!(said["message"] == condition(&policy, "Ready")["message"], "{said:#}\n{policy:#}");
+        }
+        if situation.reason == "InSync" && situation.action != "none" {
+            let modification = &policy["status"]["lastModification"];
+            ensure!(modification["to"]["active"] == said["to"]["active"], "{said:#}\n{policy:#}");
+            ensure!(modification["from"] == said["from"], "{said:#}\n{policy:#}");
+            ensure!(modification["cause"] == said["cause"], "{said:#}\n{policy:#}");
+        }
+    }
+    let changes = ["enable", "changeTarget", "disable"];
+    let mut modified = stage.modified();
+    // It is tried again until the instance runs.
+    modified.entry(id("starts")).and_modify(|count| *count = 1);
+    let wanted: BTreeMap<String, usize> =
+        situations.iter().filter(|s| changes.contains(&s.action)).map(|s| (id(s.name), 1)).collect();
+    ensure!(modified == wanted, "{modified:?}");
+    stage.cloud.patch_instance(&id("starts"), json!({"status": "Running"}))?;
+    stage.until_reason_of("starts", "InSync").await?;
+
+    // Once more, with what the cluster knows by now: nothing is left to be done.
+    let again = said(in_cluster(stage.plan(&["--from-cluster"], folder.path()), &plane)).await?;
+    for (name, said) in planned(&again)? {
+        ensure!(!changes.contains(&said["action"].as_str().unwrap_or_default()), "{name}: {said:#}");
+    }
+
+    // What deleting them would do, and does.
+    let disable = ["in-sync", "is-off", "elsewhere", "observed", "not-there", "no-key"];
+    for name in disable {
+        stage
+            .run(["patch", "crbp", name, "--type=merge", "-p", r#"{"spec": {"deletionPolicy": "Disable"}}"#])
+            .await?;
+    }
+    for name in disable {
+        stage.until("crbp", name, "the new generation", settled).await?;
+    }
+    let before = stage.modified();
+    let farewell =
+        said(in_cluster(stage.plan(&["--from-cluster", "--delete"], folder.path()), &plane)).await?;
+    let farewell = planned(&farewell)?;
+    for (name, said) in &farewell {
+        let expected = match name.as_str() {
+            "in-sync" | "is-off" | "elsewhere" => "disable",
+            "no-key" => "error",
+            _ => "none",
+        };
+        ensure!(said["action"] == expected, "{said:#}");
+    }
+    for name in disable.into_iter().filter(|name| farewell[*name]["action"] != "error") {
+        stage.run(["delete", "crbp", name, "--timeout=60s"]).await?;
+        let now = stage.modified().get(&id(name)).copied().unwrap_or_default();
+        let modified = now - before.get(&id(name)).copied().unwrap_or_default();
+        ensure!(modified == usize::from(farewell[name]["action"] == "disable"), "{name}: {modified}");
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The commands besides `run`, as processes.
+
+mod agreement;
+mod cloud;
+mod validate;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use testbed::ControlPlane;
+
+use crate::harness::{KEY_ID, SECRET_KEY, Stage, operator_binary};
+
+/// The binary without anything of the caller's environment that it could read.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(operator_binary());
+    command.args(args).env_clear().env("HOME", "/nonexistent");
+    command
+}
+
+/// Runs it while the simulator of this process answers.
+pub async fn run(mut command: Command) -> Result<Output> {
+    Ok(tokio::task::spawn_blocking(move || command.output()).await??)
+}
+
+/// What a process wrote, as text.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+pub async fn said(command: Command) -> Result<Said> {
+    let output = run(command).await?;
+    Ok(Said {
+        code: output.status.code().context("it was killed")?,
+        out: String::from_utf8(output.stdout)?,
+        err: String::from_utf8(output.stderr)?,
+    })
+}
+
+/// With the environment's key, of the one cloud that is there.
+pub fn with_key(mut command: Command) -> Command {
+    command.env("VOLCENGINE_ACCESS_KEY", KEY_ID).env("VOLCENGINE_SECRET_KEY", SECRET_KEY);
+    command
+}
+
+/// With the rights of a cluster's administrator.
+pub fn in_cluster(mut command: Command, plane: &ControlPlane) -> Command {
+    command.env("KUBECONFIG", plane.kubeconfig());
+    command
+}
+
+/// Writes manifests into a folder, a file for each.
+pub fn write(folder: &Path, manifests: &[Value]) -> Result<()> {
+    for (at, manifest) in manifests.iter().enumerate() {
+        let kind = manifest["kind"].as_str().unwrap_or_default().to_lowercase();
+        let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+        std::fs::write(folder.join(format!("{at:03}-{kind}-{name}.yaml")), format!("{manifest:#}\n"))?;
+    }
+    Ok(())
+}
+
+impl Stage<'_> {
+    pub fn secret_manifest(&self) -> Value {
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "cloud-key", "namespace": self.namespace},
+            "stringData": {"accessKeyId": KEY_ID, "secretAccessKey": SECRET_KEY},
+        })
+    }
+}
