@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 pub use self::status::Status;
 use crate::cluster::MANAGER;
@@ -98,6 +99,15 @@ pub enum Tool {
     Import(Box<import::Import>),
     /// Explains a policy in words, from its status in the cluster
     Status(Status),
+    /// Prints what a shell needs to complete the commands and flags
+    #[command(after_help = "\
+Example:
+  source <(cross-region-backup-operator completion bash)")]
+    Completion {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
 }
 
 #[derive(Clone, Debug, Args)]

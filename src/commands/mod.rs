@@ -14,8 +14,12 @@ mod validate;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
 use crate::api;
-use crate::cli::{Global, Tool};
+use crate::cli::{Cli, Global, Tool};
+use crate::cluster::MANAGER;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,15 @@ pub async fn run(global: &Global, tool: Tool) -> anyhow::Result<Exit> {
         Tool::Report(args) => report::run(global, &args).await,
         Tool::Import(args) => import::run(global, &args).await,
         Tool::Status(args) => status::run(&args).await,
+        Tool::Completion { shell } => completion(shell),
     }
+}
+
+fn completion(shell: Shell) -> anyhow::Result<Exit> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), MANAGER, &mut text);
+    show::print(&String::from_utf8(text)?)?;
+    Ok(Exit::Success)
 }
 
 fn crds() -> anyhow::Result<Exit> {

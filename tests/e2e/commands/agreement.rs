@@ -223,8 +223,10 @@ async fn run_does_what_plan_says() -> Result<()> {
     }
     let changes = ["enable", "changeTarget", "disable"];
     let mut modified = stage.modified();
-    // It is tried again until the instance runs.
-    modified.entry(id("starts")).and_modify(|count| *count = 1);
+    // What is refused is tried again.
+    for refused in ["starts", "standalone"] {
+        modified.entry(id(refused)).and_modify(|count| *count = 1);
+    }
     let wanted: BTreeMap<String, usize> =
         situations.iter().filter(|s| changes.contains(&s.action)).map(|s| (id(s.name), 1)).collect();
     ensure!(modified == wanted, "{modified:?}");
@@ -233,9 +235,50 @@ async fn run_does_what_plan_says() -> Result<()> {
 
     // Once more, with what the cluster knows by now: nothing is left to be done.
     let again = said(in_cluster(stage.plan(&["--from-cluster"], folder.path()), &plane)).await?;
-    for (name, said) in planned(&again)? {
+    for (name, said) in planned(&again)?.into_iter().filter(|(name, _)| name != "standalone") {
         ensure!(!changes.contains(&said["action"].as_str().unwrap_or_default()), "{name}: {said:#}");
     }
+
+    // Who comes later finds the instance managed.
+    let later = tempfile::tempdir()?;
+    let rival = json!({"instanceId": id("in-sync"), "crossBackupRegion": "cn-guangzhou"});
+    let rival = stage.policy_manifest("rival", rival);
+    write(later.path(), std::slice::from_ref(&rival))?;
+    let plan = said(in_cluster(stage.plan(&["--from-cluster"], later.path()), &plane)).await?;
+    let told = planned(&plan)?.remove("rival").context("no rival")?;
+    ensure!(plan.code == 1 && told["reason"] == "Conflict", "{told:#}");
+    stage.apply(rival).await?;
+    let policy = stage.until_reason_of("rival", "Conflict").await?;
+    ensure!(condition(&policy, "Ready")["message"] == told["message"], "{told:#}\n{policy:#}");
+    // Also where neither is there yet: who comes first in the files.
+    write(
+        later.path(),
+        &[
+            stage.policy_manifest("first", json!({"instanceId": id("elsewhere")})),
+            stage.policy_manifest(
+                "second",
+                json!({"instanceId": id("elsewhere"), "crossBackupRegion": "cn-guangzhou"}),
+            ),
+            stage.secret_manifest(),
+            stage.account_manifest(),
+        ],
+    )?;
+    let both = planned(&said(stage.plan(&[], later.path())).await?)?;
+    ensure!(both["first"]["action"] == "none" && both["second"]["reason"] == "Conflict", "{both:#?}");
+
+    // What changes behind the operator's back is drift, which it corrects.
+    stage.operator().terminate(crate::harness::LIMIT).await?;
+    stage.cloud.set_policy(&id("in-sync"), cloud_simulator::Policy::default())?;
+    let drifted = said(in_cluster(stage.plan(&["--from-cluster"], folder.path()), &plane)).await?;
+    let told = planned(&drifted)?.remove("in-sync").context("no policy")?;
+    ensure!(told["action"] == "enable" && told["cause"] == "Drift", "{told:#}");
+    stage.start_operator().await?;
+    let corrected = |o: &Value| {
+        o["status"]["lastModification"]["cause"] == "Drift" && o["status"]["drift"]["corrections"] == 1
+    };
+    stage.until("crbp", "in-sync", "the drift to be corrected", corrected).await?;
+
+    stage.run(["delete", "crbp", "rival", "--timeout=60s"]).await?;
 
     // What deleting them would do, and does.
     let disable = ["in-sync", "is-off", "elsewhere", "observed", "not-there", "no-key"];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{command, said};
-use crate::harness::Stage;
+use crate::harness::{Stage, root};
 
 fn bases(namespace: &str) -> Vec<Value> {
     let object = |kind: &str, spec: Value| {
@@ -219,10 +219,10 @@ async fn what_is_wrong_is_named_with_file_line_field_and_rule() -> Result<()> {
     let text = said(in_folder(&["validate", "wrong.yaml"])).await?;
     ensure!(text.code == 1);
     let text = format!("{}{}", text.out, text.err);
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!("validate-text", text);
     let json = said(in_folder(&["validate", "-o", "json", "."])).await?;
     ensure!(json.code == 1);
-    insta::assert_snapshot!(json.out, @"");
+    insta::assert_snapshot!("validate-json", json.out);
     for output in [&text, &json.out] {
         ensure!(!output.contains("QnV0") && !output.contains('\u{1b}'), "{output}");
     }
@@ -241,6 +241,9 @@ async fn what_is_good_is_told_so_and_standard_input_is_read() -> Result<()> {
     let err = String::from_utf8(output.stderr)?;
     ensure!(output.status.success() && output.stdout.is_empty(), "{err}");
     ensure!(err == "valid: 5 documents checked\n", "{err}");
+    let examples = root("examples").display().to_string();
+    let examples = said(super::command(&["validate", &examples])).await?;
+    ensure!(examples.code == 0 && examples.err.starts_with("valid: "), "{}{}", examples.out, examples.err);
     Ok(())
 }
 
@@ -262,5 +265,25 @@ async fn wrong_usage_ends_with_1() -> Result<()> {
     }
     let help = said(command(&["validate", "--help"])).await?;
     ensure!(help.code == 0 && help.out.contains("Examples:") && help.err.is_empty(), "{}", help.out);
+    Ok(())
+}
+
+#[tokio::test]
+async fn shells_complete_the_commands() -> Result<()> {
+    let script = said(command(&["completion", "bash"])).await?;
+    ensure!(script.code == 0 && script.err.is_empty());
+    // What bash itself says that may follow.
+    let asks = format!(
+        "{}\nname=cross-region-backup-operator; asked=$(complete -p $name | sed 's/.*-F \\([^ ]*\\).*/\\1/'); \
+         COMP_WORDS=($name va); COMP_CWORD=1; $asked $name va $name; echo \"${{COMPREPLY[@]}}\"",
+        script.out
+    );
+    let output = std::process::Command::new("bash").args(["--norc", "-c", &asks]).output()?;
+    let out = String::from_utf8(output.stdout)?;
+    ensure!(out == "validate\n", "{out}{}", String::from_utf8_lossy(&output.stderr));
+    for shell in ["zsh", "fish", "powershell", "elvish"] {
+        let script = said(command(&["completion", shell])).await?;
+        ensure!(script.code == 0 && script.out.contains("crds"), "{shell}");
+    }
     Ok(())
 }
