@@ -36,7 +36,10 @@ pub struct Given {
 impl Given {
     /// Takes in one document, which must be valid where it is of our own group. Other kinds than accounts, Secrets and
     /// Namespaces mean nothing here.
-    pub fn take(&mut self, kind: &str, namespace: &str, value: &Value) {
+    ///
+    /// # Errors
+    /// A Secret that is none. What exactly is wrong with it is not told, since that may repeat a value.
+    pub fn take(&mut self, kind: &str, namespace: &str, value: &Value) -> Result<(), String> {
         match kind {
             "CloudAccount" => {
                 if let Ok(account) = serde_json::from_value::<CloudAccount>(value.clone()) {
@@ -50,11 +53,15 @@ impl Given {
                     self.accounts.insert(key, Declared::from(&account));
                 }
             }
-            "Secret" => {
-                if let Ok(secret) = serde_json::from_value::<core::Secret>(value.clone()) {
-                    self.secrets.put(namespace, secret.into());
+            "Secret" => match serde_json::from_value::<core::Secret>(value.clone()) {
+                Ok(secret) => self.secrets.put(namespace, secret.into()),
+                Err(_) => {
+                    let name = name_of(value);
+                    return Err(format!(
+                        "Secret {namespace}/{name}: data must be base64, and stringData text, for each key"
+                    ));
                 }
-            }
+            },
             "Namespace" => {
                 let labels = value.pointer("/metadata/labels").cloned().unwrap_or_default();
                 let labels = serde_json::from_value(labels).unwrap_or_default();
@@ -62,6 +69,7 @@ impl Given {
             }
             _ => {}
         }
+        Ok(())
     }
 
     pub fn account(&self, key: &AccountKey) -> Option<&Declared> {

@@ -122,7 +122,8 @@ fn sort(
             }
         };
         if !is_policy {
-            given.take(&document.kind, &namespace, &value);
+            let wrong = given.take(&document.kind, &namespace, &value).err();
+            invalid.extend(wrong.map(|wrong| format!("{}: {wrong}", document.at)));
             continue;
         }
         match serde_json::from_value::<CrossRegionBackupPolicy>(value) {

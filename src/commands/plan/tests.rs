@@ -12,6 +12,7 @@ use super::*;
 use crate::cli::plan::PlanFormat;
 use crate::cli::source::Source;
 use crate::cloud::{EndpointRule, Transport, service_transport};
+use crate::domain::Change;
 
 const SECRET: &str = "TheSecretKeyOfThisTest";
 
@@ -52,8 +53,8 @@ fn cloud(count: usize, start: Timestamp) -> Simulator {
     cloud
 }
 
-/// The files of a folder, planned against a cloud; and when each request was sent.
-async fn plan(text: &str, cloud: &Simulator, start: Timestamp) -> (Outcome, Vec<Instant>) {
+/// What a folder's files give a way to, in a world of a cloud; and when each request was sent.
+fn reached(text: &str, cloud: &Simulator, start: Timestamp) -> (Access, Sorted, Arc<Mutex<Vec<Instant>>>) {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("all.yaml");
     std::fs::write(&path, text).unwrap();
@@ -77,10 +78,35 @@ async fn plan(text: &str, cloud: &Simulator, start: Timestamp) -> (Outcome, Vec<
     }));
     let rule = EndpointRule::new(&[]).unwrap();
     let clock = Clock::from_tokio(start);
-    let access = Access::through(transport, rule, clock, None, &args.source, given);
+    (Access::through(transport, rule, clock, None, &args.source, given), sorted, sent)
+}
+
+/// The plan, and when each request was sent.
+async fn plan(text: &str, cloud: &Simulator, start: Timestamp) -> (Outcome, Vec<Instant>) {
+    let (access, sorted, sent) = reached(text, cloud, start);
     let outcome = planned(&access, sorted, start).await;
     let sent = sent.lock().unwrap().clone();
     (outcome, sent)
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_modify_leaves_a_command_whoever_asks_for_it() {
+    let start: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+    let cloud = cloud(1, start);
+    let (access, ..) = reached(&manifests(1), &cloud, start);
+    let key = access.declared().next().unwrap().clone();
+    let Ok(opened) = access.open(&key).await.way else { panic!("the account is fine") };
+    let instance = InstanceRef { region: "cn-beijing".to_owned(), id: "redis-a0".to_owned() };
+    let change = Change { active: true, cross_backup_region: Some("cn-shanghai".to_owned()) };
+    let (instance, change) = (&instance, &change);
+    let asked = access
+        .call(&opened, "ModifyCrossRegionBackupPolicy", |client| async move {
+            client.modify_policy(instance, change, "a-token").await
+        })
+        .await;
+    assert_eq!(asked.unwrap_err().code, "not sent: it could change something");
+    assert!(!cloud.counters().by_action.contains_key("ModifyCrossRegionBackupPolicy"));
+    assert_eq!(access.sent.by_action(), [("DescribeDBInstances".to_owned(), 1)].into());
 }
 
 #[tokio::test(start_paused = true)]

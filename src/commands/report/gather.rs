@@ -190,8 +190,11 @@ fn declared_by(resource: &Resource) -> Declared {
     }
 }
 
-/// The usable copies of an account in a region: when each began, by instance and target region.
-struct AllCopies(HashMap<String, BTreeMap<String, BTreeSet<(Option<Timestamp>, String)>>>);
+/// When each copy began, and its id: the newest last.
+type Begun = BTreeSet<(Option<Timestamp>, String)>;
+
+/// The usable copies of an account in a region, by instance and target region.
+struct AllCopies(HashMap<String, BTreeMap<String, Begun>>);
 
 impl AllCopies {
     fn of(&self, instance: &str, target: Option<&str>) -> Copies {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Said, command, in_cluster, said, with_key, write};
 use crate::checks::{DESCRIBE, MODIFY};
 use crate::harness::{KEY_ID, SECRET_KEY, Stage};
+use crate::inventory::T_INSTANCE;
 
 /// What a cloud may call something.
 const HOSTILE: &str = "<script>alert(1)</script>|=cmd()\u{1b}[31m\u{202e}@team";
@@ -320,5 +321,71 @@ async fn a_report_in_each_form() -> Result<()> {
     // Three policies and a Standalone instance: 1 verification, 1 page of instances, 3 Describes, 1 page of backups.
     ensure!(html.err == "6 cloud calls, none that changes anything.\n", "{}", html.err);
     ensure!(stage.calls(DESCRIBE) == 12 && stage.calls(MODIFY) == 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tencent_cloud_s_own_backups_with_an_account_of_the_cluster() -> Result<()> {
+    const MARKER: &str = "DecryptKeyMarkerMustNotAppear";
+    let stage = Stage::new("backups-tencent").await?;
+    stage.apply_tencent_account().await?;
+    for instance in [T_INSTANCE, "crs-other001"] {
+        stage.add_tencent_instance(json!({"instanceId": instance}))?;
+    }
+    stage.add_tencent_backup(json!({
+        "backupId": "1-2-3", "instanceId": T_INSTANCE, "ageSeconds": 3600, "backupType": "0", "remark": HOSTILE,
+        "encrypted": true, "decryptKey": MARKER,
+    }))?;
+    stage.add_tencent_backup(json!({"backupId": "4-5-6", "instanceId": "crs-other001", "ageSeconds": 60}))?;
+    let account = format!("{}/tencent", stage.namespace);
+    let from_cluster = async |args: &[&str]| {
+        let mut command = command(args);
+        command.args(["--from-cluster", "--account", &account, "--allowed-endpoint", &stage.endpoint]);
+        let said = said(in_cluster(command, stage.plane)).await?;
+        is_clean(&said)?;
+        ensure!(!said.out.contains(MARKER) && !said.err.contains(MARKER));
+        anyhow::Ok(said)
+    };
+    let json = from_cluster(&["backups", "-o", "json", "--include-details"]).await?;
+    ensure!(json.code == 0, "{}", json.err);
+    let told: Value = serde_json::from_str(&json.out)?;
+    let region = &told["regions"][0];
+    ensure!(
+        region["backupsOf"] == "Local" && region["total"] == 2 && region["region"] == "ap-guangzhou",
+        "{told:#}"
+    );
+    ensure!(
+        region["items"][1]["memSizeMiB"] == 2048 && region["items"][1]["strategy"] == "ManualBackup",
+        "{told:#}"
+    );
+    let refused = from_cluster(&["backups", "--backup-point-name", "x"]).await?;
+    ensure!(refused.code == 1 && refused.err.contains("filter.backupPointName"), "{}", refused.err);
+    let import = from_cluster(&["import"]).await?;
+    ensure!(import.code == 1 && import.err.contains("there is nothing to import"), "{}", import.err);
+    let report = from_cluster(&["report"]).await?;
+    ensure!(
+        report.code == 0 && report.out.contains("Tencent Cloud has no cross-region backup policy"),
+        "{}{}",
+        report.out,
+        report.err
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_that_is_none_is_named_without_its_values() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cloud-key", "namespace": "payments"},
+        "data": {"secretAccessKey": format!("no base64: {SECRET_KEY}")},
+    });
+    write(folder.path(), &[secret])?;
+    let path = folder.path().display().to_string();
+    for args in [vec!["plan", &path], vec!["backups", "-f", &path]] {
+        let said = said(command(&args)).await?;
+        is_clean(&said)?;
+        let all = format!("{}{}", said.out, said.err);
+        ensure!(said.code == 1 && all.contains("Secret payments/cloud-key: data must be base64"), "{all}");
+    }
     Ok(())
 }

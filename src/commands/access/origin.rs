@@ -1,0 +1,182 @@
+//! Where an account and its credentials come from: the files, else the cluster, else the environment; and what a file may not say
+//! of an account whose credentials are not the file's.
+
+use std::env;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1 as core;
+use kube::Api;
+
+use super::cluster::Cluster;
+use super::{Access, Declared, environment};
+use crate::api::account::{CloudAccountSpec, CredentialsSource, SecretRef};
+use crate::api::{CloudAccount, ClusterCloudAccount};
+use crate::cluster::secrets::read_secret;
+use crate::domain::Reason;
+use crate::observe::{AccountKey, provider_name};
+
+/// The name of the Secret that stands for the environment in messages; none in a cluster can have it.
+const ENVIRONMENT: &str = "of the environment";
+/// What a file may not say of an account whose credentials are not the file's.
+const TRUSTED: [&str; 4] =
+    ["spec.endpoint", "spec.stsEndpoint", "spec.assumeRole", "spec.credentials.workloadIdentity"];
+
+impl Access {
+    /// The account as it counts, and as the cluster has it.
+    pub(super) async fn found(
+        &self,
+        key: &AccountKey,
+    ) -> Result<(Declared, Option<Declared>), (Reason, String)> {
+        let of_cluster = match &self.cluster {
+            Some(cluster) => self.stored(cluster, key).await?,
+            None => None,
+        };
+        let declared = match self.given.account(key).cloned().or_else(|| of_cluster.clone()) {
+            Some(declared) => declared,
+            None => self.assumed()?,
+        };
+        Ok((declared, of_cluster))
+    }
+
+    /// The account as the cluster has it.
+    pub(super) async fn stored(
+        &self,
+        cluster: &Cluster,
+        key: &AccountKey,
+    ) -> Result<Option<Declared>, (Reason, String)> {
+        let what = key.to_string().replace(' ', "/");
+        let found = match &key.namespace {
+            Some(namespace) => {
+                let api = Api::<CloudAccount>::namespaced(cluster.client.clone(), namespace);
+                cluster.get(api, &what).await.map(|found| found.as_ref().map(Declared::from))
+            }
+            None => {
+                let api = Api::<ClusterCloudAccount>::all(cluster.client.clone());
+                cluster.get(api, &what).await.map(|found| found.as_ref().map(Declared::from))
+            }
+        };
+        found.map_err(|error| (Reason::AccountNotReady, format!("{error:#}")))
+    }
+
+    /// What stands for an account that is declared nowhere: the environment's credentials.
+    fn assumed(&self) -> Result<Declared, (Reason, String)> {
+        if self.cluster.is_some() {
+            return Err((
+                Reason::AccountNotFound,
+                "it is neither in the files nor in the cluster".to_owned(),
+            ));
+        }
+        let provider = match self.provider {
+            Some(provider) => provider,
+            None => environment::only_provider().map_err(|what| {
+                let text =
+                    format!("it is not in the files, and the environment has no credentials for it: {what}");
+                (Reason::AccountNotFound, format!("{text}; or use --from-cluster"))
+            })?,
+        };
+        let spec = CloudAccountSpec {
+            provider,
+            region: None,
+            credentials: CredentialsSource::default(),
+            assume_role: None,
+            endpoint: None,
+            sts_endpoint: None,
+            request_budget: None,
+            request_timeout: "10s".to_owned(),
+            suspend: false,
+            tencent: None,
+        };
+        Ok(Declared { spec, sharing: None })
+    }
+
+    /// The spec with credentials that are held: the files' Secret, the cluster's, or the environment's.
+    pub(super) async fn with_credentials(
+        &self,
+        key: &AccountKey,
+        spec: CloudAccountSpec,
+        of_cluster: Option<&Declared>,
+    ) -> Result<CloudAccountSpec, (Reason, String)> {
+        let namespace = key.namespace.as_deref().unwrap_or(&self.own_namespace);
+        let reference = spec.credentials.secret_ref.clone();
+        let of_file = self.given.account(key).is_some();
+        if let Some(reference) = &reference
+            && of_file
+            && self.held.get(namespace, &reference.name).is_some()
+        {
+            return Ok(spec);
+        }
+        if of_file {
+            let own = of_cluster.map(|declared| &declared.spec);
+            if let Some(field) = untrusted(&spec, own) {
+                let text = format!(
+                    "{field} is set by a file, and the credentials are not the file's: they would go where the file says. \
+                     Give the Secret in the files too{}",
+                    match self.cluster.is_some() {
+                        true => ", or apply the account first: it differs from the cluster's own",
+                        false => ", or use --from-cluster, where the account equals the cluster's own",
+                    }
+                );
+                return Err((Reason::EndpointNotAllowed, text));
+            }
+        }
+        let Some(cluster) = &self.cluster else { return self.of_environment(namespace, spec) };
+        if let Some(reference) = reference {
+            let found = read_secret(&cluster.client, namespace, &reference.name).await;
+            let text = |error: &dyn std::fmt::Display| format!("Secret {}: {error}", reference.name);
+            match found.map_err(|error| (Reason::CredentialsMissing, text(&error)))? {
+                Some(secret) => self.held.put(namespace, secret),
+                None => {
+                    let text =
+                        format!("Secret {} is neither in the files nor in the cluster", reference.name);
+                    return Err((Reason::CredentialsMissing, text));
+                }
+            }
+        }
+        Ok(spec)
+    }
+
+    /// The spec with the environment's credentials, as a Secret whose keys are the variables.
+    fn of_environment(
+        &self,
+        namespace: &str,
+        spec: CloudAccountSpec,
+    ) -> Result<CloudAccountSpec, (Reason, String)> {
+        let missing = |text: String| (Reason::CredentialsMissing, text);
+        let Some(variables) = environment::of(spec.provider) else {
+            return Err(missing(format!(
+                "its Secret is not in the files: add it, set {}, or use --from-cluster",
+                environment::usual(spec.provider)
+            )));
+        };
+        let token = variables.tokens.iter().find(|name| env::var_os(name).is_some_and(|v| !v.is_empty()));
+        let set = [variables.id, variables.secret].into_iter().chain(token.copied());
+        let values = set.filter_map(|name| {
+            let value = env::var_os(name)?.into_encoded_bytes();
+            Some((name.to_owned(), ByteString(value)))
+        });
+        let name = format!("{ENVIRONMENT} ({})", provider_name(spec.provider));
+        let mut secret = core::Secret { data: Some(values.collect()), ..Default::default() };
+        secret.metadata.name = Some(name.clone());
+        self.held.put(namespace, secret.into());
+        let reference = SecretRef {
+            name,
+            access_key_id_key: variables.id.to_owned(),
+            secret_access_key_key: variables.secret.to_owned(),
+            session_token_key: token.copied().unwrap_or_default().to_owned(),
+        };
+        let credentials = CredentialsSource { secret_ref: Some(reference), workload_identity: None };
+        Ok(CloudAccountSpec { credentials, endpoint: self.endpoint.clone(), ..spec })
+    }
+}
+
+/// The first field that a file sets and the cluster's own account does not have so.
+fn untrusted(file: &CloudAccountSpec, own: Option<&CloudAccountSpec>) -> Option<&'static str> {
+    let differs = [
+        file.endpoint.is_some() && own.is_none_or(|own| own.endpoint != file.endpoint),
+        file.sts_endpoint.is_some() && own.is_none_or(|own| own.sts_endpoint != file.sts_endpoint),
+        file.assume_role.is_some() && own.is_none_or(|own| own.assume_role != file.assume_role),
+        file.credentials.workload_identity.is_some()
+            && own.is_none_or(|own| own.credentials.workload_identity != file.credentials.workload_identity),
+    ];
+    TRUSTED.into_iter().zip(differs).find_map(|(field, differs)| differs.then_some(field))
+}
