@@ -15,8 +15,8 @@ Examples:
   cross-region-backup-operator plan --from-cluster -o markdown manifests/
   # With credentials of the environment (VOLCENGINE_ACCESS_KEY, VOLCENGINE_SECRET_KEY)
   cross-region-backup-operator plan policies.yaml
-  # What deleting these would change
-  git diff --name-only --diff-filter=D main | xargs git show main: | cross-region-backup-operator plan --delete -")]
+  # What deleting the policies of these files would change
+  cross-region-backup-operator plan --from-cluster --delete retired/")]
 pub struct Plan {
     /// Manifests: files, directories with all below them, or - for standard input
     #[arg(value_name = "FILE|DIR", required = true)]

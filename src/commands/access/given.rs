@@ -1,6 +1,6 @@
 //! Accounts, Secrets and namespaces as the files declare them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
@@ -31,6 +31,8 @@ pub struct Given {
     accounts: HashMap<AccountKey, Declared>,
     labels: HashMap<String, Labels>,
     secrets: Held,
+    /// Namespaces and names: what is held later comes from elsewhere.
+    secret_names: HashSet<(String, String)>,
 }
 
 impl Given {
@@ -54,7 +56,10 @@ impl Given {
                 }
             }
             "Secret" => match serde_json::from_value::<core::Secret>(value.clone()) {
-                Ok(secret) => self.secrets.put(namespace, secret.into()),
+                Ok(secret) => {
+                    self.secret_names.insert((namespace.to_owned(), name_of(value)));
+                    self.secrets.put(namespace, secret.into());
+                }
                 Err(_) => {
                     let name = name_of(value);
                     return Err(format!(
@@ -82,6 +87,11 @@ impl Given {
 
     pub fn labels(&self, namespace: &str) -> Option<&Labels> {
         self.labels.get(namespace)
+    }
+
+    /// Whether a Secret is one of the files.
+    pub fn has_secret(&self, namespace: &str, name: &str) -> bool {
+        self.secret_names.contains(&(namespace.to_owned(), name.to_owned()))
     }
 
     pub fn secrets(&self) -> &Held {

@@ -42,6 +42,7 @@ const CONCURRENCY: usize = 256;
 const TRIES: u32 = 4;
 /// Between two tries at most.
 const PAUSE: Duration = Duration::from_secs(8);
+
 /// What a command reaches clouds with.
 pub struct Access {
     accounts: Accounts,

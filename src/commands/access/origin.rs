@@ -98,14 +98,11 @@ impl Access {
     ) -> Result<CloudAccountSpec, (Reason, String)> {
         let namespace = key.namespace.as_deref().unwrap_or(&self.own_namespace);
         let reference = spec.credentials.secret_ref.clone();
-        let of_file = self.given.account(key).is_some();
-        if let Some(reference) = &reference
-            && of_file
-            && self.held.get(namespace, &reference.name).is_some()
-        {
+        // Not what is held by now: another account of the same Secret may have had it read from the cluster.
+        if reference.as_ref().is_some_and(|reference| self.given.has_secret(namespace, &reference.name)) {
             return Ok(spec);
         }
-        if of_file {
+        if self.given.account(key).is_some() {
             let own = of_cluster.map(|declared| &declared.spec);
             if let Some(field) = untrusted(&spec, own) {
                 let text = format!(

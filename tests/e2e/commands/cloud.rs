@@ -178,6 +178,23 @@ async fn credentials_go_where_their_owner_sends_them_and_nowhere_else() -> Resul
     for said in [&refused, &fine] {
         is_clean(said)?;
     }
+
+    // Nor where another account of the same Secret, which is the cluster's own, has had it read already.
+    let mut another = stage.account_manifest();
+    another["metadata"]["name"] = json!("zzz");
+    another["spec"]["endpoint"] = json!(stage.endpoint.replace("127.0.0.1", "localhost"));
+    let spec =
+        json!({"instanceId": "redis-b2", "accountRef": {"name": "zzz"}, "managementPolicy": "Observe"});
+    let folder = tempfile::tempdir()?;
+    write(folder.path(), &[another, policy, stage.policy_manifest("other", spec)])?;
+    let path = folder.path().display().to_string();
+    let command = command(&["plan", &path, "--from-cluster", "--allowed-endpoint", &stage.endpoint]);
+    let said = said(in_cluster(command, stage.plane)).await?;
+    ensure!(
+        said.out.contains("InSync") && said.out.contains("spec.endpoint is set by a file"),
+        "{}",
+        said.out
+    );
     Ok(())
 }
 
