@@ -330,3 +330,6 @@ async fn retried<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
