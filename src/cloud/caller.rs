@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Permit;
-use crate::domain::Failure;
+use super::exchange::failure;
+use super::{Permit, SendGuard};
+use crate::domain::{Failure, Kind};
 
 /// Says why a call is not to be sent any more. Its kind is one that no answer of a cloud has: a refusal must neither
 /// verify nor reject the account's credentials.
@@ -12,6 +13,10 @@ pub type Check = Arc<dyn Fn() -> Result<(), Failure> + Send + Sync>;
 /// How soon a call is served of what waits for the budget. Changes and what has begun share the fast lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lane {
+    /// The next call of a reconcile that has just had an answer, as a Modify after the Describe that showed a difference: before
+    /// all namespaces, since that answer is soon too old to act on. A reconcile makes few of them, so what a namespace gets is
+    /// still decided by how many of its reconciles begin. `poll`: this one began as a poll, and counts as one.
+    FollowUp { poll: bool },
     /// A later call of work that has begun. It goes before the namespace's changes: finishing keeps few of them open, and
     /// each takes effect soon.
     Begun,
@@ -33,6 +38,7 @@ pub struct Caller {
     check: Option<Check>,
     lane: Lane,
     held: Option<Held>,
+    guard: Option<Arc<SendGuard>>,
 }
 
 /// Shared by all clones, of which one may use it.
@@ -47,6 +53,11 @@ impl Caller {
     /// Has every try checked after its wait for the budget, right before it is signed and sent.
     pub fn checked(self, check: Check) -> Self {
         Self { check: Some(check), ..self }
+    }
+
+    /// Has every request bounded by the guard.
+    pub fn guarded(self, guard: Arc<SendGuard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     pub fn in_lane(self, lane: Lane) -> Self {
@@ -75,10 +86,18 @@ impl Caller {
         &self.resource
     }
 
+    pub(super) fn guard(&self) -> Option<&SendGuard> {
+        self.guard.as_deref()
+    }
+
     /// # Errors
-    /// The check's refusal.
+    /// The check's refusal, or that of the guard.
     pub fn check(&self) -> Result<(), Failure> {
-        self.check.as_ref().map_or(Ok(()), |check| check())
+        self.check.as_ref().map_or(Ok(()), |check| check())?;
+        match self.guard() {
+            Some(guard) if !guard.admits() => Err(failure("", Kind::CloudUnavailable, "not sent any more")),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -136,19 +136,32 @@ impl Exchange {
             return Err(Failed { failure: Failure { action: call.action, ..refusal }, date: None });
         }
         let start = Instant::now();
-        let sent = match dialect.request(call, origin, self.now()) {
-            Ok(request) => {
-                let sending = line.transport.clone().oneshot(request);
-                timeout(line.timeout, sending).await.unwrap_or(Err(TransportError::Timeout))
-            }
+        let request = match dialect.request(call, origin, self.now()) {
+            Ok(request) => request,
             Err(failure) => return Err(Failed { failure, date: None }),
         };
-        let outcome = match &sent {
-            Ok(response) => read(response, self.now()),
-            Err(error) => Err(unanswered(call.action, error)),
+        let sending = async {
+            let sending = line.transport.clone().oneshot(request);
+            let sent = timeout(line.timeout, sending).await.unwrap_or(Err(TransportError::Timeout));
+            let outcome = match &sent {
+                Ok(response) => read(response, self.now()),
+                Err(error) => Err(unanswered(call.action, error)),
+            };
+            (sent, outcome)
         };
-        let date = sent.as_ref().ok().and_then(|response| text::date(response.headers()));
-        tell(permit, outcome.as_ref().err(), sent.as_ref().err());
+        let done = match self.caller.guard() {
+            Some(guard) => guard.send(sending, |(sent, outcome)| is_certain(dialect, sent, outcome)).await,
+            None => Some(sending.await),
+        };
+        let (sent, outcome) = match done {
+            Some((sent, outcome)) => {
+                tell(permit, outcome.as_ref().err(), sent.as_ref().err());
+                (Some(sent), outcome)
+            }
+            // It was given up early, which tells nothing of the cloud.
+            None => (None, Err(unanswered(call.action, &TransportError::Timeout))),
+        };
+        let date = sent.and_then(Result::ok).and_then(|response| text::date(response.headers()));
         let took = start.elapsed();
         line.budget.meter().answered(call.action, counted_as(outcome.as_ref().err()), took);
         log(line.site, call, &outcome, took);
@@ -180,6 +193,28 @@ pub fn request(
         request = request.header(name, value);
     }
     request.body(Bytes::from(body)).map_err(|_| not_sent(action, "no request could be made".to_owned()))
+}
+
+/// Whether it is certain what became of a call: the cloud accepted or refused it, or there was no connection to send it over.
+fn is_certain<A, B>(
+    dialect: &impl Dialect<B>,
+    sent: &Result<Response<Bytes>, TransportError>,
+    outcome: &Result<A, Failure>,
+) -> bool {
+    match (sent, outcome) {
+        (Err(error), _) => matches!(
+            error,
+            TransportError::ConnectionRefused
+                | TransportError::NameNotResolved
+                | TransportError::Tls
+                | TransportError::AddressNotAllowed
+                | TransportError::Changes
+        ),
+        (Ok(_), Ok(_)) => true,
+        (Ok(_), Err(failure)) => {
+            failure.kind != Kind::CloudUnavailable || dialect.is_clock_error(&failure.code)
+        }
+    }
 }
 
 fn unanswered(action: &'static str, error: &TransportError) -> Failure {

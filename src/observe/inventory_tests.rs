@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock::Clock;
-use crate::cloud::{Budget, Client, ClientConfig, Credentials, EndpointRule, service_transport};
+use crate::cloud::{Budget, Caller, Client, ClientConfig, Credentials, EndpointRule, service_transport};
 use crate::cluster::secrets::Secrets;
 use crate::cluster::testing;
 use crate::observe::identity::Identity;
@@ -104,7 +104,7 @@ impl World {
 
     /// Goes on until all is read, or a call fails.
     async fn go_on(&mut self, reading: &mut InventoryReading) -> Result<Found, Failure> {
-        let reached = Reached::LastSeen(self.client.clone(), false);
+        let reached = Reached::LastSeen(self.client.clone(), false, Caller::default());
         loop {
             let now = self.clock.now();
             if let Some(found) = reading.step(&reached, &self.account, &mut self.details, now).await? {
@@ -143,7 +143,7 @@ async fn what_was_read_long_ago_is_no_part_of_the_same_picture() {
     let mut world = World::new(Site::Volcengine);
     world.instance("redis-1", true);
     let mut reading = world.begin(account_wide());
-    let reached = Reached::LastSeen(world.client.clone(), false);
+    let reached = Reached::LastSeen(world.client.clone(), false, Caller::default());
     reading.step(&reached, &world.account, &mut world.details, world.clock.now()).await.unwrap();
     tokio::time::advance(RESUMABLE - Duration::from_secs(1)).await;
     assert!(reading.is_resumable(world.clock.now()));
@@ -230,7 +230,7 @@ async fn what_was_known_of_a_policy_outlives_a_failure() {
 async fn two_inventories_of_one_account_ask_for_each_policy_once() {
     let world = World::new(Site::Volcengine);
     (0..20).for_each(|n| world.instance(&format!("redis-{n}"), true));
-    let reached = Reached::LastSeen(world.client.clone(), false);
+    let reached = Reached::LastSeen(world.client.clone(), false, Caller::default());
     let read = async || {
         let (mut reading, mut details) = (world.begin(account_wide()), Details::default());
         while reading.step(&reached, &world.account, &mut details, world.clock.now()).await.unwrap().is_none()

@@ -13,10 +13,18 @@ pub enum Reached<'a> {
     /// Through its account, on a resource's behalf.
     Account(&'a Accounts, &'a Account, Caller),
     /// With the credentials last seen of an account that is gone, and whether that was a shared one.
-    LastSeen(Client, bool),
+    LastSeen(Client, bool, Caller),
 }
 
 impl Reached<'_> {
+    /// The same way for another caller.
+    pub fn for_caller(&self, change: impl FnOnce(Caller) -> Caller) -> Self {
+        let mut reached = self.clone();
+        let (Reached::Account(_, _, caller) | Reached::LastSeen(_, _, caller)) = &mut reached;
+        *caller = change(std::mem::take(caller));
+        reached
+    }
+
     /// Makes a call, and tells the account what the answer says about its credentials.
     ///
     /// # Errors
@@ -27,8 +35,8 @@ impl Reached<'_> {
     {
         let (accounts, account, caller) = match self {
             Reached::Account(accounts, account, caller) => (accounts, account, caller),
-            Reached::LastSeen(client, shared) => {
-                return op(client.clone()).await.map_err(|f| told(f, *shared));
+            Reached::LastSeen(client, shared, caller) => {
+                return op(client.on_behalf_of(caller.clone())).await.map_err(|f| told(f, *shared));
             }
         };
         let client =

@@ -13,6 +13,23 @@ use crate::domain::{Change, Failure, Kind};
 /// When an accepted change is looked for, in seconds after it was accepted; the first look is made at once.
 const CONFIRMATIONS: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
 
+/// Whether an attempt at a Modify that was not accepted may have taken effect all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing was sent, or the cloud refused all of it.
+    None,
+    /// A request was sent that was not answered, or not in a way that tells.
+    Possible,
+}
+
+#[cfg(test)]
+impl Effect {
+    /// Of a request that was sent, and failed so.
+    pub fn of(failure: &Failure) -> Self {
+        if failure.kind == Kind::CloudUnavailable { Self::Possible } else { Self::None }
+    }
+}
+
 impl Memory {
     /// A Modify was accepted.
     pub fn accepted(&mut self, desired: &Desired, to: &Change, request_id: Option<String>, now: Timestamp) {
@@ -54,15 +71,13 @@ impl Memory {
         desired: &Desired,
         to: &Change,
         failure: Failure,
+        effect: Effect,
         now: Timestamp,
         dice: f64,
     ) {
         self.correctable = None;
         self.uncorrected = true;
-        if failure.kind == Kind::CloudUnavailable {
-            let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
-            self.unanswered = Some((from, to.clone()));
-        }
+        self.noted(to, effect);
         if failure.kind == Kind::PermissionDenied {
             self.refused = Some(Refusal::Modify);
         }
@@ -74,12 +89,19 @@ impl Memory {
         self.verdict = Some(Verdict::Failed(failure));
     }
 
-    /// The resource changed while a Modify was under way, which may have taken effect.
-    pub fn superseded(&mut self, to: &Change, now: Timestamp) {
-        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
-        self.unanswered = Some((from, to.clone()));
+    /// A Modify was not sent, or not again, since the resource has changed, its account is paused, or the difference was seen too
+    /// long ago.
+    pub fn superseded(&mut self, to: &Change, effect: Effect, now: Timestamp) {
+        self.noted(to, effect);
         self.correctable = None;
         self.next_look = now;
+    }
+
+    fn noted(&mut self, to: &Change, effect: Effect) {
+        if effect == Effect::Possible {
+            let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+            self.unanswered = Some((from, to.clone()));
+        }
     }
 
     /// The answer to the question where the instance can copy to.

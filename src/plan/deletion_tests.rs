@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::deletion::{self, Farewell, Reach, Release, switched_off};
 use super::memory::Memory;
-use super::{Desired, Gate, Rival, Surroundings, after, since};
+use super::{Desired, Effect, Gate, Rival, Surroundings, after, since};
 use crate::domain::{Change, Facts, Failure, Kind, PolicyState, Reason};
 
 const START: i64 = 1_800_000_000;
@@ -97,9 +97,14 @@ impl World {
                     let described = self.described.take().expect("a Modify that no Describe has preceded");
                     assert!(since(described, now) <= FRESH);
                     match self.modify_fails.clone() {
-                        Some(failure) => {
-                            self.memory.not_accepted(&desired, &desired.change, failure, now, 1.0)
-                        }
+                        Some(failure) => self.memory.not_accepted(
+                            &desired,
+                            &desired.change,
+                            failure.clone(),
+                            Effect::of(&failure),
+                            now,
+                            1.0,
+                        ),
                         None => {
                             self.active &= !self.visible;
                             self.memory.accepted(&desired, &desired.change, None, now);

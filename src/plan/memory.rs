@@ -47,7 +47,7 @@ pub struct Memory {
     pub confirming: Option<Confirming>,
     pub not_taken: u32,
     pub regions: Regions,
-    /// A Modify without an answer: it may have taken effect.
+    /// A Modify that was sent and not answered: it may have taken effect.
     pub unanswered: Option<(Change, Change)>,
     /// The difference is drift, to be counted once it is corrected.
     pub drifted: bool,

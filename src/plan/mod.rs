@@ -32,6 +32,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Change, Kind, Reason};
+pub use correcting::Effect;
 use pace::Cadence;
 
 /// What a policy's spec asks for, with every text parsed.

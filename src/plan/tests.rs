@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::memory::Memory;
 use super::next::{Do, next};
 use super::resting::{Resting, Settled, rest};
-use super::{Desired, Gate, Rival, Surroundings, after, conditions, events, since};
+use super::{Desired, Effect, Gate, Rival, Surroundings, after, conditions, events, since};
 use crate::domain::condition::types;
 use crate::domain::{Backup, Change, Facts, Failure, Kind, PolicyState, Reason, Truth};
 
@@ -209,7 +209,14 @@ impl World {
     fn modify(&mut self) {
         let change = self.desired.change.clone();
         if let Some(failure) = self.modify_fails.clone() {
-            self.memory.not_accepted(&self.desired, &change, failure, self.now, 1.0);
+            self.memory.not_accepted(
+                &self.desired,
+                &change,
+                failure.clone(),
+                Effect::of(&failure),
+                self.now,
+                1.0,
+            );
             return;
         }
         let state = PolicyState {

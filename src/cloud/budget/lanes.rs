@@ -9,41 +9,64 @@ const POLL_AT_LEAST: usize = 5;
 
 /// Those who wait, each in the lane of its caller.
 pub struct Lanes<W> {
+    /// Before both lanes; each with whether it counts as a poll.
+    follow_ups: Queue<(W, bool)>,
     fast: Queue<W>,
     slow: Queue<W>,
-    /// Permits of the fast lane since the last of the slow one, as far as a poll waited for them.
+    /// Permits of the fast lane that polls waited for, less those that polls have had for them since.
     passed: usize,
 }
 
 impl<W> Default for Lanes<W> {
     fn default() -> Self {
-        Self { fast: Queue::default(), slow: Queue::default(), passed: 0 }
+        Self { follow_ups: Queue::default(), fast: Queue::default(), slow: Queue::default(), passed: 0 }
     }
 }
 
 impl<W> Lanes<W> {
     pub fn push(&mut self, caller: &Caller, waiter: W) -> Place {
-        self.lane(caller.lane()).push(caller, waiter)
+        match caller.lane() {
+            Lane::FollowUp { poll } => self.follow_ups.push(caller, (waiter, poll)),
+            Lane::Begun | Lane::Change => self.fast.push(caller, waiter),
+            Lane::Listing | Lane::Poll => self.slow.push(caller, waiter),
+        }
     }
 
     /// `None` where its turn has been.
     pub fn remove(&mut self, place: &Place) -> Option<W> {
-        self.lane(place.lane).remove(place)
+        match place.lane {
+            Lane::FollowUp { .. } => self.follow_ups.remove(place).map(|(waiter, _)| waiter),
+            Lane::Begun | Lane::Change => self.fast.remove(place),
+            Lane::Listing | Lane::Poll => self.slow.remove(place),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.fast.is_empty() && self.slow.is_empty()
+        self.follow_ups.is_empty() && self.fast.is_empty() && self.slow.is_empty()
     }
 
     pub fn pop(&mut self) -> Option<W> {
-        let polls = !self.slow.is_empty();
-        if self.fast.is_empty() || polls && self.passed + 1 >= self.every() {
+        if let Some((waiter, poll)) = self.follow_ups.pop() {
+            self.went(poll);
+            return Some(waiter);
+        }
+        if self.fast.is_empty() {
             self.passed = 0;
             return self.slow.pop();
         }
-        // Nothing is owed to a poll for what went before it came.
-        self.passed = if polls { self.passed + 1 } else { 0 };
-        self.fast.pop()
+        let poll = !self.slow.is_empty() && self.passed + 1 >= self.every();
+        self.went(poll);
+        if poll { self.slow.pop() } else { self.fast.pop() }
+    }
+
+    /// A permit of either lane goes to somebody.
+    fn went(&mut self, poll: bool) {
+        self.passed = match poll {
+            true => self.passed.saturating_sub(self.every() - 1),
+            false if !self.slow.is_empty() => self.passed + 1,
+            // Nothing is owed to a poll for what went before it came.
+            false => 0,
+        };
     }
 
     /// Polling gets every so manieth permit: as often as one namespace with changes, so that each of these gets at most half,
@@ -57,10 +80,6 @@ impl<W> Lanes<W> {
         } else {
             (self.fast.namespaces() + 1).min(POLL_AT_LEAST)
         }
-    }
-
-    fn lane(&mut self, lane: Lane) -> &mut Queue<W> {
-        if matches!(lane, Lane::Poll | Lane::Listing) { &mut self.slow } else { &mut self.fast }
     }
 }
 

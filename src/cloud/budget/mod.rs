@@ -212,7 +212,7 @@ impl Budget {
 
 fn priority(caller: &Caller) -> Priority {
     match caller.lane() {
-        Lane::Begun | Lane::Change => Priority::Change,
+        Lane::FollowUp { .. } | Lane::Begun | Lane::Change => Priority::Change,
         Lane::Listing | Lane::Poll => Priority::Poll,
     }
 }

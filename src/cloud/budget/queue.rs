@@ -137,7 +137,7 @@ impl<W> Ranked<W> {
         match lane {
             Lane::Begun => &mut self.begun,
             Lane::Listing => &mut self.listings,
-            Lane::Change | Lane::Poll => &mut self.others,
+            Lane::FollowUp { .. } | Lane::Change | Lane::Poll => &mut self.others,
         }
     }
 }

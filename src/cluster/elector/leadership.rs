@@ -55,10 +55,20 @@ impl Leadership {
         Self::new(term, None)
     }
 
-    /// One without election that follows on a leadership which was last renewed then.
+    /// One that follows on a leadership which was last renewed then, and whose Lease is renewed in time, each time.
     #[cfg(test)]
-    pub fn after(previous_renewal: Timestamp) -> Self {
-        Self { previous_renewal: Some(previous_renewal), ..Self::always() }
+    pub fn after(previous_renewal: Timestamp, timing: super::Timing) -> Self {
+        let term = move || Term::until(Instant::now() + timing.renew_deadline);
+        let (sender, receiver) = watch::channel(term());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(timing.renew) => drop(sender.send(term())),
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Self::new(receiver, Some(previous_renewal))
     }
 
     /// Whether this process leads right now.
@@ -74,10 +84,16 @@ impl Leadership {
 
     /// Returns when the leadership is over, at once if it is.
     pub async fn lost(&self) {
+        self.ends_within(Duration::ZERO).await;
+    }
+
+    /// Returns when no more than this is left of the leadership, as known then: each renewal puts it off. At once if that is so.
+    pub async fn ends_within(&self, left: Duration) {
         let mut watched = self.term.clone();
         loop {
             let term = *watched.borrow_and_update();
-            if !term.is_current() {
+            let end = term.until.map(|end| end.checked_sub(left).unwrap_or(end));
+            if !term.is_current() || end.is_some_and(|end| end <= Instant::now()) {
                 return;
             }
             let changed = async {
@@ -87,7 +103,7 @@ impl Leadership {
                 }
             };
             let run_out = async {
-                match term.until {
+                match end {
                     Some(end) => sleep_until(end).await,
                     None => pending().await,
                 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod counts;
+mod elected;
 mod lanes;
 mod restart;
 mod writes;

@@ -1,35 +1,45 @@
 //! The calls that a policy makes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use super::Turn;
 use super::desired::change_of;
-use crate::cloud::Accepted;
+use super::{Turn, is_current, purpose_of};
+use crate::cloud::{Accepted, Lane, Progress, SendGuard};
 use crate::controllers::Admission;
 use crate::controllers::rounds::Seat;
-use crate::domain::{Backup, Change, Failure, Kind, PolicyState};
-use crate::observe::{Account, Reached};
+use crate::domain::{Backup, Change, Class, Failure, Kind, PolicyState};
+use crate::observe::Reached;
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
+use crate::plan::memory::FRESHNESS;
 use crate::plan::pace::backoff;
+use crate::plan::{Effect, since};
 
 pub const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 pub const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
 const REGIONS: &str = "DescribeAvailableCrossRegion";
 pub const BACKUPS: &str = "DescribeCrossRegionBackups";
 
-/// One attempt to modify, with its retries, takes no longer.
+/// One attempt to modify, with its retries, takes no longer, from when its first request is sent.
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// A Modify ends so long before the lease does.
 const BEFORE_LEASE_END: Duration = Duration::from_secs(2);
+/// A Modify is sent where at least so much more of the lease is left: a lease that is renewed in time has more than that.
+const LEASE_LEFT: Duration = Duration::from_secs(1);
+/// How often a Modify that waits is asked whether it is still wanted.
+const RECHECK: Duration = Duration::from_secs(1);
 
 /// How an attempt to modify ended.
 pub enum Attempt {
     Accepted(Option<String>),
     Failed(Failure),
-    /// The resource or the leadership changed under it: a Describe comes first.
+    /// The resource, its account or the leadership changed under it, or what it is to correct was seen too long ago: a Describe
+    /// comes first.
     Superseded,
 }
 
@@ -64,6 +74,8 @@ impl Turn<'_> {
     pub async fn backups(&self, reached: &Reached<'_>, seat: Option<&Seat>) -> Result<Vec<Backup>, Failure> {
         let instance = &self.instance;
         let now = self.context.clock.now();
+        // It can take many calls.
+        let reached = reached.for_caller(|caller| caller.in_lane(Lane::Begun));
         let reading =
             reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await;
         if let (Ok(backups), Some(seat)) = (&reading, seat) {
@@ -72,21 +84,56 @@ impl Turn<'_> {
         reading
     }
 
-    /// One attempt: the same ClientToken for each try, since the answer to one that took effect may have been lost.
-    pub async fn modify(&self, reached: &Reached<'_>, change: &Change) -> Attempt {
+    /// One attempt: the same ClientToken for each try, since the answer to one that took effect may have been lost. Its time
+    /// counts from when its first request is sent: what it waits for before, the account's budget above all, is no failure.
+    /// `seen`: when a Describe showed the difference.
+    pub async fn modify(&self, reached: &Reached<'_>, change: &Change, seen: Timestamp) -> (Attempt, Effect) {
+        let guard = Arc::new(self.guard(seen));
+        let attempt = self.attempt_within(&guard, reached, change).await;
+        let effect = if guard.progress().may_have_applied { Effect::Possible } else { Effect::None };
+        (attempt, effect)
+    }
+
+    async fn attempt_within(
+        &self,
+        guard: &Arc<SendGuard>,
+        reached: &Reached<'_>,
+        change: &Change,
+    ) -> Attempt {
         let token = Uuid::new_v4().to_string();
-        let lease = self.context.leadership.safe_until();
-        let lease_end = lease.checked_sub(BEFORE_LEASE_END).unwrap_or(lease);
-        let deadline = (Instant::now() + ATTEMPT).min(lease_end);
+        let mut reached = reached.for_caller(|caller| caller.guarded(guard.clone()));
+        let mut last: Option<Failure> = None;
         let mut tries = 0;
+        // What was sent and failed is told; before that nothing has happened.
+        let ended = |last: Option<Failure>| last.map_or(Attempt::Superseded, Attempt::Failed);
         loop {
+            while self.is_lease_short() && self.context.leadership.is_current() {
+                sleep(RECHECK / 4).await;
+            }
             if !self.still_holds() {
                 return Attempt::Superseded;
             }
-            let failure = match timeout_at(deadline, self.modify_once(reached, change, &token)).await {
-                Ok(Ok(accepted)) => return Attempt::Accepted(accepted.request_id),
-                Ok(Err(failure)) => failure,
-                Err(_) => return Attempt::Failed(no_answer()),
+            let answer = tokio::select! {
+                biased;
+                answer = self.modify_once(&reached, change, &token) => answer,
+                () = self.waits_in_vain(guard) => return ended(last),
+            };
+            let Progress { first_sent, refused, .. } = guard.progress();
+            let failure = match answer {
+                Ok(accepted) => return Attempt::Accepted(accepted.request_id),
+                Err(_) if refused => match self.still_holds() {
+                    true if self.is_lease_short() => continue,
+                    true => return ended(last),
+                    false => return Attempt::Superseded,
+                },
+                Err(failure) => failure,
+            };
+            let Some(first_sent) = first_sent else {
+                return match failure.kind.class() {
+                    // Why there is no way to the cloud any more, the next look tells.
+                    Class::Passing | Class::Throttled => Attempt::Superseded,
+                    Class::NeedsPerson => Attempt::Failed(failure),
+                };
             };
             tries += 1;
             let delay = match failure.kind {
@@ -97,10 +144,13 @@ impl Turn<'_> {
             };
             let paused = self.account.and_then(|account| account.budget.paused_until());
             let next = (Instant::now() + delay).max(paused.unwrap_or_else(Instant::now));
-            if next >= deadline {
+            if next >= first_sent + ATTEMPT {
                 return Attempt::Failed(failure);
             }
-            sleep(next.saturating_duration_since(Instant::now())).await;
+            last = Some(failure);
+            sleep_until(next).await;
+            // One that fails again and again is not to hold up the other namespaces.
+            reached = reached.for_caller(|caller| caller.in_lane(Lane::Begun));
         }
     }
 
@@ -116,22 +166,65 @@ impl Turn<'_> {
             .await
     }
 
-    /// Whether the resource is still the one that this turn began with and may use its account, and this process still leads.
-    fn still_holds(&self) -> bool {
-        let purpose = self.purpose();
-        let admission = self.context.admission(&self.key, &self.namespace, purpose);
-        let serves = |account: &Account| self.context.accounts.serves(&self.key, &account.uid);
-        self.is_current() && !matches!(admission, Admission::Denied(_)) && self.account.is_none_or(serves)
+    /// Returns when a request that waits to be sent is not wanted any more, or has to wait for longer than the policy should be
+    /// left alone.
+    async fn waits_in_vain(&self, guard: &SendGuard) {
+        loop {
+            sleep(RECHECK).await;
+            let Progress { first_sent, under_way, .. } = guard.progress();
+            let is_over = first_sent.is_some_and(|first| first + ATTEMPT <= Instant::now());
+            let is_paused = self.account.is_some_and(|account| account.budget.paused_until().is_some());
+            if !under_way && (is_over || is_paused || !self.still_holds()) {
+                return;
+            }
+        }
     }
-}
 
-fn no_answer() -> Failure {
-    Failure {
-        kind: Kind::CloudUnavailable,
-        action: MODIFY,
-        code: "timeout".to_owned(),
-        message: None,
-        request_id: None,
-        retry_after: None,
+    /// Right before each request is sent: this process leads for long enough, the resource is still the one that wants it, and a
+    /// Describe has shown the difference just now. What is under way ends with the attempt's time, and before the lease does,
+    /// however often that is renewed meanwhile.
+    fn guard(&self, seen: Timestamp) -> SendGuard {
+        let still_holds = self.holds();
+        let (leadership, clock) = (self.context.leadership.clone(), self.context.clock.clone());
+        let term = leadership.clone();
+        SendGuard::new(
+            move || {
+                let lasts = leadership.safe_until() >= Instant::now() + BEFORE_LEASE_END + LEASE_LEFT;
+                lasts && since(seen, clock.now()) <= FRESHNESS && still_holds()
+            },
+            move |first_sent| {
+                let term = term.clone();
+                async move {
+                    tokio::select! {
+                        biased;
+                        () = term.ends_within(BEFORE_LEASE_END) => {}
+                        () = sleep_until(first_sent + ATTEMPT) => {}
+                    }
+                }
+                .boxed()
+            },
+        )
+    }
+
+    fn is_lease_short(&self) -> bool {
+        self.context.leadership.safe_until() < Instant::now() + BEFORE_LEASE_END + LEASE_LEFT
+    }
+
+    fn still_holds(&self) -> bool {
+        self.holds()()
+    }
+
+    /// Tells whether the resource is still the one that this turn began with and may use its account, and this process still leads.
+    fn holds(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let (context, policy, uid) = (self.context.clone(), self.policy.clone(), self.uid.clone());
+        let (key, namespace) = (self.key.clone(), self.namespace.clone());
+        let account = self.account.map(|account| account.uid.clone());
+        move || {
+            let admission = context.admission(&key, &namespace, purpose_of(&context, &policy.spec));
+            let serves = |uid: &String| context.accounts.serves(&key, uid);
+            is_current(&context, &policy, &uid)
+                && !matches!(admission, Admission::Denied(_))
+                && account.as_ref().is_none_or(serves)
+        }
     }
 }

@@ -179,7 +179,7 @@ impl Turn<'_> {
             let admitted = was_admitted(shared.as_ref(), &namespace, &last_seen);
             if admitted { Ok(()) } else { Err(just_changed("")) }
         }));
-        Reached::LastSeen(client.on_behalf_of(caller), is_shared)
+        Reached::LastSeen(client, is_shared, caller)
     }
 
     /// `Some(false)` also where no Secret is named: what is missing then comes back by no Secret.

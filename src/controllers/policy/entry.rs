@@ -38,7 +38,8 @@ impl Turn<'_> {
         match permit {
             Some(permit) => {
                 slot.waiting = None;
-                self.caller = Some(caller.in_lane(Lane::Begun).holding(permit));
+                let follow_ups = Lane::FollowUp { poll: lane == Lane::Poll };
+                self.caller = Some(caller.in_lane(follow_ups).holding(permit));
                 true
             }
             None => {

@@ -303,7 +303,8 @@ impl Turn<'_> {
 
     async fn attempt(&self, reached: &Reached<'_>, desired: &Desired, memory: &mut Memory) {
         let change = desired.change.clone();
-        let attempt = self.modify(reached, &change).await;
+        let seen = memory.correctable.unwrap_or(Timestamp::MIN);
+        let (attempt, effect) = self.modify(reached, &change, seen).await;
         let now = self.context.clock.now();
         match attempt {
             Attempt::Accepted(request_id) => {
@@ -318,8 +319,10 @@ impl Turn<'_> {
                 );
                 memory.accepted(desired, &change, request_id, now);
             }
-            Attempt::Failed(failure) => memory.not_accepted(desired, &change, failure, now, fastrand::f64()),
-            Attempt::Superseded => memory.superseded(&change, now),
+            Attempt::Failed(failure) => {
+                memory.not_accepted(desired, &change, failure, effect, now, fastrand::f64());
+            }
+            Attempt::Superseded => memory.superseded(&change, effect, now),
         }
     }
 
@@ -397,9 +400,13 @@ impl Turn<'_> {
         stored(&self.context.policy_stores, &*self.policy, &self.uid)
     }
 
-    /// Whether this process still leads, and the watch has brought nothing newer about what is desired.
     fn is_current(&self) -> bool {
-        let is_newest = || self.stored().is_some_and(|s| s.generation() <= self.policy.metadata.generation);
-        self.context.leadership.is_current() && is_newest()
+        is_current(self.context, &self.policy, &self.uid)
     }
+}
+
+/// Whether this process still leads, and the watch has brought nothing newer about what is desired.
+fn is_current(context: &Context, policy: &CrossRegionBackupPolicy, uid: &str) -> bool {
+    let stored = || stored(&context.policy_stores, policy, uid);
+    context.leadership.is_current() && stored().is_some_and(|s| s.generation() <= policy.metadata.generation)
 }

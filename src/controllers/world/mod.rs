@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::{Settings, run};
 use crate::clock::Clock;
 use crate::cloud::EndpointRule;
-use crate::cluster::elector::Leadership;
+use crate::cluster::elector::{Leadership, Timing};
 use crate::cluster::events::Events;
 use crate::metrics::Meters;
 use crate::observe::identity::Identity;
@@ -104,7 +104,7 @@ impl World {
             health: Health::default(),
         };
         let (stop, asked) = oneshot::channel();
-        let leading = as_of.map(|as_of| Ok(Leadership::after(as_of)));
+        let leading = as_of.map(|as_of| Ok(Leadership::after(as_of, Timing::default())));
         let ended = tokio::spawn(run(settings, leading, asked.map(drop)));
         self.running = Some(Running { stop, ended, wire });
     }

@@ -8,11 +8,11 @@ use super::properties::{
 };
 use super::state::*;
 use crate::domain::{Failure, Kind};
-use crate::plan::Desired;
 use crate::plan::deletion::{self, Farewell, switched_off};
 use crate::plan::memory::Memory;
 use crate::plan::next::Do;
 use crate::plan::resting::rest;
+use crate::plan::{Desired, Effect};
 
 /// More steps than any turn needs.
 const STEPS: usize = 64;
@@ -109,7 +109,7 @@ impl World {
                     return self.send(state, seat, object, memory, &desired, looked);
                 }
                 Do::Modify => {
-                    memory.superseded(&desired.change, now);
+                    memory.superseded(&desired.change, Effect::None, now);
                     self.end(state, seat, &object, memory, Some(state.now));
                     return Ok(());
                 }
@@ -144,7 +144,7 @@ impl World {
                 return self.send(state, seat, object, memory, &desired, true);
             }
             Farewell::Modify => {
-                memory.superseded(&desired.change, now);
+                memory.superseded(&desired.change, Effect::None, now);
                 self.end(state, seat, &object, memory, Some(state.now));
             }
             Farewell::Wait(until) => {
@@ -307,15 +307,29 @@ impl World {
                         self.decisions.accepted(&mut memory, &desired, &desired.change, now);
                     }
                     Reply::Lost | Reply::Unsent if !self.is_current(state, seat, &object) => {
-                        memory.superseded(&desired.change, now);
+                        memory.superseded(&desired.change, Effect::Possible, now);
                     }
                     Reply::Lost | Reply::Unsent => {
                         let failure = failure(Kind::CloudUnavailable);
-                        self.decisions.not_accepted(&mut memory, &desired, &desired.change, failure, now);
+                        self.decisions.not_accepted(
+                            &mut memory,
+                            &desired,
+                            &desired.change,
+                            failure,
+                            Effect::Possible,
+                            now,
+                        );
                     }
                     Reply::Refused(kind) => {
                         let failure = failure(kind);
-                        self.decisions.not_accepted(&mut memory, &desired, &desired.change, failure, now);
+                        self.decisions.not_accepted(
+                            &mut memory,
+                            &desired,
+                            &desired.change,
+                            failure,
+                            Effect::None,
+                            now,
+                        );
                     }
                 }
             }

@@ -10,7 +10,7 @@ use crate::domain::{Change, Facts, Failure, PolicyState, Reason};
 use crate::plan::deletion::{self, Farewell, Reach};
 use crate::plan::memory::Memory;
 use crate::plan::next::{Do, next};
-use crate::plan::{Desired, Gate, Surroundings, conditions};
+use crate::plan::{Desired, Effect, Gate, Surroundings, conditions};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -176,9 +176,10 @@ impl Decisions {
         desired: &Desired,
         change: &Change,
         failure: Failure,
+        effect: Effect,
         now: Timestamp,
     ) {
-        memory.not_accepted(desired, change, failure, now, 1.0);
+        memory.not_accepted(desired, change, failure, effect, now, 1.0);
         if self.lack(Mutant::TrustsUnanswered) {
             (memory.verdict, memory.difference) = (None, None);
         }

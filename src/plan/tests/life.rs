@@ -244,7 +244,9 @@ impl Life {
             self.underway = Some((state, w.visible_after.map(|s| self.lived + s)));
         }
         match failed {
-            Some((failure, _)) => w.memory.not_accepted(&w.desired, &change, failure, w.now, dice),
+            Some((failure, _)) => {
+                w.memory.not_accepted(&w.desired, &change, failure.clone(), Effect::of(&failure), w.now, dice)
+            }
             None => w.memory.accepted(&w.desired, &change, None, w.now),
         }
     }

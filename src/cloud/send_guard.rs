@@ -1,0 +1,82 @@
+//! A bound on one change of the cloud: when its requests may be sent, how long they may be under way, and whether one may have
+//! taken effect.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+
+/// Asked when the budget has let a request go, right before it is sent.
+type MaySend = Box<dyn Fn() -> bool + Send + Sync>;
+/// Given when the first request was sent; a request under way is cancelled when what it returns resolves.
+type Cancelled = Box<dyn Fn(Instant) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Shared by all requests of one attempt at a change. Waits for the budget, or for credentials, count for nothing.
+pub struct SendGuard {
+    may_send: MaySend,
+    cancelled: Cancelled,
+    progress: Mutex<Progress>,
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// When its first request was sent.
+    pub first_sent: Option<Instant>,
+    pub under_way: bool,
+    /// The guard kept the last request from being sent.
+    pub refused: bool,
+    /// A request was sent, and nothing says what became of it.
+    pub may_have_applied: bool,
+}
+
+impl SendGuard {
+    pub fn new(
+        may_send: impl Fn() -> bool + Send + Sync + 'static,
+        cancelled: impl Fn(Instant) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        let (may_send, cancelled) = (Box::new(may_send), Box::new(cancelled));
+        Self { may_send, cancelled, progress: Mutex::default() }
+    }
+
+    pub fn progress(&self) -> Progress {
+        *self.lock()
+    }
+
+    /// Whether a request may be sent now.
+    pub(super) fn admits(&self) -> bool {
+        let admits = (self.may_send)();
+        self.lock().refused = !admits;
+        admits
+    }
+
+    /// Sends a request, and judges by `is_certain` whether its outcome is known; `None` where it was cancelled.
+    pub(super) async fn send<T>(
+        &self,
+        request: impl Future<Output = T>,
+        is_certain: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
+        let now = Instant::now();
+        let (first_sent, before) = {
+            let mut progress = self.lock();
+            let before = std::mem::replace(&mut progress.may_have_applied, true);
+            progress.under_way = true;
+            (*progress.first_sent.get_or_insert(now), before)
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = (self.cancelled)(first_sent) => None,
+            outcome = request => Some(outcome),
+        };
+        let mut progress = self.lock();
+        progress.under_way = false;
+        if outcome.as_ref().is_some_and(is_certain) {
+            progress.may_have_applied = before;
+        }
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
