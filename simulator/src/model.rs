@@ -258,7 +258,8 @@ pub struct KeySpec {
     pub account_id: u64,
     pub user: String,
     pub status: KeyStatus,
-    /// Action names, or `*` for all.
+    /// Action names, `*` for all, or `ACTION/*` for an action's calls that name no instance (Volcengine), as for a key of
+    /// one project.
     pub denied: BTreeSet<String>,
 }
 

@@ -17,8 +17,8 @@ const PAGES_OF_INSTANCE: u32 = 10;
 const PAGES_OF_ACCOUNT: u32 = 1000;
 
 /// What the resources that may use the account ask of it, at the intervals of their specs: one call for each policy; the backups
-/// of all policies and inventories of a region, read together or each by itself, whichever takes fewer calls; and the listings
-/// that inventories make for themselves.
+/// of all policies and inventories of a region, read together or each by itself, whichever takes fewer calls, or is permitted; and
+/// the listings that inventories make for themselves.
 pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
     let admitted =
         |namespace: &str, purpose: Purpose| context.admission(key, namespace, purpose) == Admission::Allowed;
@@ -54,7 +54,8 @@ pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
         }
     }
     for (name, region) in regions {
-        demands.extend(region.demands(context.rounds.total(key, &name)));
+        let (total, refused) = (context.rounds.total(key, &name), context.rounds.is_refused(key, &name));
+        demands.extend(region.demands(total, refused));
     }
     demands
 }
@@ -80,8 +81,13 @@ impl Region {
         self.listed = self.listed.max(listed.unwrap_or_default());
     }
 
-    /// `total`: how many backups the cloud says that there are; the statuses' own otherwise.
-    fn demands(self, total: Option<u64>) -> Vec<Demand> {
+    /// `total`: how many backups the cloud says that there are; the statuses' own otherwise. `refused`: the account's listing is
+    /// not permitted, so that each policy has its own list, and inventories a call that is refused.
+    fn demands(self, total: Option<u64>, refused: bool) -> Vec<Demand> {
+        if refused {
+            let whole = self.whole.map(|interval| Demand { interval, calls: 1 });
+            return self.each.into_iter().chain(whole).collect();
+        }
         let total = total.and_then(|total| i64::try_from(total).ok()).unwrap_or(self.listed);
         let listing = |interval| Demand { interval, calls: pages(Some(total)).min(PAGES_OF_ACCOUNT) };
         let whole = self.whole.map(listing);
@@ -124,14 +130,14 @@ mod tests {
             region
         };
         let calls = |demands: Vec<Demand>| demands.iter().map(|demand| demand.calls).sum::<u32>();
-        assert_eq!(calls(region(2000, 14).demands(None)), 280);
+        assert_eq!(calls(region(2000, 14).demands(None, false)), 280);
         assert_eq!(
-            calls(region(2000, 14).demands(Some(56_000))),
+            calls(region(2000, 14).demands(Some(56_000), false)),
             560,
             "there are others that no policy is for"
         );
-        assert_eq!(calls(region(3, 14).demands(Some(56_000))), 3);
-        assert_eq!(calls(region(0, 0).demands(Some(56_000))), 0);
+        assert_eq!(calls(region(3, 14).demands(Some(56_000), false)), 3);
+        assert_eq!(calls(region(0, 0).demands(Some(56_000), false)), 0);
     }
 
     #[test]
@@ -141,7 +147,7 @@ mod tests {
             let mut region = Region::default();
             (0..policies).for_each(|_| region.add(minutes(10), Some(14)));
             taps.iter().for_each(|n| region.tap(minutes(*n), Some(9_000)));
-            let demands = region.demands(Some(56_000)).into_iter();
+            let demands = region.demands(Some(56_000), false).into_iter();
             demands.map(|demand| (demand.interval, demand.calls)).collect::<Vec<_>>()
         };
         assert_eq!(told(0, &[30, 10, 60]), [(minutes(10), 560)]);
@@ -152,10 +158,27 @@ mod tests {
         let mut unknown = Region::default();
         unknown.tap(minutes(10), Some(9_000));
         assert_eq!(
-            unknown.demands(None).first().map(|demand| demand.calls),
+            unknown.demands(None, false).first().map(|demand| demand.calls),
             Some(90),
             "what its status tells"
         );
+    }
+
+    #[test]
+    fn each_policy_has_its_own_list_where_the_accounts_listing_is_refused() {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let told = |refused: bool| {
+            let mut region = Region::default();
+            (0..57).for_each(|_| region.add(minutes(1), Some(14)));
+            region.add(minutes(10), Some(250));
+            region.tap(minutes(5), Some(900));
+            let demands = region.demands(None, refused);
+            (demands.len(), demands.iter().map(|demand| demand.rate()).sum::<f64>())
+        };
+        let (lists, rate) = told(true);
+        assert_eq!(lists, 59, "and a call of the inventory's, which is refused");
+        assert!((rate - (57.0 / 60.0 + 3.0 / 600.0 + 1.0 / 300.0)).abs() < 1e-9, "{rate}");
+        assert_eq!(told(false), (1, 11.0 / 60.0), "one listing for all");
     }
 
     #[test]

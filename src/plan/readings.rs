@@ -62,6 +62,18 @@ impl Memory {
         self.backups.awaited = true;
     }
 
+    /// Where no other reading brings the backups, they are read with a look, once in an interval.
+    pub fn read_with_look(&mut self, desired: &Desired, now: Timestamp) {
+        let is_old = match self.backups.read {
+            Some(read) => since(read, now) + desired.interval / 2 >= desired.interval,
+            // What fails in looks that come fast is not asked for with each of them.
+            None => !self.failed_since || !self.backups.tried,
+        };
+        if is_old {
+            self.backups.due.get_or_insert(now);
+        }
+    }
+
     /// The backups were read at that time, and nothing else was found than what is known.
     pub fn read_unchanged(&mut self, at: Timestamp) {
         self.backups.read = self.backups.read.max(Some(at));

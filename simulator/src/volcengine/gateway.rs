@@ -117,7 +117,8 @@ impl Gateway for Volcengine {
             _ => return Err(error::service_not_found(&self.service)),
         };
         let action = action.ok_or_else(not_found)?;
-        if key.denies(name) {
+        let whole = self.instance_id.is_none();
+        if key.denies(name) || whole && key.denies(&format!("{name}/*")) {
             let account = key.account_id;
             let who =
                 format!("[trn:iam::{account}:user/{}] with accesskey [{}]", key.user, key.access_key_id);

@@ -4,5 +4,6 @@ mod bad_input;
 mod counts;
 mod elected;
 mod lanes;
+mod refused;
 mod restart;
 mod writes;

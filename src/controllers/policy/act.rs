@@ -73,15 +73,22 @@ impl Turn<'_> {
 
     pub async fn backups(&self, reached: &Reached<'_>, seat: Option<&Seat>) -> Result<Vec<Backup>, Failure> {
         let instance = &self.instance;
+        let reached = self.first_of_many(reached).await;
         let now = self.context.clock.now();
-        // It can take many calls.
-        let reached = reached.for_caller(|caller| caller.in_lane(Lane::Begun));
         let reading =
             reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await;
         if let (Ok(backups), Some(seat)) = (&reading, seat) {
             seat.has_read(backups, now);
         }
         reading
+    }
+
+    /// A list of many pages must not hold up other namespaces: only its first goes right after what the policy did before.
+    async fn first_of_many<'a>(&self, reached: &Reached<'a>) -> Reached<'a> {
+        let Some(account) = self.account else { return reached.clone() };
+        let caller = self.caller.clone().unwrap_or_else(|| self.caller_of(account));
+        let permit = account.budget.acquire(&caller).await;
+        reached.for_caller(|caller| caller.in_lane(Lane::Begun).holding(permit))
     }
 
     /// One attempt: the same ClientToken for each try, since the answer to one that took effect may have been lost. Its time

@@ -19,6 +19,8 @@ pub enum Delivery {
     News(News, Timestamp),
     Unchanged(Timestamp),
     Failed(Failure),
+    /// No shared reading is permitted: the policy is to read its own backups.
+    Refused,
 }
 
 pub struct Desk {

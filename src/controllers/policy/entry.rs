@@ -104,6 +104,7 @@ impl Turn<'_> {
             Some(Delivery::Failed(failure)) => {
                 memory.read_backups(desired, Err(failure), now, fastrand::f64());
             }
+            Some(Delivery::Refused) => memory.backups.due = Some(now),
             None => {}
         }
         if let Some(read) = slot.seat.as_ref().and_then(|seat| seat.read()) {

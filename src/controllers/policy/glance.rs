@@ -34,6 +34,9 @@ impl Turn<'_> {
             && around.paused_until.is_none_or(|until| until <= now)
             && self.context.claims.rival(&self.uid, &self.namespace).is_none();
         let step = settled.glance(&desired, around.epoch, read, now).filter(|_| is_free)?;
+        if step == Do::Look && seat.reads_alone() {
+            return None;
+        }
         if let Do::Wait(until) = step {
             slot.waiting = None;
             return Some(self.wait(slot, until));

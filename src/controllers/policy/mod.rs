@@ -284,6 +284,9 @@ impl Turn<'_> {
             Do::Look => {
                 let answer = self.describe(&reached).await;
                 memory.looked(desired, answer, clock.now(), fastrand::f64());
+                if slot.seat.as_ref().is_some_and(Seat::reads_alone) {
+                    memory.read_with_look(desired, clock.now());
+                }
             }
             Do::AskRegions => {
                 let wanted = desired.change.cross_backup_region.as_deref();

@@ -90,7 +90,9 @@ pub async fn list(
             let total = page.total.unwrap_or_default().max(page.records as u64);
             let mut state = region.state();
             state.total = Some((total, began));
-            state.refused_until = None;
+            if state.refused_until.take().is_some() {
+                context.accounts.resources_changed(&region.place.account);
+            }
             if way(Some(pages(total) - 1), order.each) == Way::Each && pages(total) > 1 {
                 return Ended::Each;
             }
@@ -121,7 +123,9 @@ pub async fn list(
             Err(failure) => {
                 serving.failed(&failure);
                 if failure.kind.class() == Class::NeedsPerson {
-                    region.state().refused_until = Some(after(began, REFUSED_AGAIN));
+                    if region.state().refused_until.replace(after(began, REFUSED_AGAIN)).is_none() {
+                        context.accounts.resources_changed(&region.place.account);
+                    }
                     return Ended::Each;
                 }
                 let late = since(began, context.clock.now()) > LONGEST;

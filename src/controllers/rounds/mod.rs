@@ -62,7 +62,7 @@ struct State {
     instances: HashMap<Arc<str>, Instance>,
     /// How many backups the cloud said that there are, and when.
     total: Option<(u64, Timestamp)>,
-    /// Listings of the whole account are refused until then.
+    /// The last listing of the whole account was refused; another one is tried then.
     refused_until: Option<Timestamp>,
     /// What the last listing that somebody waited for found of instances that no policy was for.
     kept: Option<Kept>,
@@ -154,6 +154,13 @@ impl Rounds {
         of.state().total.map(|(total, _)| total)
     }
 
+    /// Whether the account may not list all backups of the region, as far as that was tried.
+    pub fn is_refused(&self, account: &AccountKey, region: &str) -> bool {
+        let regions = self.lock();
+        let mut of = regions.values().filter(|r| r.place.account == *account && r.place.region == region);
+        of.any(|region| region.state().is_refused())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<Region>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,6 +240,11 @@ impl State {
         self.instances.get(instance).map(|instance| &instance.sighted)
     }
 
+    /// Whether the whole account may not be listed: then each policy reads its own backups, with its looks.
+    fn is_refused(&self) -> bool {
+        self.refused_until.is_some()
+    }
+
     /// How many wait.
     fn waiting(&self) -> usize {
         self.members.waiting() + self.taps.waiting()
@@ -279,12 +291,17 @@ impl Seat {
         Some(self.region.state().members.get(&self.uid)?.interval)
     }
 
+    /// Whether the policy reads its backups by itself, with each of its looks, since no shared reading is permitted.
+    pub fn reads_alone(&self) -> bool {
+        self.region.state().is_refused()
+    }
+
     /// Asks for a reading. Whether a shared one will bring it: few who ask at the same time read for themselves.
     pub fn wants(&self, now: Timestamp) -> bool {
         let mut state = self.region.state();
         let waited = state.waiting() > 0;
         state.members.want(&self.uid, now);
-        let shared = state.members.waiting() > FEW;
+        let shared = state.members.waiting() > FEW && !state.is_refused();
         if !shared {
             state.members.give_up(&self.uid);
         }

@@ -75,6 +75,7 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
     if order.each == 0 {
         return sleep(CLOSED_AGAIN).await;
     }
+    let was_refused = region.state().is_refused();
     let ended = match way {
         Way::Each => Ended::Each,
         Way::Listing => {
@@ -98,6 +99,18 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
             let admitted = |desk: &Desk| admitted(desk.namespace(), Purpose::Observe);
             let (everybody, found) = region.state().part(&order, found, now, admitted);
             tell(region, everybody, found, order.began, now).await;
+        }
+        Ended::Each if region.state().is_refused() => {
+            // Each reads with its next look; those who wait, or have counted on the listing, at once.
+            for Due { desk, .. } in due {
+                let mut state = region.state();
+                let waits = state.members.get(&desk.named().uid).is_some_and(|member| member.waits);
+                state.members.give_up(&desk.named().uid);
+                drop(state);
+                if waits || !was_refused {
+                    desk.deliver(Delivery::Refused, None);
+                }
+            }
         }
         Ended::Each => {
             let due = due.into_iter().map(|due| (due.instance.clone(), due));
