@@ -80,3 +80,54 @@ impl SendGuard {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use tokio::time::{sleep, sleep_until};
+
+    use super::*;
+
+    /// Its requests may be under way for 10 s from the first one on.
+    fn guard() -> (SendGuard, Arc<AtomicBool>) {
+        let open = Arc::new(AtomicBool::new(true));
+        let may_send = open.clone();
+        let ten = |first: Instant| sleep_until(first + Duration::from_secs(10)).boxed();
+        (SendGuard::new(move || may_send.load(Ordering::Relaxed), ten), open)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_counts_from_the_first_request_and_what_was_not_sent_has_no_effect() {
+        let (guard, open) = guard();
+        sleep(Duration::from_secs(60)).await;
+        open.store(false, Ordering::Relaxed);
+        assert!(!guard.admits() && guard.progress().refused);
+        assert!(guard.progress().first_sent.is_none() && !guard.progress().may_have_applied);
+        open.store(true, Ordering::Relaxed);
+        assert!(guard.admits() && !guard.progress().refused);
+        let slow = async {
+            sleep(Duration::from_secs(6)).await;
+            assert!(guard.progress().under_way && guard.progress().may_have_applied);
+        };
+        assert_eq!(guard.send(slow, |()| true).await, Some(()));
+        assert!(!guard.progress().under_way && !guard.progress().may_have_applied, "the outcome is certain");
+        let began = Instant::now();
+        assert_eq!(guard.send(pending::<()>(), |()| true).await, None);
+        assert_eq!(began.elapsed(), Duration::from_secs(4));
+        assert!(guard.progress().may_have_applied);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_without_an_answer_keeps_the_attempt_in_doubt() {
+        let (guard, _) = guard();
+        for (certain, in_doubt) in [(true, false), (false, true), (true, true)] {
+            assert_eq!(guard.send(ready(7), |_| certain).await, Some(7));
+            assert_eq!(guard.progress().may_have_applied, in_doubt);
+        }
+    }
+}

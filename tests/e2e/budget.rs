@@ -1,11 +1,15 @@
 //! A request budget that the resources of an account ask too much of, and how they share it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use cloud_simulator::{InstanceSpec, Policy};
-use serde_json::json;
+use serde_json::{Value, json};
+use testbed::{ControlPlane, Options, wait_until};
 
-use crate::checks::{DESCRIBE, With, expect, message, seconds};
-use crate::harness::{Stage, condition};
+use crate::checks::{DESCRIBE, MODIFY, With, expect, message, seconds};
+use crate::harness::{KEY_ID, OPERATOR_NAMESPACE, SECRET_KEY, Stage, condition, install};
 
 /// Instances that are in sync from the beginning, so that nothing is modified.
 fn add(stage: &Stage<'_>, instance: &str) -> Result<()> {
@@ -98,5 +102,74 @@ async fn a_larger_budget_ends_it_and_a_suspended_resource_asks_for_nothing() -> 
     stage.patch_account(json!({"requestBudget": {"requestsPerSecond": 10}})).await?;
     let account = stage.until_account("CredentialsVerified").await?;
     ensure!(condition(&account, "Ready")["lastTransitionTime"] == moved, "True all the time");
+    Ok(())
+}
+
+/// Three policies in each of these share one account.
+const NAMESPACES: usize = 100;
+const POLICIES: usize = 3 * NAMESPACES;
+/// Three calls for each of them at 10 a second, and as much again.
+const ROLL_OUT: Duration = Duration::from_secs(180);
+
+#[tokio::test]
+async fn three_hundred_policies_of_a_hundred_namespaces_wait_for_the_budget_without_a_failure() -> Result<()>
+{
+    let plane = ControlPlane::start(Options::default()).await?;
+    install(&plane).await?;
+    let mut stage = Stage::on(&plane, "budget-waits").await?;
+    stage.watches_all = true;
+    stage.flag("--leader-elect=true");
+    stage.flag("--resync-interval-override=1h");
+    let mut account = stage.account_manifest();
+    account["kind"] = json!("ClusterCloudAccount");
+    account["metadata"] = json!({"name": "shared"});
+    account["spec"]["allowedNamespaces"] = json!({"from": "All"});
+    account["spec"]["requestBudget"] = json!({"requestsPerSecond": 10});
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cloud-key", "namespace": OPERATOR_NAMESPACE},
+        "stringData": {"accessKeyId": KEY_ID, "secretAccessKey": SECRET_KEY},
+    });
+    let mut objects = vec![account, secret];
+    objects.extend((0..NAMESPACES).map(|number| {
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": format!("team-{number}")}})
+    }));
+    let instance = |number: usize| format!("redis-waits-{number}");
+    for number in 0..POLICIES {
+        stage.add_instance(&instance(number))?;
+        let reference = json!({"kind": "ClusterCloudAccount", "name": "shared"});
+        let spec = json!({"accountRef": reference, "instanceId": instance(number)});
+        let mut policy = stage.policy_manifest(&format!("waits-{number}"), spec);
+        policy["metadata"]["namespace"] = json!(format!("team-{}", number % NAMESPACES));
+        objects.push(policy);
+    }
+    // All are there when the operator begins.
+    stage.apply(json!({"apiVersion": "v1", "kind": "List", "items": objects})).await?;
+    stage.start_operator().await?;
+    wait_until(ROLL_OUT, "all to be modified", async || {
+        Ok((stage.modifies() == POLICIES as u64).then_some(()))
+    })
+    .await?;
+    let ready = async || {
+        let policies = stage.kubectl().json(["get", "crbp", "-A"]).await?;
+        let policies = policies["items"].as_array().cloned().unwrap_or_default();
+        let is_ready = |policy: &&Value| condition(policy, "Ready")["reason"] == "InSync";
+        Ok((policies.iter().filter(is_ready).count() == POLICIES).then_some(()))
+    };
+    wait_until(ROLL_OUT, "all to be Ready", ready).await?;
+    let events = stage.kubectl().json(["get", "events.events.k8s.io", "-A"]).await?;
+    let mut reasons = BTreeMap::<&str, usize>::new();
+    for event in events["items"].as_array().into_iter().flatten() {
+        if event["regarding"]["kind"] == "CrossRegionBackupPolicy" {
+            *reasons.entry(event["reason"].as_str().unwrap_or_default()).or_default() += 1;
+        }
+    }
+    let mut looks = BTreeMap::<String, usize>::new();
+    for look in stage.requests(DESCRIBE) {
+        *looks.entry(look.instance_id.unwrap_or_default()).or_default() += 1;
+    }
+    let most = looks.values().max();
+    println!("{} Describes, {} Modifies, Events {reasons:?}", stage.calls(DESCRIBE), stage.calls(MODIFY));
+    ensure!(reasons == BTreeMap::from([("PolicyModified", POLICIES)]), "{reasons:?}");
+    ensure!(stage.calls(MODIFY) == POLICIES as u64 && most == Some(&2), "{most:?} looks at one");
     Ok(())
 }

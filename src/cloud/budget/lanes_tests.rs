@@ -110,6 +110,42 @@ fn what_has_begun_goes_before_its_namespaces_changes_and_not_before_anothers() {
     assert_eq!(served, ["a3 begun", "b1", "a1 begun", "b2", "a3 begun again", "a1", "a2"]);
 }
 
+#[test]
+fn what_follows_an_answer_goes_before_all_and_polls_are_owed_for_it() {
+    let mut lanes = Lanes::default();
+    let follow_up = |namespace: &str, poll| change(namespace, 9).in_lane(Lane::FollowUp { poll });
+    for namespace in ["a", "b", "c"] {
+        (0..4).for_each(|_| drop(lanes.push(&change(namespace, 1), "change")));
+    }
+    (0..9).for_each(|number| drop(lanes.push(&poll("p", number), "poll")));
+    (0..3).for_each(|_| drop(lanes.push(&follow_up("a", false), "next")));
+    let mut served = |times: usize| (0..times).map(|_| lanes.pop().unwrap()).collect::<Vec<_>>();
+    assert_eq!(served(5), ["next", "next", "next", "poll", "change"], "every fourth is a poll's");
+    let place = lanes.push(&follow_up("b", true), "left");
+    assert_eq!(lanes.remove(&place), Some("left"));
+    lanes.push(&follow_up("b", true), "next of a poll");
+    let mut served = |times: usize| (0..times).map(|_| lanes.pop().unwrap()).collect::<Vec<_>>();
+    assert_eq!(served(5), ["next of a poll", "change", "change", "change", "poll"], "it was its lane's turn");
+}
+
+#[test]
+fn changes_go_on_beside_polls_each_of_which_brings_calls() {
+    let mut lanes = Lanes::default();
+    (0..10).for_each(|number| drop(lanes.push(&poll("p", number), (Lane::Poll, number))));
+    (0..100).for_each(|number| drop(lanes.push(&change("a", number), (Lane::Change, number))));
+    let mut changes = 0;
+    for _ in 0..200 {
+        let (lane, number) = lanes.pop().unwrap();
+        changes += usize::from(lane == Lane::Change);
+        if lane == Lane::Poll {
+            let next = Lane::FollowUp { poll: true };
+            (0..3).for_each(|_| drop(lanes.push(&poll("p", number).in_lane(next), (next, number))));
+            lanes.push(&poll("p", number), (Lane::Poll, number));
+        }
+    }
+    assert!((40..=100).contains(&changes), "{changes} of 200");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

@@ -304,6 +304,25 @@ async fn dropping_the_elector_ends_the_leadership_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_term_that_is_renewed_ends_no_work_before_its_last_seconds() {
+    let leadership = Leadership::after(Timestamp::UNIX_EPOCH, Timing::default());
+    let left = Duration::from_secs(2);
+    // Renewed every 5 s, it always has 5 s left.
+    assert!(timeout(Duration::from_secs(60), leadership.ends_within(left)).await.is_err());
+    assert!(timeout(Duration::from_secs(60), leadership.ends_within(Duration::from_secs(5))).await.is_ok());
+    let never = Leadership::always();
+    assert!(timeout(Duration::from_secs(60), never.ends_within(left)).await.is_err());
+    let (sender, term) = tokio::sync::watch::channel(Term::until(Instant::now() + Duration::from_secs(10)));
+    let unrenewed = Leadership::new(term, None);
+    let began = Instant::now();
+    unrenewed.ends_within(left).await;
+    assert_eq!(began.elapsed().as_secs(), 8);
+    unrenewed.lost().await;
+    assert_eq!(began.elapsed().as_secs(), 10);
+    drop(sender);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_election_leadership_never_ends() {
     let leadership = Leadership::always();
     assert!(tokio::time::timeout(86_400 * SECOND, leadership.lost()).await.is_err());

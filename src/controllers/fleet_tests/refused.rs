@@ -56,7 +56,7 @@ fn told(world: &World, fleet: &Fleet) -> (String, String) {
 fn times(world: &World, fleet: &Fleet, since: Instant, action: &str) -> BTreeMap<String, Vec<Instant>> {
     let mut times = BTreeMap::<String, Vec<Instant>>::new();
     for call in world.calls_of(fleet, since).into_iter().filter(|call| call.action == action) {
-        if !call.instance.is_empty() {
+        if (0..fleet.policies).any(|number| fleet.instance(number) == call.instance) {
             times.entry(call.instance).or_default().push(call.at);
         }
     }
@@ -141,9 +141,11 @@ async fn inventories_beside_take_their_part_where_the_accounts_listing_is_refuse
         inventory["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         inventory
     };
-    let of_one = json!({"scope": "Instance", "instanceId": fleet.instance(7)});
+    // Of an instance that no policy is for.
+    let of_one = json!({"scope": "Instance", "instanceId": fleet.instance(fleet.policies)});
     let inventories = [inventory("all", json!({"scope": "Account"})), inventory("one", of_one)];
     let (mut world, _) = started(&fleet, &inventories).await;
+    world.add_instance(&fleet, fleet.policies);
     all_ready(&world, &fleet, Duration::from_secs(1000 / 5 * 5 / 4 + 10)).await;
     // 1,000 calls of the policies; each inventory makes one, every 10 minutes.
     let (reason, message) = told(&world, &fleet);

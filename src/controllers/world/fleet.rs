@@ -137,7 +137,7 @@ impl World {
         self.api.create(&collection, account);
     }
 
-    fn add_instance(&self, fleet: &Fleet, number: usize) {
+    pub fn add_instance(&self, fleet: &Fleet, number: usize) {
         let policy = if fleet.in_sync { Policy::to_region(TARGET) } else { Policy::default() };
         let instance = fleet.instance(number);
         let spec =

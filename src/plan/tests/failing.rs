@@ -17,6 +17,31 @@ fn a_lost_answer_is_found_by_the_next_look_and_recorded() {
 }
 
 #[test]
+fn what_was_never_sent_is_nothing_unanswered() {
+    for effect in [Effect::None, Effect::Possible] {
+        for superseded in [true, false] {
+            let mut w = World::new(on("cn-shanghai"));
+            let change = w.desired.change.clone();
+            let answer = w.describe();
+            w.memory.looked(&w.desired, answer, w.now, 1.0);
+            match superseded {
+                true => w.memory.superseded(&change, effect, w.now),
+                false => {
+                    let failure = failure(Kind::CloudUnavailable, "name not resolved");
+                    w.memory.not_accepted(&w.desired, &change, failure, effect, w.now, 1.0);
+                }
+            }
+            // Somebody else makes the very change.
+            w.state.active = true;
+            w.state.cross_backup_region = Some("cn-shanghai".to_owned());
+            w.live(60);
+            assert_eq!((w.reason(), w.count("modify")), ("InSync", 0));
+            assert_eq!(w.stored.modification.is_some(), effect == Effect::Possible, "{effect:?}");
+        }
+    }
+}
+
+#[test]
 fn an_unavailable_target_is_named_with_those_that_are_and_nothing_is_modified() {
     let mut w = World::new(on("cn-nowhere"));
     w.turn();
