@@ -17,6 +17,7 @@ use super::{Context, NotReported, load, requeue, sharing, unreadable};
 use crate::api::account::{AnyAccount, CloudAccountSpec};
 use crate::api::{CloudAccount, ClusterCloudAccount, RECONCILE_REQUESTED_AT};
 use crate::cloud::{Caller, Site};
+use crate::cluster::last_change;
 use crate::domain::Truth;
 use crate::domain::condition::types;
 use crate::metrics::Ended;
@@ -141,6 +142,7 @@ pub async fn reconcile<K: Kind>(
     let spec = stored.settings();
     let provider = provider_name(spec.provider);
     let account = context.accounts.enter(&key, &uid, provider, was_verified(stored));
+    account.note_change(last_change(meta));
     let rate = account.configure_budget(spec);
     let demands = load::demands(&context, &key);
     let interval = load::shortest(&demands);

@@ -55,6 +55,9 @@ pub(super) struct State {
     /// When the client's credentials end.
     pub(super) expires: Option<Instant>,
     pub(super) sharing: Option<Sharing>,
+    /// When account and Secret were last changed by anybody, as the API server noted it.
+    pub(super) changed: Option<Timestamp>,
+    pub(super) secret_changed: Option<Timestamp>,
     pub(super) epoch: u64,
 }
 
@@ -90,8 +93,9 @@ impl Change<'_> {
     }
 
     /// Keeps how the client is made, so that it can be made again.
-    pub fn keep(&mut self, recipe: Recipe) {
+    pub fn keep(&mut self, recipe: Recipe, secret_changed: Option<Timestamp>) {
         self.state.recipe = Some(recipe);
+        self.state.secret_changed = secret_changed;
     }
 
     /// Keeps how a client is made although none could be: calls try it themselves. One of an earlier spec ends here.
@@ -184,6 +188,17 @@ impl Account {
     /// The generation of the spec that the client was made from.
     pub fn generation(&self) -> Option<i64> {
         lock(&self.state).made_from.as_ref().map(|made| made.generation)
+    }
+
+    /// When account or Secret was last changed by anybody, in the API server's whole seconds.
+    pub fn changed(&self) -> Option<Timestamp> {
+        let state = lock(&self.state);
+        state.changed.max(state.secret_changed)
+    }
+
+    /// Takes in when the account was last changed, as the API server noted it.
+    pub fn note_change(&self, changed: Option<Timestamp>) {
+        lock(&self.state).changed = changed;
     }
 
     /// Where its calls go, once its spec was read.

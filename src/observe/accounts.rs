@@ -178,6 +178,8 @@ impl Accounts {
                 hint: None,
                 expires: None,
                 sharing: None,
+                changed: None,
+                secret_changed: None,
                 epoch: self.epochs.fetch_add(1, Ordering::Relaxed),
             }),
         });

@@ -206,6 +206,17 @@ pub fn surroundings() -> Vec<Scenario> {
                 (PAUSE, Step::Permit(true)),
             ],
         ),
+        Scenario {
+            end: Some(elsewhere()),
+            ..life(
+                "the elder turns to an account that does not exist and the younger takes over",
+                vec![
+                    create(json!({})),
+                    (2_000, Step::Create("two", json!({"crossBackupRegion": OTHER_TARGET}))),
+                    change(PAUSE, json!({"accountRef": {"kind": "CloudAccount", "name": "missing"}})),
+                ],
+            )
+        },
         life("rotated", vec![create(json!({})), (PAUSE, Step::Rotate), (1_000, Step::Drift(elsewhere()))]),
         Scenario { cloud: None, ..life("instance appears", vec![create(json!({})), (PAUSE, Step::Appear)]) },
         life(

@@ -47,7 +47,7 @@ pub use desk::{Delivery, Desk};
 use entry::lane;
 use report::Told;
 use rest::Rest;
-pub use stake::seed_claims;
+pub use stake::{is_refused, seed_claims};
 
 /// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
 const STEPS: usize = 64;
@@ -193,6 +193,11 @@ impl Turn<'_> {
         if slot.account.replace(account).is_some_and(|before| before != account) {
             self.context.accounts.resources_gone();
             memory.forget_proof();
+        }
+        if memory.refusal_unchecked
+            && let Some(account) = self.account.filter(|account| account.site().is_some())
+        {
+            memory.check_refusal(account.changed(), self.context.clock.now());
         }
         let result = if self.policy.metadata.deletion_timestamp.is_some() {
             Box::pin(self.say_farewell(slot, &desired, &mut memory)).await
@@ -341,7 +346,7 @@ impl Turn<'_> {
     fn surroundings(&self, memory: &Memory, now: Timestamp) -> Surroundings {
         let purpose = self.purpose();
         let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
-        self.stake(memory, view.as_ref());
+        self.stake(memory, &around.gate, view.as_ref());
         let rival =
             memory.facts.policy.as_ref().and_then(|_| self.context.claims.rival(&self.uid, &self.namespace));
         Surroundings { rival, ..around }

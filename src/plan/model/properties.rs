@@ -93,8 +93,8 @@ fn ranks_before(state: &State, seat: Seat, policy: usize) -> bool {
     let (Some(seen), Some(memory), Some(own_seen)) = (&other.sees, &other.memory, &own.sees) else {
         return false;
     };
-    let claims = seen.spec.manages && memory.generation == seen.generation && memory.facts.policy.is_some();
-    let rank = (memory.refused.is_some(), seen.created, policy);
+    let claims = seen.spec.manages && memory.generation == seen.generation && memory.is_proven();
+    let rank = (memory.is_refused(), seen.created, policy);
     claims && rank < (own.claim == Some(true), own_seen.created, seat.policy)
 }
 
