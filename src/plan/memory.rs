@@ -124,9 +124,9 @@ impl Memory {
             && facts.drift.last_difference == difference;
         let is_new = facts.observed_generation != Some(desired.generation);
         let is_same_spec = facts.observed_generation.is_some_and(|observed| desired.is_spec_of(observed));
-        facts.modify_refused = facts.modify_refused.filter(|_| is_same_spec);
         let look_refused = facts.modify_refused.is_none()
             && facts.condition(types::SYNCED).is_some_and(|synced| ranks_behind(&synced.reason));
+        facts.modify_refused = facts.modify_refused.filter(|_| is_same_spec);
         let mut memory = Self {
             generation: desired.generation,
             epoch: None,

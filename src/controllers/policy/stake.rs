@@ -42,13 +42,14 @@ pub fn seed_claims(context: &Context) {
 /// Whether the stored status means that the cloud refused the policy, so that it ranks behind.
 pub fn is_refused(policy: &CrossRegionBackupPolicy) -> bool {
     let Some(status) = &policy.status else { return false };
-    // A deletion raises the generation by one although the spec stays.
-    let raised = i64::from(policy.metadata.deletion_timestamp.is_some());
-    let observed = status.observed_generation.unwrap_or(-1);
-    let is_of_this_spec =
-        policy.metadata.generation.is_some_and(|now| (now - raised..=now).contains(&observed));
+    if status.modify_refused.is_some() {
+        // A deletion raises the generation by one although the spec stays.
+        let raised = i64::from(policy.metadata.deletion_timestamp.is_some());
+        let observed = status.observed_generation.unwrap_or(-1);
+        return policy.metadata.generation.is_some_and(|now| (now - raised..=now).contains(&observed));
+    }
     let mut synced = status.conditions.iter().filter(|condition| condition.type_ == types::SYNCED);
-    status.modify_refused.is_some() && is_of_this_spec || synced.any(|synced| ranks_behind(&synced.reason))
+    synced.any(|synced| ranks_behind(&synced.reason))
 }
 
 impl Turn<'_> {

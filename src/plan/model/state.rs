@@ -103,11 +103,11 @@ impl Object {
 
     /// Whether its status means that the cloud refused it, as a start takes it.
     pub fn is_refused(&self) -> bool {
-        let observed = self.status.observed_generation;
-        let is_of_this_spec = observed.is_some_and(|observed| self.desired().is_spec_of(observed));
-        let synced = self.status.condition(types::SYNCED);
-        self.status.modify_refused.is_some() && is_of_this_spec
-            || synced.is_some_and(|synced| ranks_behind(&synced.reason))
+        let status = &self.status;
+        match status.modify_refused {
+            Some(_) => status.observed_generation.is_some_and(|observed| self.desired().is_spec_of(observed)),
+            None => status.condition(types::SYNCED).is_some_and(|synced| ranks_behind(&synced.reason)),
+        }
     }
 
     /// The value that it is compared with: what is being deleted is to be off.
