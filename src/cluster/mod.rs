@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub mod elector;
 pub mod events;
+pub mod failure_log;
 pub mod secrets;
 pub mod status;
 #[cfg(test)]

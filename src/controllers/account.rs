@@ -87,6 +87,7 @@ pub fn forget(context: &Context, gone: Gone) {
         Gone::One(meta) => {
             if let (namespace, Some(name), Some(uid)) = (meta.namespace, meta.name, meta.uid) {
                 context.account_requests.forget(&uid);
+                context.failed_writes.forget(&uid);
                 context.accounts.leave(&AccountKey { namespace, name }, &uid);
             }
         }
@@ -94,6 +95,7 @@ pub fn forget(context: &Context, gone: Gone) {
             for (key, uid) in context.accounts.keys() {
                 if context.account(&key).is_none() {
                     context.account_requests.forget(&uid);
+                    context.failed_writes.forget(&uid);
                     context.accounts.leave(&key, &uid);
                 }
             }
@@ -184,10 +186,10 @@ pub async fn reconcile<K: Kind>(
         context.accounts.update(&account, |change| change.suspend(false));
     }
     let now = context.clock.now();
-    let (action, ended) = report::report(&context, &api, &object, &account, stored, staleness).await?;
+    let (again, ended) = report::report(&context, &api, &object, &account, stored, staleness).await;
     let visit = account.memory().next_visit(spec.suspend, next.blocked, staleness, now);
-    let visit = [visit, next.again].into_iter().flatten().min();
-    Ok((visit.map_or(action, |until| requeue(Some(until), now)), ended))
+    let visit = [visit, next.again, again.map(|again| after(now, again))].into_iter().flatten().min();
+    Ok((requeue(visit, now), ended))
 }
 
 /// When to have another look at an account.
@@ -231,6 +233,11 @@ async fn observe(
     let obtained = match accounts.obtain(account, &recipe, why).await {
         Ok(obtained) => obtained,
         Err(NoCredentials::Missing { text, gone }) => {
+            let now = context.clock.now();
+            let spared = |account| accounts.update(account, |change| change.spare(generation, now));
+            if let Some(until) = Some(account).filter(|_| gone).and_then(spared) {
+                return Next::blocked(until);
+            }
             accounts.update(account, |c| c.close(Standing::CredentialsMissing(text), gone));
             // Nothing tells of a file that appears.
             return Next::again(recipe.has_identity().then(|| after(context.clock.now(), TOKEN_AGAIN)));

@@ -3,5 +3,7 @@
 mod bad_input;
 mod counts;
 mod lanes;
+mod refused_writes;
 mod restart;
+mod secrets;
 mod writes;
