@@ -11,7 +11,7 @@ use crate::controllers::world::World;
 use crate::controllers::world::api_server::{Refusal, Spoilt};
 use crate::controllers::world::figures::{DESCRIBE, MODIFY, STATUS};
 use crate::controllers::world::fleet::{Fleet, OTHER_TARGET};
-use crate::telemetry::capture::capture;
+use crate::telemetry::capture::{Capture, capture};
 
 const FLEET: Fleet = Fleet { policies: 200, backups: 1, interval: "1m", in_sync: true, ..Fleet::DEFAULT };
 const MINUTE: Duration = Duration::from_secs(60);
@@ -29,6 +29,13 @@ async fn refusing(refusal: Refusal) -> World {
         is_met.then(|| Spoilt { refusal: Some(refusal.clone()), ..Spoilt::default() })
     });
     world
+}
+
+/// The lines that are logged unless somebody asks for more.
+fn warnings(log: &Capture) -> (String, usize) {
+    let text = log.text();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    (lines.join("\n"), lines.len())
 }
 
 fn drift(world: &World) {
@@ -58,8 +65,7 @@ async fn refused_statuses_cost_few_writes_and_lines_and_hold_no_correction_up() 
     assert!((9..=13).contains(&looks), "{calls:?}");
     let mut tries = world.writes();
     tries.retain(|seen| seen.resource == STATUS);
-    let text = log.text();
-    let lines = text.lines().count();
+    let (text, lines) = warnings(&log);
     println!("{} writes were refused in ten minutes, {lines} lines were logged", tries.len());
     assert!(tries.iter().all(|seen| seen.code == 403));
     let each = tries.len() / FLEET.policies;
@@ -67,7 +73,7 @@ async fn refused_statuses_cost_few_writes_and_lines_and_hold_no_correction_up() 
     let last_minute = tries.iter().filter(|seen| seen.at > Instant::now() - MINUTE).count();
     assert!(last_minute <= FLEET.policies, "they become fewer: {last_minute}");
     assert!(lines <= 12, "{text}");
-    assert!(text.contains("refuses a change") && text.contains("objects=199"), "{text}");
+    assert!(text.contains("refuses a change") && text.contains("199"), "{text}");
 
     world.api.heal();
     world.api.patch(&FLEET.path(7), &json!({"metadata": {"annotations": {RECONCILE_REQUESTED_AT: "now"}}}));
@@ -90,8 +96,8 @@ async fn statuses_that_fail_in_passing_are_told_soon_after_it() {
     let log = capture();
     drift(&world);
     sleep(5 * MINUTE).await;
-    let text = log.text();
-    assert!(text.lines().count() <= 7, "{text}");
+    let (text, lines) = warnings(&log);
+    assert!(lines <= 7, "{text}");
     world.api.heal();
     world
         .until("all are told", Duration::from_secs(6), |world| {
