@@ -102,7 +102,8 @@ fn ranks_before(state: &State, seat: Seat, policy: usize) -> bool {
     claims && rank < (own.claim == Some(true), own_seen.created, seat.policy)
 }
 
-/// Whether the stored statuses say that the cloud refused a Modify of this policy, and did not refuse the other one, which manages.
+/// Whether the stored statuses say that the cloud refused a Modify of this policy, and did not refuse the other one, which manages
+/// as far as the replica knows by now: one that has just taken over may have older views.
 fn leaves_to(state: &State, seat: Seat, policy: usize) -> bool {
     let other = state.process(Seat { policy, ..seat });
     let (Some(own), Some(seen)) = (&state.process(seat).sees, &other.sees) else { return false };
@@ -110,7 +111,8 @@ fn leaves_to(state: &State, seat: Seat, policy: usize) -> bool {
     let is_refused = own.status.modify_refused.is_some() && is_of_now(own);
     let other_is_refused =
         seen.is_refused() || other.memory.as_ref().is_some_and(|memory| memory.is_refused());
-    let other_manages = seen.spec.manages && seen.status.policy.is_some() && is_of_now(seen);
+    let other_manages =
+        other.claim.is_some() && seen.spec.manages && seen.status.policy.is_some() && is_of_now(seen);
     // An account that has changed ends a refusal.
     state.replicas[seat.replica].epoch == 0 && is_refused && other_manages && !other_is_refused
 }
