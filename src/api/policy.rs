@@ -188,6 +188,10 @@ pub struct CrossRegionBackupPolicyStatus {
     /// The newest usable backup (Available) in crossBackupRegion, by its startTime. Only while active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery_point: Option<RecoveryPoint>,
+    /// A change that the cloud refused. While it is set, any other policy of the instance that the cloud did not refuse manages
+    /// the instance instead. Removed when spec, account, Secret or the annotation change, or a change is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modify_refused: Option<ModifyRefused>,
     /// The cross-region backups of the instance, to whatever region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backups: Option<BackupsStatus>,
@@ -278,6 +282,16 @@ pub struct RecoveryPoint {
     /// Its Size as the cloud reports it; the cloud documents no unit, bytes are assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
+}
+
+/// A change that the cloud refused.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModifyRefused {
+    /// When it was first refused since spec, account, Secret or the annotation changed.
+    pub time: Time,
+    /// The cloud's error code, such as AccessDenied.
+    pub code: String,
 }
 
 /// The cross-region backups of the instance.

@@ -1,7 +1,11 @@
 //! What the operator needs of Kubernetes besides watching: leadership, Events, Secrets, and writes to status and finalizers.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 pub mod elector;
 pub mod events;
+pub mod failure_log;
 pub mod secrets;
 pub mod status;
 #[cfg(test)]
@@ -13,4 +17,43 @@ pub const MANAGER: &str = "cross-region-backup-operator";
 /// Whether the API server answered with this HTTP status.
 pub fn answered(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// When anybody created or changed the object, its status aside, as the API server noted it in `managedFields`, in whole
+/// seconds; `None` where it was not read from an API server.
+pub fn last_change(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let fields = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let changed = fields.filter_map(|entry| entry.time.as_ref());
+    changed.chain(&metadata.creation_timestamp).map(|time| time.0).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_last_change_is_the_latest_of_creation_and_fields_without_the_status() {
+        let changed =
+            |metadata| last_change(&serde_json::from_value(metadata).unwrap()).map(|t| t.to_string());
+        let entry = |time: &str, subresource: &str| {
+            let entry = json!({"manager": "kubectl", "operation": "Update", "time": time});
+            match subresource {
+                "" => entry,
+                of => json!({"manager": "m", "operation": "Apply", "time": time, "subresource": of}),
+            }
+        };
+        assert_eq!(changed(json!({})), None);
+        let created = json!({"creationTimestamp": "2026-01-01T00:00:00Z"});
+        assert_eq!(changed(created.clone()).as_deref(), Some("2026-01-01T00:00:00Z"));
+        let mut edited = created;
+        edited["managedFields"] = json!([
+            entry("2026-01-02T00:00:00Z", ""),
+            entry("2026-01-01T12:00:00Z", ""),
+            entry("2026-01-03T00:00:00Z", "status"),
+            {"manager": "no time"},
+        ]);
+        assert_eq!(changed(edited).as_deref(), Some("2026-01-02T00:00:00Z"));
+    }
 }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use kube::core::request::Request;
 use kube::{Client, Resource};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use tokio::time::timeout;
 
-use super::answered;
+use super::{answered, last_change};
 use crate::telemetry::redact::LONGEST;
 
 /// The longest wait for one answer.
@@ -20,12 +21,19 @@ const CALL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Secret {
     name: String,
+    /// When it was last changed, as the API server noted it.
+    changed: Option<Timestamp>,
     data: BTreeMap<String, SecretSlice<u8>>,
 }
 
 impl Secret {
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// When it was created or last changed by anybody, as the API server noted it, in whole seconds; `None` in manifests.
+    pub fn changed(&self) -> Option<Timestamp> {
+        self.changed
     }
 }
 
@@ -35,6 +43,7 @@ impl From<core::Secret> for Secret {
         let encoded = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
         let plain = secret.string_data.unwrap_or_default().into_iter().map(|(key, s)| (key, s.into_bytes()));
         Self {
+            changed: last_change(&secret.metadata),
             name: secret.metadata.name.unwrap_or_default(),
             data: encoded.chain(plain).map(|(key, value)| (key, SecretSlice::from(value))).collect(),
         }

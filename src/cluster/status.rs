@@ -37,6 +37,40 @@ pub enum StatusError {
     Api(#[from] kube::Error),
 }
 
+/// The longest text of an error in a log line, in characters.
+const LONGEST: usize = 512;
+
+impl StatusError {
+    /// Whether the API server refused the write for a reason that lasts until somebody changes something: an admission policy or
+    /// webhook, a quota, a missing permission, a size. Otherwise it did not answer, or asked for another try.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Timeout => false,
+            Self::Incomplete(_) => true,
+            Self::Api(kube::Error::Api(status)) => {
+                let retried = [401, 408, 409, 429].contains(&status.code);
+                // A webhook that cannot be called is answered as an internal error, with this cause.
+                let causes = status.details.iter().flat_map(|details| &details.causes);
+                let is_webhook =
+                    causes.into_iter().any(|cause| cause.message.contains("failed calling webhook"));
+                is_webhook || (400..500).contains(&status.code) && !retried
+            }
+            Self::Api(_) => false,
+        }
+    }
+
+    /// For logs: kube's own words repeat the whole answer.
+    pub fn brief(&self) -> String {
+        let text = match self {
+            Self::Api(kube::Error::Api(status)) => {
+                format!("{} {}: {}", status.code, status.reason, status.message)
+            }
+            other => other.to_string(),
+        };
+        text.chars().take(LONGEST).collect()
+    }
+}
+
 /// Makes `status` the object's status, by server-side apply: what an earlier status had and this one has not is removed.
 ///
 /// # Errors
@@ -306,6 +340,37 @@ mod tests {
         let unread = PodDisruptionBudget::default();
         let api = Api::namespaced(testing::client(|_| std::future::pending()), "payments");
         assert!(matches!(apply_status(&api, &unread, json!({})).await, Err(StatusError::Incomplete("name"))));
+    }
+
+    #[test]
+    fn what_lasts_is_told_from_what_passes() {
+        let error = |code: u16, cause: Value| {
+            let status = json!({
+                "kind": "Status", "status": "Failure", "code": code, "reason": "Reason", "message": "no",
+                "details": {"causes": [cause]},
+            });
+            StatusError::Api(kube::Error::Api(serde_json::from_value(status).unwrap()))
+        };
+        for (code, is_refusal) in [
+            (400, true),
+            (401, false),
+            (403, true),
+            (404, true),
+            (408, false),
+            (409, false),
+            (413, true),
+            (422, true),
+            (429, false),
+            (500, false),
+            (503, false),
+            (504, false),
+        ] {
+            assert_eq!(error(code, json!({})).is_refusal(), is_refusal, "{code}");
+        }
+        let webhook = json!({"message": "failed calling webhook \"a.b.c\": connection refused"});
+        assert!(error(500, webhook).is_refusal());
+        assert!(!StatusError::Timeout.is_refusal() && StatusError::Incomplete("name").is_refusal());
+        assert_eq!(error(403, json!({})).brief(), "403 Reason: no");
     }
 
     async fn finalize(

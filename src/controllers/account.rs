@@ -17,6 +17,7 @@ use super::{Context, NotReported, load, requeue, sharing, unreadable};
 use crate::api::account::{AnyAccount, CloudAccountSpec};
 use crate::api::{CloudAccount, ClusterCloudAccount, RECONCILE_REQUESTED_AT};
 use crate::cloud::{Caller, Site};
+use crate::cluster::last_change;
 use crate::domain::Truth;
 use crate::domain::condition::types;
 use crate::metrics::Ended;
@@ -86,6 +87,7 @@ pub fn forget(context: &Context, gone: Gone) {
         Gone::One(meta) => {
             if let (namespace, Some(name), Some(uid)) = (meta.namespace, meta.name, meta.uid) {
                 context.account_requests.forget(&uid);
+                context.failed_writes.forget(&uid);
                 context.accounts.leave(&AccountKey { namespace, name }, &uid);
             }
         }
@@ -93,6 +95,7 @@ pub fn forget(context: &Context, gone: Gone) {
             for (key, uid) in context.accounts.keys() {
                 if context.account(&key).is_none() {
                     context.account_requests.forget(&uid);
+                    context.failed_writes.forget(&uid);
                     context.accounts.leave(&key, &uid);
                 }
             }
@@ -141,6 +144,7 @@ pub async fn reconcile<K: Kind>(
     let spec = stored.settings();
     let provider = provider_name(spec.provider);
     let account = context.accounts.enter(&key, &uid, provider, was_verified(stored));
+    account.note_change(last_change(meta));
     let rate = account.configure_budget(spec);
     let demands = load::demands(&context, &key);
     let interval = load::shortest(&demands);
@@ -182,10 +186,10 @@ pub async fn reconcile<K: Kind>(
         context.accounts.update(&account, |change| change.suspend(false));
     }
     let now = context.clock.now();
-    let (action, ended) = report::report(&context, &api, &object, &account, stored, staleness).await?;
+    let (again, ended) = report::report(&context, &api, &object, &account, stored, staleness).await;
     let visit = account.memory().next_visit(spec.suspend, next.blocked, staleness, now);
-    let visit = [visit, next.again].into_iter().flatten().min();
-    Ok((visit.map_or(action, |until| requeue(Some(until), now)), ended))
+    let visit = [visit, next.again, again.map(|again| after(now, again))].into_iter().flatten().min();
+    Ok((requeue(visit, now), ended))
 }
 
 /// When to have another look at an account.
@@ -229,6 +233,11 @@ async fn observe(
     let obtained = match accounts.obtain(account, &recipe, why).await {
         Ok(obtained) => obtained,
         Err(NoCredentials::Missing { text, gone }) => {
+            let now = context.clock.now();
+            let spared = |account| accounts.update(account, |change| change.spare(generation, now));
+            if let Some(until) = Some(account).filter(|_| gone).and_then(spared) {
+                return Next::blocked(until);
+            }
             accounts.update(account, |c| c.close(Standing::CredentialsMissing(text), gone));
             // Nothing tells of a file that appears.
             return Next::again(recipe.has_identity().then(|| after(context.clock.now(), TOKEN_AGAIN)));

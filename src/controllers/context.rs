@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::alarms::Alarms;
 use super::cached::Cached;
+use super::failed_writes::FailedWrites;
 use super::memories::Memories;
 use super::metrics::Noted;
 use super::policy::Claims;
@@ -59,6 +60,8 @@ pub struct Context {
     /// Bounds the writes of statuses and Events at the same time: each takes a connection of its own to the API server, whose
     /// answers to the renewals of the Lease must not wait for thousands of them.
     pub(super) writes: Semaphore,
+    /// Those that failed, until they succeed.
+    pub(super) failed_writes: FailedWrites,
     pub(super) seeded: tokio::sync::OnceCell<()>,
     pub(super) stopping: tokio::sync::watch::Sender<bool>,
 }

@@ -5,6 +5,7 @@ mod alarms;
 mod around;
 mod cached;
 mod context;
+mod failed_writes;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
@@ -39,7 +40,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,13 +53,14 @@ use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::cluster::secrets::Secrets;
-use crate::cluster::status::{Applied, apply_status, replace_status};
+use crate::cluster::status::{Applied, StatusError, apply_status, replace_status};
 use crate::metrics::{Ended, Meters};
 use crate::observe::identity::Identity;
 use crate::observe::{Accounts, Means};
 use crate::telemetry::health::Health;
 use around::surroundings;
 pub use context::Context;
+use failed_writes::{FailedWrites, Part};
 use memories::Memories;
 use metrics::{Noted, Sources};
 use policy::Claims;
@@ -238,6 +239,7 @@ pub async fn run(
         alarms: Arc::default(),
         turns: u16::try_from(settings.concurrency).unwrap_or(u16::MAX).saturating_add(WAITING),
         writes: Semaphore::new(WRITES),
+        failed_writes: FailedWrites::default(),
         seeded: tokio::sync::OnceCell::new(),
         stopping: tokio::sync::watch::Sender::new(false),
     });
@@ -309,22 +311,14 @@ where
     }
 }
 
-/// A reconcile that could not write to the API server.
+/// A reconcile that could do nothing but write to the API server, and could not.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotReported(String);
+#[error(transparent)]
+pub struct NotReported(#[from] StatusError);
 
-/// A change that the API server did not take is tried again soon, and not by all at the same time.
-fn retry<O: Stored>(object: Arc<O>, error: &NotReported, _: Arc<Context>) -> Action {
-    let ObjectRef { name, namespace, .. } = object.reference();
-    tracing::warn!(
-        kind = %O::kind(&()),
-        namespace,
-        name,
-        %error,
-        "the API server did not take a change"
-    );
-    Action::requeue(Duration::from_secs_f64(1.0 + 4.0 * fastrand::f64()))
+/// A change that the API server did not take is tried again after a growing pause, and not by all at the same time.
+fn retry<O: Stored>(object: Arc<O>, NotReported(error): &NotReported, context: Arc<Context>) -> Action {
+    Action::requeue(context.failed_writes.failed(&O::kind(&()), object.meta(), Part::Status, error))
 }
 
 /// A reconcile, counted.
@@ -350,16 +344,15 @@ async fn write_status<K, S>(
     object: &K,
     wanted: &S,
     status_of: impl Fn(&K) -> Option<&S>,
-) -> Result<Applied<K>, NotReported>
+) -> Result<Applied<K>, StatusError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
     S: Serialize + PartialEq,
 {
-    let failed = |error: &dyn std::fmt::Display| NotReported(error.to_string());
-    let status = serde_json::to_value(wanted).map_err(|error| failed(&error))?;
+    let status = serde_json::to_value(wanted).map_err(kube::Error::SerdeError)?;
     let applied = match apply_status(api, object, status.clone()).await {
         Ok(Applied::Written(object)) if status_of(&object).is_some_and(|found| found != wanted) => {
-            let found = serde_json::to_value(status_of(&object)).map_err(|error| failed(&error))?;
+            let found = serde_json::to_value(status_of(&object)).map_err(kube::Error::SerdeError)?;
             replace_status(api, &object, &found, &status).await
         }
         applied => applied,
@@ -367,7 +360,7 @@ where
     if let Ok(Applied::Written(_)) = applied {
         meters.wrote_status(&K::kind(&()));
     }
-    applied.map_err(|error| failed(&error))
+    applied
 }
 
 /// The place of a resource's turns within its interval: its own, and always the same.

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::policy::convert::{condition_from, condition_to};
 use super::watch::Guarded;
-use super::{Context, NotReported};
-use crate::cluster::status::{Applied, apply_status};
+use super::{Context, NotReported, Part};
+use crate::cluster::status::{Applied, StatusError, apply_status};
 use crate::domain::condition;
 use crate::domain::{Outcome, Progress, Reason, Truth};
 use crate::telemetry::redact;
@@ -35,21 +35,24 @@ where
     let guarded: Guarded<K> = DeserializeGuard(Err(invalid.clone()));
     let meta = &invalid.metadata;
     let name = meta.name.clone().unwrap_or_default();
-    let failed = |error: String| NotReported(error);
+    if let Some(wait) = context.failed_writes.wait(meta, Part::Status) {
+        return Ok(Action::requeue(wait));
+    }
     let resource = ApiResource::erase::<K>(&());
     let dynamic: Api<DynamicObject> = match &meta.namespace {
         Some(namespace) => Api::namespaced_with(context.kube.clone(), namespace, &resource),
         None => Api::all_with(context.kube.clone(), &resource),
     };
-    let Some(stored) = dynamic.get_opt(&name).await.map_err(|e| failed(e.to_string()))? else {
+    let Some(stored) = dynamic.get_opt(&name).await.map_err(StatusError::from)? else {
         return Ok(Action::await_change());
     };
     let status = stored.data.get("status").unwrap_or(&Value::Null);
     let Some(status) = telling(status, invalid, main, context.clock.now()) else {
         return Ok(Action::await_change());
     };
-    let applied = apply_status(api, &guarded, status).await.map_err(|e| failed(e.to_string()))?;
+    let applied = apply_status(api, &guarded, status).await?;
     if let Applied::Written(_) = applied {
+        context.failed_writes.succeeded(meta, Part::Status);
         context.meters.wrote_status(&K::kind(&()));
     }
     Ok(Action::await_change())

@@ -8,7 +8,7 @@ use futures::channel::mpsc::UnboundedSender;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::cluster::answered;
+use crate::cluster::{answered, last_change};
 use crate::telemetry::health::{Awaited, Health};
 
 /// So many events at once are held back,
@@ -70,8 +70,12 @@ where
         ObjectRef::from_obj(self)
     }
 
+    /// Of the managed fields only the time of the last change stays.
     fn settle(&mut self, _: Option<&Self>) {
-        self.meta_mut().managed_fields = None;
+        let changed = last_change(self.meta());
+        let last =
+            |time| vec![ManagedFieldsEntry { time: Some(Time(time)), ..ManagedFieldsEntry::default() }];
+        self.meta_mut().managed_fields = changed.map(last);
     }
 }
 

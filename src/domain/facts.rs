@@ -21,6 +21,7 @@ pub struct Facts {
     pub drift: Drift,
     pub protected_since: Option<Timestamp>,
     pub recovery_point: Option<RecoveryPoint>,
+    pub modify_refused: Option<ModifyRefused>,
     pub backups: Option<BackupSummary>,
     pub instance: Option<Instance>,
     pub conditions: Vec<Condition>,
@@ -65,6 +66,16 @@ pub struct RecoveryPoint {
     pub time: Timestamp,
     pub backup_point_id: String,
     pub size_bytes: Option<i64>,
+}
+
+/// A Modify that the cloud refused: it ranks the policy behind others of its instance until spec, account, Secret or
+/// annotation change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModifyRefused {
+    /// When it was first refused since the last such change.
+    pub time: Timestamp,
+    /// The cloud's error code.
+    pub code: String,
 }
 
 /// What of the backups is kept in status.

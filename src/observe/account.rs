@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -16,7 +17,11 @@ use crate::cloud::{Budget, Client, Credentials, Site};
 use crate::domain::{Instance, InstanceRef};
 use crate::metrics::AccountMeter;
 use crate::plan::account::{AccountMemory, Standing};
+use crate::plan::after;
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
+
+/// A Secret that is gone for less than this changes nothing: some secret stores delete it and create it again.
+const SECRET_GRACE: Duration = Duration::from_secs(10);
 
 /// One account.
 pub struct Account {
@@ -55,6 +60,11 @@ pub(super) struct State {
     /// When the client's credentials end.
     pub(super) expires: Option<Instant>,
     pub(super) sharing: Option<Sharing>,
+    /// When account and Secret were last changed by anybody, as the API server noted it.
+    pub(super) changed: Option<Timestamp>,
+    pub(super) secret_changed: Option<Timestamp>,
+    /// Since when the Secret is gone whose credentials are in use.
+    pub(super) secret_gone: Option<Timestamp>,
     pub(super) epoch: u64,
 }
 
@@ -77,7 +87,8 @@ pub(super) fn is_current(state: &State, credentials: &Credentials) -> bool {
 pub struct Change<'a> {
     pub(super) state: &'a mut State,
     pub(super) renewed: bool,
-    pub(super) lost: &'a mut Option<Client>,
+    /// The client to be remembered for deletions, and when its Secret went, if that was before now.
+    pub(super) lost: &'a mut Option<(Client, Option<Timestamp>)>,
 }
 
 impl Change<'_> {
@@ -90,8 +101,10 @@ impl Change<'_> {
     }
 
     /// Keeps how the client is made, so that it can be made again.
-    pub fn keep(&mut self, recipe: Recipe) {
+    pub fn keep(&mut self, recipe: Recipe, secret_changed: Option<Timestamp>) {
         self.state.recipe = Some(recipe);
+        self.state.secret_changed = secret_changed;
+        self.state.secret_gone = None;
     }
 
     /// Keeps how a client is made although none could be: calls try it themselves. One of an earlier spec ends here.
@@ -142,15 +155,29 @@ impl Change<'_> {
         self.state.made_from = Some(made_from);
     }
 
+    /// The Secret is gone: until when the credentials last seen stay in use. `None`: that time is over, or there are none of
+    /// this generation of the spec.
+    pub fn spare(&mut self, generation: i64, now: Timestamp) -> Option<Timestamp> {
+        let state = &mut *self.state;
+        let is_of_spec = state.made_from.as_ref().is_some_and(|made| made.generation == generation);
+        let is_live = state.expires.is_none_or(|expires| expires > Instant::now());
+        state.client.as_ref().filter(|_| is_of_spec && is_live)?;
+        // A clock that is set back must not put the end off.
+        let gone = state.secret_gone.map_or(now, |gone| gone.min(now));
+        state.secret_gone = Some(gone);
+        Some(after(gone, SECRET_GRACE)).filter(|until| *until > now)
+    }
+
     /// Nothing can be sent: the client goes, and is remembered for deletions where `remembered`.
     pub fn close(&mut self, standing: Standing, remembered: bool) {
         self.state.memory.blocked(standing);
         self.state.made_from = None;
         self.state.recipe = None;
         self.state.expires = None;
+        let gone = self.state.secret_gone.take();
         let client = self.state.client.take();
         if remembered {
-            *self.lost = client;
+            *self.lost = client.map(|client| (client, gone));
         }
     }
 }
@@ -184,6 +211,17 @@ impl Account {
     /// The generation of the spec that the client was made from.
     pub fn generation(&self) -> Option<i64> {
         lock(&self.state).made_from.as_ref().map(|made| made.generation)
+    }
+
+    /// When account or Secret was last changed by anybody, in the API server's whole seconds.
+    pub fn changed(&self) -> Option<Timestamp> {
+        let state = lock(&self.state);
+        state.changed.max(state.secret_changed)
+    }
+
+    /// Takes in when the account was last changed, as the API server noted it.
+    pub fn note_change(&self, changed: Option<Timestamp>) {
+        lock(&self.state).changed = changed;
     }
 
     /// Where its calls go, once its spec was read.

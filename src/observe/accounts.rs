@@ -178,6 +178,9 @@ impl Accounts {
                 hint: None,
                 expires: None,
                 sharing: None,
+                changed: None,
+                secret_changed: None,
+                secret_gone: None,
                 epoch: self.epochs.fetch_add(1, Ordering::Relaxed),
             }),
         });
@@ -199,7 +202,8 @@ impl Accounts {
             // Who is in the middle of a turn with it makes no other client.
             state.recipe = None;
             if let Some(client) = state.client.take() {
-                self.remember(account.last_seen(client, state.sharing.clone()));
+                let now = self.means.clock.now();
+                self.remember(account.last_seen(client, state.sharing.clone()), now);
             }
         }
         (self.changed)(key);
@@ -267,7 +271,7 @@ impl Accounts {
         let renewed = change_of.renewed && had_client;
         let first = change_of.renewed && !had_client;
         let gate = state.memory.gate("", shared, state.suspended, now);
-        let lost = lost.map(|client| account.last_seen(client, state.sharing.clone()));
+        let lost = lost.map(|(client, gone)| (account.last_seen(client, state.sharing.clone()), gone));
         if renewed {
             account.forget_unknown_policies();
         }
@@ -275,8 +279,8 @@ impl Accounts {
             state.epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         }
         drop(state);
-        if let Some(last_seen) = lost {
-            self.remember(last_seen);
+        if let Some((last_seen, gone)) = lost {
+            self.remember(last_seen, gone.unwrap_or(now));
         }
         if renewed || first || before != gate {
             (self.changed)(&account.key);
@@ -346,11 +350,11 @@ impl Accounts {
         (self.changed)(key);
     }
 
-    fn remember(&self, last_seen: LastSeen) {
+    fn remember(&self, last_seen: LastSeen, gone: Timestamp) {
         let now = self.means.clock.now();
         let mut departed = lock(&self.departed);
         departed.retain(|_, d| since(d.gone, now) < REMEMBERED);
-        departed.insert(last_seen.key.clone(), Departed { last_seen, gone: now });
+        departed.insert(last_seen.key.clone(), Departed { last_seen, gone });
     }
 
     /// What was last used for an account, or a Secret, that is gone: for 5 minutes, for deletions alone.

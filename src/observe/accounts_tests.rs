@@ -59,7 +59,7 @@ fn supplied(
     let account = accounts.enter(&key, "uid", "Volcengine", false);
     let spec = json!({"provider": "Volcengine", "credentials": {"secretRef": {"name": "key"}}});
     let recipe = accounts.recipe(&key, &serde_json::from_value(spec).unwrap(), 1).unwrap();
-    accounts.update(&account, |change| change.keep(recipe));
+    accounts.update(&account, |change| change.keep(recipe, None));
     (accounts, account)
 }
 

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -57,6 +58,8 @@ pub struct Obtained {
     made_from: MadeFrom,
     /// Of the Secret's key id, not of a temporary one.
     hint: Option<String>,
+    /// When the Secret was last changed, as the API server noted it.
+    secret_changed: Option<Timestamp>,
     /// When they end.
     pub expires: Option<Instant>,
     /// When to ask again.
@@ -101,16 +104,19 @@ impl Accounts {
             let mut held = account.temporary.lock().await;
             held.current.take_if(|current| current.credentials.fingerprint() == rejected.fingerprint());
         }
-        let key = match &recipe.source {
-            Source::Secret { namespace, reference } => Some(self.read_key(namespace, reference).await?),
-            Source::Identity(_) => None,
+        let (key, secret_changed) = match &recipe.source {
+            Source::Secret { namespace, reference } => {
+                let (key, changed) = self.read_key(namespace, reference).await?;
+                (Some(key), changed)
+            }
+            Source::Identity(_) => (None, None),
         };
         let source = key.as_ref().map(Credentials::fingerprint).unwrap_or_default();
         let made_from = MadeFrom { generation: recipe.generation, source };
         let hint = key.as_ref().and_then(Credentials::access_key_id_hint);
         if let (Some(credentials), false) = (&key, recipe.is_temporary()) {
             let credentials = credentials.clone();
-            return Ok(Obtained { credentials, made_from, hint, expires: None, again: None });
+            return Ok(Obtained { credentials, made_from, hint, secret_changed, expires: None, again: None });
         }
         let mut held = account.temporary.lock().await;
         let renewed = self.renewed(&mut held, account, recipe, key, &made_from, why).await;
@@ -122,6 +128,7 @@ impl Accounts {
             credentials: current.credentials,
             made_from,
             hint,
+            secret_changed,
             expires: Some(current.expires),
             again: Some(again),
         })
@@ -233,8 +240,12 @@ impl Accounts {
         }
     }
 
-    /// The key pair in a Secret, with its token where it has one.
-    async fn read_key(&self, namespace: &str, reference: &SecretRef) -> Result<Credentials, NoCredentials> {
+    /// The key pair in a Secret, with its token where it has one; and when the Secret was last changed.
+    async fn read_key(
+        &self,
+        namespace: &str,
+        reference: &SecretRef,
+    ) -> Result<(Credentials, Option<Timestamp>), NoCredentials> {
         let secret = self
             .means
             .secrets
@@ -252,22 +263,23 @@ impl Accounts {
         let id = required(&reference.access_key_id_key)?;
         let secret_key = required(&reference.secret_access_key_key)?;
         let token = value(&reference.session_token_key)?;
-        Ok(Credentials::new(
+        let credentials = Credentials::new(
             id.expose_secret(),
             secret_key.expose_secret(),
             token.as_ref().map(ExposeSecret::expose_secret),
-        ))
+        );
+        Ok((credentials, secret.changed()))
     }
 
     /// Gives the account's client these credentials; it is made anew, and is to be verified, where it was made from something
     /// else so far.
     pub fn supply(&self, account: &Account, recipe: &Recipe, obtained: Obtained) {
-        let Obtained { credentials, made_from, hint, expires, .. } = obtained;
+        let Obtained { credentials, made_from, hint, secret_changed, expires, .. } = obtained;
         self.update(account, |change| {
             if change.is_made_from_later(&made_from) {
                 return;
             }
-            change.keep(recipe.clone());
+            change.keep(recipe.clone(), secret_changed);
             change.describe(hint, expires);
             if change.signs_with(&made_from, &credentials) {
                 return;

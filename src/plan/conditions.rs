@@ -26,6 +26,10 @@ pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Ti
         }
         return facts;
     };
+    // With this generation it would count as proof after the next start.
+    if memory.unproven {
+        facts.policy = None;
+    }
     let main = [types::SYNCED, types::READY];
     let merged = condition::merge(&facts.conditions, &main, &outcome, desired.generation, now);
     facts.conditions = with_own_conditions(merged, desired, around, memory, now);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::memory::{Confirming, Memory, PATIENCE, Refusal, Regions, Verdict};
+use super::memory::{Confirming, Memory, PATIENCE, Regions, Verdict};
 use super::pace::next_turn;
 use super::{Desired, after, whole};
-use crate::domain::facts::{Cause, Modification};
+use crate::domain::facts::{Cause, Modification, ModifyRefused};
 use crate::domain::{Change, Failure, Kind};
 
 /// When an accepted change is looked for, in seconds after it was accepted; the first look is made at once.
@@ -39,9 +39,7 @@ impl Memory {
         self.uncorrected = false;
         self.verdict = None;
         self.failures = 0;
-        if self.refused == Some(Refusal::Modify) {
-            self.refused = None;
-        }
+        self.facts.modify_refused = None;
         self.modified(desired, from.clone(), to.clone(), request_id, now);
         self.confirming = Some(Confirming { from, to: to.clone(), accepted: now, looks: 0 });
         self.next_look = now;
@@ -78,8 +76,8 @@ impl Memory {
         self.correctable = None;
         self.uncorrected = true;
         self.noted(to, effect);
-        if failure.kind == Kind::PermissionDenied {
-            self.refused = Some(Refusal::Modify);
+        if matches!(failure.kind, Kind::PermissionDenied | Kind::InstanceNotFound) {
+            self.refuse(&failure.code, now);
         }
         let could_be_region = to.active
             && failure.kind == Kind::InvalidRequest
@@ -87,6 +85,14 @@ impl Memory {
         self.regions = if could_be_region { Regions::Recheck } else { Regions::Unknown };
         self.pace(desired, &failure, now, dice);
         self.verdict = Some(Verdict::Failed(failure));
+    }
+
+    /// The time stays where the cloud goes on refusing with the same code, or each try would be written.
+    fn refuse(&mut self, code: &str, now: Timestamp) {
+        let before = self.facts.modify_refused.take().filter(|before| before.code == code);
+        let refused = || ModifyRefused { time: whole(now), code: code.to_owned() };
+        self.facts.modify_refused = Some(before.unwrap_or_else(refused));
+        self.refusal_unchecked = false;
     }
 
     /// A Modify was not sent, or not again, since the resource has changed, its account is paused, or the difference was seen too

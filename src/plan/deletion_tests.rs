@@ -51,6 +51,7 @@ impl World {
             manages: true,
             suspended: false,
             disable_on_delete: true,
+            deleted: true,
             interval: Duration::from_secs(600),
             objective: None,
             limit: 10,

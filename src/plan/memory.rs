@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backups::Known;
+use super::conflict::ranks_behind;
 use super::pace::{LONGEST, PERSON_LONGEST, after_failure, next_turn};
 use super::readings::BackupMemory;
 use super::{Desired, after, since, whole};
@@ -51,7 +52,14 @@ pub struct Memory {
     pub unanswered: Option<(Change, Change)>,
     /// The difference is drift, to be counted once it is corrected.
     pub drifted: bool,
-    pub refused: Option<Refusal>,
+    /// A Describe was refused as PermissionDenied or InstanceNotFound, and none has succeeded since: the policy ranks behind
+    /// those that were not refused.
+    pub look_refused: bool,
+    /// `facts.policy` is from another generation, as an earlier process left it: it is no proof of access, since the account may
+    /// be another one.
+    pub unproven: bool,
+    /// `facts.modify_refused` is from an earlier process: account or Secret may have changed since.
+    pub refusal_unchecked: bool,
     pub request: Request,
     pub backups: BackupMemory,
     pub deletion: super::deletion::DeletionMemory,
@@ -89,15 +97,6 @@ pub enum Regions {
     Recheck,
 }
 
-/// Ranks a policy behind those that were not refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Until a look succeeds.
-    Look,
-    /// Until spec, account, Secret or annotation change.
-    Modify,
-}
-
 /// The annotation's value that is being acted on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
@@ -109,7 +108,7 @@ pub struct Request {
 impl Memory {
     /// `as_of`: when the facts of the stored status were true. After a longer absence than the interval the look is due at
     /// once, as it is for whatever was not in sync.
-    pub fn new(facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
+    pub fn new(mut facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
         let fresh = is_settled(&facts, desired.generation) && since(as_of, now) <= desired.interval;
         let known = facts.backups.as_ref().map(Known::from_summary).unwrap_or_default();
         let read = facts.backups.is_some() && since(as_of, now) <= desired.interval;
@@ -124,6 +123,10 @@ impl Memory {
             && facts.synced_generation == Some(desired.generation)
             && facts.drift.last_difference == difference;
         let is_new = facts.observed_generation != Some(desired.generation);
+        let is_same_spec = facts.observed_generation.is_some_and(|observed| desired.is_spec_of(observed));
+        let look_refused = facts.modify_refused.is_none()
+            && facts.condition(types::SYNCED).is_some_and(|synced| ranks_behind(&synced.reason));
+        facts.modify_refused = facts.modify_refused.filter(|_| is_same_spec);
         let mut memory = Self {
             generation: desired.generation,
             epoch: None,
@@ -142,7 +145,9 @@ impl Memory {
             regions: Regions::Unknown,
             unanswered: None,
             drifted,
-            refused: None,
+            look_refused,
+            unproven: !is_same_spec && facts.policy.is_some(),
+            refusal_unchecked: facts.modify_refused.is_some(),
             request: Request::default(),
             backups: BackupMemory {
                 known,
@@ -182,6 +187,9 @@ impl Memory {
     pub fn notice(&mut self, desired: &Desired, epoch: Option<u64>, now: Timestamp) {
         self.never_ahead_of(desired, now);
         if self.generation != desired.generation {
+            if !desired.is_spec_of(self.generation) {
+                self.facts.modify_refused = None;
+            }
             self.generation = desired.generation;
             self.looked = false;
             self.confirming = self.confirming.take().filter(|c| c.to == desired.change);
@@ -199,6 +207,7 @@ impl Memory {
         let unhandled = desired.request.is_some() && desired.request != self.facts.handled_request;
         if unhandled && self.request.pending != desired.request {
             self.request = Request { pending: desired.request.clone(), forwarded: false };
+            self.facts.modify_refused = None;
             self.start_afresh(now);
             self.backups.due = Some(now);
         }
@@ -224,8 +233,34 @@ impl Memory {
         }
     }
 
+    /// Whether the policy's account has been proved to reach the instance.
+    pub fn is_proven(&self) -> bool {
+        self.facts.policy.is_some() && !self.unproven
+    }
+
+    /// After a start with a changed spec: no Describe has ended yet that could prove what an earlier process had proved.
+    pub fn awaits_proof(&self) -> bool {
+        self.unproven && !self.looked
+    }
+
+    /// Whether the policy ranks behind those that the cloud did not refuse.
+    pub fn is_refused(&self) -> bool {
+        self.look_refused || self.facts.modify_refused.is_some()
+    }
+
+    /// Takes in when account or Secret last changed, once after a start: a refusal from before that time counts no more.
+    /// Later changes are noticed as such.
+    pub fn check_refusal(&mut self, changed: Option<Timestamp>, now: Timestamp) {
+        self.refusal_unchecked = false;
+        let refused = self.facts.modify_refused.as_ref();
+        if refused.is_some_and(|refused| changed.is_some_and(|changed| refused.time < changed)) {
+            self.account_changed(now);
+        }
+    }
+
     /// Another account: what was seen through the old one proves nothing.
     pub fn forget_proof(&mut self) {
+        self.unproven = false;
         self.facts.policy = None;
         self.difference = None;
         self.last_good = None;
@@ -234,6 +269,7 @@ impl Memory {
     /// Other credentials, or an account that lets calls through again: worth a look for what is not in sync, and a reading
     /// where the last one failed. The rest keeps its turns, or each rotation of a key would ask the cloud about everything.
     fn account_changed(&mut self, now: Timestamp) {
+        self.facts.modify_refused = None;
         let in_sync =
             self.verdict.is_none() && self.look_failure.is_none() && is_settled(&self.facts, self.generation);
         if !in_sync {
@@ -253,7 +289,6 @@ impl Memory {
         self.correctable = None;
         self.not_taken = 0;
         self.regions = Regions::Unknown;
-        self.refused = None;
         self.deletion.looked = false;
         self.backups.failures = 0;
     }
@@ -282,7 +317,7 @@ impl Memory {
             Ok(state) => self.saw(desired, state, now),
             Err(failure) => {
                 if matches!(failure.kind, Kind::PermissionDenied | Kind::InstanceNotFound) {
-                    self.refused.get_or_insert(Refusal::Look);
+                    self.look_refused = true;
                 }
                 self.failed_since = true;
                 // What an earlier look showed is no ground for a change any more; or else it would ask for a look at once,
@@ -312,9 +347,7 @@ impl Memory {
             self.failures = 0;
         }
         self.look_failure = None;
-        if self.refused == Some(Refusal::Look) {
-            self.refused = None;
-        }
+        (self.look_refused, self.unproven) = (false, false);
         let confirming = self.confirming.take();
         self.difference = difference;
         match (self.difference.clone(), confirming) {

@@ -46,6 +46,8 @@ pub struct Desired {
     pub suspended: bool,
     /// `deletionPolicy: Disable`.
     pub disable_on_delete: bool,
+    /// Its deletion was asked for, which raises the generation by one although the spec stays.
+    pub deleted: bool,
     /// The interval in force.
     pub interval: Duration,
     pub objective: Option<Duration>,
@@ -60,6 +62,11 @@ pub struct Desired {
 impl Desired {
     pub fn staleness(&self) -> Duration {
         staleness(self.interval)
+    }
+
+    /// Whether what was observed of that generation is of the same spec.
+    pub fn is_spec_of(&self, generation: i64) -> bool {
+        self.generation == generation || self.deleted && self.generation.checked_sub(1) == Some(generation)
     }
 
     fn cadence(&self) -> Cadence {

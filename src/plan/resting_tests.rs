@@ -16,6 +16,7 @@ fn desired() -> Desired {
         manages: true,
         suspended: false,
         disable_on_delete: false,
+        deleted: false,
         interval: Duration::from_secs(600),
         objective: Some(Duration::from_secs(86400)),
         limit: 10,

@@ -4,6 +4,7 @@ mod converging;
 mod failing;
 mod glancing;
 mod life;
+mod ranking;
 mod recovery;
 
 use std::time::Duration;
@@ -70,6 +71,7 @@ impl World {
             manages: true,
             suspended: false,
             disable_on_delete: false,
+            deleted: false,
             interval: Duration::from_secs(600),
             objective: None,
             limit: 10,

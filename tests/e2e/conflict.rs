@@ -5,7 +5,7 @@ use cloud_simulator::{KeySpec, Policy};
 use serde_json::{Value, json};
 
 use crate::checks::{MODIFY, message};
-use crate::harness::{INSTANCE, KEY_ID, POLICY, SECRET_KEY, Stage, condition};
+use crate::harness::{INSTANCE, KEY_ID, LIMIT, POLICY, SECRET_KEY, Stage, condition};
 
 const ELDER: &str = "elder";
 const YOUNGER: &str = "younger";
@@ -100,20 +100,7 @@ async fn over_two_namespaces_the_other_is_not_named() -> Result<()> {
 
 #[tokio::test]
 async fn who_may_not_modify_ranks_behind_until_something_changes() -> Result<()> {
-    let stage = Stage::running("conflict-refused").await?;
-    let second = "AKLTSecondAccessKeyId0000000088";
-    stage.cloud.put_key(KeySpec {
-        access_key_id: second.to_owned(),
-        secret_access_key: SECRET_KEY.to_owned(),
-        ..KeySpec::default()
-    })?;
-    stage.cloud.deny(KEY_ID, [MODIFY.to_owned()].into())?;
-    stage.apply_account_of("second", &stage.namespace, second, SECRET_KEY).await?;
-    stage.apply_elder(ELDER, json!({})).await?;
-    stage.until_reason_of(ELDER, "PermissionDenied").await?;
-    let spec = json!({"crossBackupRegion": "cn-guangzhou", "accountRef": {"name": "second"}});
-    stage.apply(stage.policy_manifest(YOUNGER, spec)).await?;
-    stage.until_reason_of(YOUNGER, "InSync").await?;
+    let stage = refused_elder("conflict-refused").await?;
     let elder = stage.until_reason_of(ELDER, "Conflict").await?;
     ensure!(message(&elder).contains(YOUNGER), "{elder:#}");
     stage.more_looks(4).await?;
@@ -161,4 +148,87 @@ async fn what_is_changed_back_again_and_again_is_contested() -> Result<()> {
     ensure!(condition(&policy, "Ready")["status"] == "True", "{policy:#}");
     ensure!(stage.held()? == Policy::to_region("cn-shanghai") && stage.modifies() == 4);
     stage.until_event(POLICY, "Contested").await
+}
+
+/// An elder whose key may not modify, and a younger one of another account that manages instead.
+async fn refused_elder(name: &str) -> Result<Stage<'static>> {
+    let stage = Stage::running(name).await?;
+    let second = "AKLTSecondAccessKeyId0000000088";
+    stage.cloud.put_key(KeySpec {
+        access_key_id: second.to_owned(),
+        secret_access_key: SECRET_KEY.to_owned(),
+        ..KeySpec::default()
+    })?;
+    stage.cloud.deny(KEY_ID, [MODIFY.to_owned()].into())?;
+    stage.apply_account_of("second", &stage.namespace, second, SECRET_KEY).await?;
+    stage.apply_elder(ELDER, json!({})).await?;
+    stage.until_reason_of(ELDER, "PermissionDenied").await?;
+    let spec = json!({"crossBackupRegion": "cn-guangzhou", "accountRef": {"name": "second"}});
+    stage.apply(stage.policy_manifest(YOUNGER, spec)).await?;
+    stage.until_reason_of(YOUNGER, "InSync").await?;
+    stage.until_reason_of(ELDER, "Conflict").await?;
+    Ok(stage)
+}
+
+async fn versions(stage: &Stage<'_>) -> Result<[Value; 2]> {
+    let elder = stage.json(["get", "crbp", ELDER]).await?;
+    let younger = stage.json(["get", "crbp", YOUNGER]).await?;
+    Ok([elder, younger].map(|mut object| object["metadata"]["resourceVersion"].take()))
+}
+
+#[tokio::test]
+async fn who_may_not_modify_ranks_behind_over_restarts() -> Result<()> {
+    let mut stage = refused_elder("conflict-refused-restart").await?;
+    let elder = stage.json(["get", "crbp", ELDER]).await?;
+    ensure!(elder["status"]["modifyRefused"]["code"] == "AccessDenied", "{elder:#}");
+    let before = versions(&stage).await?;
+    for _ in 0..3 {
+        stage.start_operator().await?;
+        stage.more_looks(6).await?;
+        ensure!(versions(&stage).await? == before, "a restart writes nothing");
+    }
+    ensure!(stage.accepted() == [to("cn-guangzhou")], "{:#?}", stage.accepted());
+
+    // A Secret that is changed meanwhile ends it: its key may modify by now.
+    stage.operator().terminate(LIMIT).await?;
+    stage.cloud.allow(KEY_ID, ["*".to_owned()].into())?;
+    let refused =
+        elder["status"]["modifyRefused"]["time"].as_str().unwrap_or_default().parse::<jiff::Timestamp>()?;
+    stage.wait("the next second", || jiff::Timestamp::now().as_second() > refused.as_second() + 1).await?;
+    stage.run(["annotate", "secret", "cloud-key", "changed=yes"]).await?;
+    stage.start_operator().await?;
+    let elder = stage.until_reason_of(ELDER, "InSync").await?;
+    ensure!(elder["status"]["modifyRefused"].is_null(), "{elder:#}");
+    stage.until_reason_of(YOUNGER, "Conflict").await?;
+    ensure!(stage.accepted() == [to("cn-guangzhou"), to("cn-shanghai")], "{:#?}", stage.accepted());
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_turns_to_an_account_that_does_not_exist_leaves_the_instance_to_the_other() -> Result<()> {
+    let stage = rivals("conflict-account").await?;
+    stage.patch_spec_of(ELDER, json!({"accountRef": {"name": "missing"}})).await?;
+    stage.until_reason_of(YOUNGER, "InSync").await?;
+    let elder = stage.until_reason_of(ELDER, "AccountNotFound").await?;
+    ensure!(elder["status"]["policy"].is_null(), "{elder:#}");
+    ensure!(stage.accepted() == [to("cn-shanghai"), to("cn-guangzhou")], "{:#?}", stage.accepted());
+    stage.patch_spec_of(ELDER, json!({"accountRef": {"name": "prod"}})).await?;
+    stage.until_reason_of(ELDER, "InSync").await?;
+    stage.until_reason_of(YOUNGER, "Conflict").await.map(drop)
+}
+
+#[tokio::test]
+async fn and_so_does_one_that_did_while_the_operator_was_down() -> Result<()> {
+    let mut stage = rivals("conflict-account-down").await?;
+    stage.operator().terminate(LIMIT).await?;
+    stage.patch_spec_of(ELDER, json!({"accountRef": {"name": "missing"}})).await?;
+    for _ in 0..2 {
+        stage.start_operator().await?;
+        stage.until_reason_of(YOUNGER, "InSync").await?;
+        stage.until_reason_of(ELDER, "AccountNotFound").await?;
+        stage.more_looks(3).await?;
+    }
+    ensure!(stage.accepted() == [to("cn-shanghai"), to("cn-guangzhou")], "{:#?}", stage.accepted());
+    ensure!(stage.held()? == Policy::to_region("cn-guangzhou"));
+    Ok(())
 }

@@ -24,6 +24,7 @@ mod objects;
 mod process;
 mod proxy;
 mod rbac;
+mod refused_writes;
 mod replicas;
 mod rest;
 mod roles;

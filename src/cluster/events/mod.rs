@@ -17,9 +17,10 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use super::failure_log::FailureLog;
 use super::{MANAGER, answered};
 use crate::clock::Clock;
 use crate::telemetry::redact::scrub;
@@ -54,12 +55,13 @@ pub struct Events {
     instance: String,
     clock: Clock,
     memory: Arc<Mutex<Memory>>,
+    failures: Arc<FailureLog>,
 }
 
 impl Events {
     /// `identity` tells this process from others, see [`super::elector::identity`].
     pub fn new(client: Client, identity: String, clock: Clock) -> Self {
-        Self { client, instance: identity, clock, memory: Arc::default() }
+        Self { client, instance: identity, clock, memory: Arc::default(), failures: Arc::default() }
     }
 
     /// Tells `note` about the object; one that was told before is counted instead. A failure is logged and changes nothing.
@@ -70,13 +72,20 @@ impl Events {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer from the API server within {PATIENCE:?}"),
         };
-        warn!(
-            reason,
-            namespace = about.namespace,
-            name = about.name,
-            error = %scrub(&problem),
-            "could not write an Event"
-        );
+        let own = about.name.as_deref().unwrap_or_default();
+        let lines = self.failures.note(&problem.replace(own, ""), true, Instant::now());
+        if lines.others > 0 {
+            warn!(events = lines.others, "could not write more Events");
+        }
+        if lines.this {
+            warn!(
+                reason,
+                namespace = about.namespace,
+                name = about.name,
+                error = %scrub(&problem),
+                "could not write an Event"
+            );
+        }
     }
 
     async fn write(&self, about: &ObjectReference, note: Note) -> Result<(), kube::Error> {

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
 use jiff::Timestamp;
+use kube::ResourceExt;
 
-use crate::api::CrossRegionBackupPolicy;
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
+use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT};
 use crate::commands::access::{Access, Entry, Opened};
 use crate::controllers::policy::desired::{account_of, desired_of, instance_of, own_interval};
+use crate::controllers::policy::is_refused;
 use crate::controllers::sharing::Purpose;
-use crate::domain::condition::types;
 use crate::domain::{Change, InstanceRef, Named, PolicyState, Reason, Truth};
 use crate::observe::{AccountKey, provider_name};
 use crate::plan::conflict::{Claim, manager};
@@ -261,7 +262,7 @@ impl Claims {
                 let claim = Claim {
                     named: Named::new(&place(at, stored), &case.wanted.namespace, name(&case.wanted.policy)),
                     created: stored.map_or(Timestamp::MAX, created),
-                    refused: false,
+                    refused: stored.is_some_and(|stored| stays_refused(stored, case.wanted)),
                 };
                 claims.add(provider_name(opened.provider), case.instance.clone(), claim);
             }
@@ -327,9 +328,14 @@ fn has_proof(policy: &CrossRegionBackupPolicy) -> bool {
     policy.status.as_ref().is_some_and(|status| status.policy.is_some())
 }
 
-/// Whether the cloud refused it last.
-fn is_refused(policy: &CrossRegionBackupPolicy) -> bool {
-    let conditions = policy.status.iter().flat_map(|status| &status.conditions);
-    let refusals = [Reason::PermissionDenied.as_str(), Reason::InstanceNotFound.as_str()];
-    conditions.into_iter().any(|c| c.type_ == types::SYNCED && refusals.contains(&c.reason.as_str()))
+/// Whether `run` would go on ranking it behind: a Describe has succeeded by now, and neither spec nor annotation change.
+fn stays_refused(stored: &CrossRegionBackupPolicy, wanted: &Wanted) -> bool {
+    let is_suspended = wanted.policy.spec.suspend && is_refused(stored);
+    let status = stored.status.as_ref();
+    let request = wanted.policy.annotations().get(RECONCILE_REQUESTED_AT);
+    let handled = status.and_then(|status| status.last_handled_reconcile_at.as_ref());
+    let is_unchanged = stored.spec == wanted.policy.spec
+        && status.is_some_and(|status| status.observed_generation == stored.metadata.generation)
+        && request.is_none_or(|request| Some(request) == handled);
+    is_suspended || is_unchanged && status.is_some_and(|status| status.modify_refused.is_some())
 }

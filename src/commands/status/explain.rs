@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::advice::advice;
 use crate::api::policy::{
-    BackupItem, BackupsStatus, Cause, Drift, InstanceStatus, Modification, ObservedPolicy, PolicyValues,
-    RecoveryPoint,
+    BackupItem, BackupsStatus, Cause, Drift, InstanceStatus, Modification, ModifyRefused, ObservedPolicy,
+    PolicyValues, RecoveryPoint,
 };
 
 use crate::commands::show::Tone;
@@ -223,6 +223,13 @@ impl Policy<'_> {
             ));
         } else {
             lines.push("No change by the operator is known.".to_owned());
+        }
+        if let Some(refused) = part::<ModifyRefused>(self.object, "/status/modifyRefused") {
+            lines.push(format!(
+                "The cloud refuses changes ({}) since {}: another policy of the instance goes before.",
+                refused.code,
+                self.ago(refused.time.0)
+            ));
         }
         let drift = self.drift().unwrap_or_default();
         if let Some(last) = &drift.last_time {

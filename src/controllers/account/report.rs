@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kube::runtime::controller::Action;
 use kube::{Api, Resource};
 
 use super::{Context, Kind};
@@ -12,7 +11,7 @@ use crate::cluster::status::Applied;
 use crate::controllers::metrics;
 use crate::controllers::policy::convert;
 use crate::controllers::watch::Guarded;
-use crate::controllers::{NotReported, write_status};
+use crate::controllers::{Part, write_status};
 use crate::domain::condition::{self, types};
 use crate::domain::{Outcome, Progress, Reason, Truth};
 use crate::metrics::Ended;
@@ -20,7 +19,7 @@ use crate::observe::Account;
 use crate::plan::account::Standing;
 use crate::plan::events;
 
-/// Writes the status where it differs.
+/// Writes the status where it differs. Where it could not be written, it tells how soon to try again.
 pub async fn report<K: Kind>(
     context: &Context,
     api: &Api<Guarded<K>>,
@@ -28,7 +27,7 @@ pub async fn report<K: Kind>(
     account: &Account,
     of: &K,
     staleness: Duration,
-) -> Result<(Action, Ended), NotReported> {
+) -> (Option<Duration>, Ended) {
     let now = context.clock.now();
     let generation = object.meta().generation.unwrap_or_default();
     let stored = of.status().cloned().unwrap_or_default();
@@ -65,16 +64,24 @@ pub async fn report<K: Kind>(
     new.last_handled_reconcile_at = handled.or(new.last_handled_reconcile_at);
     let ended = metrics::ended(new.conditions.iter().map(|c| (&*c.type_, &*c.reason)), None);
     if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
-        return Ok((Action::await_change(), ended));
+        return (None, ended);
+    }
+    if let Some(wait) = context.failed_writes.wait(object.meta(), Part::Status) {
+        return (Some(wait), ended);
     }
     let _place = context.place_to_write().await;
-    match write_status(&context.meters, api, object, &new, status_of).await? {
-        Applied::Written(_) => {
+    match write_status(&context.meters, api, object, &new, status_of).await {
+        Ok(Applied::Written(_)) => {
+            context.failed_writes.succeeded(object.meta(), Part::Status);
             tell(context, object, &old, &new, outcome.as_ref()).await;
-            Ok((Action::await_change(), ended))
+            (None, ended)
         }
         // Somebody else has written: the watch brings it.
-        Applied::Stale(_) => Ok((Action::requeue(Duration::from_secs(1)), ended)),
+        Ok(Applied::Stale(_)) => (Some(Duration::from_secs(1)), ended),
+        Err(error) => {
+            let kind = Guarded::<K>::kind(&());
+            (Some(context.failed_writes.failed(&kind, object.meta(), Part::Status, &error)), ended)
+        }
     }
 }
 

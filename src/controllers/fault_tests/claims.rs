@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::play::{in_time_of_its_own, stage};
+use super::scenarios::surroundings;
+use super::steps;
 use crate::controllers::world::World;
 use crate::controllers::world::figures::MODIFY;
 use crate::controllers::world::fleet::{Fleet, OTHER_TARGET};
@@ -41,4 +46,129 @@ async fn who_has_lost_modifies_nothing_after_a_start() {
     let calls = world.calls(&FLEET, start);
     assert!(!calls.is_empty() && !calls.contains_key(MODIFY), "{calls:?}");
     world.stop().await;
+}
+
+/// A life of rivals, lived until it is at rest.
+async fn lived(name: &str) -> World {
+    let scenario = surroundings().into_iter().find(|scenario| scenario.name == name).unwrap();
+    let mut world = stage(&scenario);
+    world.start(world.clock.now());
+    for (pause, step) in &scenario.steps {
+        sleep(Duration::from_millis(*pause)).await;
+        step.happen(&world);
+    }
+    sleep(Duration::from_secs(180)).await;
+    world.forget();
+    world
+}
+
+fn policy(world: &World, name: &str) -> Value {
+    world.api.get(&format!("{}/{name}", steps::FLEET.collection(0)))
+}
+
+fn reason(world: &World, name: &str) -> String {
+    let policy = policy(world, name);
+    let conditions = policy["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let synced = conditions.into_iter().find(|condition| condition["type"] == "Synced");
+    synced.and_then(|synced| synced["reason"].as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[test]
+fn after_a_start_the_one_that_may_not_modify_leaves_the_instance_to_the_other() {
+    in_time_of_its_own("refused", 1, async {
+        let mut world = lived("the elder may not modify and the younger manages").await;
+        assert_eq!([reason(&world, "one"), reason(&world, "two")], ["Conflict", "InSync"]);
+        let refused = policy(&world, "one")["status"]["modifyRefused"].clone();
+        assert_eq!(refused["code"], "AccessDenied", "{refused}");
+        for seconds in [0, 1, 17, 300] {
+            world.kill();
+            world.start(world.clock.now() - jiff::SignedDuration::from_secs(seconds));
+            let start = Instant::now();
+            sleep(Duration::from_secs(150)).await;
+            assert_eq!(world.writes().len(), 0, "{:?}", world.api.counts());
+            assert!(!world.calls(&steps::FLEET, start).contains_key(MODIFY));
+        }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_secret_that_was_changed_while_the_operator_was_down_ends_a_refusal_at_the_start() {
+    in_time_of_its_own("changed meanwhile", 1, async {
+        let mut world = lived("the elder may not modify and the younger manages").await;
+        world.kill();
+        steps::Step::Rotate.happen(&world);
+        let changed = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let secret =
+            format!("/api/v1/namespaces/{0}/secrets/{1}", steps::FLEET.namespace(0), steps::FLEET.name);
+        let fields = json!([{"manager": "kubectl", "operation": "Update", "time": changed}]);
+        world.api.patch(&secret, &json!({"metadata": {"managedFields": fields}}));
+        assert_ne!(world.api.get(&secret)["data"]["accessKeyId"], STANDARD.encode(steps::FLEET.key()));
+        world.start(world.clock.now());
+        let most = Duration::from_secs(30);
+        world
+            .until("the elder manages again", most, |world| {
+                [reason(world, "one"), reason(world, "two")] == ["InSync", "Conflict"]
+            })
+            .await;
+        assert!(policy(&world, "one")["status"]["modifyRefused"].is_null());
+        world.stop().await;
+    });
+}
+
+#[test]
+fn who_turned_to_another_account_while_the_operator_was_down_keeps_no_place() {
+    let name = "the elder turns to an account that does not exist and the younger takes over";
+    in_time_of_its_own(name, 1, async {
+        let scenario = surroundings().into_iter().find(|scenario| scenario.name == name).unwrap();
+        let (last, before) = scenario.steps.split_last().unwrap();
+        let mut world = stage(&scenario);
+        world.start(world.clock.now());
+        for (pause, step) in before {
+            sleep(Duration::from_millis(*pause)).await;
+            step.happen(&world);
+        }
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!([reason(&world, "one"), reason(&world, "two")], ["InSync", "Conflict"]);
+        world.kill();
+        last.1.happen(&world);
+        for _ in 0..2 {
+            world.start(world.clock.now());
+            let most = Duration::from_secs(15);
+            world
+                .until("the younger manages", most, |world| {
+                    [reason(world, "one"), reason(world, "two")] == ["AccountNotFound", "InSync"]
+                })
+                .await;
+            assert!(policy(&world, "one")["status"]["policy"].is_null());
+            // The next start knows as well.
+            world.kill();
+        }
+    });
+}
+
+#[test]
+fn a_spec_that_was_changed_while_the_operator_was_down_lets_no_younger_one_modify() {
+    in_time_of_its_own("another spec meanwhile", 1, async {
+        let scenario =
+            surroundings().into_iter().find(|scenario| scenario.name.contains("turns to")).unwrap();
+        let mut world = stage(&scenario);
+        world.start(world.clock.now());
+        for (pause, step) in &scenario.steps[..2] {
+            sleep(Duration::from_millis(*pause)).await;
+            step.happen(&world);
+        }
+        sleep(Duration::from_secs(60)).await;
+        world.kill();
+        drop(world.api.patch(
+            &format!("{}/one", steps::FLEET.collection(0)),
+            &json!({"spec": {"backups": {"limit": 5}}}),
+        ));
+        world.start(world.clock.now());
+        let start = Instant::now();
+        sleep(Duration::from_secs(150)).await;
+        assert_eq!([reason(&world, "one"), reason(&world, "two")], ["InSync", "Conflict"]);
+        assert!(!world.calls(&steps::FLEET, start).contains_key(MODIFY));
+        world.stop().await;
+    });
 }

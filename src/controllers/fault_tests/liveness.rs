@@ -18,7 +18,8 @@ pub fn is_well(world: &World) -> Result<(), String> {
         .ok()
         .map(|view| Setting { active: view.current.active, target: view.current.region });
     let claims = policies.iter().filter(|policy| policy.manages() && policy.is_proven());
-    let manager = claims.min_by_key(|policy| (&policy.created, &policy.uid)).map(|policy| &policy.uid);
+    let manager = claims.reduce(|best, other| if other.ranks_before(best) { other } else { best });
+    let manager = manager.map(|policy| &policy.uid);
     for policy in &policies {
         is_policy_well(policy, Account::of(world, policy), cloud.as_ref(), manager == Some(&policy.uid))
             .map_err(|why| format!("{}: {why}; it is {policy:?}, the cloud has {cloud:?}", policy.name))?;

@@ -3,7 +3,7 @@
 use cloud_simulator::{Effect, Policy, ThrottleStyle};
 use serde_json::{Value, json};
 
-use super::steps::Step;
+use super::steps::{SECOND, Step};
 use crate::controllers::world::figures::{DESCRIBE, MODIFY, REGIONS};
 use crate::controllers::world::fleet::{OTHER_TARGET, TARGET};
 
@@ -206,6 +206,39 @@ pub fn surroundings() -> Vec<Scenario> {
                 (PAUSE, Step::Permit(true)),
             ],
         ),
+        Scenario {
+            end: Some(elsewhere()),
+            ..life(
+                "the elder may not modify and the younger manages",
+                vec![
+                    (200, Step::AddAccount),
+                    (0, Step::DenyModify),
+                    create(json!({})),
+                    (
+                        2_000,
+                        Step::Create(
+                            "two",
+                            json!({
+                                "crossBackupRegion": OTHER_TARGET,
+                                "accountRef": {"kind": "CloudAccount", "name": SECOND},
+                            }),
+                        ),
+                    ),
+                    (PAUSE, Step::Drift(Policy::default())),
+                ],
+            )
+        },
+        Scenario {
+            end: Some(elsewhere()),
+            ..life(
+                "the elder turns to an account that does not exist and the younger takes over",
+                vec![
+                    create(json!({})),
+                    (2_000, Step::Create("two", json!({"crossBackupRegion": OTHER_TARGET}))),
+                    change(PAUSE, json!({"accountRef": {"kind": "CloudAccount", "name": "missing"}})),
+                ],
+            )
+        },
         life("rotated", vec![create(json!({})), (PAUSE, Step::Rotate), (1_000, Step::Drift(elsewhere()))]),
         Scenario { cloud: None, ..life("instance appears", vec![create(json!({})), (PAUSE, Step::Appear)]) },
         life(

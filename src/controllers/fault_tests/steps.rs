@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use cloud_simulator::{Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Visibility};
 use serde_json::{Value, json};
 
+use crate::controllers::world::figures::MODIFY;
 use crate::controllers::world::fleet::{API, API_VERSION, Fleet, SECRET};
 use crate::controllers::world::{OWN_NAMESPACE, World};
 
@@ -38,6 +39,10 @@ pub enum Step {
     Permit(bool),
     /// The Secret gets another key, and then the cloud takes the old one no longer.
     Rotate,
+    /// A second account `second` with a key of its own, for the same instances.
+    AddAccount,
+    /// The key of the first account may not modify any more.
+    DenyModify,
     /// The account and its Secret are deleted for good.
     DeleteAccountAndSecret,
 }
@@ -63,6 +68,8 @@ impl Step {
             Self::ShareAccount => share(world),
             Self::Permit(manage) => permit(world, *manage),
             Self::Rotate => rotate(world),
+            Self::AddAccount => add_account(world),
+            Self::DenyModify => world.cloud.deny(&FLEET.key(), [MODIFY.to_owned()].into()).unwrap(),
             Self::DeleteAccountAndSecret => {
                 world.api.delete(&account_path());
                 world.api.delete(&secret_path());
@@ -130,6 +137,20 @@ fn inventory() -> Value {
             "includeDetails": false, "limit": 50, "refreshInterval": "1m", "suspend": false,
         },
     })
+}
+
+/// The name of the account that [`Step::AddAccount`] adds.
+pub const SECOND: &str = "second";
+
+fn add_account(world: &World) {
+    let fleet = Fleet { name: SECOND, policies: 0, ..FLEET };
+    world.cloud.put_key(KeySpec { account_id: FLEET.account, ..KeySpec::new(fleet.key(), SECRET) }).unwrap();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECOND},
+        "data": {"accessKeyId": STANDARD.encode(fleet.key()), "secretAccessKey": STANDARD.encode(SECRET)},
+    });
+    world.api.create(&format!("/api/v1/namespaces/{}/secrets", FLEET.namespace(0)), secret);
+    world.api.create(&collection("cloudaccounts"), fleet.account_manifest(false));
 }
 
 fn rotate(world: &World) {

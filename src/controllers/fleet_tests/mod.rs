@@ -5,5 +5,7 @@ mod counts;
 mod elected;
 mod lanes;
 mod refused;
+mod refused_writes;
 mod restart;
+mod secrets;
 mod writes;

@@ -20,7 +20,7 @@ use super::memories::Latest;
 use super::rounds::TapSeat;
 use super::watch::{Gone, Guarded, lost, stored};
 use super::{
-    Admission, Context, NotReported, OVERTAKEN, Purpose, Wake, metrics, policy, requests, requeue,
+    Admission, Context, NotReported, OVERTAKEN, Part, Purpose, Wake, metrics, policy, requests, requeue,
     surroundings, unreadable,
 };
 use crate::api::BackupInventory;
@@ -96,6 +96,7 @@ pub fn forget(context: &Context, gone: Gone) {
     context.accounts.resources_gone();
     for uid in lost(context.inventories.uids(), &context.inventory_stores, gone) {
         context.inventories.forget(&uid);
+        context.failed_writes.forget(&uid);
     }
 }
 
@@ -131,11 +132,11 @@ pub async fn reconcile(
     let conditions = status.map(|status| status.conditions.iter()).into_iter().flatten();
     let failure = slot.memory.as_ref().and_then(|memory| memory.failure.as_ref());
     let failed = failure.map(|failure| failure.kind.class());
-    Ok((result?, metrics::ended(conditions.map(|c| (&*c.type_, &*c.reason)), failed)))
+    Ok((result, metrics::ended(conditions.map(|c| (&*c.type_, &*c.reason)), failed)))
 }
 
 impl Turn<'_> {
-    async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
+    async fn take(&mut self, slot: &mut Slot) -> Action {
         let wanted = wanted(self.context, &self.inventory);
         if slot.memory.as_ref().is_none_or(|memory| memory.generation != wanted.generation) {
             self.context.accounts.resources_changed(&self.key);
@@ -151,8 +152,8 @@ impl Turn<'_> {
             biased;
             result = self.list(slot, &wanted, &mut memory) => result,
             // What only reads has nothing to bring to an end.
-            () = context.stopping() => Ok(Action::await_change()),
-            () = outdated => Ok(Action::requeue(OVERTAKEN)),
+            () = context.stopping() => Action::await_change(),
+            () = outdated => Action::requeue(OVERTAKEN),
         };
         slot.memory = Some(memory);
         result
@@ -167,18 +168,13 @@ impl Turn<'_> {
         Memory::new(&conditions, observed, handled, wanted, self.context.as_of, self.context.clock.now())
     }
 
-    async fn list(
-        &mut self,
-        slot: &mut Slot,
-        wanted: &Wanted,
-        memory: &mut Memory,
-    ) -> Result<Action, NotReported> {
+    async fn list(&mut self, slot: &mut Slot, wanted: &Wanted, memory: &mut Memory) -> Action {
         loop {
             if !self.context.leadership.is_current() {
-                return Ok(Action::requeue(AGAIN));
+                return Action::requeue(AGAIN);
             }
             if !self.is_current() {
-                return Ok(Action::requeue(OVERTAKEN));
+                return Action::requeue(OVERTAKEN);
             }
             let now = self.context.clock.now();
             let purpose = purpose_of(&self.inventory.spec);
@@ -199,12 +195,12 @@ impl Turn<'_> {
             match (self.step_of(slot, wanted, &around, memory, now), view) {
                 (Do::Read, Some(view)) => {
                     let begins = slot.reading.is_none();
-                    if begins && let Some(again) = self.report(slot, wanted, &around, memory).await? {
-                        return Ok(Action::requeue(again));
+                    if begins && let Some(again) = self.report(slot, wanted, &around, memory).await {
+                        return Action::requeue(again);
                     }
                     let news = self.read(slot, wanted, memory, &view.account, now).await;
-                    if news && let Some(again) = self.report(slot, wanted, &around, memory).await? {
-                        return Ok(Action::requeue(again));
+                    if news && let Some(again) = self.report(slot, wanted, &around, memory).await {
+                        return Action::requeue(again);
                     }
                 }
                 (step, _) => {
@@ -219,14 +215,17 @@ impl Turn<'_> {
                     if acted_on {
                         memory.settle_request();
                     }
-                    if let Some(again) = self.report(slot, wanted, &around, memory).await? {
-                        return Ok(Action::requeue(again));
+                    if let Some(again) = self.report(slot, wanted, &around, memory).await {
+                        return Action::requeue(again);
                     }
                     let until = match step {
                         Do::Wait(until) => until,
                         Do::Read => Some(after(now, AGAIN)),
                     };
-                    return Ok(requeue(until, self.context.clock.now()));
+                    let now = self.context.clock.now();
+                    let wait = self.context.failed_writes.wait(&self.inventory.metadata, Part::Status);
+                    let until = until.into_iter().chain(wait.map(|wait| after(now, wait))).min();
+                    return requeue(until, now);
                 }
             }
         }

@@ -11,48 +11,62 @@ use crate::api::inventory::BackupInventoryStatus;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
 use crate::controllers::policy::convert::{condition_from, condition_to};
-use crate::controllers::{GONE, NotReported, OVERTAKEN, write_status};
+use crate::controllers::{GONE, OVERTAKEN, Part, write_status};
 use crate::domain::condition::{self, Condition, types};
 use crate::plan::inventory::{Found, Memory, Wanted};
 use crate::plan::{Surroundings, events};
 
 impl Turn<'_> {
     /// Writes the status where it differs. Where it could not be written, as the object was by somebody else meanwhile, it tells how
-    /// soon to try again.
+    /// soon to try again. One that the API server did not take holds no listing up: it is tried again after a pause.
     pub(super) async fn report(
         &mut self,
         slot: &mut Slot,
         wanted: &Wanted,
         around: &Surroundings,
         memory: &Memory,
-    ) -> Result<Option<Duration>, NotReported> {
+    ) -> Option<Duration> {
         let stored = self.inventory.status.clone().unwrap_or_default();
         let now = self.context.clock.now();
-        let Some(new) = status(&stored, slot.found.as_ref(), wanted, around, memory, now) else {
-            return Ok(None);
-        };
+        let new = status(&stored, slot.found.as_ref(), wanted, around, memory, now)?;
         if new == stored {
             slot.found = None;
-            return Ok(None);
+            return None;
+        }
+        let failed_writes = &self.context.failed_writes;
+        if failed_writes.wait(&self.inventory.metadata, Part::Status).is_some() {
+            return None;
         }
         let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.namespace);
         let _place = self.context.place_to_write().await;
-        match write_status(&self.context.meters, &api, &*self.inventory, &new, |object| {
-            object.status.as_ref()
-        })
-        .await?
-        {
+        let written =
+            write_status(&self.context.meters, &api, &*self.inventory, &new, |object| object.status.as_ref())
+                .await;
+        let applied = match written {
+            Ok(applied) => applied,
+            Err(error) => {
+                failed_writes.failed(
+                    &BackupInventory::kind(&()),
+                    &self.inventory.metadata,
+                    Part::Status,
+                    &error,
+                );
+                return None;
+            }
+        };
+        match applied {
             Applied::Written(object) => {
+                failed_writes.succeeded(&self.inventory.metadata, Part::Status);
                 self.inventory = slot.latest.keep(object);
                 slot.found = None;
                 self.tell_between(&stored, &new).await;
-                Ok(None)
+                None
             }
             Applied::Stale(Some(object)) => {
                 slot.latest.keep(object);
-                Ok(Some(OVERTAKEN))
+                Some(OVERTAKEN)
             }
-            Applied::Stale(None) => Ok(Some(GONE)),
+            Applied::Stale(None) => Some(GONE),
         }
     }
 

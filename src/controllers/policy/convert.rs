@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, 
 use crate::api::policy as api;
 use crate::api::whole_seconds;
 use crate::domain::condition::{Condition, Truth};
-use crate::domain::facts::{BackupSummary, Cause, Drift, Facts, Instance, Modification, RecoveryPoint};
+use crate::domain::facts::{
+    BackupSummary, Cause, Drift, Facts, Instance, Modification, ModifyRefused, RecoveryPoint,
+};
 use crate::domain::{Backup, Change, PolicyState};
 
 pub fn condition_from(c: &ApiCondition) -> Condition {
@@ -59,6 +61,10 @@ pub fn facts_from(status: &api::CrossRegionBackupPolicyStatus, instance_id: &str
             backup_point_id: p.backup_point_id.clone(),
             size_bytes: p.size_bytes,
         }),
+        modify_refused: status
+            .modify_refused
+            .as_ref()
+            .map(|refused| ModifyRefused { time: refused.time.0, code: refused.code.clone() }),
         backups: status.backups.as_ref().map(|b| BackupSummary {
             total: b.total,
             by_status: b.by_status.clone(),
@@ -100,6 +106,10 @@ pub fn status_from(facts: &Facts) -> api::CrossRegionBackupPolicyStatus {
             time: whole_seconds(p.time),
             backup_point_id: p.backup_point_id.clone(),
             size_bytes: p.size_bytes,
+        }),
+        modify_refused: facts.modify_refused.as_ref().map(|refused| api::ModifyRefused {
+            time: whole_seconds(refused.time),
+            code: refused.code.clone(),
         }),
         backups: facts.backups.as_ref().map(|b| api::BackupsStatus {
             total: b.total,

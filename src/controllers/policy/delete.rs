@@ -9,13 +9,13 @@ use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
 use super::report::Told;
-use super::{AGAIN, STEPS, Slot, Turn};
+use super::{AGAIN, Finalizer, STEPS, Slot, Turn};
 use crate::api::{CloudAccount, ClusterCloudAccount, FINALIZER};
 use crate::cloud::{Caller, Lane};
 use crate::controllers::account::Kind;
 use crate::controllers::sharing::Shared;
 use crate::controllers::watch::Guarded;
-use crate::controllers::{Admission, NotReported, OVERTAKEN, Purpose, requeue};
+use crate::controllers::{Admission, OVERTAKEN, Purpose, requeue};
 use crate::domain::Reason;
 use crate::observe::{LastSeen, Reached, just_changed};
 use crate::plan::account::Standing;
@@ -33,9 +33,9 @@ impl Turn<'_> {
         slot: &mut Slot,
         desired: &Desired,
         memory: &mut Memory,
-    ) -> Result<Action, NotReported> {
+    ) -> Action {
         if !self.policy.finalizers().iter().any(|f| f == FINALIZER) {
-            return Ok(Action::await_change());
+            return Action::await_change();
         }
         let desired = switched_off(desired);
         slot.seat = None;
@@ -52,48 +52,46 @@ impl Turn<'_> {
                 drop(reached);
                 match self.may_begin(slot, Lane::Change) {
                     true => continue,
-                    false => return Ok(Action::requeue(GRANT)),
+                    false => return Action::requeue(GRANT),
                 }
             }
             slot.waiting = None;
             match step {
                 Farewell::Look => {
-                    let Some(reached) = &reached else { return Ok(Action::requeue(AGAIN)) };
+                    let Some(reached) = &reached else { return Action::requeue(AGAIN) };
                     let answer = self.describe(reached).await;
                     memory.looked(&desired, answer, self.context.clock.now(), fastrand::f64());
                     deletion::looked(memory);
                 }
                 Farewell::Modify => {
-                    let Some(reached) = &reached else { return Ok(Action::requeue(AGAIN)) };
+                    let Some(reached) = &reached else { return Action::requeue(AGAIN) };
                     self.attempt(reached, &desired, memory).await;
                 }
                 Farewell::Wait(until) => {
                     // Why it takes so long is told; that it could not be told holds nothing up.
                     let later = match self.report(slot, &desired, &around, memory).await {
-                        Ok(Told::Later(at)) => Some(at),
-                        Ok(Told::All | Told::Outdated | Told::Gone) => None,
-                        Err(error) => {
-                            tracing::warn!(policy = %self.policy.name_any(), %error, "a status could not be written");
-                            None
-                        }
+                        Told::Later(at) => Some(at),
+                        Told::All | Told::Outdated | Told::Gone => None,
                     };
                     let until = until.into_iter().chain(later).min();
-                    return Ok(requeue(until, self.context.clock.now()));
+                    return requeue(until, self.context.clock.now());
                 }
                 Farewell::Release(release) => {
                     if deletion::is_news(memory, &release) {
                         self.announce(release).await;
                     }
                     // A refused write is no change that would wake the policy.
-                    let again = self.set_finalizer(slot, false).await?;
-                    return Ok(again.map_or_else(Action::await_change, Action::requeue));
+                    return match self.set_finalizer(slot, false).await {
+                        Finalizer::AsWanted => Action::await_change(),
+                        Finalizer::Overtaken(again) | Finalizer::Refused(again) => Action::requeue(again),
+                    };
                 }
             }
             if !self.is_current() {
-                return Ok(Action::requeue(OVERTAKEN));
+                return Action::requeue(OVERTAKEN);
             }
         }
-        Ok(Action::requeue(AGAIN))
+        Action::requeue(AGAIN)
     }
 
     async fn announce(&self, release: Release) {

@@ -40,6 +40,7 @@ pub fn desired_of(policy: &CrossRegionBackupPolicy, interval: Duration, read_onl
         manages,
         suspended: spec.suspend,
         disable_on_delete: spec.deletion_policy == DeletionPolicy::Disable,
+        deleted: policy.metadata.deletion_timestamp.is_some(),
         interval,
         objective: spec.recovery_point_objective.as_deref().and_then(duration::parse),
         limit: usize::try_from(spec.backups.limit).unwrap_or(0),

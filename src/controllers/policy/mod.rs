@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::alarms::Alarm;
@@ -27,7 +27,9 @@ use super::cached::Cached;
 use super::memories::Latest;
 use super::rounds::Seat;
 use super::watch::{Gone, lost, stored};
-use super::{Context, GONE, NotReported, OVERTAKEN, Purpose, Wake, metrics, requests, requeue, surroundings};
+use super::{
+    Context, GONE, NotReported, OVERTAKEN, Part, Purpose, Wake, metrics, requests, requeue, surroundings,
+};
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
@@ -37,7 +39,7 @@ use crate::metrics::Ended;
 use crate::observe::{Account, AccountKey, Reached};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, meanwhile, next};
-use crate::plan::{Desired, Gate, Surroundings, hash_of, since};
+use crate::plan::{Desired, Gate, Surroundings, after, hash_of, since};
 use act::Attempt;
 pub use act::BACKUPS;
 pub use claims::Claims;
@@ -47,7 +49,7 @@ pub use desk::{Delivery, Desk};
 use entry::lane;
 use report::Told;
 use rest::Rest;
-pub use stake::seed_claims;
+pub use stake::{is_refused, seed_claims};
 
 /// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
 const STEPS: usize = 64;
@@ -73,6 +75,15 @@ pub struct Slot {
     waiting: Option<(Lane, Box<Ticket>)>,
     /// Wakes it where it waits for nothing but its next turn.
     alarm: Option<Alarm>,
+}
+
+/// What became of the finalizer.
+enum Finalizer {
+    AsWanted,
+    /// The object was written by somebody else meanwhile, or is gone: to be tried again so soon.
+    Overtaken(Duration),
+    /// The API server did not take it: to be tried again so soon.
+    Refused(Duration),
 }
 
 /// One reconcile of one policy.
@@ -124,6 +135,7 @@ pub fn forget(context: &Context, gone: Gone) {
     for uid in uids {
         context.policies.forget(&uid);
         context.claims.set(&uid, None);
+        context.failed_writes.forget(&uid);
         context.noted.forget(&uid);
     }
 }
@@ -167,7 +179,7 @@ pub async fn reconcile(
         ended: Ended::Ok,
     };
     let result = match Box::pin(turn.glance(&mut slot, policy)).await {
-        Some(action) => Ok(action),
+        Some(action) => action,
         None => {
             turn.policy = slot.latest.newest(policy);
             turn.take(&mut slot).await
@@ -182,17 +194,22 @@ pub async fn reconcile(
         forget(&context, Gone::One(Box::new(turn.policy.metadata.clone())));
     }
     let ended = if slot.waiting.is_some() { Ended::Waiting } else { turn.ended };
-    result.map(|action| (action, ended))
+    Ok((result, ended))
 }
 
 impl Turn<'_> {
-    async fn take(&mut self, slot: &mut Slot) -> Result<Action, NotReported> {
+    async fn take(&mut self, slot: &mut Slot) -> Action {
         let desired = desired(self.context, &self.policy);
         let mut memory = Box::new(self.recall(slot, &desired));
         let account = hash_of(&self.policy.spec.account_ref);
         if slot.account.replace(account).is_some_and(|before| before != account) {
             self.context.accounts.resources_gone();
             memory.forget_proof();
+        }
+        if memory.refusal_unchecked
+            && let Some(account) = self.account.filter(|account| account.site().is_some())
+        {
+            memory.check_refusal(account.changed(), self.context.clock.now());
         }
         let result = if self.policy.metadata.deletion_timestamp.is_some() {
             Box::pin(self.say_farewell(slot, &desired, &mut memory)).await
@@ -206,15 +223,16 @@ impl Turn<'_> {
         result
     }
 
-    async fn converge(
-        &mut self,
-        slot: &mut Slot,
-        desired: &Desired,
-        memory: &mut Memory,
-    ) -> Result<Action, NotReported> {
-        if let Some(again) = self.set_finalizer(slot, desired.disable_on_delete).await? {
-            return Ok(Action::requeue(again));
-        }
+    async fn converge(&mut self, slot: &mut Slot, desired: &Desired, memory: &mut Memory) -> Action {
+        let finalizer_at = match self.set_finalizer(slot, desired.disable_on_delete).await {
+            Finalizer::AsWanted => None,
+            Finalizer::Overtaken(again) => return Action::requeue(again),
+            Finalizer::Refused(wait) => Some(after(self.context.clock.now(), wait)),
+        };
+        // Without its finalizer the policy could be deleted before the instance was disabled: all goes on but for changes.
+        let is_unheld = finalizer_at.is_some() && desired.disable_on_delete;
+        let observing = is_unheld.then(|| Desired { manages: false, ..desired.clone() });
+        let acting = observing.as_ref().unwrap_or(desired);
         let mut looked = false;
         for turn in 0..STEPS {
             let now = self.context.clock.now();
@@ -229,7 +247,7 @@ impl Turn<'_> {
                     looked = true;
                 }
             }
-            let step = match next(desired, &around, memory, now) {
+            let step = match next(acting, &around, memory, now) {
                 // Calls that wait long for the account's budget make the next look due before this turn has told anything.
                 Do::Look if looked && memory.is_settled() => Do::Wait(Some(now)),
                 step => step,
@@ -247,33 +265,35 @@ impl Turn<'_> {
                 step if self.may_begin(slot, lane(desired, memory, &step, now)) => step,
                 // Of a new spec nothing is told before its look: one write carries all.
                 _ if memory.facts.observed_generation != Some(desired.generation) => {
-                    return Ok(requeue(meanwhile(desired, memory, now), now));
+                    return requeue(meanwhile(desired, memory, now), now);
                 }
                 _ => Do::Wait(meanwhile(desired, memory, now)),
             };
             if let Do::Wait(until) = step {
+                let until = until.into_iter().chain(finalizer_at).min();
                 self.settle_request(memory, desired, &around, now);
-                return match self.report(slot, desired, &around, memory).await? {
-                    Told::All => Ok(self.wait(slot, until)),
+                let reported = if memory.difference.is_some() { acting } else { desired };
+                return match self.report(slot, reported, &around, memory).await {
+                    Told::All => self.wait(slot, until),
                     Told::Later(at) => {
                         let until = until.map_or(at, |until| until.min(at));
-                        Ok(requeue(Some(until), self.context.clock.now()))
+                        requeue(Some(until), self.context.clock.now())
                     }
-                    Told::Outdated => Ok(Action::requeue(OVERTAKEN)),
-                    Told::Gone => Ok(Action::requeue(GONE)),
+                    Told::Outdated => Action::requeue(OVERTAKEN),
+                    Told::Gone => Action::requeue(GONE),
                 };
             }
             if self.account.is_some_and(|account| !self.context.accounts.serves(&self.key, &account.uid)) {
-                return Ok(Action::requeue(OVERTAKEN));
+                return Action::requeue(OVERTAKEN);
             }
             // Nothing of a call is held by the many that wait to write what it brought.
             Box::pin(self.act(step, slot, desired, memory)).await;
             if !self.is_current() {
-                return Ok(Action::requeue(OVERTAKEN));
+                return Action::requeue(OVERTAKEN);
             }
         }
         tracing::error!(policy = %self.policy.name_any(), "a turn did not come to an end");
-        Ok(Action::requeue(AGAIN))
+        Action::requeue(AGAIN)
     }
 
     async fn act(&mut self, step: Do, slot: &Slot, desired: &Desired, memory: &mut Memory) {
@@ -347,7 +367,7 @@ impl Turn<'_> {
     fn surroundings(&self, memory: &Memory, now: Timestamp) -> Surroundings {
         let purpose = self.purpose();
         let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
-        self.stake(memory, view.as_ref());
+        self.stake(memory, &around.gate, view.as_ref());
         let rival =
             memory.facts.policy.as_ref().and_then(|_| self.context.claims.rival(&self.uid, &self.namespace));
         Surroundings { rival, ..around }
@@ -370,27 +390,35 @@ impl Turn<'_> {
         Action::await_change()
     }
 
-    /// Adds or removes the finalizer. Where it could not be written, as the object was by somebody else meanwhile, it tells how
-    /// soon to try again.
-    async fn set_finalizer(
-        &mut self,
-        slot: &mut Slot,
-        wanted: bool,
-    ) -> Result<Option<Duration>, NotReported> {
+    /// Adds or removes the finalizer.
+    async fn set_finalizer(&mut self, slot: &mut Slot, wanted: bool) -> Finalizer {
         if self.policy.finalizers().iter().any(|f| f == FINALIZER) == wanted {
-            return Ok(None);
+            return Finalizer::AsWanted;
         }
-        let applied = Box::pin(set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted)).await;
-        match applied.map_err(|error| NotReported(error.to_string()))? {
-            Applied::Written(object) => {
+        let failed_writes = &self.context.failed_writes;
+        if let Some(wait) = failed_writes.wait(&self.policy.metadata, Part::Finalizers) {
+            return Finalizer::Refused(wait);
+        }
+        match Box::pin(set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted)).await {
+            Ok(Applied::Written(object)) => {
+                failed_writes.succeeded(&self.policy.metadata, Part::Finalizers);
                 self.policy = slot.latest.keep(object);
-                Ok(None)
+                Finalizer::AsWanted
             }
-            Applied::Stale(Some(object)) => {
+            Ok(Applied::Stale(Some(object))) => {
                 slot.latest.keep(object);
-                Ok(Some(OVERTAKEN))
+                Finalizer::Overtaken(OVERTAKEN)
             }
-            Applied::Stale(None) => Ok(Some(GONE)),
+            Ok(Applied::Stale(None)) => Finalizer::Overtaken(GONE),
+            Err(error) => {
+                let kind = CrossRegionBackupPolicy::kind(&());
+                Finalizer::Refused(failed_writes.failed(
+                    &kind,
+                    &self.policy.metadata,
+                    Part::Finalizers,
+                    &error,
+                ))
+            }
         }
     }
 

@@ -25,12 +25,13 @@ impl Turn<'_> {
             let facts = convert::facts_from(&status, &self.policy.spec.instance_id);
             let admission = self.context.admission(&self.key, &self.namespace, self.purpose());
             let account = self.account.filter(|_| admission == Admission::Allowed);
-            if let (Some(account), Some(policy)) = (account, &facts.policy) {
+            let memory = Memory::new(facts, desired, self.context.as_of, self.context.clock.now());
+            if let (Some(account), Some(policy), true) = (account, &memory.facts.policy, memory.is_proven()) {
                 let told = PolicyTold::Active(policy.active);
                 let known = PolicyKnowledge { policy: told, at: self.context.as_of };
                 account.recall_policy(self.instance.clone(), known);
             }
-            Memory::new(facts, desired, self.context.as_of, self.context.clock.now())
+            memory
         })
     }
 

@@ -10,7 +10,7 @@ use crate::api::CrossRegionBackupPolicy;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
 use crate::controllers::cached::Kept;
-use crate::controllers::{NotReported, load, write_status};
+use crate::controllers::{Part, load, write_status};
 use crate::domain::Facts;
 use crate::domain::condition::types;
 use crate::plan::memory::Memory;
@@ -23,7 +23,7 @@ const TOGETHER: Duration = Duration::from_millis(500);
 pub enum Told {
     /// Status says all of it.
     All,
-    /// It is to be told then, together with what else changes until then.
+    /// It is to be told then, together with what else changes until then, or since the API server did not take it.
     Later(Timestamp),
     /// The object was written by somebody else meanwhile.
     Outdated,
@@ -39,11 +39,11 @@ impl Turn<'_> {
         desired: &Desired,
         around: &Surroundings,
         memory: &mut Memory,
-    ) -> Result<Told, NotReported> {
+    ) -> Told {
         let now = self.context.clock.now();
         let facts = conditions::report(desired, around, memory, now);
         if facts.observed_generation.is_none() {
-            return Ok(Told::All);
+            return Told::All;
         }
         let stored = self.policy.status.clone().unwrap_or_default();
         let wanted = Box::new(convert::status_from(&facts));
@@ -52,17 +52,30 @@ impl Turn<'_> {
                 self.tell_between(&before, &facts).await;
             }
             memory.facts = facts;
-            return Ok(Told::All);
+            return Told::All;
         }
         if let Some(written) = slot.written.filter(|written| since(*written, now) < TOGETHER) {
-            return Ok(Told::Later(after(written, TOGETHER)));
+            return Told::Later(after(written, TOGETHER));
+        }
+        let failed_writes = &self.context.failed_writes;
+        if let Some(wait) = failed_writes.wait(&self.policy.metadata, Part::Status) {
+            return Told::Later(after(now, wait));
         }
         let _place = self.context.place_to_write().await;
         let api = self.api();
         let write =
             write_status(&self.context.meters, &api, &*self.policy, &wanted, |object| object.status.as_ref());
-        match Box::pin(write).await? {
+        let applied = match Box::pin(write).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                let kind = CrossRegionBackupPolicy::kind(&());
+                let wait = failed_writes.failed(&kind, &self.policy.metadata, Part::Status, &error);
+                return Told::Later(after(self.context.clock.now(), wait));
+            }
+        };
+        match applied {
             Applied::Written(object) => {
+                failed_writes.succeeded(&self.policy.metadata, Part::Status);
                 let calls = load::calls_for_backups(self.listed());
                 self.policy = slot.latest.keep(object);
                 slot.written = Some(self.context.clock.now());
@@ -74,13 +87,13 @@ impl Turn<'_> {
                     before.unwrap_or_else(|| Box::new(convert::facts_from(&stored, &self.instance.id)));
                 self.tell_between(&before, &facts).await;
                 memory.facts = facts;
-                Ok(Told::All)
+                Told::All
             }
             Applied::Stale(Some(object)) => {
                 slot.latest.keep(object);
-                Ok(Told::Outdated)
+                Told::Outdated
             }
-            Applied::Stale(None) => Ok(Told::Gone),
+            Applied::Stale(None) => Told::Gone,
         }
     }
 

@@ -1,4 +1,8 @@
 //! What policies claim: the instances that their accounts have been proved to reach.
+//!
+//! After a start, what the last process proved of another spec proves nothing, since the account may be another one. It keeps
+//! its place all the same until the first Describe has ended: a younger rival would otherwise modify the instance for the
+//! moment that this takes.
 
 use std::sync::Arc;
 
@@ -7,11 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::desired::{account_of, instance_of};
 use super::{Turn, purpose_of};
+use crate::api::CrossRegionBackupPolicy;
 use crate::api::policy::CrossRegionBackupPolicySpec;
 use crate::controllers::{Admission, Context, Purpose};
 use crate::domain::Named;
+use crate::domain::condition::types;
 use crate::observe::{View, provider_name};
-use crate::plan::conflict::Claim;
+use crate::plan::Gate;
+use crate::plan::conflict::{Claim, ranks_behind};
 use crate::plan::memory::Memory;
 
 /// What stored statuses prove, before the first reconcile.
@@ -19,26 +26,50 @@ pub fn seed_claims(context: &Context) {
     for policy in context.policy_stores.iter().flat_map(|store| store.state()) {
         let Ok(lean) = &policy.0 else { continue };
         let policy = lean.whole();
-        let proven = policy.status.is_some_and(|status| status.policy.is_some());
+        let proven = policy.status.as_ref().is_some_and(|status| status.policy.is_some());
         let account = context.account(&account_of(&policy.spec, lean.named.namespace()));
         let provider = account.and_then(|account| account.spec).map(|spec| spec.provider);
         if let Some(provider) = provider.filter(|_| proven) {
             let instance = instance_of(&policy.spec);
-            let claim = claim(context, &policy.spec, &lean.named, lean.created(), false);
+            let refused = is_refused(&policy);
+            let claim = claim(context, &policy.spec, &lean.named, lean.created(), refused);
             let claim = claim.map(|claim| (provider_name(provider), &instance, claim));
             context.claims.set(&lean.named.uid, claim);
         }
     }
 }
 
+/// Whether the stored status means that the cloud refused the policy, so that it ranks behind.
+pub fn is_refused(policy: &CrossRegionBackupPolicy) -> bool {
+    let Some(status) = &policy.status else { return false };
+    if status.modify_refused.is_some() {
+        // A deletion raises the generation by one although the spec stays.
+        let raised = i64::from(policy.metadata.deletion_timestamp.is_some());
+        let observed = status.observed_generation.unwrap_or(-1);
+        return policy.metadata.generation.is_some_and(|now| (now - raised..=now).contains(&observed));
+    }
+    let mut synced = status.conditions.iter().filter(|condition| condition.type_ == types::SYNCED);
+    synced.any(|synced| ranks_behind(&synced.reason))
+}
+
 impl Turn<'_> {
     /// Claims the instance where this policy has proved that its account reaches it.
-    pub(super) fn stake(&self, memory: &Memory, view: Option<&View>) {
-        let Some(view) = view else { return };
-        let proven = memory.facts.policy.is_some();
+    pub(super) fn stake(&self, memory: &Memory, gate: &Gate, view: Option<&View>) {
+        let may_look = !self.policy.spec.suspend && matches!(gate, Gate::Open | Gate::Pending(_));
+        if memory.awaits_proof() && may_look {
+            return;
+        }
+        let proven = memory.is_proven();
+        // The provider of an account that is gone is not known: a claim that was made with it stays.
+        let Some(view) = view else {
+            if !proven {
+                self.context.claims.set(&self.uid, None);
+            }
+            return;
+        };
         let admission = self.context.admission(&self.key, &self.namespace, self.purpose());
         // Who may not use the account any more ranks as who was refused by the cloud.
-        let refused = memory.refused.is_some() || matches!(admission, Admission::Denied(_));
+        let refused = memory.is_refused() || matches!(admission, Admission::Denied(_));
         let created = self.policy.metadata.creation_timestamp.as_ref();
         let claim = claim(self.context, &self.policy.spec, self.desk.named(), created, refused);
         let claim = claim.filter(|_| proven).map(|claim| (view.provider, &self.instance, claim));

@@ -10,7 +10,7 @@ use crate::cluster::events::Note;
 use crate::cluster::status::set_finalizer;
 use crate::controllers::unreadable::{tell, words};
 use crate::controllers::watch::Guarded;
-use crate::controllers::{Context, NotReported};
+use crate::controllers::{Context, NotReported, Part};
 use crate::domain::condition::types;
 
 pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Action, NotReported> {
@@ -23,12 +23,14 @@ pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Act
         return tell(context, &api, invalid, &[types::READY, types::SYNCED]).await;
     }
     if meta.finalizers.iter().flatten().any(|f| f == FINALIZER) {
+        if let Some(wait) = context.failed_writes.wait(meta, Part::Status) {
+            return Ok(Action::requeue(wait));
+        }
         let guarded: Guarded<CrossRegionBackupPolicy> = DeserializeGuard(Err(invalid.clone()));
         let note =
             Note { warning: false, reason: "DisableSkipped", action: "Reconcile", text: words(invalid) };
         context.events.publish(&guarded.object_ref(&()), note).await;
-        let released = set_finalizer(&api, &guarded, FINALIZER, false).await;
-        released.map_err(|error| NotReported(error.to_string()))?;
+        set_finalizer(&api, &guarded, FINALIZER, false).await?;
     }
     Ok(Action::await_change())
 }

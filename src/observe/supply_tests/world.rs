@@ -164,7 +164,7 @@ impl World {
     /// As the account's controller does, so that calls find the way themselves.
     pub fn keep(&self) {
         let recipe = self.recipe();
-        self.accounts.update(&self.account, |change| change.keep(recipe));
+        self.accounts.update(&self.account, |change| change.keep(recipe, None));
     }
 
     pub async fn obtain(&self, why: Why<'_>) -> Result<Obtained, NoCredentials> {

@@ -16,9 +16,15 @@ const PAUSED: i64 = 60;
 pub fn surroundings(state: &mut State, seat: Seat, object: &Object, memory: &Memory) -> Surroundings {
     let replica = &state.replicas[seat.replica];
     let (account, epoch) = (replica.account, u64::from(replica.epoch));
-    if account != Account::Gone {
-        let proven = object.spec.manages && memory.facts.policy.is_some();
-        let refused = memory.refused.is_some() || account == Account::NotAllowed;
+    let awaits_proof = memory.awaits_proof() && !object.spec.suspended && account.reason().is_none();
+    let proven = object.spec.manages && memory.is_proven();
+    if account == Account::Gone {
+        // The provider of an account that is gone is not known: a claim that was made with it stays.
+        if !proven {
+            set_claim(state, seat, None);
+        }
+    } else if !awaits_proof {
+        let refused = memory.is_refused() || account == Account::NotAllowed;
         set_claim(state, seat, Some(refused).filter(|_| proven));
     }
     let rival = memory.facts.policy.as_ref().and_then(|_| rival(state, seat));

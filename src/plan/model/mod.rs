@@ -54,7 +54,7 @@ fn nothing_that_can_happen_breaks_a_property() {
 fn each_guard_that_is_dropped_breaks_a_property() {
     use Mutant::*;
     use Property::*;
-    let mutants: [(Mutant, Scenario, Property); 22] = [
+    let mutants: [(Mutant, Scenario, Property); 23] = [
         (ManagesInObserve, rivals(), ModifiesWhatIsWanted),
         (IgnoresSuspend, rivals(), ModifiesWhatIsWanted),
         (IgnoresRival, twins(), OnlyTheManagerModifies),
@@ -65,6 +65,7 @@ fn each_guard_that_is_dropped_breaks_a_property() {
         (KeepsGeneration, rivals(), SaysWhatWasSeen),
         (KeepsLook, accounts(), SaysWhatWasSeen),
         (TrustsOldStatus, deletions(), SaysWhatWasSeen),
+        (ForgetsRefusal, twins(), OnlyTheManagerModifies),
         (RetriesAtOnce, deletions(), WaitsAfterFailure),
         (NeverCorrects, leaders(), BecomesEqual),
         (MovesTransitions, leaders(), ComesToRest),

@@ -34,6 +34,8 @@ pub enum Mutant {
     KeepsLook,
     /// A stored status counts for whatever generation there is.
     TrustsOldStatus,
+    /// A start forgets that a Modify was refused.
+    ForgetsRefusal,
     /// A failed Describe is due again at once.
     RetriesAtOnce,
     /// A difference is seen, and not noted as one to correct.
@@ -72,6 +74,9 @@ impl Decisions {
     pub fn new_memory(self, mut facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Memory {
         if self.lack(Mutant::TrustsOldStatus) && facts.observed_generation.is_some() {
             facts.observed_generation = Some(desired.generation);
+        }
+        if self.lack(Mutant::ForgetsRefusal) {
+            facts.modify_refused = None;
         }
         Memory::new(facts, desired, as_of, now)
     }

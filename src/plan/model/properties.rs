@@ -75,6 +75,10 @@ pub fn judge_modify(state: &State, seat: Seat, to: Value) -> Result<(), Broken> 
         .filter(|policy| *policy != seat.policy)
         .find(|policy| ranks_before(state, seat, *policy));
     hold(rival.is_none(), Property::OnlyTheManagerModifies, || format!("{seat} beside {rival:?}"))?;
+    let other = (0..POLICIES).find(|policy| *policy != seat.policy && leaves_to(state, seat, *policy));
+    hold(other.is_none(), Property::OnlyTheManagerModifies, || {
+        format!("{seat} was refused, and has {other:?}")
+    })?;
     let witness = &process.witness;
     let fresh = witness.seen.filter(|(at, _)| state.now - at <= FRESHNESS.as_secs().cast_signed());
     let differs = fresh.is_some_and(|(_, value)| !to.change().is_met_by(&value.state()));
@@ -93,9 +97,24 @@ fn ranks_before(state: &State, seat: Seat, policy: usize) -> bool {
     let (Some(seen), Some(memory), Some(own_seen)) = (&other.sees, &other.memory, &own.sees) else {
         return false;
     };
-    let claims = seen.spec.manages && memory.generation == seen.generation && memory.facts.policy.is_some();
-    let rank = (memory.refused.is_some(), seen.created, policy);
+    let claims = seen.spec.manages && memory.generation == seen.generation && memory.is_proven();
+    let rank = (memory.is_refused(), seen.created, policy);
     claims && rank < (own.claim == Some(true), own_seen.created, seat.policy)
+}
+
+/// Whether the stored statuses say that the cloud refused a Modify of this policy, and did not refuse the other one, which manages
+/// as far as the replica knows by now: one that has just taken over may have older views.
+fn leaves_to(state: &State, seat: Seat, policy: usize) -> bool {
+    let other = state.process(Seat { policy, ..seat });
+    let (Some(own), Some(seen)) = (&state.process(seat).sees, &other.sees) else { return false };
+    let is_of_now = |object: &Object| object.status.observed_generation == Some(object.generation);
+    let is_refused = own.status.modify_refused.is_some() && is_of_now(own);
+    let other_is_refused =
+        seen.is_refused() || other.memory.as_ref().is_some_and(|memory| memory.is_refused());
+    let other_manages =
+        other.claim.is_some() && seen.spec.manages && seen.status.policy.is_some() && is_of_now(seen);
+    // An account that has changed ends a refusal.
+    state.replicas[seat.replica].epoch == 0 && is_refused && other_manages && !other_is_refused
 }
 
 /// A Describe is sent.

@@ -77,14 +77,14 @@ pub fn rivals() -> Scenario {
     }
 }
 
-/// Two policies that begin at the same time.
+/// Two policies that begin at the same time, of which one may be refused before a restart.
 pub fn twins() -> Scenario {
-    use May::{LoseModify, RefuseModify};
+    use May::{Crash, LoseModify, RefuseModify};
     Scenario {
         name: "twins",
         new: vec![ON, OTHER],
-        may: vec![(LoseModify, 1), (RefuseModify, 1)],
-        faults: 1,
+        may: vec![(LoseModify, 1), (RefuseModify, 1), (Crash, 1)],
+        faults: 2,
         refusals: vec![Kind::PermissionDenied],
         ..Scenario::default()
     }

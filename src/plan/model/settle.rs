@@ -111,12 +111,12 @@ fn is_well(state: &State) -> Result<(), Broken> {
     let Some(leader) = state.leader() else { return Ok(()) };
     let processes = &state.replicas[leader].processes;
     // Who has proved that its account reaches the instance competes for it, and keeps its place while suspended.
-    let has_proof = |memory: &Held<Memory>| memory.facts.policy.is_some();
+    let has_proof = |memory: &Held<Memory>| memory.is_proven();
     let claims = |policy: &usize| {
         let manages = state.objects[*policy].as_ref().is_some_and(|object| object.spec.manages);
         manages && processes[*policy].memory.as_ref().is_some_and(has_proof)
     };
-    let is_refused = |memory: &Held<Memory>| memory.refused.is_some();
+    let is_refused = |memory: &Held<Memory>| memory.is_refused();
     let rank = |policy: &usize| {
         let created = state.objects[*policy].as_ref().map(|object| object.created);
         (processes[*policy].memory.as_ref().is_some_and(is_refused), created, *policy)

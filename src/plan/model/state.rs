@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::condition::types;
 use crate::domain::{Change, Facts, PolicyState, Reason};
+use crate::plan::conflict::ranks_behind;
 use crate::plan::memory::Memory;
 use crate::plan::{Desired, Gate, hash_of};
 
@@ -90,11 +92,21 @@ impl Object {
             manages: self.spec.manages,
             suspended: self.spec.suspended,
             disable_on_delete: self.spec.disables,
+            deleted: self.deleted.is_some(),
             interval: Duration::from_secs(INTERVAL.unsigned_abs()),
             objective: None,
             limit: 10,
             request: None,
             phase: 7_000 * u64::from(self.uid),
+        }
+    }
+
+    /// Whether its status means that the cloud refused it, as a start takes it.
+    pub fn is_refused(&self) -> bool {
+        let status = &self.status;
+        match status.modify_refused {
+            Some(_) => status.observed_generation.is_some_and(|observed| self.desired().is_spec_of(observed)),
+            None => status.condition(types::SYNCED).is_some_and(|synced| ranks_behind(&synced.reason)),
         }
     }
 
@@ -205,6 +217,7 @@ impl Pool<Memory> {
         let facts = &memory.facts;
         let part = (
             (memory.generation, memory.looked, memory.next_look, memory.last_good, memory.correctable),
+            (memory.look_refused, facts.modify_refused.as_ref().map(|refused| refused.time)),
             (memory.epoch, memory.failures, memory.not_taken, memory.backups.read),
             (facts.observed_generation, facts.synced_generation, facts.modification.as_ref().map(|m| m.time)),
             (facts.drift.last_time, facts.conditions.first().map(|c| c.last_transition)),

@@ -343,9 +343,9 @@ pub fn new_object(uid: u8, created: i64, spec: Spec) -> Object {
 /// What stored statuses prove, before the first turn.
 fn seed_claim(state: &mut State, seat: Seat) {
     let sees = state.process(seat).sees.clone();
-    let proven = sees.is_some_and(|object| object.spec.manages && object.status.policy.is_some());
+    let proven = sees.filter(|object| object.spec.manages && object.status.policy.is_some());
     let is_known = state.replicas[seat.replica].account != Account::Gone;
-    set_claim(state, seat, (proven && is_known).then_some(false));
+    set_claim(state, seat, proven.filter(|_| is_known).map(|object| object.is_refused()));
 }
 
 /// The calls under way are nobody's any more; the watch begins anew.

@@ -66,9 +66,17 @@ impl Policy {
         self.spec["suspend"] == true
     }
 
-    /// Whether it has proved that its account reaches the instance.
+    /// Whether it has proved that its account reaches the instance: a status of another spec may be of another account.
     pub fn is_proven(&self) -> bool {
-        !self.status["policy"].is_null()
+        let observed = self.status["observedGeneration"].as_i64().unwrap_or(-1);
+        let is_of_this_spec =
+            (self.generation - i64::from(self.deleted)..=self.generation).contains(&observed);
+        is_of_this_spec && !self.status["policy"].is_null()
+    }
+
+    /// Whether the cloud refused a Modify of it.
+    fn is_refused(&self) -> bool {
+        !self.status["modifyRefused"].is_null()
     }
 
     pub fn condition(&self, kind: &str) -> Option<&Value> {
@@ -82,7 +90,7 @@ impl Policy {
 
     /// Whether it manages an instance rather than the other, where both would.
     pub fn ranks_before(&self, other: &Self) -> bool {
-        (&self.created, &self.uid) < (&other.created, &other.uid)
+        (self.is_refused(), &self.created, &self.uid) < (other.is_refused(), &other.created, &other.uid)
     }
 }
 
