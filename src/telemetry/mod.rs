@@ -112,7 +112,6 @@ mod tests {
     fn each_line_is_one_json_object_whatever_its_fields_hold() {
         for text in ["\"level\":\"", "{\"", "\\", "two\nlines", "\u{1b}[31m\u{0}", "cloud call", "\u{2028}名"]
         {
-            let _hidden = crate::cloud::Credentials::new(text, text, Some(text));
             let out = logged(Format::Json, "trace", || {
                 let span = tracing::info_span!("reading", text);
                 let _entered = span.enter();

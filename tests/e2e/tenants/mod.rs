@@ -2,6 +2,7 @@
 //! must be polled in time throughout.
 
 mod objects;
+mod secrets;
 
 use std::collections::BTreeMap;
 
@@ -35,12 +36,18 @@ impl TenantStage {
     /// Creates the namespaces `<name>-honest` and `<name>-attacker`, starts the operator, and waits until the honest
     /// policies are in sync.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, &[]).await
+    }
+
+    /// [`TenantStage::start`] with more flags for the operator.
+    pub async fn start_with(name: &str, flags: &[&str]) -> Result<Self> {
         let mut honest = Stage::new(&format!("{name}-honest")).await?;
         let namespace = format!("{name}-attacker");
         honest.kubectl().run(["create", "namespace", &namespace]).await?;
         let kubectl = namespace_admin(honest.plane, &namespace).await?;
         honest.flag(&format!("--watch-namespace={namespace}"));
         honest.flag(&format!("--resync-interval-override={INTERVAL}"));
+        flags.iter().for_each(|flag| honest.flag(flag));
         honest.add_instances(&HONEST)?;
         honest.apply_account().await?;
         honest.start_operator().await?;
