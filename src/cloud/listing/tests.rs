@@ -287,7 +287,7 @@ fn a_failure_that_no_form_helps_against_changes_nothing() {
     let refused = [
         (Site::Volcengine, refusal(Kind::InvalidRequest, "ParamError")),
         (Site::Volcengine, refusal(Kind::InstanceNotFound, "InstanceNotExist")),
-        (Site::Tencent, refusal(Kind::InvalidRequest, NOT_SENT)),
+        (Site::Tencent, Failure::new(Kind::InvalidRequest, "DescribeInstanceBackups", NOT_SENT)),
         (Site::Tencent, refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists")),
         (Site::Tencent, refusal(Kind::Throttled, "RequestLimitExceeded")),
         (Site::Tencent, refusal(Kind::CloudUnavailable, "InternalError")),
