@@ -10,14 +10,7 @@ use tokio::time::{Instant, sleep};
 
 /// A refusal as none of the clouds has it.
 fn refusal() -> Failure {
-    Failure {
-        kind: Kind::EndpointNotAllowed,
-        action: "",
-        code: "not allowed any more".to_owned(),
-        message: None,
-        request_id: None,
-        retry_after: None,
-    }
+    Failure::new(Kind::EndpointNotAllowed, "", "not allowed any more")
 }
 
 /// A caller that may make so many tries, and how often it was asked.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::exchange::{Line, NOT_SENT, failure, not_sent};
+use super::exchange::{Line, NOT_SENT, failure, is_not_sent, not_sent};
 use super::listing::{Listing, Next, PageRequest, Query, Selection};
 use super::{Accepted, BackupPage, Budget, Caller, Credentials, Endpoint, InstancePage, Site, Transport};
 use super::{tencent, volcengine};
@@ -108,11 +108,11 @@ impl Client {
                 | Kind::NotSupported
                 | Kind::InvalidRequest
         );
-        let before = match self {
-            Self::Volcengine(_) => volcengine::codes::precedes_signature(&failure.code),
-            Self::Tencent(_) => tencent::codes::precedes_signature(&failure.code),
-        };
-        answered && !before && failure.code != NOT_SENT
+        let before = failure.has_code(match self {
+            Self::Volcengine(_) => volcengine::codes::precedes_signature,
+            Self::Tencent(_) => tencent::codes::precedes_signature,
+        });
+        answered && !before && !is_not_sent(failure)
     }
 
     /// DescribeCrossRegionBackupPolicy.

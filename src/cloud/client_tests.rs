@@ -1,6 +1,6 @@
 use super::*;
 use crate::cloud::exchange::NOT_PROMISED;
-use crate::cloud::fake::{Fake, Seen, error, instance, now, ok, raw};
+use crate::cloud::fake::{Fake, KEY_ID, SECRET, Seen, error, instance, now, ok, raw};
 use serde_json::{Value, json};
 
 const REGION: &str = "cn-beijing";
@@ -257,4 +257,66 @@ async fn a_whole_account_of_tencent_is_read_as_far_as_the_cloud_lists_it() {
     assert_eq!(found, ["crs-1", "crs-2"]);
     let asked: Vec<_> = fake.seen().iter().map(|seen| seen.body["InstanceId"].clone()).collect();
     assert_eq!(asked, [Value::Null, json!("crs-1"), json!("crs-1"), json!("crs-gone"), json!("crs-2")]);
+}
+
+/// A Secret may hold any words, such as those of a cloud's codes: what a failure means does not depend on them.
+#[tokio::test(start_paused = true)]
+async fn decisions_rest_on_the_code_as_the_cloud_sent_it() {
+    let fake = |site, code: &'static str| {
+        let body = match site {
+            Site::Tencent => json!({"Response": {"Error": {"Code": code, "Message": code}}}),
+            _ => json!({"ResponseMetadata": {"Error": {"Code": code, "Message": code}}}),
+        };
+        Fake::of(site, Credentials::new(code, code, Some(code)), move |_, _| {
+            let mut answer = raw(400, body.to_string());
+            answer.headers_mut().insert("date", "Fri, 22 Aug 2025 05:00:00 GMT".parse().unwrap());
+            (Duration::ZERO, answer)
+        })
+    };
+    for (site, code, kind, tries, verifies) in [
+        (Site::Volcengine, "InvalidTimestamp", Kind::CloudUnavailable, 2, false),
+        (Site::Volcengine, "InvalidActionOrVersion", Kind::InvalidRequest, 1, false),
+        (Site::Volcengine, "MissingRequestInfo", Kind::InvalidRequest, 1, false),
+        (Site::Volcengine, "TimeIntervalInvalid", Kind::InvalidRequest, 1, true),
+        (Site::Tencent, "AuthFailure.SignatureExpire", Kind::CloudUnavailable, 2, false),
+        (Site::Tencent, "MissingParameter", Kind::InvalidRequest, 1, false),
+        (Site::Tencent, "InvalidParameter.Limit", Kind::InvalidRequest, 1, true),
+    ] {
+        let fake = fake(site, code);
+        let failure = fake.client.instances_page("ap-guangzhou", 1, 1).await.unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (kind, "redacted"), "{code}");
+        assert_eq!(failure.message.as_deref(), Some("[redacted]"), "{code}");
+        assert_eq!(
+            (fake.seen().len(), fake.client.proves_credentials(&failure)),
+            (tries, verifies),
+            "{code}"
+        );
+    }
+    let gone = fake(Site::Tencent, "InvalidParameterValue.BackupNotExists");
+    assert_eq!(gone.client.backup_detail(&instance(), "b").await, Ok(None));
+    let by_instance = fake(Site::Tencent, "MissingParameter");
+    let selection = Selection { region: "ap-guangzhou".to_owned(), ..Selection::default() };
+    let mut listing = Listing::new(Site::Tencent, selection, vec!["crs-1".to_owned()], now()).unwrap();
+    let refused = by_instance.client.backups_page(&listing.request().unwrap()).await;
+    assert!(
+        listing.took(refused).is_ok()
+            && listing.request().is_some_and(|r| format!("{r:?}").contains("crs-1"))
+    );
+}
+
+/// Whatever one account's Secret holds, what the cloud says about another's calls stays as it is.
+#[tokio::test(start_paused = true)]
+async fn a_secret_changes_no_text_of_another_account() {
+    let words = "this-key-may-not-call-it";
+    let of = |secret| {
+        Fake::of(Site::Volcengine, Credentials::new(KEY_ID, secret, None), move |_, _| {
+            (Duration::ZERO, error(403, "LackProjectPolicy", words))
+        })
+    };
+    let (attacker, honest) = (of(words), of(SECRET));
+    let told = |failure: Failure| (failure.code, failure.message.unwrap());
+    let theirs = told(attacker.client.describe_policy(&instance()).await.unwrap_err());
+    let ours = told(honest.client.describe_policy(&instance()).await.unwrap_err());
+    assert_eq!(theirs, ("LackProjectPolicy".to_owned(), "[redacted]".to_owned()));
+    assert_eq!(ours, ("LackProjectPolicy".to_owned(), words.to_owned()));
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::telemetry::redact::{self, Guard};
+use crate::telemetry::redact::{Redactor, access_key_id_hint};
 
-/// Cheap to clone. While any clone lives, the redactor replaces its values in every text that passes it.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct Credentials(Arc<Inner>);
 
@@ -17,26 +17,81 @@ struct Inner {
     access_key_id: String,
     secret: SecretString,
     token: Option<SecretString>,
-    _guards: Vec<Guard>,
+    /// Of temporary credentials.
+    obtained_with: Option<Proof>,
+}
+
+/// What an STS gives temporary credentials for. Cheap to clone.
+#[derive(Clone)]
+pub enum Proof {
+    Credentials(Credentials),
+    Token(IdentityToken),
+}
+
+impl Proof {
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        match self {
+            Self::Credentials(credentials) => Some(credentials),
+            Self::Token(_) => None,
+        }
+    }
+
+    pub(super) fn redactor(&self) -> Redactor<'_> {
+        let mut redactor = Redactor::default();
+        self.hide_in(&mut redactor);
+        redactor
+    }
+
+    fn hide_in<'a>(&'a self, redactor: &mut Redactor<'a>) {
+        match self {
+            Self::Credentials(credentials) => credentials.hide_in(redactor),
+            Self::Token(token) => redactor.hide_secret(token.value()),
+        }
+    }
 }
 
 impl Credentials {
     /// An empty token is none.
     pub fn new(access_key_id: &str, secret: &str, token: Option<&str>) -> Self {
-        let token = token.filter(|t| !t.is_empty());
-        let mut guards = vec![redact::learn_access_key_id(access_key_id), redact::learn_secret(secret)];
-        guards.extend(token.map(redact::learn_secret));
+        Self::of(access_key_id, secret, token, None)
+    }
+
+    /// Those that an STS gave for `proof`, whose values texts about their calls do not show either.
+    pub(super) fn temporary(access_key_id: &str, secret: &str, token: &str, proof: Proof) -> Self {
+        Self::of(access_key_id, secret, Some(token), Some(proof))
+    }
+
+    fn of(access_key_id: &str, secret: &str, token: Option<&str>, obtained_with: Option<Proof>) -> Self {
         Self(Arc::new(Inner {
             access_key_id: access_key_id.to_owned(),
             secret: SecretString::from(secret),
-            token: token.map(SecretString::from),
-            _guards: guards,
+            token: token.filter(|t| !t.is_empty()).map(SecretString::from),
+            obtained_with,
         }))
+    }
+
+    /// Cleans what the cloud says about the calls of these credentials: of their values, and of those that they were
+    /// obtained with.
+    pub fn redactor(&self) -> Redactor<'_> {
+        let mut redactor = Redactor::default();
+        self.hide_in(&mut redactor);
+        redactor
+    }
+
+    fn hide_in<'a>(&'a self, redactor: &mut Redactor<'a>) {
+        redactor.hide_access_key_id(&self.0.access_key_id);
+        redactor.hide_secret(self.0.secret.expose_secret());
+        if let Some(token) = &self.0.token {
+            redactor.hide_secret(token.expose_secret());
+        }
+        if let Some(proof) = &self.0.obtained_with {
+            proof.hide_in(redactor);
+        }
     }
 
     /// `AKLT…XyZ9`; `None` for an id that is too short to be shown in part, or does not look like one.
     pub fn access_key_id_hint(&self) -> Option<String> {
-        redact::access_key_id_hint(&self.0.access_key_id)
+        access_key_id_hint(&self.0.access_key_id)
     }
 
     /// SHA-256 over the three values, each with its length: to see whether two are the same, never to be shown.
@@ -69,22 +124,20 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A token that proves an identity to a cloud's STS: a JWT such as that of a ServiceAccount. Cheap to clone. While any
-/// clone lives, the redactor replaces it in every text that passes it.
+/// A token that proves an identity to a cloud's STS: a JWT such as that of a ServiceAccount. Cheap to clone.
 #[derive(Clone)]
-pub struct IdentityToken(Arc<(SecretString, Guard)>);
+pub struct IdentityToken(Arc<SecretString>);
 
 impl IdentityToken {
     /// The text of a token file. White space around it, such as a newline at the end, is no part of a JWT: it is left out.
     /// `None` where nothing else is there.
     pub fn new(text: &str) -> Option<Self> {
         let token = text.trim();
-        let learned = || Self(Arc::new((SecretString::from(token), redact::learn_secret(token))));
-        (!token.is_empty()).then(learned)
+        (!token.is_empty()).then(|| Self(Arc::new(SecretString::from(token))))
     }
 
     pub(super) fn value(&self) -> &str {
-        self.0.0.expose_secret()
+        self.0.expose_secret()
     }
 }
 
@@ -100,7 +153,6 @@ mod tests {
 
     #[test]
     fn a_fingerprint_tells_values_apart_wherever_their_borders_are() {
-        // The redactor is the process's: short everyday words here would be replaced in other tests' texts.
         let of = |id, secret, token| Credentials::new(id, secret, token).fingerprint();
         assert_eq!(of("fpr-idfpr", "fpr-key", None), of("fpr-idfpr", "fpr-key", None));
         assert_eq!(
@@ -131,15 +183,34 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_token_is_trimmed_shown_nowhere_and_known_while_it_lives() {
+    fn an_identity_token_is_trimmed_and_shown_nowhere() {
         assert!(["", " ", "\n\t "].iter().all(|text| IdentityToken::new(text).is_none()));
         let text = "eyJ0cmltbWVk.identity.token";
         let token = IdentityToken::new(&format!(" {text}\r\n")).unwrap();
         assert_eq!((token.value(), format!("{token:?}").as_str()), (text, "IdentityToken(hidden)"));
-        let clone = token.clone();
-        drop(token);
-        assert_eq!(redact::scrub(text), "[redacted]");
-        drop(clone);
-        assert_eq!(redact::scrub(text), text);
+    }
+
+    #[test]
+    fn temporary_credentials_hide_what_they_were_obtained_with() {
+        let token = IdentityToken::new("eyJsaW5lYWdl.identity.token").unwrap();
+        let first = Credentials::temporary(
+            "AKTPfirst00000000001",
+            "first-secret-of-two",
+            "first-token-of-two",
+            Proof::Token(token),
+        );
+        let proof = Proof::Credentials(first);
+        let second = Credentials::temporary(
+            "AKTPsecond0000000002",
+            "second-secret-of-two",
+            "second-token-of-two",
+            proof,
+        );
+        let said = "AKTPsecond0000000002 second-secret-of-two second-token-of-two AKTPfirst00000000001 first-secret-of-two \
+                    first-token-of-two eyJsaW5lYWdl.identity.token AKTPother00000000003";
+        assert_eq!(
+            second.redactor().clean(said.chars()),
+            "AKTP…0002 [redacted] [redacted] AKTP…0001 [redacted] [redacted] [redacted] AKTPother00000000003"
+        );
     }
 }

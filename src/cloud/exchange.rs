@@ -15,8 +15,9 @@ use tower::ServiceExt;
 use super::endpoint::is_region;
 use super::{Budget, Caller, NotAllowed, Origin, Permit, Site, Transport, TransportError, text};
 use crate::clock::Clock;
-use crate::domain::{Failure, Kind};
+use crate::domain::{Failure, Kind, RawCode};
 use crate::metrics::Outcome;
+use crate::telemetry::redact::Redactor;
 
 /// The code of every answer that cannot be what the API sends.
 pub const NOT_PROMISED: &str = "an answer that is not what the API promises";
@@ -47,6 +48,9 @@ pub trait Dialect<B = Value> {
     /// Whether the cloud says by this code that the request's time is too far from its own. It is said before anything
     /// is done.
     fn is_clock_error(&self, code: &str) -> bool;
+
+    /// Cleans what the cloud says of a call: of everything that a request could carry.
+    fn redactor(&self) -> Redactor<'_>;
 }
 
 /// A successful answer, out of its envelope.
@@ -99,7 +103,7 @@ impl Exchange {
         &self,
         dialect: &impl Dialect<B>,
         call: &Call<'_, B>,
-        read: impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
+        read: impl Fn(&Head<'_>, &[u8]) -> Result<A, Failure>,
     ) -> Result<A, Failure> {
         if !is_region(call.region) {
             return Err(not_sent(call.action, "region must be of the form cn-beijing".to_owned()));
@@ -113,7 +117,7 @@ impl Exchange {
             Err(failed) => failed,
         };
         match failed.date {
-            Some(date) if dialect.is_clock_error(&failed.failure.code) => {
+            Some(date) if failed.failure.has_code(|code| dialect.is_clock_error(code)) => {
                 let ahead = date.duration_since(self.shared.line.clock.now()).as_millis();
                 self.shared.ahead.store(i64::try_from(ahead).unwrap_or_default(), Ordering::Relaxed);
                 self.try_once(dialect, call, &origin, &read).await.map_err(|failed| failed.failure)
@@ -127,7 +131,7 @@ impl Exchange {
         dialect: &impl Dialect<B>,
         call: &Call<'_, B>,
         origin: &Origin,
-        read: &impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
+        read: &impl Fn(&Head<'_>, &[u8]) -> Result<A, Failure>,
     ) -> Result<A, Failed> {
         let line = &self.shared.line;
         let permit = line.budget.acquire(&self.caller).await;
@@ -144,7 +148,12 @@ impl Exchange {
             let sending = line.transport.clone().oneshot(request);
             let sent = timeout(line.timeout, sending).await.unwrap_or(Err(TransportError::Timeout));
             let outcome = match &sent {
-                Ok(response) => read(response, self.now()),
+                Ok(response) => {
+                    let redactor = &dialect.redactor();
+                    let (status, headers) = (response.status(), response.headers());
+                    let head = Head { action: call.action, status, headers, now: self.now(), redactor };
+                    read(&head, response.body())
+                }
                 Err(error) => Err(unanswered(call.action, error)),
             };
             (sent, outcome)
@@ -212,7 +221,7 @@ fn is_certain<A, B>(
         ),
         (Ok(_), Ok(_)) => true,
         (Ok(_), Err(failure)) => {
-            failure.kind != Kind::CloudUnavailable || dialect.is_clock_error(&failure.code)
+            failure.kind != Kind::CloudUnavailable || failure.has_code(|code| dialect.is_clock_error(code))
         }
     }
 }
@@ -275,13 +284,19 @@ fn log<A: Answered, B>(site: Site, call: &Call<'_, B>, outcome: &Result<A, Failu
     );
 }
 
+/// A failure in our own words.
 pub fn failure(action: &'static str, kind: Kind, code: impl ToString) -> Failure {
-    Failure { kind, action, code: code.to_string(), message: None, request_id: None, retry_after: None }
+    Failure::new(kind, action, code.to_string())
 }
 
 /// A call that breaks a rule of the API. The message names the field.
 pub fn not_sent(action: &'static str, message: String) -> Failure {
     Failure { message: Some(message), ..failure(action, Kind::InvalidRequest, NOT_SENT) }
+}
+
+/// Whether the failure is one of [`not_sent`], or of a call that the cloud does not have.
+pub fn is_not_sent(failure: &Failure) -> bool {
+    failure.raw.is_none() && failure.code == NOT_SENT
 }
 
 /// A successful answer that lacks what the API promises.
@@ -299,16 +314,15 @@ pub struct Head<'a> {
     pub status: StatusCode,
     pub headers: &'a HeaderMap,
     pub now: Timestamp,
+    /// Of the account that was called for.
+    pub redactor: &'a Redactor<'a>,
 }
 
-impl<'a> Head<'a> {
-    pub fn of(action: &'static str, response: &'a Response<Bytes>, now: Timestamp) -> Self {
-        Self { action, status: response.status(), headers: response.headers(), now }
-    }
-
-    pub fn failure(&self, kind: Kind, code: String, request_id: Option<String>) -> Failure {
+impl Head<'_> {
+    /// A failure in our own words.
+    pub fn failure(&self, kind: Kind, words: impl Into<String>, request_id: Option<String>) -> Failure {
         let retry_after = text::retry_after(self.headers, self.now);
-        Failure { kind, action: self.action, code, message: None, request_id, retry_after }
+        Failure { request_id, retry_after, ..Failure::new(kind, self.action, words) }
     }
 
     /// A redirect is never followed, whatever it says.
@@ -317,7 +331,7 @@ impl<'a> Head<'a> {
     /// It is one.
     pub fn refuse_redirect(&self) -> Result<(), Failure> {
         if self.status.is_redirection() {
-            return Err(self.failure(Kind::CloudUnavailable, "redirect refused".to_owned(), None));
+            return Err(self.failure(Kind::CloudUnavailable, "redirect refused", None));
         }
         Ok(())
     }
@@ -334,9 +348,12 @@ impl<'a> Head<'a> {
     ) -> Result<(), Failure> {
         let request_id = request_id.cloned();
         if let Some((code, message)) = error {
-            let shown = text::code(&code).unwrap_or_else(|| http_code(self.status));
-            let failure = self.failure(kind(&code, self.status), shown, request_id);
-            return Err(Failure { message: message.and_then(text::message), ..failure });
+            let shown = text::code(self.redactor, &code).unwrap_or_else(|| http_code(self.status));
+            return Err(Failure {
+                raw: Some(RawCode::new(&code)),
+                message: message.and_then(|message| text::message(self.redactor, message)),
+                ..self.failure(kind(&code, self.status), shown, request_id)
+            });
         }
         if self.status != StatusCode::OK {
             return Err(self.failure(kind("", self.status), http_code(self.status), request_id));

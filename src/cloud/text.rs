@@ -1,4 +1,4 @@
-//! What a cloud says, made fit to be shown: no secrets, no control characters, a bounded length.
+//! What a cloud says, made fit to be shown: no secrets of the account, no control characters, a bounded length.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use http::header::{DATE, RETRY_AFTER};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-use crate::telemetry::redact::scrub;
+use crate::telemetry::redact::Redactor;
 
 const MESSAGE_MAX: usize = 256;
 const CODE_MAX: usize = 64;
@@ -16,32 +16,33 @@ const REQUEST_ID_MAX: usize = 128;
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The message, or `None` where nothing is left of it. Control characters go first: one inside a secret would hide
-/// it from the redactor.
-pub fn message(text: &str) -> Option<String> {
-    let plain: String = text
+/// it from the redactor. The cut comes last: it would leave a part of a secret that no redactor knows.
+pub fn message(redactor: &Redactor<'_>, text: &str) -> Option<String> {
+    let plain = text
+        .trim_matches(|c: char| c.is_whitespace() || c.is_control())
         .chars()
         .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
-        .filter(|c| !c.is_control())
-        .collect();
-    let clean: String = scrub(plain.trim()).chars().take(MESSAGE_MAX).collect();
+        .filter(|c| !c.is_control());
+    let clean: String = redactor.clean(plain).chars().take(MESSAGE_MAX).collect();
     (!clean.is_empty()).then_some(clean)
 }
 
 /// The code, or `None` where nothing is left of it.
-pub fn code(text: &str) -> Option<String> {
-    token(text, CODE_MAX)
+pub fn code(redactor: &Redactor<'_>, text: &str) -> Option<String> {
+    token(redactor, text, CODE_MAX)
 }
 
 /// The request id, or `None` where nothing is left of it.
-pub fn request_id(text: &str) -> Option<String> {
-    token(text, REQUEST_ID_MAX)
+pub fn request_id(redactor: &Redactor<'_>, text: &str) -> Option<String> {
+    token(redactor, text, REQUEST_ID_MAX)
 }
 
-fn token(text: &str, max: usize) -> Option<String> {
+fn token(redactor: &Redactor<'_>, text: &str, max: usize) -> Option<String> {
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     // Before and after: what is left out may be part of a secret, or may hide it.
-    let plain: String = scrub(text).chars().filter(allowed).collect();
-    let clean: String = scrub(&plain).chars().filter(allowed).take(max).collect();
+    let plain = redactor.clean(text.chars());
+    let clean: String =
+        redactor.clean(plain.chars().filter(allowed)).chars().filter(allowed).take(max).collect();
     (!clean.is_empty()).then_some(clean)
 }
 
@@ -69,28 +70,33 @@ fn http_date(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::redact::learn_secret;
-
     #[test]
     fn messages_are_plain_short_and_without_secrets() {
-        let _guard = learn_secret("text-canary-secret");
+        let mut redactor = Redactor::default();
+        redactor.hide_secret("text-canary-secret");
+        let message = |text: &str| message(&redactor, text);
         assert_eq!(message("a\nb\u{0}c\u{1b}[31m"), Some("a bc[31m".to_owned()));
         assert_eq!(message("see text-canary\u{7}-secret!"), Some("see [redacted]!".to_owned()));
         assert_eq!(message(" \u{0}\n"), None);
         let long = message(&"é".repeat(1000)).unwrap();
         assert_eq!(long.chars().count(), 256);
+        let cut = message(&format!("{}text-canary-secret", "x".repeat(250))).unwrap();
+        assert_eq!(cut, format!("{}[redac", "x".repeat(250)));
     }
 
     #[test]
     fn codes_keep_letters_digits_and_three_signs() {
-        assert_eq!(code("InvalidParameter.Value_x-1"), Some("InvalidParameter.Value_x-1".to_owned()));
-        assert_eq!(code("Bad <b>\n代码"), Some("Badb".to_owned()));
-        assert_eq!(code("代码"), None);
-        assert_eq!(code(&"A".repeat(65)).unwrap().len(), 64);
-        let _guard = learn_secret("Code+Canary/Secret=");
-        assert_eq!(code("Is Code+Canary/Secret="), Some("Isredacted".to_owned()));
-        let _guard = learn_secret("CodeCanarySecret");
-        assert_eq!(code("Is Code\nCanarySecret"), Some("Isredacted".to_owned()));
+        let none = Redactor::default();
+        assert_eq!(code(&none, "InvalidParameter.Value_x-1"), Some("InvalidParameter.Value_x-1".to_owned()));
+        assert_eq!(code(&none, "Bad <b>\n代码"), Some("Badb".to_owned()));
+        assert_eq!(code(&none, "代码"), None);
+        assert_eq!(code(&none, &"A".repeat(65)).unwrap().len(), 64);
+        let mut redactor = Redactor::default();
+        redactor.hide_secret("Code+Canary/Secret=");
+        redactor.hide_secret("CodeCanarySecret");
+        assert_eq!(code(&redactor, "Is Code+Canary/Secret="), Some("Isredacted".to_owned()));
+        assert_eq!(code(&redactor, "Is Code\nCanarySecret"), Some("Isredacted".to_owned()));
+        assert_eq!(request_id(&redactor, "CodeCanarySecret-7"), Some("redacted-7".to_owned()));
     }
 
     #[test]

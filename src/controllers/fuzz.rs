@@ -101,14 +101,7 @@ fn policy(data: &[u8]) {
         },
         other,
     ];
-    let unavailable = Failure {
-        kind: Kind::CloudUnavailable,
-        action: "Act",
-        code: "HTTP 500".to_owned(),
-        message: None,
-        request_id: None,
-        retry_after: None,
-    };
+    let unavailable = Failure::new(Kind::CloudUnavailable, "Act", "HTTP 500");
     let [same, other] = states.map(Ok);
     for answer in [same.clone(), other, same, Err(unavailable)] {
         memory.notice(&desired, around.epoch, now());

@@ -17,7 +17,6 @@ use super::{Context, NotReported, Part};
 use crate::cluster::status::{Applied, StatusError, apply_status};
 use crate::domain::condition;
 use crate::domain::{Outcome, Progress, Reason, Truth};
-use crate::telemetry::redact;
 
 /// A parser's words are cut here.
 const LONGEST: usize = 256;
@@ -90,8 +89,6 @@ pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Time
 
 /// What a condition, an Event or an account's resources say of it.
 pub fn words(invalid: &InvalidObject) -> String {
-    // First, because one inside a secret would hide it from the redactor.
-    let plain: String = invalid.error.chars().filter(|c| !c.is_control()).collect();
-    let why: String = redact::scrub(&plain).chars().take(LONGEST).collect();
+    let why: String = invalid.error.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     format!("the resource cannot be read by this version of the operator: {why}")
 }

@@ -11,7 +11,7 @@ pub mod policy;
 pub use backup::{Backup, BackupDetail, InstanceInfo};
 pub use condition::{Condition, Outcome, Progress, Reason, Truth};
 pub use facts::Facts;
-pub use failure::{Class, Failure, Kind};
+pub use failure::{Class, Failure, Kind, RawCode};
 pub use instance::Instance;
 pub use named::Named;
 pub use policy::{Change, InstanceRef, PolicyState};

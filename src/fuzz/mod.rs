@@ -41,12 +41,11 @@ const TEXT_MAX: usize = 256;
 /// The longest wait that an answer can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 const START: &str = "2025-08-22T03:14:15Z";
-/// Unlike any text of a test that runs at the same time in this process, all of which pass the redactor.
 const KEY_ID: &str = "AKfz7Qw1x0000000fz7Qw1x";
 const SECRET: &str = "fz7Qw1x/secret+fz7Qw1x==";
 const TOKEN: &str = "fz7Qw1xTokenfz7Qw1x";
 
-/// What signs the calls. Made once, because the redactor takes its time to learn it.
+/// What signs the calls.
 static OWN: LazyLock<Credentials> = LazyLock::new(|| Credentials::new(KEY_ID, SECRET, Some(TOKEN)));
 
 /// Runs it in virtual time.

@@ -11,12 +11,11 @@ use tower::service_fn;
 use super::run;
 use crate::cloud::Credentials;
 use crate::cluster::secrets::{Secret, credential, read_secret};
-use crate::telemetry::redact;
-use crate::telemetry::redact::LONGEST;
+use crate::telemetry::redact::{HIDDEN, LONGEST, SHORTEST};
 
 const NAME: &str = "volc-prod";
 const KEYS: [&str; 3] = ["accessKeyId", "secretAccessKey", "sessionToken"];
-/// A shorter value may well be a part of what is shown anyhow, and would be taken out of the texts of other tests.
+/// A shorter value may well be a part of what is shown anyhow.
 const TELLING: usize = 12;
 
 pub fn secrets(data: &[u8]) {
@@ -47,10 +46,10 @@ fn check(secret: &Secret, key: &str, data: &[u8]) {
             let value = value.expose_secret();
             assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{key} fits no header");
             assert!(!value.is_empty() && value.len() <= LONGEST, "{key} has {} bytes", value.len());
-            if value.len() >= TELLING {
-                let credentials = Credentials::new(value, value, Some(value));
-                assert_silent(&format!("{credentials:?}"), value.as_bytes());
-                assert_silent(&redact::scrub(&format!("the cloud says {value}.")), value.as_bytes());
+            let credentials = Credentials::new(value, value, Some(value));
+            assert_silent(&format!("{credentials:?}"), value.as_bytes());
+            if value.len() >= SHORTEST {
+                cleaned(&credentials, value);
             }
         }
         Ok(None) => {}
@@ -59,6 +58,18 @@ fn check(secret: &Secret, key: &str, data: &[u8]) {
             assert!(words.starts_with(&format!("Secret {}, key {key}: the value ", bad.secret)), "{words}");
             assert_silent(&format!("{bad} {bad:?}"), data);
         }
+    }
+}
+
+/// What a cloud says of a value, as it is and as a member of its JSON.
+fn cleaned(credentials: &Credentials, value: &str) {
+    let redactor = credentials.redactor();
+    for said in [value.to_owned(), json!({"key": value}).to_string(), STANDARD.encode(value)] {
+        let shown = redactor.clean(format!("the cloud says {said}.").chars());
+        assert!(shown.contains(HIDDEN) || shown.contains('…'), "it is not replaced: {shown}");
+        // No value has a control character: what stands around it makes none.
+        let rest = shown.replace(HIDDEN, "\0");
+        assert!(!rest.contains(value), "it is repeated: {rest}");
     }
 }
 

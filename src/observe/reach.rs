@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::account::Account;
 use super::accounts::Accounts;
-use crate::cloud::{Caller, Client, NOT_SENT};
+use crate::cloud::{Caller, Client, is_not_sent};
 use crate::domain::{Failure, Kind};
 
 /// How a resource's calls reach the cloud.
@@ -65,18 +65,11 @@ impl Reached<'_> {
 
 /// What the cloud says of a shared account, such as its role, is not for those who only use it. Our own words may be shown.
 fn told(failure: Failure, shared: bool) -> Failure {
-    let fine = !shared || failure.code == NOT_SENT || failure.kind == Kind::EndpointNotAllowed;
+    let fine = !shared || is_not_sent(&failure) || failure.kind == Kind::EndpointNotAllowed;
     Failure { message: failure.message.filter(|_| fine), ..failure }
 }
 
 /// The account cannot be used any more, or not yet, by whoever calls; its controller, or the resource's own, tells why.
 pub fn just_changed(action: &'static str) -> Failure {
-    Failure {
-        kind: Kind::CloudUnavailable,
-        action,
-        code: "the account has just changed".to_owned(),
-        message: None,
-        request_id: None,
-        retry_after: None,
-    }
+    Failure::new(Kind::CloudUnavailable, action, "the account has just changed")
 }

@@ -73,8 +73,6 @@ pub struct Temporary {
     basis: Option<(String, [u8; 32])>,
     /// The latest spec that they were asked for by.
     generation: i64,
-    /// Of the Secret that they were made from: as long as they live, nothing shows it.
-    _key: Option<Credentials>,
     current: Option<Current>,
     failures: u32,
     /// The last refusal, and until when it stands.
@@ -152,13 +150,7 @@ impl Accounts {
         if held.basis != basis {
             // A pause of the STS is for whatever is asked.
             let refused = held.refused.take().filter(|(failure, _)| failure.kind == Kind::Throttled);
-            *held = Temporary {
-                basis,
-                generation: made_from.generation,
-                _key: key.clone(),
-                refused,
-                ..Temporary::default()
-            };
+            *held = Temporary { basis, generation: made_from.generation, refused, ..Temporary::default() };
         }
         let now = Instant::now();
         let valid = held.current.clone().filter(|current| current.expires > now);

@@ -7,12 +7,9 @@ fn at(seconds: i64) -> Timestamp {
 
 fn failure(kind: Kind, code: &str) -> Failure {
     Failure {
-        kind,
-        action: "DescribeDBInstances",
-        code: code.to_owned(),
         message: Some("what the cloud says".to_owned()),
         request_id: Some("r-1".to_owned()),
-        retry_after: None,
+        ..Failure::by_code(kind, "DescribeDBInstances", code)
     }
 }
 

@@ -81,7 +81,7 @@ impl Memory {
         }
         let could_be_region = to.active
             && failure.kind == Kind::InvalidRequest
-            && matches!(failure.code.as_str(), "InvalidRegion" | "ParamError");
+            && failure.has_code(|code| matches!(code, "InvalidRegion" | "ParamError"));
         self.regions = if could_be_region { Regions::Recheck } else { Regions::Unknown };
         self.pace(desired, &failure, now, dice);
         self.verdict = Some(Verdict::Failed(failure));

@@ -18,8 +18,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn failure(kind: Kind, code: &str) -> Option<Failure> {
-    let code = code.to_owned();
-    Some(Failure { kind, action: "Act", code, message: None, request_id: None, retry_after: None })
+    Some(Failure::by_code(kind, "Act", code))
 }
 
 fn closed(reason: Reason) -> Gate {

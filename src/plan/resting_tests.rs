@@ -141,14 +141,7 @@ fn what_is_missing_for_the_first_time_is_still_missing() {
 fn a_failure_is_remembered() {
     let mut memory = new(&desired());
     look(&mut memory, &desired(), 10, 1);
-    let failure = crate::domain::Failure {
-        kind: Kind::CloudUnavailable,
-        action: "Act",
-        code: "HTTP 503".to_owned(),
-        message: None,
-        request_id: None,
-        retry_after: None,
-    };
+    let failure = crate::domain::Failure::new(Kind::CloudUnavailable, "Act", "HTTP 503");
     memory.looked(&desired(), Err(failure), at(601), 0.5);
     let told = report(&mut memory, &desired(), 601);
     let (resting, others) = rest(memory.clone(), &told);

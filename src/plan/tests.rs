@@ -25,7 +25,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn failure(kind: Kind, code: &str) -> Failure {
-    Failure { kind, action: "Act", code: code.to_owned(), message: None, request_id: None, retry_after: None }
+    Failure::by_code(kind, "Act", code)
 }
 
 fn on(target: &str) -> Change {

@@ -1,71 +1,100 @@
-//! Knows every access key id, secret and token that the process holds, and replaces them in texts.
+//! Replaces the secrets of one account in texts that its cloud wrote.
+//!
+//! A [`Redactor`] is made of an account's values when a text of that account has to be cleaned, and keeps nothing: new
+//! credentials cost nothing, however many accounts there are, and one account's values never touch another's texts.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, RwLock};
-
-use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The longest value that is learnt: a key id, secret or token. The clouds' own have some hundred characters, and a request's
+/// The longest value of a credential in bytes: a key id, secret or token. The clouds' own have some hundred, and a request's
 /// headers must have room for all three.
 pub const LONGEST: usize = 8192;
+/// The shortest value in bytes that is taken for a secret. All clouds' are longer; a shorter one may well be a word.
+pub const SHORTEST: usize = 16;
 
-const HIDDEN: &str = "[redacted]";
-/// Shorter values are no secrets, and replacing them would garble every text.
-const SHORTEST: usize = 4;
-
-/// How many times over a value may be escaped and is still found: a Debug text inside of another one in a JSON log line.
+/// What stands in the place of a secret.
+pub const HIDDEN: &str = "[redacted]";
+/// How many bytes of a text are cleaned; the rest is dropped. More than is shown of any.
+const CONSIDERED: usize = 4096;
+/// How many times over a value may be escaped and is still found: a Debug text inside of another one in JSON.
 const ESCAPED: usize = 3;
-/// A part of a value in base64 that is shorter than this could be a part of any text.
-const SHORTEST_PART: usize = 12;
+/// The length of the longest form of a value of length 1: a backslash that is escaped three times.
+const EXPANSION: usize = 1 << ESCAPED;
 /// RFC 3986's unreserved characters are left as they are by most encoders.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The values that the texts of one account must not show, each with what is shown in its place.
 #[derive(Default)]
-struct Known {
-    /// Needle to (its replacement, how many holders know it).
-    needles: BTreeMap<String, (String, usize)>,
+pub struct Redactor<'a>(Vec<(&'a str, String)>);
+
+/// A part of a text, in bytes, that holds a value.
+struct Found<'r> {
+    start: usize,
+    end: usize,
+    shown: &'r str,
 }
 
-struct Matcher {
-    automaton: AhoCorasick,
-    replacements: Vec<String>,
-}
-
-static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
-static MATCHER: RwLock<Option<Arc<Matcher>>> = RwLock::new(None);
-
-/// While it lives, [`scrub`] replaces the value that it was made for.
-pub struct Guard {
-    needles: Vec<String>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        update(|known| {
-            for needle in &self.needles {
-                if let Some(entry) = known.needles.get_mut(needle) {
-                    entry.1 -= 1;
-                    if entry.1 == 0 {
-                        known.needles.remove(needle);
-                    }
-                }
-            }
-        });
+impl<'a> Redactor<'a> {
+    /// Replaces this access key id by its hint.
+    pub fn hide_access_key_id(&mut self, id: &'a str) {
+        self.hide(id, access_key_id_hint(id).unwrap_or_else(|| HIDDEN.to_owned()));
     }
-}
 
-/// Makes [`scrub`] replace this access key id by its hint.
-pub fn learn_access_key_id(id: &str) -> Guard {
-    learn(id, &access_key_id_hint(id).unwrap_or_else(|| HIDDEN.to_owned()))
-}
+    /// Replaces this secret or token by [`HIDDEN`].
+    pub fn hide_secret(&mut self, secret: &'a str) {
+        self.hide(secret, HIDDEN.to_owned());
+    }
 
-/// Makes [`scrub`] replace this secret or token, also where it is written in base64, JSON or percent-encoding.
-pub fn learn_secret(secret: &str) -> Guard {
-    learn(secret, HIDDEN)
+    fn hide(&mut self, value: &'a str, shown: String) {
+        if value.len() >= SHORTEST {
+            self.0.push((value, shown));
+        }
+    }
+
+    /// The first 4,096 bytes of the text, with every value replaced, also where it is written in base64, JSON or
+    /// percent-encoding, and a value that goes on beyond them.
+    pub fn clean(&self, text: impl IntoIterator<Item = char>) -> String {
+        let longest = self.0.iter().map(|(value, _)| value.len()).max().unwrap_or_default();
+        let mut window = String::new();
+        for character in text {
+            if window.len() >= CONSIDERED + EXPANSION * longest {
+                break;
+            }
+            window.push(character);
+        }
+        let end = window.floor_char_boundary(CONSIDERED);
+        let mut clean = String::new();
+        let mut at = 0;
+        for found in self.find(&window).iter().take_while(|found| found.start < end) {
+            clean.push_str(&window[at..found.start]);
+            clean.push_str(found.shown);
+            at = found.end;
+        }
+        clean.push_str(window.get(at..end).unwrap_or_default());
+        clean
+    }
+
+    /// Where the values are, from left to right. What overlaps is one part.
+    fn find(&self, text: &str) -> Vec<Found<'_>> {
+        let mut all: Vec<Found<'_>> = Vec::new();
+        // No form of a value is shorter than the value.
+        for (value, shown) in self.0.iter().filter(|(value, _)| value.len() <= text.len()) {
+            for form in forms(value) {
+                let found = text.match_indices(&form).map(|(start, _)| (start, start + form.len()));
+                all.extend(found.map(|(start, end)| Found { start, end, shown }));
+            }
+        }
+        all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end)));
+        all.dedup_by(|next, kept| {
+            let overlaps = next.start < kept.end;
+            if overlaps {
+                kept.end = kept.end.max(next.end);
+            }
+            overlaps
+        });
+        all
+    }
 }
 
 /// `AKLT…XyZ9` for an id of at least 16 letters and digits that begins with AK, as those of the clouds do; `None` for
@@ -76,33 +105,7 @@ pub fn access_key_id_hint(id: &str) -> Option<String> {
     looks_like_one.then(|| format!("{}…{}", &id[..4], &id[id.len() - 4..]))
 }
 
-/// The text with every known value replaced.
-pub fn scrub(text: &str) -> Cow<'_, str> {
-    let matcher = MATCHER.read().unwrap_or_else(|e| e.into_inner()).clone();
-    match matcher {
-        Some(m) if m.automaton.is_match(text) => Cow::Owned(m.automaton.replace_all(text, &m.replacements)),
-        _ => Cow::Borrowed(text),
-    }
-}
-
-fn learn(value: &str, replacement: &str) -> Guard {
-    let mut needles = Vec::new();
-    if value.len() >= SHORTEST {
-        for form in forms(value) {
-            if form.len() >= SHORTEST && !needles.contains(&form) {
-                needles.push(form);
-            }
-        }
-    }
-    update(|known| {
-        for needle in &needles {
-            known.needles.entry(needle.clone()).or_insert_with(|| (replacement.to_owned(), 0)).1 += 1;
-        }
-    });
-    Guard { needles }
-}
-
-/// How the value is written where it is not written as it is.
+/// How the value is written, each way once.
 fn forms(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
     for alphabet in [STANDARD, URL_SAFE] {
@@ -110,8 +113,8 @@ fn forms(value: &str) -> Vec<String> {
         // In a longer text the value begins at any of three places within a group, and its last group has other bytes as
         // well: what is found then is its whole groups, which is all but two bytes at either end.
         for start in 0..3 {
-            let whole = value.as_bytes().get(start..).map_or(&[][..], |rest| &rest[..rest.len() / 3 * 3]);
-            forms.push(Some(alphabet.encode(whole)).filter(|p| p.len() >= SHORTEST_PART).unwrap_or_default());
+            let rest = &value.as_bytes()[start..];
+            forms.push(alphabet.encode(&rest[..rest.len() / 3 * 3]));
         }
     }
     for kept in [NON_ALPHANUMERIC, UNRESERVED] {
@@ -129,6 +132,8 @@ fn forms(value: &str) -> Vec<String> {
         forms.push(escaped.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"));
         forms.push(escaped.replace('/', "\\/"));
     }
+    forms.sort_unstable();
+    forms.dedup();
     forms
 }
 
@@ -138,50 +143,41 @@ fn escape(text: &str) -> String {
     quoted.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or(&quoted).to_owned()
 }
 
-fn update(change: impl FnOnce(&mut Known)) {
-    let mut known = KNOWN.lock().unwrap_or_else(|e| e.into_inner());
-    let before = known.needles.len();
-    change(&mut known);
-    // A change either adds needles or removes some; mostly they have another holder already.
-    if known.needles.len() == before {
-        return;
-    }
-    let matcher =
-        AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(known.needles.keys()).ok().map(
-            |automaton| {
-                let replacements = known.needles.values().map(|(to, _)| to.clone()).collect();
-                Arc::new(Matcher { automaton, replacements })
-            },
-        );
-    *MATCHER.write().unwrap_or_else(|e| e.into_inner()) = matcher.filter(|m| !m.replacements.is_empty());
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    fn secrets<'a>(values: &[&'a str]) -> Redactor<'a> {
+        let mut redactor = Redactor::default();
+        values.iter().for_each(|value| redactor.hide_secret(value));
+        redactor
+    }
+
+    fn clean(redactor: &Redactor<'_>, text: &str) -> String {
+        redactor.clean(text.chars())
+    }
+
     #[test]
-    fn replaces_every_form_while_the_guard_lives() {
+    fn replaces_every_form_of_a_value() {
         let secret = "c2VjcmV0/Li8+\"quoted\"==";
-        let guard = learn_secret(secret);
-        let base64 = STANDARD.encode(secret);
-        let json = serde_json::to_string(secret).unwrap();
-        for text in [secret, &base64, &json] {
-            let out = scrub(text).into_owned();
+        let redactor = secrets(&[secret]);
+        for text in [secret, &STANDARD.encode(secret), &serde_json::to_string(secret).unwrap()] {
+            let out = clean(&redactor, text);
             assert!(out.contains(HIDDEN) && !out.contains("quoted"), "{text} gave {out}");
         }
-        drop(guard);
-        assert_eq!(scrub(secret), secret);
+        assert_eq!(clean(&secrets(&["another-secret-of-24"]), secret), secret, "each account has its own");
     }
 
     #[test]
     fn base64_and_percent_encoding_are_found_however_they_are_made() {
         let secret = "Kx9-w.7+Jf/2Lq_8~Vd&Gp<4>Tm5";
-        let _guard = learn_secret(secret);
+        let redactor = secrets(&[secret]);
         for around in ["", "\n", " ", "  ", "user:", "\r\n\t"] {
             for alphabet in [STANDARD, URL_SAFE] {
                 let text = alphabet.encode(format!("{around}{secret}{around}"));
-                let out = scrub(&text).into_owned();
+                let out = clean(&redactor, &text);
                 assert!(out.contains(HIDDEN) && out.len() <= HIDDEN.len() + 24, "{text} gave {out}");
             }
         }
@@ -192,34 +188,71 @@ mod tests {
             "Kx9-w.7+Jf/2Lq_8~Vd\\u0026Gp\\u003c4\\u003eTm5",
             "Kx9-w.7+Jf\\/2Lq_8~Vd&Gp<4>Tm5",
         ] {
-            assert_eq!(scrub(text), HIDDEN, "{text}");
+            assert_eq!(clean(&redactor, text), HIDDEN, "{text}");
         }
     }
 
     #[test]
     fn a_quote_at_the_end_belongs_to_the_secret() {
         let secret = "ends-with-a-quote\"";
-        let _guard = learn_secret(secret);
         let json = serde_json::json!({ "key": secret }).to_string();
-        assert_eq!(scrub(&json), r#"{"key":"[redacted]"}"#);
+        assert_eq!(clean(&secrets(&[secret]), &json), r#"{"key":"[redacted]"}"#);
     }
 
     #[test]
-    fn keeps_a_value_hidden_until_its_last_holder_is_gone() {
-        let first = learn_secret("held-by-two-holders");
-        let second = learn_secret("held-by-two-holders");
-        drop(first);
-        assert_eq!(scrub("held-by-two-holders"), HIDDEN);
-        drop(second);
-        assert_eq!(scrub("held-by-two-holders"), "held-by-two-holders");
+    fn values_that_overlap_are_hidden_as_one() {
+        let redactor = secrets(&["abcdefghijklmnop", "ghijklmnopqrstuvwxyz", "abcdefghijklmnopqrst"]);
+        assert_eq!(clean(&redactor, "<abcdefghijklmnopqrstuvwxyz>"), "<[redacted]>");
     }
 
     #[test]
     fn shows_an_access_key_id_only_as_its_hint() {
-        let _guard = learn_access_key_id("AKLTZz0123456789XyZ9");
-        assert_eq!(scrub("key AKLTZz0123456789XyZ9 is invalid"), "key AKLT…XyZ9 is invalid");
+        let mut redactor = Redactor::default();
+        redactor.hide_access_key_id("AKLTZz0123456789XyZ9");
+        assert_eq!(clean(&redactor, "key AKLTZz0123456789XyZ9 is invalid"), "key AKLT…XyZ9 is invalid");
         assert_eq!(access_key_id_hint("AKshort"), None);
         assert_eq!(access_key_id_hint("SomebodysPassword0123456789"), None);
         assert_eq!(access_key_id_hint("has spaces and more text"), None);
+    }
+
+    #[test]
+    fn a_value_that_may_well_be_a_word_is_none() {
+        let redactor = secrets(&["", "a", "level", "AccessDenied", "fifteen-letters"]);
+        let text = "level a AccessDenied fifteen-letters";
+        assert_eq!(clean(&redactor, text), text);
+        assert_eq!(clean(&secrets(&["sixteen--letters"]), "sixteen--letters"), HIDDEN);
+    }
+
+    /// What one text costs is bounded by the lengths of the values alone, however long the text is and whatever they are
+    /// made of; credentials that nothing is said about cost nothing.
+    #[test]
+    fn the_work_for_one_text_is_bounded() {
+        for letter in ["a", "+", "/", "\"", "\\", "&", "\"\\/&<é"] {
+            let value = letter.repeat(LONGEST / letter.len());
+            let forms = forms(&value);
+            assert!(forms.len() <= 22, "{} forms", forms.len());
+            let lengths = || forms.iter().map(String::len);
+            assert!(lengths().all(|length| (value.len()..=EXPANSION * value.len()).contains(&length)));
+            // An endless text is read no further than a value that begins in the part that is kept can reach.
+            let mut read = 0;
+            let endless = std::iter::repeat('x').inspect(|_| read += 1);
+            assert_eq!(secrets(&[value.as_str(); 3]).clean(endless), "x".repeat(CONSIDERED));
+            assert!(read <= CONSIDERED + EXPANSION * LONGEST + 1, "{read} characters");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_of_a_value_comes_through_wherever_a_text_is_cut(
+            value in "[!-~]{16,80}", before in 0_usize..5000, times in 1_usize..60, form in 0_usize..22,
+        ) {
+            let forms = forms(&value);
+            prop_assert!(forms.iter().all(|form| form.len() >= value.len()), "a shorter text is not searched");
+            let form = &forms[form % forms.len()];
+            let text = format!("{}{}", " ".repeat(before), format!("{form} ").repeat(times));
+            let cleaned = clean(&secrets(&[&value]), &text);
+            let rest = cleaned.replace(HIDDEN, "");
+            prop_assert_eq!(rest.trim(), "");
+        }
     }
 }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::plan::PAGE;
 use super::selection::Selection;
 use crate::cloud::Site;
-use crate::cloud::exchange::NOT_SENT;
+use crate::cloud::exchange::is_not_sent;
 use crate::cloud::tencent::query::{BackupQuery, SPAN_MAX};
 use crate::cloud::tencent::{LIST_BACKUPS, codes};
 use crate::domain::{Failure, Kind};
@@ -104,10 +104,10 @@ impl Asked {
         if self.by_instance && failure.kind == Kind::InstanceNotFound {
             return Ok((part / self.spans.len() + 1) * self.spans.len());
         }
-        if failure.kind != Kind::InvalidRequest || failure.code == NOT_SENT {
+        if failure.kind != Kind::InvalidRequest || is_not_sent(&failure) {
             return Err(failure);
         }
-        let wants_instance = self.instances.is_some() && codes::misses_parameter(&failure.code);
+        let wants_instance = self.instances.is_some() && failure.has_code(codes::misses_parameter);
         // What was chosen is not left out silently.
         if !wants_instance && !self.chosen && self.statuses == ALL {
             self.statuses = BASIC.to_vec();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cloud::exchange::{NOT_PROMISED, NOT_SENT, failure};
+use crate::cloud::exchange::{NOT_PROMISED, NOT_SENT};
 use crate::cloud::volcengine::query::Scope;
 use crate::domain::Kind;
 use jiff::SignedDuration;
@@ -33,7 +33,7 @@ fn listing(site: Site, selection: Selection) -> Listing {
 }
 
 fn refusal(kind: Kind, code: &str) -> Failure {
-    failure("DescribeInstanceBackups", kind, code)
+    Failure::by_code(kind, "DescribeInstanceBackups", code)
 }
 
 fn page(total: u64, ids: std::ops::Range<usize>) -> BackupPage {
@@ -287,7 +287,7 @@ fn a_failure_that_no_form_helps_against_changes_nothing() {
     let refused = [
         (Site::Volcengine, refusal(Kind::InvalidRequest, "ParamError")),
         (Site::Volcengine, refusal(Kind::InstanceNotFound, "InstanceNotExist")),
-        (Site::Tencent, refusal(Kind::InvalidRequest, NOT_SENT)),
+        (Site::Tencent, Failure::new(Kind::InvalidRequest, "DescribeInstanceBackups", NOT_SENT)),
         (Site::Tencent, refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists")),
         (Site::Tencent, refusal(Kind::Throttled, "RequestLimitExceeded")),
         (Site::Tencent, refusal(Kind::CloudUnavailable, "InternalError")),

@@ -26,7 +26,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::exchange::{Answered, Exchange, Line};
-use super::{Budget, Credentials, IdentityToken, Site, StsEndpoint, Transport};
+use super::{Budget, Credentials, IdentityToken, Proof, Site, StsEndpoint, Transport, text};
 use crate::clock::Clock;
 use crate::domain::{Failure, Kind};
 use crate::telemetry::redact::LONGEST;
@@ -136,6 +136,14 @@ struct Assumed {
     issued: Issued,
 }
 
+impl Assumed {
+    /// A request id that repeats what was issued is cleaned of it.
+    fn new(request_id: Option<&str>, issued: Issued) -> Self {
+        let request_id = request_id.and_then(|id| text::request_id(&issued.credentials.redactor(), id));
+        Self { request_id, issued }
+    }
+}
+
 impl Answered for Assumed {
     fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
@@ -148,6 +156,7 @@ fn issued(
     keys: [Option<&str>; 3],
     lifetime: Option<SignedDuration>,
     asked: Duration,
+    proof: &Proof,
 ) -> Result<Issued, &'static str> {
     let fits = |key: &&str| key.len() <= LONGEST && key.bytes().all(|b| b.is_ascii_graphic());
     let [Some(id), Some(secret), Some(token)] = keys.map(|key| key.filter(fits)) else {
@@ -158,7 +167,7 @@ fn issued(
     if valid_for.is_zero() {
         return Err("the time of expiry has passed");
     }
-    Ok(Issued { credentials: Credentials::new(id, secret, Some(token)), valid_for })
+    Ok(Issued { credentials: Credentials::temporary(id, secret, token, proof.clone()), valid_for })
 }
 
 /// What a code of the Redis API, which is one of the gateway as well, means at STS.

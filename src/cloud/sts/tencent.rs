@@ -2,15 +2,16 @@
 //! lists of the official SDKs).
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cloud::exchange::{Call, Dialect, Head, not_promised, not_sent};
 use crate::cloud::json::{count, text_of};
 use crate::cloud::tencent::{Service, codes, wire};
-use crate::cloud::{Credentials, IdentityToken, NotAllowed, Origin, StsEndpoint, text};
+use crate::cloud::{Credentials, IdentityToken, NotAllowed, Origin, Proof, StsEndpoint, text};
 use crate::domain::{Failure, Kind};
+use crate::telemetry::redact::Redactor;
 
 use super::{Assumed, Issued, RoleRequest, Sts, issued};
 
@@ -28,7 +29,7 @@ pub async fn assume_role(
     if let Some(id) = external_id {
         body["ExternalId"] = json!(id);
     }
-    send(sts, ASSUME_ROLE, Some(credentials), role, body).await
+    send(sts, ASSUME_ROLE, &Proof::Credentials(credentials.clone()), role, body).await
 }
 
 pub async fn with_web_identity(
@@ -43,7 +44,7 @@ pub async fn with_web_identity(
     let mut body = body(role);
     body["ProviderId"] = json!(provider_id);
     body["WebIdentityToken"] = json!(token.value());
-    send(sts, WITH_WEB_IDENTITY, None, role, body).await
+    send(sts, WITH_WEB_IDENTITY, &Proof::Token(token.clone()), role, body).await
 }
 
 fn body(role: &RoleRequest) -> Value {
@@ -57,29 +58,33 @@ fn body(role: &RoleRequest) -> Value {
 async fn send(
     sts: &Sts,
     action: &'static str,
-    credentials: Option<&Credentials>,
+    proof: &Proof,
     role: &RoleRequest,
     body: Value,
 ) -> Result<Issued, Failure> {
     let call = Call { action, region: &sts.region, instance: None, body };
-    let gateway = Gateway { endpoint: &sts.endpoint, credentials };
-    let assumed = sts.exchange.send(&gateway, &call, |response, now| read(action, response, now, role)).await;
+    let gateway = Gateway { endpoint: &sts.endpoint, proof };
+    let read = |head: &Head<'_>, body: &[u8]| read(head, body, role, proof);
+    let assumed = sts.exchange.send(&gateway, &call, read).await;
     assumed.map(|assumed| assumed.issued)
 }
 
 struct Gateway<'a> {
     endpoint: &'a StsEndpoint,
-    /// `None` where the token in the body is all that is proved.
-    credentials: Option<&'a Credentials>,
+    proof: &'a Proof,
 }
 
 impl Dialect for Gateway<'_> {
     fn origin(&self, _region: &str) -> Result<Origin, NotAllowed> {
-        self.endpoint.for_call(self.credentials.is_some())
+        self.endpoint.for_call(self.proof.credentials().is_some())
     }
 
     fn request(&self, call: &Call<'_>, origin: &Origin, now: Timestamp) -> Result<Request<Bytes>, Failure> {
-        STS.request(call, origin, self.credentials, now)
+        STS.request(call, origin, self.proof.credentials(), now)
+    }
+
+    fn redactor(&self) -> Redactor<'_> {
+        self.proof.redactor()
     }
 
     fn is_clock_error(&self, code: &str) -> bool {
@@ -87,23 +92,17 @@ impl Dialect for Gateway<'_> {
     }
 }
 
-fn read(
-    action: &'static str,
-    response: &Response<Bytes>,
-    now: Timestamp,
-    role: &RoleRequest,
-) -> Result<Assumed, Failure> {
-    let body = serde_json::from_slice(response.body()).unwrap_or_default();
-    let answer = wire::unwrapped(&Head::of(action, response, now), body, kind)?;
+fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Result<Assumed, Failure> {
+    let answer = wire::unwrapped(head, serde_json::from_slice(body).unwrap_or_default(), kind)?;
     let keys = answer.response.get("Credentials").unwrap_or(&Value::Null);
     let found = ["TmpSecretId", "TmpSecretKey", "Token"].map(|name| text_of(keys, name));
     // In seconds since 1970.
     let end = answer.response.get("ExpiredTime").and_then(count);
     let end = end.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let start = text::date(response.headers()).unwrap_or(now);
-    let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration)
-        .map_err(|what| not_promised(action, &answer, what))?;
-    Ok(Assumed { request_id: answer.request_id, issued })
+    let start = text::date(head.headers).unwrap_or(head.now);
+    let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration, proof)
+        .map_err(|what| not_promised(head.action, &answer, what))?;
+    Ok(Assumed::new(answer.request_id.as_deref(), issued))
 }
 
 fn kind(code: &str, status: StatusCode) -> Kind {

@@ -4,6 +4,7 @@ use crate::cloud::exchange::NOT_SENT;
 use crate::cloud::fake::{KEY_ID, SECRET, raw};
 use crate::cloud::sts::tests::{Stand, TOKEN, assert_not_promised, role};
 use axum::body::Body;
+use http::Response;
 use secrecy::ExposeSecret;
 use std::time::Duration;
 

@@ -232,8 +232,10 @@ async fn no_log_debug_or_failure_holds_a_secret() {
             1 => issue(new_id, new_secret, ""),
             2 => raw(200, format!("{new_id} {new_secret} {new_session}")),
             _ => {
-                let echo = format!("{id} {secret} {session} {identity} {}", seen.text);
-                error(&format!("Code-{secret}-{identity}"), &format!("{echo} {}", seen.uri))
+                // Each call's own: of a call with the token, the STS knows no key.
+                let [id, secret, session] = if n % 2 == 0 { [id, secret, session] } else { [identity; 3] };
+                let echo = format!("{id} {secret} {session} {}", seen.text);
+                error(&format!("Code-{secret}-{session}"), &format!("{echo} {}", seen.uri))
             }
         });
         let credentials = Credentials::new(id, secret, Some(session));

@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cloud::exchange::{Call, Dialect, Head, not_promised, request};
 use crate::cloud::json::text_of;
 use crate::cloud::volcengine::{Unsigned, canonical_query, codes, wire};
-use crate::cloud::{Credentials, IdentityToken, NotAllowed, Origin, StsEndpoint, text};
+use crate::cloud::{Credentials, IdentityToken, NotAllowed, Origin, Proof, StsEndpoint, text};
 use crate::domain::{Failure, Kind};
+use crate::telemetry::redact::Redactor;
 
 use super::{Assumed, Issued, RoleRequest, Sts, issued};
 
@@ -29,17 +30,17 @@ pub async fn assume_role(
     external_id: Option<&str>,
 ) -> Result<Issued, Failure> {
     let more = external_id.map(|id| ("ExternalId", id));
-    send(sts, ASSUME_ROLE, Some(credentials), role, more).await
+    send(sts, ASSUME_ROLE, &Proof::Credentials(credentials.clone()), role, more).await
 }
 
 pub async fn with_oidc(sts: &Sts, token: &IdentityToken, role: &RoleRequest) -> Result<Issued, Failure> {
-    send(sts, WITH_OIDC, None, role, Some(("OIDCToken", token.value()))).await
+    send(sts, WITH_OIDC, &Proof::Token(token.clone()), role, Some(("OIDCToken", token.value()))).await
 }
 
 async fn send(
     sts: &Sts,
     action: &'static str,
-    credentials: Option<&Credentials>,
+    proof: &Proof,
     role: &RoleRequest,
     more: Option<(&'static str, &str)>,
 ) -> Result<Issued, Failure> {
@@ -51,20 +52,20 @@ async fn send(
     ];
     body.extend(more);
     let call = Call { action, region: &sts.region, instance: None, body };
-    let gateway = Gateway { endpoint: &sts.endpoint, credentials };
-    let assumed = sts.exchange.send(&gateway, &call, |response, now| read(action, response, now, role)).await;
+    let gateway = Gateway { endpoint: &sts.endpoint, proof };
+    let read = |head: &Head<'_>, body: &[u8]| read(head, body, role, proof);
+    let assumed = sts.exchange.send(&gateway, &call, read).await;
     assumed.map(|assumed| assumed.issued)
 }
 
 struct Gateway<'a> {
     endpoint: &'a StsEndpoint,
-    /// `None` where the token among the parameters is all that is proved.
-    credentials: Option<&'a Credentials>,
+    proof: &'a Proof,
 }
 
 impl<'p> Dialect<Parameters<'p>> for Gateway<'_> {
     fn origin(&self, _region: &str) -> Result<Origin, NotAllowed> {
-        self.endpoint.for_call(self.credentials.is_some())
+        self.endpoint.for_call(self.proof.credentials().is_some())
     }
 
     /// AssumeRole has its parameters in the query; AssumeRoleWithOIDC in a form, as a token is no part of any URL.
@@ -75,7 +76,7 @@ impl<'p> Dialect<Parameters<'p>> for Gateway<'_> {
         now: Timestamp,
     ) -> Result<Request<Bytes>, Failure> {
         let mut query = vec![("Action", call.action), ("Version", VERSION)];
-        let Some(credentials) = self.credentials else {
+        let Some(credentials) = self.proof.credentials() else {
             let uri = format!("{origin}/?{}", canonical_query(&query));
             let headers = [(ACCEPT.as_str(), "application/json"), (CONTENT_TYPE.as_str(), FORM)];
             return request(call.action, Method::POST, uri, &headers, &[], canonical_query(&call.body));
@@ -92,27 +93,26 @@ impl<'p> Dialect<Parameters<'p>> for Gateway<'_> {
         to_sign.signed(call.action, origin, credentials, now)
     }
 
+    fn redactor(&self) -> Redactor<'_> {
+        self.proof.redactor()
+    }
+
     fn is_clock_error(&self, code: &str) -> bool {
         code == codes::INVALID_TIMESTAMP
     }
 }
 
-fn read(
-    action: &'static str,
-    response: &Response<Bytes>,
-    now: Timestamp,
-    role: &RoleRequest,
-) -> Result<Assumed, Failure> {
-    let answer = wire::unwrapped(&Head::of(action, response, now), response.body(), kind)?;
+fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Result<Assumed, Failure> {
+    let answer = wire::unwrapped(head, body, kind)?;
     let keys = answer.result.get("Credentials").unwrap_or(&Value::Null);
     let time = |name| text_of(keys, name)?.parse::<Timestamp>().ok();
-    let start = time("CurrentTime").or_else(|| text::date(response.headers())).unwrap_or(now);
+    let start = time("CurrentTime").or_else(|| text::date(head.headers)).unwrap_or(head.now);
     // AssumeRoleWithOIDC says the first, AssumeRole the second.
     let end = time("Expiration").or_else(|| time("ExpiredTime"));
     let found = ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(|name| text_of(keys, name));
-    let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration)
-        .map_err(|what| not_promised(action, &answer, what))?;
-    Ok(Assumed { request_id: answer.request_id, issued })
+    let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration, proof)
+        .map_err(|what| not_promised(head.action, &answer, what))?;
+    Ok(Assumed::new(answer.request_id.as_deref(), issued))
 }
 
 fn kind(code: &str, status: StatusCode) -> Kind {

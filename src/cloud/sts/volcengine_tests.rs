@@ -3,6 +3,7 @@ use crate::cloud::Site;
 use crate::cloud::fake::{KEY_ID, SECRET, now, raw};
 use crate::cloud::sts::tests::{Stand, TOKEN, assert_not_promised, credentials, role};
 use axum::body::Body;
+use http::Response;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use std::time::Duration;

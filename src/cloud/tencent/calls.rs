@@ -26,7 +26,7 @@ impl Client {
         let zone = self.config().time_zone;
         let body = query.body(zone).map_err(|message| not_sent(LIST_BACKUPS, message))?;
         let call = Call { action: LIST_BACKUPS, region, instance: query.instance_id.as_deref(), body };
-        let answer = self.send(&call, |response, now| wire::answer(LIST_BACKUPS, response, now)).await?;
+        let answer = self.send(&call, wire::answer).await?;
         let page = answer.backups(region, zone).and_then(|page| match query.instance_id.as_deref() {
             Some(id) if !id.is_empty() => page.of_instance(id),
             _ => Ok(page),
@@ -44,11 +44,10 @@ impl Client {
         let body = json!({"InstanceId": instance.id, "BackupId": backup_id});
         let call =
             Call { action: BACKUP_DETAIL, region: &instance.region, instance: Some(&instance.id), body };
-        let answer =
-            match self.send(&call, |response, now| wire::detail_answer(BACKUP_DETAIL, response, now)).await {
-                Err(failure) if is_gone(&failure) => return Ok(None),
-                answer => answer?,
-            };
+        let answer = match self.send(&call, wire::detail_answer).await {
+            Err(failure) if is_gone(&failure) => return Ok(None),
+            answer => answer?,
+        };
         let (id, detail) = answer.detail().map_err(|what| not_promised(BACKUP_DETAIL, &answer, what))?;
         if id != backup_id {
             return Err(not_promised(BACKUP_DETAIL, &answer, "BackupId is that of another backup"));
@@ -71,14 +70,14 @@ impl Client {
             instance: None,
             body: json!({"Limit": size, "Offset": offset}),
         };
-        let answer = self.send(&call, |response, now| wire::answer(LIST_INSTANCES, response, now)).await?;
+        let answer = self.send(&call, wire::answer).await?;
         answer.instances().map_err(|what| not_promised(LIST_INSTANCES, &answer, what))
     }
 }
 
 /// The backup, or its instance with it.
 fn is_gone(failure: &Failure) -> bool {
-    failure.code == BACKUP_NOT_EXISTS || failure.kind == Kind::InstanceNotFound
+    failure.has_code(|code| code == BACKUP_NOT_EXISTS) || failure.kind == Kind::InstanceNotFound
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION};
-use http::{Method, Request, Response};
+use http::{Method, Request};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use crate::cloud::client::ClientConfig;
-use crate::cloud::exchange::{Answered, Call, Dialect, Exchange, request};
+use crate::cloud::exchange::{Answered, Call, Dialect, Exchange, Head, request};
 use crate::cloud::{Caller, Credentials, NotAllowed, Origin};
 use crate::domain::Failure;
+use crate::telemetry::redact::Redactor;
 
 use super::{codes, sign};
 
@@ -45,7 +46,7 @@ impl Client {
     pub(super) async fn send<A: Answered>(
         &self,
         call: &Call<'_>,
-        read: impl Fn(&Response<Bytes>, Timestamp) -> Result<A, Failure>,
+        read: impl Fn(&Head<'_>, &[u8]) -> Result<A, Failure>,
     ) -> Result<A, Failure> {
         self.exchange.send(&Gateway(&self.config), call, read).await
     }
@@ -60,6 +61,10 @@ impl Dialect for Gateway<'_> {
 
     fn request(&self, call: &Call<'_>, origin: &Origin, now: Timestamp) -> Result<Request<Bytes>, Failure> {
         REDIS.request(call, origin, Some(&self.0.credentials), now)
+    }
+
+    fn redactor(&self) -> Redactor<'_> {
+        self.0.credentials.redactor()
     }
 
     fn is_clock_error(&self, code: &str) -> bool {

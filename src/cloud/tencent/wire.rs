@@ -4,8 +4,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
@@ -40,19 +39,14 @@ impl Answered for Answer {
 }
 
 /// Takes the envelope off. The cloud says errors with status 200 too.
-pub fn answer(action: &'static str, response: &Response<Bytes>, now: Timestamp) -> Result<Answer, Failure> {
-    let body = serde_json::from_slice(response.body()).unwrap_or_default();
-    unwrapped(&Head::of(action, response, now), body, codes::kind)
+pub fn answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
+    unwrapped(head, serde_json::from_slice(body).unwrap_or_default(), codes::kind)
 }
 
 /// The same for DescribeBackupDetail, of which only a part is read. What the cloud says in words is no part of it.
-pub fn detail_answer(
-    action: &'static str,
-    response: &Response<Bytes>,
-    now: Timestamp,
-) -> Result<Answer, Failure> {
-    let Wanted(body) = serde_json::from_slice(response.body()).unwrap_or_default();
-    unwrapped(&Head::of(action, response, now), body, codes::kind)
+pub fn detail_answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
+    let Wanted(body) = serde_json::from_slice(body).unwrap_or_default();
+    unwrapped(head, body, codes::kind)
 }
 
 /// The same for an API with codes of its own; `kind` says what they mean.
@@ -62,14 +56,15 @@ pub fn unwrapped(
     kind: impl Fn(&str, StatusCode) -> Kind,
 ) -> Result<Answer, Failure> {
     head.refuse_redirect()?;
-    let request_id = body.get("Response").and_then(|r| text_of(r, "RequestId")).and_then(text::request_id);
+    let request_id = body.get("Response").and_then(|r| text_of(r, "RequestId"));
+    let request_id = request_id.and_then(|id| text::request_id(head.redactor, id));
     head.refuse(error_in(&body), request_id.as_ref(), kind)?;
     match body.get_mut("Response").map(Value::take) {
         // An error without a code is none of the API's, but no success either.
         Some(Value::Object(response)) if !response.get("Error").is_some_and(says) => {
             Ok(Answer { request_id, response })
         }
-        _ => Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), request_id)),
+        _ => Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED, request_id)),
     }
 }
 

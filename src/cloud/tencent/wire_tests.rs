@@ -1,20 +1,26 @@
 use super::*;
+use crate::telemetry::redact::Redactor;
+use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::json;
 
 const LIST: &str = "DescribeInstanceBackups";
 const BEIJING: Offset = Offset::constant(8);
 
-fn response(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
-    Response::builder().status(status).body(body.into()).unwrap()
+type Reader = fn(&Head<'_>, &[u8]) -> Result<Answer, Failure>;
+
+fn read_by(reader: Reader, action: &'static str, status: u16, body: &[u8]) -> Result<Answer, Failure> {
+    let (headers, redactor) = (&HeaderMap::new(), &Redactor::default());
+    let status = StatusCode::from_u16(status).unwrap();
+    reader(&Head { action, status, headers, now: Timestamp::UNIX_EPOCH, redactor }, body)
 }
 
 fn read(status: u16, body: &str) -> Result<Answer, Failure> {
-    answer(LIST, &response(status, body.to_owned()), Timestamp::UNIX_EPOCH)
+    read_by(answer, LIST, status, body.as_bytes())
 }
 
 fn read_detail(status: u16, body: &str) -> Result<Answer, Failure> {
-    detail_answer("DescribeBackupDetail", &response(status, body.to_owned()), Timestamp::UNIX_EPOCH)
+    read_by(detail_answer, "DescribeBackupDetail", status, body.as_bytes())
 }
 
 fn result(mut value: Value) -> Answer {
@@ -377,9 +383,8 @@ fn json_like() -> impl Strategy<Value = Value> {
 }
 
 fn read_all(status: u16, body: Vec<u8>) {
-    let response = response(status, body);
-    for read in [answer, detail_answer] {
-        match read(LIST, &response, Timestamp::UNIX_EPOCH) {
+    for reader in [answer as Reader, detail_answer] {
+        match read_by(reader, LIST, status, &body) {
             Ok(answer) => {
                 let _ = (answer.backups("ap-guangzhou", BEIJING), answer.detail(), answer.instances());
             }

@@ -13,6 +13,7 @@ use crate::cloud::digest::sha256_hex;
 use crate::cloud::exchange::{Call, Dialect, Exchange, request};
 use crate::cloud::{Caller, Credentials, NotAllowed, Origin};
 use crate::domain::Failure;
+use crate::telemetry::redact::Redactor;
 
 use super::wire::{self, Answer};
 use super::{codes, sign};
@@ -44,10 +45,7 @@ impl Client {
     }
 
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, Failure> {
-        let read = |response: &http::Response<Bytes>, now| {
-            wire::answer(call.action, response.status(), response.headers(), response.body(), now)
-        };
-        self.exchange.send(&Gateway(&self.config), call, read).await
+        self.exchange.send(&Gateway(&self.config), call, wire::answer).await
     }
 }
 
@@ -68,6 +66,10 @@ impl Dialect for Gateway<'_> {
             body: call.body.to_string(),
         };
         to_sign.signed(call.action, origin, &self.0.credentials, now)
+    }
+
+    fn redactor(&self) -> Redactor<'_> {
+        self.0.credentials.redactor()
     }
 
     fn is_clock_error(&self, code: &str) -> bool {

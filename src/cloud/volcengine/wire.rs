@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -37,14 +37,8 @@ impl Answered for Answer {
 }
 
 /// Takes the envelope off. Any status but 200 is a failure, and so is 200 with an error in it, as the SDKs see it.
-pub fn answer(
-    action: &'static str,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<Answer, Failure> {
-    unwrapped(&Head { action, status, headers, now }, body, codes::kind)
+pub fn answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
+    unwrapped(head, body, codes::kind)
 }
 
 /// The same for an API with codes of its own; `kind` says what they mean.
@@ -57,11 +51,12 @@ pub fn unwrapped(
     let mut value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let result = value.get_mut("Result").map(Value::take).unwrap_or_default();
     let metadata = value.get("ResponseMetadata").filter(|m| m.is_object());
-    let request_id = metadata.and_then(|m| text_of(m, "RequestId")).and_then(text::request_id);
+    let request_id =
+        metadata.and_then(|m| text_of(m, "RequestId")).and_then(|id| text::request_id(head.redactor, id));
     head.refuse(error_in(&value), request_id.as_ref(), kind)?;
     // An error without a code is none of the API's, but no success either: a change must not count as accepted.
     if metadata.is_none() && result.is_null() || metadata.and_then(|m| m.get("Error")).is_some_and(says) {
-        return Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED.to_owned(), request_id));
+        return Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED, request_id));
     }
     Ok(Answer { request_id, result })
 }

@@ -1,4 +1,7 @@
 use super::*;
+use crate::telemetry::redact::Redactor;
+use http::HeaderMap;
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -6,7 +9,12 @@ const POLICY: &str = "DescribeCrossRegionBackupPolicy";
 
 fn read(status: u16, body: &str) -> Result<Answer, Failure> {
     let status = StatusCode::from_u16(status).unwrap();
-    answer(POLICY, status, &HeaderMap::new(), body.as_bytes(), Timestamp::UNIX_EPOCH)
+    read_with(&Redactor::default(), status, body.as_bytes())
+}
+
+fn read_with(redactor: &Redactor<'_>, status: StatusCode, body: &[u8]) -> Result<Answer, Failure> {
+    let headers = &HeaderMap::new();
+    answer(&Head { action: POLICY, status, headers, now: Timestamp::UNIX_EPOCH, redactor }, body)
 }
 
 fn result(value: Value) -> Answer {
@@ -348,7 +356,7 @@ fn json_like() -> impl Strategy<Value = Value> {
 
 fn read_all(status: u16, body: &[u8]) {
     let status = StatusCode::from_u16(status).unwrap();
-    match answer(POLICY, status, &HeaderMap::new(), body, Timestamp::UNIX_EPOCH) {
+    match read_with(&Redactor::default(), status, body) {
         Ok(answer) => {
             let _ = (
                 answer.instance_id(),

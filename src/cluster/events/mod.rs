@@ -23,7 +23,6 @@ use tracing::warn;
 use super::failure_log::FailureLog;
 use super::{MANAGER, answered};
 use crate::clock::Clock;
-use crate::telemetry::redact::scrub;
 
 const CONTROLLER: &str = "crossregionbackup.io/cross-region-backup-operator";
 /// For Events about cluster-scoped objects, and about objects in a namespace that takes no new objects any more.
@@ -44,7 +43,7 @@ pub struct Note {
     pub reason: &'static str,
     /// What was being done, in the same style.
     pub action: &'static str,
-    /// For people. Known secrets are taken out, and it is cut at 1,000 bytes.
+    /// For people: our own words, and what was redacted where a cloud's answer was read. It is cut at 1,000 bytes.
     pub text: String,
 }
 
@@ -82,15 +81,14 @@ impl Events {
                 reason,
                 namespace = about.namespace,
                 name = about.name,
-                error = %scrub(&problem),
+                error = problem,
                 "could not write an Event"
             );
         }
     }
 
     async fn write(&self, about: &ObjectReference, note: Note) -> Result<(), kube::Error> {
-        // Scrubbed first: the half of a secret that a cut leaves would not be known any more.
-        let text = cut(&scrub(&note.text)).to_owned();
+        let text = cut(&note.text).to_owned();
         let name = name_of(about, note.reason, &text);
         let again = self.lock().again(&name);
         if let Some(told) = again {

@@ -131,14 +131,7 @@ mod tests {
     }
 
     fn failure() -> Failure {
-        Failure {
-            kind: Kind::CloudUnavailable,
-            action: "DescribeCrossRegionBackups",
-            code: "InternalError".to_owned(),
-            message: None,
-            request_id: None,
-            retry_after: None,
-        }
+        Failure::by_code(Kind::CloudUnavailable, "DescribeCrossRegionBackups", "InternalError")
     }
 
     #[test]

@@ -162,14 +162,7 @@ mod tests {
         let region = region(1);
         let tray = tap(&region, "search", 10);
         let mut serving = Serving::begin(&region, &uids(&["search"]), at(1));
-        let failure = Failure {
-            kind: Kind::CloudUnavailable,
-            action: "DescribeCrossRegionBackups",
-            code: "InternalError".to_owned(),
-            message: None,
-            request_id: None,
-            retry_after: None,
-        };
+        let failure = Failure::by_code(Kind::CloudUnavailable, "DescribeCrossRegionBackups", "InternalError");
         serving.answered();
         assert!(tray.take().is_none());
         serving.failed(&failure);

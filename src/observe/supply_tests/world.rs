@@ -59,8 +59,6 @@ pub struct World {
     pub woken: Arc<AtomicU64>,
     pub spec: Value,
     pub generation: i64,
-    /// Known to the redactor all the time, which would learn it at each reading.
-    _key: Credentials,
 }
 
 impl World {
@@ -121,18 +119,7 @@ impl World {
             "credentials": {"secretRef": {"name": "key"}},
             "assumeRole": {"role": assumed(site)},
         });
-        let world = Self {
-            site,
-            cloud,
-            accounts,
-            account,
-            secret,
-            token,
-            woken,
-            spec,
-            generation: 1,
-            _key: Credentials::new(KEY, SECRET, None),
-        };
+        let world = Self { site, cloud, accounts, account, secret, token, woken, spec, generation: 1 };
         world.keep();
         world
     }

@@ -38,12 +38,8 @@ fn closed(reason: Reason) -> Surroundings {
 
 fn failure(kind: Kind) -> Failure {
     Failure {
-        kind,
-        action: "DescribeCrossRegionBackups",
-        code: "Code".to_owned(),
         message: Some("words".to_owned()),
-        request_id: None,
-        retry_after: None,
+        ..Failure::by_code(kind, "DescribeCrossRegionBackups", "Code")
     }
 }
 

@@ -41,7 +41,7 @@ pub fn failure(kind: Kind) -> Failure {
         Kind::InvalidRequest => "InvalidRegion".to_owned(),
         kind => format!("{kind:?}"),
     };
-    Failure { kind, action: "Act", code, message: None, request_id: None, retry_after: None }
+    Failure::by_code(kind, "Act", &code)
 }
 
 impl World {
