@@ -90,7 +90,7 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
         let [guarded, named, proxied] = [&guarded, &named, &proxied].map(reqwest::Client::clone);
         let (rule, proxies) = (rule.clone(), proxies.clone());
         async move {
-            let intercepted = proxies.intercept(request.uri());
+            let intercepted = proxies.of_endpoint(request.uri()).is_some();
             let request = reqwest::Request::try_from(request).map_err(|_| TransportError::NoConnection)?;
             let url = request.url();
             let port = url.port_or_known_default().unwrap_or_default();

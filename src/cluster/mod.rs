@@ -1,5 +1,6 @@
 //! What the operator needs of Kubernetes besides watching: leadership, Events, Secrets, and writes to status and finalizers.
 
+pub mod connect;
 pub mod elector;
 pub mod events;
 pub mod secrets;

@@ -16,6 +16,7 @@ use crate::cloud::{Client, ClientConfig, Credentials, Issued, RoleRequest, Sts, 
 use crate::cluster::secrets;
 use crate::domain::{Failure, Kind};
 use crate::plan::pace::backoff;
+use crate::telemetry::urls::said;
 
 /// Temporary credentials are renewed after this part of their lifetime at the earliest, and after `LATEST` of it at the latest: by
 /// chance, so that accounts that were made together do not ask together.
@@ -240,7 +241,7 @@ impl Accounts {
             .secrets
             .read(namespace, &reference.name)
             .await
-            .map_err(|error| NoCredentials::Unreadable(error.to_string()))?
+            .map_err(|error| NoCredentials::Unreadable(said(&error)))?
             .ok_or_else(|| NoCredentials::Missing {
                 text: format!("Secret {} does not exist", reference.name),
                 gone: true,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::redact::scrub;
+use super::urls;
 
 /// Shared by the probes and whoever knows how the process is: alive and starting at first.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +34,7 @@ impl Health {
 
     /// Something has ended that the process cannot do without: it is to be restarted. The first reason stays.
     pub fn fail(&self, reason: &str) {
-        self.0.failure.get_or_init(|| scrub(reason).into_owned());
+        self.0.failure.get_or_init(|| urls::clean(&scrub(reason)).into_owned());
     }
 
     /// Everything is set up: what is not awaited by now is there.
@@ -78,6 +79,7 @@ impl Awaited {
     /// It was tried, and failed.
     pub fn failed(&self, why: &str) {
         let why = scrub(why);
+        let why = urls::clean(&why);
         let mut awaited = self.health.awaited();
         let Some(before) = awaited.get_mut(&self.what).filter(|before| **before != *why) else { return };
         tracing::warn!(error = &*why, "waiting for {}", self.what);

@@ -5,6 +5,7 @@ pub mod capture;
 mod filter;
 pub mod health;
 pub mod redact;
+pub mod urls;
 mod writer;
 
 use std::any::Any;
@@ -66,7 +67,8 @@ pub fn init(format: Format, filter: &Filter) -> anyhow::Result<()> {
             error!(place, backtrace, "panicked: {message}");
         } else {
             // Also a process that logs nothing tells why it ends; there is nobody to tell a failure to.
-            let _ = writeln!(io::stderr(), "{}", redact::scrub(&format!("panicked at {place}: {message}")));
+            let text = format!("panicked at {place}: {message}");
+            let _ = writeln!(io::stderr(), "{}", urls::clean(&redact::scrub(&text)));
         }
     }));
     Ok(())
