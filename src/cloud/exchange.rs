@@ -145,9 +145,11 @@ impl Exchange {
         };
         let outcome = match &sent {
             Ok(response) => read(response, self.now()),
-            Err(error) => Err(unanswered(call.action, error)),
+            Err(error) => Err(unanswered(call.action, *error, &origin.shown(), line.timeout)),
         };
         let date = sent.as_ref().ok().and_then(|response| text::date(response.headers()));
+        let silent = sent.as_ref().is_err_and(|error| error.is_silence());
+        line.budget.outages().ended(&origin.authority(), call.region, !silent);
         tell(permit, outcome.as_ref().err(), sent.as_ref().err());
         let took = start.elapsed();
         line.budget.meter().answered(call.action, counted_as(outcome.as_ref().err()), took);
@@ -182,19 +184,25 @@ pub fn request(
     request.body(Bytes::from(body)).map_err(|_| not_sent(action, "no request could be made".to_owned()))
 }
 
-fn unanswered(action: &'static str, error: &TransportError) -> Failure {
+fn unanswered(action: &'static str, error: TransportError, host: &str, patience: Duration) -> Failure {
     match error {
         TransportError::AddressNotAllowed => Failure {
             message: Some(ADDRESS_RULE.to_owned()),
             ..failure(action, Kind::EndpointNotAllowed, error)
         },
-        _ => failure(action, Kind::CloudUnavailable, error),
+        _ => Failure {
+            message: error.explained(host, patience),
+            ..failure(action, Kind::CloudUnavailable, error)
+        },
     }
 }
 
 fn tell(permit: Permit, failure: Option<&Failure>, error: Option<&TransportError>) {
     match (error, failure) {
-        (Some(TransportError::Timeout), _) => permit.timed_out(),
+        (
+            Some(TransportError::Timeout | TransportError::ConnectTimeout | TransportError::ResolveTimeout),
+            _,
+        ) => permit.timed_out(),
         (Some(_), _) => {}
         (None, None) => permit.accepted(),
         (None, Some(failure)) => match failure.kind {
@@ -300,8 +308,10 @@ impl<'a> Head<'a> {
         let request_id = request_id.cloned();
         if let Some((code, message)) = error {
             let shown = text::code(&code).unwrap_or_else(|| http_code(self.status));
-            let failure = self.failure(kind(&code, self.status), shown, request_id);
-            return Err(Failure { message: message.and_then(text::message), ..failure });
+            let kind = kind(&code, self.status);
+            // With this kind a message is our own: see `unanswered`.
+            let message = message.filter(|_| kind != Kind::CloudUnavailable).and_then(text::message);
+            return Err(Failure { message, ..self.failure(kind, shown, request_id) });
         }
         if self.status != StatusCode::OK {
             return Err(self.failure(kind("", self.status), http_code(self.status), request_id));

@@ -170,3 +170,7 @@ where
         .service(legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector));
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

@@ -340,7 +340,7 @@ mod tests {
                     text.starts_with("Secret volc-prod, key accessKeyId: the value is "),
                     "{value}: {text}"
                 );
-                assert!(!text.contains(&value[..4]), "{text}");
+                assert!(!text.contains(&value.trim()[..5]), "{text}");
             }
         }
     }

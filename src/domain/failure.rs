@@ -53,7 +53,8 @@ pub struct Failure {
     /// The cloud's code, such as `InstanceNotExist`; where the cloud gave none, our own words for what happened
     /// (such as `timeout`, `connection refused`, `HTTP 502`). Never a host's address, never anything that differs between tries.
     pub code: String,
-    /// The cloud's message: redacted, without control characters, at most 256 characters.
+    /// The cloud's message: redacted, without control characters, at most 256 characters. With `CloudUnavailable` and
+    /// `EndpointNotAllowed` our own words, which may name the account's host: for the account's owner alone.
     pub message: Option<String>,
     /// For logs and Events alone.
     pub request_id: Option<String>,

@@ -283,6 +283,10 @@ impl Accounts {
                 timeout: recipe.timeout,
                 time_zone: recipe.time_zone,
             });
+            if change.state.made_from.as_ref() != Some(&made_from) {
+                // Its spec may name other hosts.
+                account.budget.outages().clear();
+            }
             change.renew(client, made_from, self.means.clock.now());
         });
     }

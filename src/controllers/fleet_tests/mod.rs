@@ -3,5 +3,6 @@
 mod bad_input;
 mod counts;
 mod lanes;
+mod outage;
 mod restart;
 mod writes;
