@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub mod capture;
+mod clean_log;
 mod filter;
 pub mod health;
 pub mod redact;
@@ -19,6 +20,7 @@ use tracing::{Level, Subscriber, error};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use clean_log::Cleaning;
 pub use filter::Filter;
 use writer::Scrubbing;
 
@@ -83,7 +85,8 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter.build()).with_writer(Scrubbing::new(out));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter.build()).with_writer(Scrubbing::new(Cleaning(out)));
     match format {
         Format::Json => Box::new(builder.json().flatten_event(true).with_ansi(false).finish()),
         Format::Text => Box::new(builder.with_ansi(colours).finish()),
@@ -139,6 +142,23 @@ mod tests {
                         serde_json::from_str::<serde_json::Value>(line).expect(line);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn no_line_shows_credentials_that_a_library_logs() {
+        for format in [Format::Json, Format::Text] {
+            let out = logged(format, "trace", || {
+                let span = tracing::debug_span!("HTTP", http.url = "http://ci:Pa55word@p:3128/");
+                let _entered = span.enter();
+                warn!(target: "kube_client", "failed with \"http://ci:Pa55 \"word@:bad\"");
+                debug!(target: "hyper", headers = ?std::collections::BTreeMap::from([("authorization", "Bearer Pa55word")]), "Proxy-Authorization: Basic Y2k6UGE1NXdvcmQ=");
+            });
+            assert!(out.lines().count() == 2 && out.contains("[redacted]"), "{out}");
+            assert!(!out.contains("Pa55") && !out.contains("word") && !out.contains("Y2k6"), "{out}");
+            for line in out.lines().filter(|_| format == Format::Json) {
+                serde_json::from_str::<serde_json::Value>(line).expect(line);
             }
         }
     }

@@ -6,7 +6,6 @@ use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::redact::scrub;
-use super::urls;
 
 /// Makes writers that pass on what they got in one piece, scrubbed.
 pub(super) struct Scrubbing<M>(M);
@@ -51,8 +50,7 @@ impl<W: Write> Drop for Line<W> {
     fn drop(&mut self) {
         if !self.text.is_empty() {
             // A log that cannot be written has nobody to tell it to.
-            let text = String::from_utf8_lossy(&self.text);
-            let _ = self.out.write_all(urls::clean_line(&scrub(&text)).as_bytes());
+            let _ = self.out.write_all(scrub(&String::from_utf8_lossy(&self.text)).as_bytes());
             let _ = self.out.flush();
         }
     }

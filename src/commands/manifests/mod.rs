@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::show;
+use crate::telemetry::urls::clean;
 pub use node::{Located, escaped};
 
 /// Of one file: more than any that people write.
@@ -117,7 +118,8 @@ impl Document {
             object: Some(self.object()),
             field: field.to_owned(),
             rule: rule.to_owned(),
-            message,
+            // It may repeat a value, such as an endpoint with a password.
+            message: clean(&message).into_owned(),
         }
     }
 
