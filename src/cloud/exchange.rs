@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use super::endpoint::is_region;
+use super::transport::CONNECT_TIMEOUT;
 use super::{Budget, Caller, NotAllowed, Origin, Permit, Site, Transport, TransportError, text};
 use crate::clock::Clock;
 use crate::domain::{Failure, Kind};
@@ -148,8 +149,12 @@ impl Exchange {
             Err(error) => Err(unanswered(call.action, *error, &origin.shown(), line.timeout)),
         };
         let date = sent.as_ref().ok().and_then(|response| text::date(response.headers()));
-        let silent = sent.as_ref().is_err_and(|error| error.is_silence());
-        line.budget.outages().ended(&origin.authority(), call.region, !silent);
+        // A try that ends before a connection has to be there may have had none.
+        let hasty = line.timeout <= CONNECT_TIMEOUT;
+        let unconnected = sent
+            .as_ref()
+            .is_err_and(|error| error.is_no_connection() || (hasty && *error == TransportError::Timeout));
+        line.budget.outages().ended(&origin.authority(), call.region, !unconnected);
         tell(permit, outcome.as_ref().err(), sent.as_ref().err());
         let took = start.elapsed();
         line.budget.meter().answered(call.action, counted_as(outcome.as_ref().err()), took);

@@ -1,7 +1,7 @@
-//! Which hosts of an account do not answer, and when one of them does again.
+//! Which hosts of an account cannot be connected to, and when one of them can be again.
 //!
-//! A resource whose call got no answer waits for up to 5 minutes. That is right for each of them, and too long once the way is open
-//! again. So one call for each silent host is made every 10 to 20 s, and its answer wakes all that failed.
+//! A resource whose call had no connection waits for up to 5 minutes. That is right for each of them, and too long once the way is
+//! open again. So one call to each such host is made every 10 to 20 s, and a connection wakes all that failed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 /// Between two probes of a host, by chance.
 const PROBE_EARLIEST: Duration = Duration::from_secs(10);
 const PROBE_LATEST: Duration = Duration::from_secs(20);
-/// A shorter outage changes nothing: backoffs are short by then, and a host that answers every other call would leave none at all.
+/// A shorter outage changes nothing: backoffs are short by then, and a host that takes every other connection would leave none at all.
 const BRIEF: Duration = Duration::from_secs(10);
 
-/// The hosts that did not answer the account's last call to them.
+/// The hosts to which the account's last call had no connection.
 #[derive(Default)]
 pub struct Outages(Mutex<State>);
 
@@ -38,18 +38,18 @@ struct Outage {
 pub enum Reachability {
     #[default]
     Same,
-    /// A host has been silent for a while: it is to be probed.
+    /// There has been no connection to a host for a while: it is to be probed.
     Lost,
-    /// A host answers after more than a brief silence.
+    /// There is a connection again, after more than a brief outage.
     Regained,
 }
 
 impl Outages {
-    /// A call to this host ended, with an answer or without.
-    pub(super) fn ended(&self, host: &str, region: &str, answered: bool) {
+    /// A call to this host ended, and had a connection or none.
+    pub(super) fn ended(&self, host: &str, region: &str, connected: bool) {
         let now = Instant::now();
         let State { hosts, news } = &mut *self.state();
-        if answered {
+        if connected {
             if hosts.remove(host).is_some_and(|outage| outage.next_probe.is_some()) {
                 *news = Reachability::Regained;
             }
@@ -105,13 +105,13 @@ mod tests {
 
     use super::*;
 
-    fn ended(outages: &Outages, host: &str, region: &str, answered: bool) -> Reachability {
-        outages.ended(host, region, answered);
+    fn ended(outages: &Outages, host: &str, region: &str, connected: bool) -> Reachability {
+        outages.ended(host, region, connected);
         outages.news()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_host_is_probed_until_it_answers() {
+    async fn a_host_without_a_connection_is_probed_until_there_is_one() {
         let outages = Outages::default();
         assert_eq!(ended(&outages, "a", "cn-beijing", true), Reachability::Same);
         assert_eq!(outages.next(), None);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_that_answers_now_and_then_wakes_nobody() {
+    async fn a_host_that_connects_now_and_then_wakes_nobody() {
         let outages = Outages::default();
         for _ in 0..100 {
             assert_eq!(ended(&outages, "a", "cn-beijing", false), Reachability::Same);

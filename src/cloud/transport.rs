@@ -93,9 +93,23 @@ impl TransportError {
         })
     }
 
-    /// Whether the other side was not heard at all.
-    pub fn is_silence(self) -> bool {
-        !matches!(self, Self::TooLarge | Self::CutShort | Self::AddressNotAllowed | Self::Changes)
+    /// Whether there was no connection, so that no call to that host can have another outcome.
+    pub fn is_no_connection(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectTimeout
+                | Self::ConnectionRefused
+                | Self::NameNotResolved
+                | Self::ResolveTimeout
+                | Self::Tls
+                | Self::UnknownIssuer
+                | Self::WrongName
+                | Self::Expired
+                | Self::ProxyNotReached
+                | Self::ProxyUnauthorized
+                | Self::ProxyRefused
+                | Self::NoConnection
+        )
     }
 }
 
@@ -106,7 +120,7 @@ impl From<Infallible> for TransportError {
 }
 
 /// For a connection, its name resolved and TLS negotiated.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Less, so that a DNS that is silent is told from a host that is.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Polling uses few of the connections that a burst opens, and each holds some 50 KiB.
@@ -227,10 +241,13 @@ fn why(error: &reqwest::Error) -> TransportError {
 
 /// The same where a proxy is between: a connection that could not be made is the proxy's.
 fn why_proxied(error: &reqwest::Error) -> TransportError {
-    // hyper-util's TunnelError; its type is not in reach here.
-    let tunnel = causes(error).map(ToString::to_string).find(|text| text.starts_with("tunnel error: "));
+    // hyper-util's TunnelError and SocksError; their types are not in reach here.
+    let tunnel = causes(error)
+        .map(ToString::to_string)
+        .find(|text| text.starts_with("tunnel error: ") || text.starts_with("SOCKS error: "));
     match (why(error), tunnel.as_deref()) {
         (_, Some("tunnel error: proxy authorization required")) => TransportError::ProxyUnauthorized,
+        (_, Some("SOCKS error: failed to create underlying connection")) => TransportError::ProxyNotReached,
         (
             TransportError::ConnectionRefused
             | TransportError::ConnectTimeout

@@ -238,7 +238,8 @@ fn each_failure_names_the_host_and_nothing_that_differs() {
             words.contains("redis.example") && !error.to_string().contains("redis"),
             "{error:?}: {words}"
         );
-        assert_eq!(error.is_silence(), ![TooLarge, CutShort].contains(&error), "{error:?}");
+        let connected = [Timeout, ConnectionReset, TooLarge, CutShort].contains(&error);
+        assert_eq!(error.is_no_connection(), !connected, "{error:?}");
     }
     let words = Timeout.explained("redis.example", Duration::from_secs(10)).unwrap();
     assert_eq!(words, "redis.example gave no answer within 10s");

@@ -98,7 +98,10 @@ async fn a_proxy_that_opens_no_way_is_told_without_its_url() {
         ),
         (format!("http://ci:Pa55%2Fword@127.0.0.1:{closed}"), "refused"),
         ("http://ci:Pa55%2Fword@no-such-host.invalid:3128".to_owned(), "dns error"),
-        (format!("socks5://ci:Pa55%2Fword@127.0.0.1:{closed}"), "refused"),
+        (
+            format!("socks5://ci:Pa55%2Fword@127.0.0.1:{closed}"),
+            "SOCKS error: failed to create underlying connection",
+        ),
     ] {
         let error = ask("http://kube.example:6443", &proxy).await.unwrap_err();
         assert!(error.contains(words) && !error.contains("Pa55") && !error.contains("ci:"), "{error}");

@@ -275,7 +275,7 @@ async fn observe(
     Next::again([renewal, probe].into_iter().flatten().min())
 }
 
-/// Asks the hosts that have gone silent whether they answer again, and says when to ask next. Where no call can be made at once,
+/// Tries the hosts that could not be connected to, and says when to try next. Where no call can be made at once,
 /// others are under way that tell it as well.
 async fn probe(context: &Context, account: &Account) -> Option<Timestamp> {
     let outages = account.budget.outages();

@@ -78,7 +78,7 @@ impl Budget {
         &self.meter
     }
 
-    /// The hosts that the account's calls get no answer from.
+    /// The hosts that the account's calls cannot connect to.
     pub fn outages(&self) -> &Outages {
         &self.outages
     }
