@@ -1,6 +1,5 @@
 //! Wires the rooms together; the only one that knows them all.
 
-use std::env;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::{Cli, Command, Global, Run};
 use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Proxies, reqwest_transport};
+use crate::cluster::connect::{self, Target};
 use crate::cluster::elector::{Elector, Leadership, Timing, identity};
 use crate::cluster::events::Events;
 use crate::commands::{self, Exit};
@@ -51,16 +51,16 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     };
     tokio::pin!(failed);
 
-    let mut config = kube::Config::infer().await.context("no Kubernetes cluster to connect to")?;
-    // The environment's proxy is for the clouds alone.
-    config.proxy_url = config.proxy_url.filter(|url| !is_of_environment(url));
+    // The environment's proxy is for the clouds alone; the kubeconfig's own one holds.
+    let Target { mut config, proxy } =
+        Target::find(None, None).await.context("no Kubernetes cluster to connect to")?;
     config.read_timeout = Some(SILENCE);
-    let kube = kube::Client::try_from(config.clone())?;
+    let kube = connect::client(config.clone(), proxy.as_ref())?;
     let identity = identity();
     let elector = run.leader_elect.then(|| {
         // A renewal must not be held up by retries: the elector has its own pace.
         config.default_retry = false;
-        let client = kube::Client::try_from(config)?;
+        let client = connect::client(config, proxy.as_ref())?;
         anyhow::Ok(Elector::new(client, &run.operator_namespace(), identity.clone(), Timing::default()))
     });
     let mut elector = elector.transpose()?;
@@ -96,12 +96,6 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         elector.release().await;
     }
     ended
-}
-
-/// Whether a proxy comes from where kube looks for one besides the kubeconfig.
-fn is_of_environment(proxy: &http::Uri) -> bool {
-    let named = ["HTTPS_PROXY", "https_proxy"].map(|name| env::var(name).unwrap_or_default());
-    named.iter().filter_map(|value| value.parse::<http::Uri>().ok()).any(|uri| uri == *proxy)
 }
 
 /// Resolves on SIGTERM or SIGINT.

@@ -11,7 +11,9 @@ mod tests;
 pub mod validate;
 mod values;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ use clap_complete::Shell;
 
 pub use self::status::Status;
 use crate::cluster::MANAGER;
-use crate::telemetry::{Filter, Format};
+use crate::telemetry::{Filter, Format, urls};
 
 /// Where Kubernetes tells a pod its namespace.
 const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -189,8 +191,15 @@ impl Cli {
     /// How the process is to end: with 1 where they are wrong, since 2 is `plan`'s word for changes.
     pub fn from_process() -> Result<Self, ExitCode> {
         Self::read(std::env::args_os()).map_err(|told| {
+            // What is wrong is repeated, and help shows what variables are set to.
+            let text = told.render().to_string();
+            let printed = match (urls::clean(&text), told.use_stderr()) {
+                (Cow::Borrowed(_), _) => told.print(),
+                (Cow::Owned(cleaned), true) => std::io::stderr().write_all(cleaned.as_bytes()),
+                (Cow::Owned(cleaned), false) => std::io::stdout().write_all(cleaned.as_bytes()),
+            };
             // There is nowhere else to say that it cannot be printed.
-            let _ = told.print();
+            let _ = printed;
             if told.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         })
     }

@@ -4,7 +4,7 @@ mod sts;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 pub use sts::StsEndpoint;
@@ -130,6 +130,12 @@ impl Origin {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// As messages name it. No message has an address in it, wherever that comes from.
+    pub fn shown(&self) -> String {
+        let is_address = self.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        if is_address { "the endpoint".to_owned() } else { self.authority() }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use super::endpoint::is_region;
+use super::transport::CONNECT_TIMEOUT;
 use super::{Budget, Caller, NotAllowed, Origin, Permit, Site, Transport, TransportError, text};
 use crate::clock::Clock;
 use crate::domain::{Failure, Kind, RawCode};
@@ -144,6 +145,7 @@ impl Exchange {
             Ok(request) => request,
             Err(failure) => return Err(Failed { failure, date: None }),
         };
+        let host = &origin.shown();
         let sending = async {
             let sending = line.transport.clone().oneshot(request);
             let sent = timeout(line.timeout, sending).await.unwrap_or(Err(TransportError::Timeout));
@@ -154,7 +156,7 @@ impl Exchange {
                     let head = Head { action: call.action, status, headers, now: self.now(), redactor };
                     read(&head, response.body())
                 }
-                Err(error) => Err(unanswered(call.action, error)),
+                Err(error) => Err(unanswered(call.action, *error, host, line.timeout)),
             };
             (sent, outcome)
         };
@@ -164,11 +166,17 @@ impl Exchange {
         };
         let (sent, outcome) = match done {
             Some((sent, outcome)) => {
+                // A try that ends before a connection has to be there may have had none.
+                let hasty = line.timeout <= CONNECT_TIMEOUT;
+                let unconnected = sent.as_ref().is_err_and(|error| {
+                    error.is_no_connection() || (hasty && *error == TransportError::Timeout)
+                });
+                line.budget.outages().ended(&origin.authority(), call.region, !unconnected);
                 tell(permit, outcome.as_ref().err(), sent.as_ref().err());
                 (Some(sent), outcome)
             }
             // It was given up early, which tells nothing of the cloud.
-            None => (None, Err(unanswered(call.action, &TransportError::Timeout))),
+            None => (None, Err(unanswered(call.action, TransportError::Timeout, host, line.timeout))),
         };
         let date = sent.and_then(Result::ok).and_then(|response| text::date(response.headers()));
         let took = start.elapsed();
@@ -211,14 +219,10 @@ fn is_certain<A, B>(
     outcome: &Result<A, Failure>,
 ) -> bool {
     match (sent, outcome) {
-        (Err(error), _) => matches!(
-            error,
-            TransportError::ConnectionRefused
-                | TransportError::NameNotResolved
-                | TransportError::Tls
-                | TransportError::AddressNotAllowed
-                | TransportError::Changes
-        ),
+        (Err(error), _) => {
+            error.is_no_connection()
+                || matches!(error, TransportError::AddressNotAllowed | TransportError::Changes)
+        }
         (Ok(_), Ok(_)) => true,
         (Ok(_), Err(failure)) => {
             failure.kind != Kind::CloudUnavailable || failure.has_code(|code| dialect.is_clock_error(code))
@@ -226,19 +230,25 @@ fn is_certain<A, B>(
     }
 }
 
-fn unanswered(action: &'static str, error: &TransportError) -> Failure {
+fn unanswered(action: &'static str, error: TransportError, host: &str, patience: Duration) -> Failure {
     match error {
         TransportError::AddressNotAllowed => Failure {
             message: Some(ADDRESS_RULE.to_owned()),
             ..failure(action, Kind::EndpointNotAllowed, error)
         },
-        _ => failure(action, Kind::CloudUnavailable, error),
+        _ => Failure {
+            message: error.explained(host, patience),
+            ..failure(action, Kind::CloudUnavailable, error)
+        },
     }
 }
 
 fn tell(permit: Permit, failure: Option<&Failure>, error: Option<&TransportError>) {
     match (error, failure) {
-        (Some(TransportError::Timeout), _) => permit.timed_out(),
+        (
+            Some(TransportError::Timeout | TransportError::ConnectTimeout | TransportError::ResolveTimeout),
+            _,
+        ) => permit.timed_out(),
         (Some(_), _) => {}
         (None, None) => permit.accepted(),
         (None, Some(failure)) => match failure.kind {
@@ -349,10 +359,13 @@ impl Head<'_> {
         let request_id = request_id.cloned();
         if let Some((code, message)) = error {
             let shown = text::code(self.redactor, &code).unwrap_or_else(|| http_code(self.status));
+            let kind = kind(&code, self.status);
+            // With this kind a message is our own: see `unanswered`.
+            let message = message.filter(|_| kind != Kind::CloudUnavailable);
             return Err(Failure {
                 raw: Some(RawCode::new(&code)),
                 message: message.and_then(|message| text::message(self.redactor, message)),
-                ..self.failure(kind(&code, self.status), shown, request_id)
+                ..self.failure(kind, shown, request_id)
             });
         }
         if self.status != StatusCode::OK {

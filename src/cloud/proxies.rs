@@ -1,19 +1,24 @@
-//! The proxy between the operator and the clouds, where the environment names one. The API server is reached without.
+//! The proxies that the environment names, and what goes through them: the clouds, and the API server of commands, which reach it as
+//! kubectl does. `run` reaches its API server without.
 
 use std::env;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper_util::client::proxy::matcher::Matcher;
+use ipnet::IpNet;
+use reqwest::Url;
 
-/// What the environment says: HTTPS_PROXY for https, HTTP_PROXY for http, ALL_PROXY for both, NO_PROXY for the hosts that are
-/// reached without; or the same in small letters. Cheap to clone.
+/// What the environment says: HTTPS_PROXY for https, HTTP_PROXY for http, ALL_PROXY for the clouds where one of these is missing,
+/// NO_PROXY for the hosts that are reached without; or the same in small letters. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Proxies(Option<Arc<Inner>>);
+pub struct Proxies(Arc<Inner>);
 
+#[derive(Default)]
 struct Inner {
-    https: String,
-    http: String,
-    matcher: Matcher,
+    https: Option<Url>,
+    http: Option<Url>,
+    all: Option<Url>,
+    without: NoProxy,
 }
 
 impl Proxies {
@@ -24,51 +29,145 @@ impl Proxies {
     }
 
     fn new(value: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let of = |name: &'static str| {
+        let of = |name: &str| {
             [name.to_owned(), name.to_ascii_lowercase()]
                 .iter()
                 .find_map(|name| value(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty()))
-                .map(|value| (name, value))
         };
-        let proxy = |name: &'static str| -> Result<String, String> {
-            let Some((name, value)) = of(name).or_else(|| of("ALL_PROXY")) else { return Ok(String::new()) };
+        let proxy = |name: &str| -> Result<Option<Url>, String> {
+            let Some(value) = of(name) else { return Ok(None) };
             let url = match value.contains("://") {
                 true => value,
                 false => format!("http://{value}"),
             };
-            let is_one = reqwest::Url::parse(&url).is_ok_and(|url| {
-                matches!(url.scheme(), "http" | "https")
-                    && url.host_str().is_some_and(|host| !host.is_empty())
-            });
-            match is_one {
-                true => Ok(url),
-                false => Err(format!("{name}: allowed is http://HOST:PORT or https://HOST:PORT")),
-            }
+            let url = proxy_url(&url).ok_or_else(|| {
+                format!("{name}: allowed is http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+            })?;
+            Ok(Some(url))
         };
-        let (https, http) = (proxy("HTTPS_PROXY")?, proxy("HTTP_PROXY")?);
-        if https.is_empty() && http.is_empty() {
-            return Ok(Self(None));
-        }
-        let without = of("NO_PROXY").map(|(_, hosts)| hosts).unwrap_or_default();
-        let matcher = Matcher::builder().https(https.clone()).http(http.clone()).no(without).build();
-        Ok(Self(Some(Arc::new(Inner { https, http, matcher }))))
+        let (https, http, all) = (proxy("HTTPS_PROXY")?, proxy("HTTP_PROXY")?, proxy("ALL_PROXY")?);
+        let without = NoProxy::new(&of("NO_PROXY").unwrap_or_default());
+        Ok(Self(Arc::new(Inner { https, http, all, without })))
     }
 
-    /// Whether this is reached through a proxy.
-    pub(super) fn intercept(&self, uri: &http::Uri) -> bool {
-        self.0.as_ref().is_some_and(|proxies| proxies.matcher.intercept(uri).is_some())
+    /// The proxy between this process and a cloud's endpoint.
+    pub(super) fn of_endpoint(&self, uri: &http::Uri) -> Option<&Url> {
+        self.found(uri, self.0.all.as_ref())
     }
 
-    /// For a client that sends nothing but what is intercepted.
+    /// The proxy through which kubectl would reach this API server. Go's net/http, and kubectl with it, does not know ALL_PROXY.
+    pub fn of_api_server(&self, uri: &http::Uri) -> Option<&Url> {
+        self.found(uri, None)
+    }
+
+    fn found<'a>(&'a self, uri: &http::Uri, else_by: Option<&'a Url>) -> Option<&'a Url> {
+        let (own, port) = match uri.scheme_str()? {
+            "https" => (&self.0.https, 443),
+            "http" => (&self.0.http, 80),
+            _ => return None,
+        };
+        let is_direct = self.0.without.contains(uri.host()?, uri.port_u16().unwrap_or(port));
+        own.as_ref().or(else_by).filter(|_| !is_direct)
+    }
+
+    /// For a client that sends nothing but what goes through a proxy.
     ///
     /// # Errors
     /// None that [`Proxies::of_environment`] lets pass.
     pub(super) fn of_client(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
-        let Some(proxies) = &self.0 else { return Ok(Vec::new()) };
-        let https = Some(&proxies.https).filter(|url| !url.is_empty()).map(reqwest::Proxy::https);
-        let http = Some(&proxies.http).filter(|url| !url.is_empty()).map(reqwest::Proxy::http);
+        let Inner { https, http, all, .. } = &*self.0;
+        let https = https.as_ref().or(all.as_ref()).map(|url| reqwest::Proxy::https(resolving(url)));
+        let http = http.as_ref().or(all.as_ref()).map(|url| reqwest::Proxy::http(resolving(url)));
         https.into_iter().chain(http).collect()
     }
+}
+
+/// The URL of a proxy, or `None` where it is none that can be used.
+fn proxy_url(text: &str) -> Option<Url> {
+    let mut url = Url::parse(text).ok()?;
+    let is_known = matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h");
+    if url.port_or_known_default().is_none() {
+        // As Go has it.
+        url.set_port(Some(1080)).ok()?;
+    }
+    (is_known && url.host_str().is_some_and(|host| !host.is_empty())).then_some(url)
+}
+
+/// A SOCKS proxy resolves names itself, as any proxy does and as Go has it for either scheme; reqwest would resolve them for socks5.
+fn resolving(url: &Url) -> String {
+    match url.as_str().strip_prefix("socks5://") {
+        Some(rest) => format!("socks5h://{rest}"),
+        None => url.to_string(),
+    }
+}
+
+/// NO_PROXY as golang.org/x/net/http/httpproxy reads it, and kubectl with it: entries that are separated by commas, each an
+/// address, a CIDR, a name with all names below it, a name that begins with a dot or `*.` for those below it alone, each but a CIDR
+/// with a port where it is for one alone; `*` for all. Loopback is never proxied.
+#[derive(Default)]
+struct NoProxy {
+    all: bool,
+    networks: Vec<IpNet>,
+    addresses: Vec<(IpAddr, Option<u16>)>,
+    /// The name, whether it is meant itself, and the port.
+    names: Vec<(String, bool, Option<u16>)>,
+}
+
+impl NoProxy {
+    fn new(text: &str) -> Self {
+        let mut no_proxy = Self::default();
+        for entry in text.split(',').map(|entry| entry.trim().to_ascii_lowercase()) {
+            if entry == "*" {
+                no_proxy.all = true;
+            } else if let Ok(network) = entry.parse() {
+                no_proxy.networks.push(network);
+            } else {
+                no_proxy.add(&entry);
+            }
+        }
+        no_proxy
+    }
+
+    fn add(&mut self, entry: &str) {
+        let (host, port) = match entry.rsplit_once(':') {
+            // More colons are an IPv6 address, which has a port only after brackets.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
+                Ok(port) => (host, Some(port)),
+                // It is for no port.
+                Err(_) => return,
+            },
+            _ => (entry, None),
+        };
+        if let Ok(address) = unbracketed(host).parse() {
+            return self.addresses.push((address, port));
+        }
+        let name = host.strip_prefix("*.").or_else(|| host.strip_prefix('.'));
+        match name.unwrap_or(host) {
+            "" => {}
+            found => self.names.push((found.to_owned(), name.is_none(), port)),
+        }
+    }
+
+    fn contains(&self, host: &str, port: u16) -> bool {
+        let host = unbracketed(host).to_ascii_lowercase();
+        let at_port = |wanted: &Option<u16>| wanted.is_none_or(|wanted| wanted == port);
+        if self.all || host == "localhost" {
+            return true;
+        }
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return address.is_loopback()
+                || self.networks.iter().any(|network| network.contains(&address))
+                || self.addresses.iter().any(|(a, port)| *a == address && at_port(port));
+        }
+        self.names.iter().any(|(name, itself, port)| {
+            let below = host.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.'));
+            (below || *itself && host == *name) && at_port(port)
+        })
+    }
+}
+
+fn unbracketed(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -84,7 +183,7 @@ pub(super) mod tests {
         let through = |pairs: &[(&str, &str)]| {
             let proxies = proxies(pairs).unwrap();
             ["https://a.example/", "http://a.example/", "https://b.example/"]
-                .map(|uri| proxies.intercept(&uri.parse().unwrap()))
+                .map(|uri| proxies.of_endpoint(&uri.parse().unwrap()).is_some())
         };
         assert_eq!(through(&[]), [false; 3]);
         assert_eq!(through(&[("HTTPS_PROXY", " ")]), [false; 3]);
@@ -95,11 +194,75 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_api_server_is_reached_as_kubectl_reaches_it() {
+        let through = |pairs: &[(&str, &str)]| {
+            let proxies = proxies(pairs).unwrap();
+            let uri = "https://kube.example:6443/".parse().unwrap();
+            proxies.of_api_server(&uri).map(|url| url.host_str().unwrap().to_owned())
+        };
+        assert_eq!(
+            through(&[("HTTPS_PROXY", "socks5://upper"), ("https_proxy", "lower")]).as_deref(),
+            Some("upper")
+        );
+        assert_eq!(through(&[("https_proxy", "lower")]).as_deref(), Some("lower"));
+        for without in [("HTTP_PROXY", "p:1"), ("ALL_PROXY", "p:1"), ("all_proxy", "p:1")] {
+            assert_eq!(through(&[without]), None, "{without:?}");
+        }
+        assert_eq!(through(&[("HTTPS_PROXY", "p:1"), ("NO_PROXY", "kube.example:6443")]), None);
+    }
+
+    /// Each row was compared with net/http.ProxyFromEnvironment of Go 1.26.
+    #[test]
+    fn no_proxy_is_read_as_go_reads_it() {
+        for (entries, direct, proxied) in [
+            ("", "localhost 127.0.0.1 127.9.9.9:80 [::1]:80", "example.com 10.0.0.1"),
+            ("*", "example.com 10.0.0.1 [fd00::1]", ""),
+            (" a.example , *", "example.com", ""),
+            (
+                "example.com",
+                "example.com a.example.com EXAMPLE.com:80 a.b.example.com",
+                "notexample.com example.com.cn",
+            ),
+            (".example.com", "a.example.com a.b.example.com", "example.com aexample.com"),
+            ("*.example.com", "a.example.com", "example.com"),
+            ("example.com:6443", "example.com:6443 a.example.com:6443", "example.com example.com:80"),
+            ("10.0.0.1", "10.0.0.1 10.0.0.1:80", "10.0.0.2 10.0.0.1.example.com"),
+            ("10.0.0.1:6443", "10.0.0.1:6443", "10.0.0.1:443"),
+            ("10.0.0.0/8,fd00::/8", "10.255.255.255 [fd12::1]:80", "11.0.0.1 [fe00::1]"),
+            ("fd00::1", "[fd00::1] [fd00::1]:80", "[fd00::2]"),
+            ("[fd00::1]:6443", "[fd00::1]:6443", "[fd00::1]:443"),
+            (",,a.example,", "a.example", "b.example"),
+            ("a.example:port,:443,.", "", "a.example:443 b.example"),
+        ] {
+            let no_proxy = NoProxy::new(entries);
+            let contains = |address: &str| {
+                let uri: http::Uri = format!("https://{address}/").parse().unwrap();
+                no_proxy.contains(uri.host().unwrap(), uri.port_u16().unwrap_or(443))
+            };
+            for address in direct.split_whitespace() {
+                assert!(contains(address), "{address} is reached without by {entries:?}");
+            }
+            for address in proxied.split_whitespace() {
+                assert!(!contains(address), "{address} is not reached without by {entries:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_proxy_is_refused_by_its_variable_s_name_alone() {
-        for value in ["socks5://p:1080", "http://", "http://user:s3cr3t-word@:80", "ftp://p", "http://p:port"]
-        {
-            let error = proxies(&[("HTTPS_PROXY", value)]).err().unwrap();
-            assert_eq!(error, "HTTPS_PROXY: allowed is http://HOST:PORT or https://HOST:PORT", "{value}");
+        for value in [
+            "http://",
+            "http://user:s3cr3t-word@:80",
+            "ftp://p",
+            "http://p:port",
+            "http://user:pa ss@:bad",
+            "socks4://p",
+        ] {
+            for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
+                let error = proxies(&[(name, value)]).err().unwrap();
+                let allowed = "allowed is http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT";
+                assert_eq!(error, format!("{name}: {allowed}"), "{value}");
+            }
         }
     }
 }

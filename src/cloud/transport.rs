@@ -14,6 +14,7 @@ use futures::{StreamExt, future::BoxFuture};
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt, service_fn};
 
@@ -24,19 +25,29 @@ use super::proxies::Proxies;
 /// Sends one request once, and reads the whole answer.
 pub type Transport = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>;
 
-/// Why there is no answer, in words that name no address and do not differ between tries.
+/// Why there is no answer, in words that name no host and no address, and do not differ between tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     #[error("timeout")]
     Timeout,
+    #[error("no connection in time")]
+    ConnectTimeout,
     #[error("connection refused")]
     ConnectionRefused,
     #[error("connection reset")]
     ConnectionReset,
     #[error("name not resolved")]
     NameNotResolved,
+    #[error("name not resolved in time")]
+    ResolveTimeout,
     #[error("TLS handshake failed")]
     Tls,
+    #[error("certificate of an unknown issuer")]
+    UnknownIssuer,
+    #[error("certificate for another name")]
+    WrongName,
+    #[error("certificate not valid now")]
+    Expired,
     #[error("answer too large")]
     TooLarge,
     #[error("answer cut short")]
@@ -44,11 +55,62 @@ pub enum TransportError {
     /// The endpoint rule refuses every address of the host.
     #[error("address not allowed")]
     AddressNotAllowed,
+    #[error("proxy not reached")]
+    ProxyNotReached,
+    /// HTTP status 407.
+    #[error("proxy refused the credentials")]
+    ProxyUnauthorized,
+    #[error("proxy opened no connection")]
+    ProxyRefused,
     #[error("no connection")]
     NoConnection,
     /// Of [`reading_alone`].
     #[error("not sent: it could change something")]
     Changes,
+}
+
+impl TransportError {
+    /// What happened, for the account's owner: `host` is the endpoint's as the spec or the provider names it, `patience` the longest
+    /// wait for an answer. Where there is nothing to add to the error's own words: `None`.
+    pub fn explained(self, host: &str, patience: Duration) -> Option<String> {
+        Some(match self {
+            Self::Timeout => format!("{host} gave no answer within {patience:?}"),
+            Self::ConnectTimeout => format!("there was no connection to {host} within {CONNECT_TIMEOUT:?}"),
+            Self::ConnectionRefused => format!("{host} refused the connection"),
+            Self::ConnectionReset => format!("{host} ended the connection without an answer"),
+            Self::NameNotResolved => format!("there is no address for {host}"),
+            Self::ResolveTimeout => format!("DNS gave no address for {host} within {RESOLVE_TIMEOUT:?}"),
+            Self::Tls => format!("{host} does not speak TLS as it should"),
+            Self::UnknownIssuer => format!("no trusted authority issued the certificate of {host}"),
+            Self::WrongName => format!("the certificate is not for {host}"),
+            Self::Expired => format!("the certificate of {host} has ended, or is not valid yet"),
+            Self::TooLarge | Self::CutShort => format!("from {host}"),
+            Self::ProxyNotReached => format!("on the way to {host} the proxy could not be reached"),
+            Self::ProxyUnauthorized => format!("on the way to {host} the proxy wants other credentials"),
+            Self::ProxyRefused => format!("the proxy opened no connection to {host}"),
+            Self::NoConnection => format!("there was no connection to {host}"),
+            Self::AddressNotAllowed | Self::Changes => return None,
+        })
+    }
+
+    /// Whether there was no connection, so that no call to that host can have another outcome.
+    pub fn is_no_connection(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectTimeout
+                | Self::ConnectionRefused
+                | Self::NameNotResolved
+                | Self::ResolveTimeout
+                | Self::Tls
+                | Self::UnknownIssuer
+                | Self::WrongName
+                | Self::Expired
+                | Self::ProxyNotReached
+                | Self::ProxyUnauthorized
+                | Self::ProxyRefused
+                | Self::NoConnection
+        )
+    }
 }
 
 impl From<Infallible> for TransportError {
@@ -57,7 +119,10 @@ impl From<Infallible> for TransportError {
     }
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a connection, its name resolved and TLS negotiated.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Less, so that a DNS that is silent is told from a host that is.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Polling uses few of the connections that a burst opens, and each holds some 50 KiB.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A page of 100 backups is some 100 KiB.
@@ -90,7 +155,7 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
         let [guarded, named, proxied] = [&guarded, &named, &proxied].map(reqwest::Client::clone);
         let (rule, proxies) = (rule.clone(), proxies.clone());
         async move {
-            let intercepted = proxies.intercept(request.uri());
+            let intercepted = proxies.of_endpoint(request.uri()).is_some();
             let request = reqwest::Request::try_from(request).map_err(|_| TransportError::NoConnection)?;
             let url = request.url();
             let port = url.port_or_known_default().unwrap_or_default();
@@ -102,7 +167,10 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
                 (true, _) => named,
                 (false, true) => guarded,
             };
-            let mut response = client.execute(request).await.map_err(|e| why(&e))?;
+            let mut response = client.execute(request).await.map_err(|e| match intercepted {
+                true => why_proxied(&e),
+                false => why(&e),
+            })?;
             let mut answer = Response::new(());
             *answer.status_mut() = response.status();
             *answer.headers_mut() = std::mem::take(response.headers_mut());
@@ -141,10 +209,12 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let global_only = self.global_only;
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
-                .await
-                .map_err(|_| Unresolved(TransportError::NameNotResolved))?
-                .collect();
+            let found: Vec<SocketAddr> =
+                timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0)))
+                    .await
+                    .map_err(|_| Unresolved(TransportError::ResolveTimeout))?
+                    .map_err(|_| Unresolved(TransportError::NameNotResolved))?
+                    .collect();
             if found.is_empty() {
                 return Err(Unresolved(TransportError::NameNotResolved).into());
             }
@@ -159,28 +229,53 @@ impl Resolve for Resolver {
 
 /// reqwest's own kinds are coarse: the causes below them tell more.
 fn why(error: &reqwest::Error) -> TransportError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(e) = cause {
-        if let Some(found) = known(e) {
-            return found;
-        }
-        cause = e.source();
+    match causes(error).find_map(known) {
+        Some(TransportError::Timeout) if error.is_connect() => TransportError::ConnectTimeout,
+        Some(found) => found,
+        None if error.is_timeout() && error.is_connect() => TransportError::ConnectTimeout,
+        None if error.is_timeout() => TransportError::Timeout,
+        None if error.is_body() || error.is_decode() => TransportError::CutShort,
+        None => TransportError::NoConnection,
     }
-    if error.is_timeout() {
-        TransportError::Timeout
-    } else if error.is_body() || error.is_decode() {
-        TransportError::CutShort
-    } else {
-        TransportError::NoConnection
+}
+
+/// The same where a proxy is between: a connection that could not be made is the proxy's.
+fn why_proxied(error: &reqwest::Error) -> TransportError {
+    // hyper-util's TunnelError and SocksError; their types are not in reach here.
+    let tunnel = causes(error)
+        .map(ToString::to_string)
+        .find(|text| text.starts_with("tunnel error: ") || text.starts_with("SOCKS error: "));
+    match (why(error), tunnel.as_deref()) {
+        (_, Some("tunnel error: proxy authorization required")) => TransportError::ProxyUnauthorized,
+        (_, Some("SOCKS error: failed to create underlying connection")) => TransportError::ProxyNotReached,
+        (
+            TransportError::ConnectionRefused
+            | TransportError::ConnectTimeout
+            | TransportError::NameNotResolved
+            | TransportError::ResolveTimeout,
+            _,
+        ) => TransportError::ProxyNotReached,
+        (_, Some(_)) => TransportError::ProxyRefused,
+        (why, None) => why,
     }
+}
+
+/// An error and what is below it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
 }
 
 fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
     if let Some(Unresolved(verdict)) = error.downcast_ref() {
         return Some(*verdict);
     }
-    if error.is::<rustls::Error>() {
-        return Some(TransportError::Tls);
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(of_tls(error));
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         // An io::Error's source is the source of what it wraps, never that itself.
@@ -199,6 +294,20 @@ fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
     // hyper's error for a connection that ended before an answer began; its type is not in reach here.
     (error.to_string() == "connection closed before message completed")
         .then_some(TransportError::ConnectionReset)
+}
+
+fn of_tls(error: &rustls::Error) -> TransportError {
+    use rustls::CertificateError as Fault;
+    let rustls::Error::InvalidCertificate(fault) = error else { return TransportError::Tls };
+    match fault {
+        Fault::UnknownIssuer => TransportError::UnknownIssuer,
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => TransportError::WrongName,
+        Fault::Expired
+        | Fault::ExpiredContext { .. }
+        | Fault::NotValidYet
+        | Fault::NotValidYetContext { .. } => TransportError::Expired,
+        _ => TransportError::Tls,
+    }
 }
 
 /// How often each action was sent.

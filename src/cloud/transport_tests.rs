@@ -155,7 +155,7 @@ async fn through_a_proxy_the_name_is_resolved_there_and_literals_stay_refused() 
     let environment = [("HTTPS_PROXY", own.as_str()), ("NO_PROXY", "localhost")];
     let transport = transport_through(&[], &environment);
     let error = ask(transport.clone(), "https://redis.no-such-host.invalid/").await.unwrap_err();
-    assert_eq!(error, TransportError::NoConnection, "the proxy opened no way");
+    assert_eq!(error, TransportError::ProxyRefused);
     let asked = told.recv().await.unwrap().to_lowercase();
     assert!(asked.starts_with("connect redis.no-such-host.invalid:443 http/1.1"), "{asked}");
     assert!(asked.contains("basic dxnlcjpwyxnzl3dvcmq="), "{asked}");
@@ -175,6 +175,74 @@ async fn a_proxy_for_http_is_asked_with_the_whole_url() {
     let transport = transport_through(std::slice::from_ref(&named), &[("http_proxy", &own)]);
     assert_eq!(ask(transport, &format!("{named}/a")).await.unwrap().status().as_u16(), 502);
     assert_eq!(told.recv().await.unwrap().trim(), format!("POST {named}/a HTTP/1.1"));
+}
+
+/// What a cloud's host says to a proxy's client.
+async fn through(proxy: &str) -> TransportError {
+    let transport = transport_through(&[], &[("HTTPS_PROXY", proxy)]);
+    ask(transport, "https://redis.no-such-host.invalid/").await.unwrap_err()
+}
+
+#[tokio::test]
+async fn what_fails_at_a_proxy_is_not_the_host_s_fault() {
+    let (port, _) = serve("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(
+        through(&format!("http://ci:Pa55word@127.0.0.1:{port}")).await,
+        TransportError::ProxyUnauthorized
+    );
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    for proxy in [format!("http://127.0.0.1:{closed}"), format!("socks5://127.0.0.1:{closed}")] {
+        assert_eq!(through(&proxy).await, TransportError::ProxyNotReached, "{proxy}");
+    }
+    assert_eq!(through("http://no-such-proxy.invalid:3128").await, TransportError::ProxyNotReached);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_says_why() {
+    use rustls::{CertificateError, Error};
+    for (fault, wanted) in [
+        (CertificateError::UnknownIssuer, TransportError::UnknownIssuer),
+        (CertificateError::NotValidForName, TransportError::WrongName),
+        (CertificateError::Expired, TransportError::Expired),
+        (CertificateError::NotValidYet, TransportError::Expired),
+        (CertificateError::BadSignature, TransportError::Tls),
+    ] {
+        assert_eq!(known(&Error::InvalidCertificate(fault)), Some(wanted));
+    }
+}
+
+#[test]
+fn each_failure_names_the_host_and_nothing_that_differs() {
+    use TransportError::*;
+    let all = [
+        Timeout,
+        ConnectTimeout,
+        ConnectionRefused,
+        ConnectionReset,
+        NameNotResolved,
+        ResolveTimeout,
+        Tls,
+        UnknownIssuer,
+        WrongName,
+        Expired,
+        TooLarge,
+        CutShort,
+        ProxyNotReached,
+        ProxyUnauthorized,
+        ProxyRefused,
+        NoConnection,
+    ];
+    for error in all {
+        let words = error.explained("redis.example", Duration::from_secs(10)).unwrap();
+        assert!(
+            words.contains("redis.example") && !error.to_string().contains("redis"),
+            "{error:?}: {words}"
+        );
+        let connected = [Timeout, ConnectionReset, TooLarge, CutShort].contains(&error);
+        assert_eq!(error.is_no_connection(), !connected, "{error:?}");
+    }
+    let words = Timeout.explained("redis.example", Duration::from_secs(10)).unwrap();
+    assert_eq!(words, "redis.example gave no answer within 10s");
 }
 
 #[tokio::test]

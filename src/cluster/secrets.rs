@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::core::request::Request;
 use kube::{Client, Resource};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::{answered, last_change};
@@ -48,6 +49,79 @@ impl From<core::Secret> for Secret {
             data: encoded.chain(plain).map(|(key, value)| (key, SecretSlice::from(value))).collect(),
         }
     }
+}
+
+impl Secret {
+    /// Reads a manifest, which may be encrypted by SOPS: a value that is encrypted need not be base64.
+    ///
+    /// # Errors
+    /// It is no Secret. What exactly is wrong with it is not told, since that may repeat a value.
+    pub fn from_manifest(value: &Value) -> Result<Self, NoSecret> {
+        let mut value = value.clone();
+        let mut encrypted = Map::new();
+        if let Some(Value::Object(data)) = value.get_mut("data") {
+            data.retain(|key, value| {
+                let is_encrypted = value.as_str().is_some_and(|text| placeholder(text).is_some());
+                if is_encrypted {
+                    encrypted.insert(key.clone(), value.take());
+                }
+                !is_encrypted
+            });
+        }
+        let secret: core::Secret = serde_json::from_value(value).map_err(|_| NoSecret)?;
+        let mut secret = Self::from(secret);
+        for (key, value) in encrypted {
+            let value = value.as_str().unwrap_or_default().as_bytes().to_vec();
+            secret.data.entry(key).or_insert_with(|| SecretSlice::from(value));
+        }
+        Ok(secret)
+    }
+
+    /// What stands under one of these keys in place of a value.
+    pub fn placeholder_of<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+        let text = |key| std::str::from_utf8(self.data.get(key)?.expose_secret()).ok();
+        keys.into_iter().filter_map(text).find_map(|text| placeholder(text.trim_ascii()))
+    }
+}
+
+/// A manifest that is no Secret.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("data must be base64, and stringData text, for each key")]
+pub struct NoSecret;
+
+/// Whether a value is one that some tool was to replace first: encrypted, or a template's. No key of a cloud looks like one of
+/// these: those are letters, digits and `+/=_-.` throughout.
+fn placeholder(text: &str) -> Option<&'static str> {
+    let begins = |starts: &[&str]| starts.iter().any(|start| text.starts_with(start));
+    let encloses =
+        |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
+    // Helm, Jinja and Argo CD; envsubst, Flux and kustomize; argocd-vault-plugin, and what a person is to fill in.
+    let is_template = encloses("{{", "}}")
+        || encloses("${", "}")
+        || encloses("$(", ")")
+        || encloses("<path:", ">")
+        || (text.starts_with('<') && text.ends_with('>'))
+        || text.strip_prefix('$').is_some_and(is_variable);
+    if begins(&["ENC["]) {
+        // hiera-eyaml's begin so as well.
+        Some("the value is encrypted by SOPS")
+    } else if begins(&["$ANSIBLE_VAULT;"]) {
+        Some("the value is encrypted by ansible-vault")
+    } else if begins(&["-----BEGIN AGE ", "age-encryption.org/"]) {
+        Some("the value is encrypted by age")
+    } else if begins(&["-----BEGIN PGP "]) {
+        Some("the value is encrypted by PGP")
+    } else if begins(&["ref+", "secretref+", "vault:", "op://", "arn:aws:"]) {
+        Some("the value is a reference to another store")
+    } else if is_template {
+        Some("the value is a template's placeholder")
+    } else {
+        None
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// A Secret that could not be read, though it may exist.
@@ -130,12 +204,16 @@ pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result
 /// The value under `key` without surrounding white space; `None` where the Secret has no such key.
 ///
 /// # Errors
-/// Where the value is empty, too long, not ASCII, or has control characters inside.
+/// Where the value is empty, encrypted or a placeholder, too long, not ASCII, or has control characters inside.
 pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, BadValue> {
     let Some(value) = secret.data.get(key) else { return Ok(None) };
     let bad = |problem| BadValue { secret: secret.name.clone(), key: key.to_owned(), problem };
     let value = value.expose_secret().trim_ascii();
-    match std::str::from_utf8(value) {
+    let text = std::str::from_utf8(value);
+    if let Some(problem) = text.ok().and_then(placeholder) {
+        return Err(bad(problem));
+    }
+    match text {
         Ok("") => Err(bad("the value is empty")),
         Ok(text) if text.len() > LONGEST => Err(bad("the value is longer than 8192 bytes")),
         Ok(text) if text.is_ascii() => {
@@ -150,8 +228,10 @@ pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, Ba
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use http::{Method, StatusCode};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::cluster::testing::{self, refusal};
@@ -234,6 +314,88 @@ mod tests {
                 "{text}"
             );
             assert!(!format!("{text}{error:?}").contains("canary"));
+        }
+    }
+
+    /// Of each tool's documentation.
+    const PLACEHOLDERS: [&str; 18] = [
+        "ENC[AES256_GCM,data:p673w==,iv:YY=,aad:UQ=,tag:A=,type:str]",
+        "ENC[PKCS7,MIIBeQYJKoZIhvcNAQcDoIIBajCCAWYCAQAx]",
+        "$ANSIBLE_VAULT;1.1;AES256\n6231333832\n",
+        "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----",
+        "-----BEGIN PGP MESSAGE-----\n\nhQEM\n-----END PGP MESSAGE-----",
+        "age-encryption.org/v1\n-> X25519 abc",
+        "{{ .Values.accessKeyId }}",
+        "{{- required \"key\" .Values.key | quote -}}",
+        "prefix-{{ key }}",
+        "${ACCESS_KEY_ID}",
+        "${ACCESS_KEY_ID:=none}",
+        "$(ACCESS_KEY_ID)",
+        "$ACCESS_KEY_ID",
+        "ref+vault://secret/cloud#/accessKeyId",
+        "<path:secret/data/cloud#accessKeyId>",
+        "<your access key id>",
+        "vault:secret/data/cloud#accessKeyId",
+        "op://infra/cloud/accessKeyId",
+    ];
+
+    #[test]
+    fn what_a_tool_was_to_replace_is_no_credential() {
+        for value in PLACEHOLDERS {
+            for value in [value.to_owned(), format!(" {value}\n")] {
+                let error = credential(&secret(value.as_bytes()), "accessKeyId").unwrap_err();
+                let text = error.to_string();
+                assert!(
+                    text.starts_with("Secret volc-prod, key accessKeyId: the value is "),
+                    "{value}: {text}"
+                );
+                assert!(!text.contains(&value.trim()[..5]), "{text}");
+            }
+        }
+    }
+
+    /// The shapes that the clouds document, and what else letters, digits and the marks of base64 and JWT give.
+    #[test]
+    fn what_clouds_issue_is_a_credential() {
+        for value in [
+            "AKLTYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXo",
+            "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE",
+            "AKAPMjEwMDAwMDAwMA==",
+            "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE",
+            "WkdVM01qVTNOalk0TkdFMk5HUXdNMkl4WXpZME5qZz0=",
+            "STSeyJBY2NvdW50SWQiOjIxMDAwMDAwMDB9.abc_DEF-0+1/2==",
+            "enc-0123456789",
+            "vault0123456789",
+            "refA+B/C==",
+        ] {
+            let found = credential(&secret(value.as_bytes()), "accessKeyId").unwrap().unwrap();
+            assert_eq!(found.expose_secret(), value);
+        }
+    }
+
+    #[test]
+    fn an_encrypted_manifest_is_read_and_known_by_its_values() {
+        let encrypted = PLACEHOLDERS[0];
+        let manifest = |field: &str, id: &str| json!({"metadata": {"name": "volc-prod"}, field: {"accessKeyId": id, "other": "b2xk"}, "sops": {"mac": "x"}});
+        let base64 = STANDARD.encode(encrypted);
+        for value in
+            [manifest("data", encrypted), manifest("data", &base64), manifest("stringData", encrypted)]
+        {
+            let secret = Secret::from_manifest(&value).unwrap();
+            assert_eq!(
+                secret.placeholder_of(["other", "accessKeyId"]),
+                Some("the value is encrypted by SOPS")
+            );
+            assert_eq!(secret.placeholder_of(["other", "missing"]), None);
+            assert!(credential(&secret, "accessKeyId").is_err());
+        }
+        let overridden = json!({"metadata": {}, "data": {"a": encrypted}, "stringData": {"a": "plain"}});
+        let secret = Secret::from_manifest(&overridden).unwrap();
+        assert_eq!(credential(&secret, "a").unwrap().unwrap().expose_secret(), "plain");
+        for wrong in
+            [json!({"data": {"a": "canary!"}}), json!({"data": {"a": 7}}), json!({"data": "ENC["}), json!([])]
+        {
+            assert!(Secret::from_manifest(&wrong).is_err(), "{wrong}");
         }
     }
 

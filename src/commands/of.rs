@@ -82,10 +82,7 @@ fn given(of: &Of, namespace: &str) -> anyhow::Result<(Given, Vec<(String, CrossR
                 }
                 policies.push((namespace.to_owned(), serde_json::from_value(value)?));
             }
-            Ok(value) => {
-                let wrong = given.take(&document.kind, namespace, &value).err();
-                problems.extend(wrong.map(|wrong| format!("{}: {wrong}", document.at)));
-            }
+            Ok(value) => given.take(&document.kind, namespace, &value),
             Err(wrong) => problems.extend(wrong.iter().map(ToString::to_string)),
         }
     }

@@ -280,7 +280,28 @@ async fn observe(
         }
         verify(context, spec, account, interval).await;
     }
-    Next::again(renewal)
+    let probe = probe(context, account).await;
+    Next::again([renewal, probe].into_iter().flatten().min())
+}
+
+/// Tries the hosts that could not be connected to, and says when to try next. Where no call can be made at once,
+/// others are under way that tell it as well.
+async fn probe(context: &Context, account: &Account) -> Option<Timestamp> {
+    let outages = account.budget.outages();
+    for region in outages.due() {
+        let Some(permit) = account.budget.try_acquire(&Caller::default()) else { continue };
+        let reached = Reached::Account(&context.accounts, account, Caller::default().holding(permit));
+        let action = account.site().map_or("DescribeInstances", Site::instances_action);
+        // What it says is taken in on the way, as of any call.
+        let _ = reached
+            .call_as_owner(action, |client| {
+                let region = region.clone();
+                async move { client.verify(&region).await }
+            })
+            .await;
+    }
+    let next = outages.next()?.saturating_duration_since(Instant::now());
+    Some(after(context.clock.now(), next))
 }
 
 async fn verify(context: &Context, spec: &CloudAccountSpec, account: &Account, interval: Option<Duration>) {
@@ -288,7 +309,7 @@ async fn verify(context: &Context, spec: &CloudAccountSpec, account: &Account, i
     let accounts = &context.accounts;
     let action = account.site().map_or("DescribeInstances", Site::instances_action);
     let answer = Reached::Account(accounts, account, Caller::default())
-        .call(action, |client| {
+        .call_as_owner(action, |client| {
             let region = region.clone();
             async move { client.verify(&region).await }
         })

@@ -81,7 +81,8 @@ pub struct Failure {
     pub code: String,
     /// To decide by: the cloud's code; `None` where the cloud gave none.
     pub raw: Option<RawCode>,
-    /// The cloud's message: redacted, without control characters, at most 256 characters.
+    /// The cloud's message: redacted, without control characters, at most 256 characters. With `CloudUnavailable` and
+    /// `EndpointNotAllowed` our own words, which may name the account's host: for the account's owner alone.
     pub message: Option<String>,
     /// For logs and Events alone.
     pub request_id: Option<String>,

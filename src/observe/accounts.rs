@@ -350,6 +350,12 @@ impl Accounts {
         (self.changed)(key);
     }
 
+    /// A host of the account can be connected to again: what failed meanwhile is tried now, and not at the end of its backoff.
+    pub(super) fn reconnected(&self, account: &Account) {
+        lock(&account.state).epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
+        (self.changed)(&account.key);
+    }
+
     fn remember(&self, last_seen: LastSeen, gone: Timestamp) {
         let now = self.means.clock.now();
         let mut departed = lock(&self.departed);

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use super::account::Account;
 use super::accounts::Accounts;
-use crate::cloud::{Caller, Client, is_not_sent};
+use crate::cloud::{Caller, Client, Reachability, is_not_sent};
 use crate::domain::{Failure, Kind};
 
 /// How a resource's calls reach the cloud.
@@ -25,33 +25,51 @@ impl Reached<'_> {
         reached
     }
 
-    /// Makes a call, and tells the account what the answer says about its credentials.
+    /// Makes a call on a resource's behalf, and tells the account what the answer says about its credentials.
     ///
     /// # Errors
-    /// The cloud's refusal, or why there was no answer.
+    /// The cloud's refusal, or why there was no answer; of a shared account without what is its owner's to know.
     pub async fn call<T, F>(&self, action: &'static str, op: impl Fn(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let shared = match self {
+            Reached::Account(_, account, _) => account.key.is_shared(),
+            Reached::LastSeen(_, shared, _) => *shared,
+        };
+        self.call_as_owner(action, op).await.map_err(|failure| told(failure, shared))
+    }
+
+    /// The same on behalf of the account itself.
+    ///
+    /// # Errors
+    /// The same, whole.
+    pub async fn call_as_owner<T, F>(
+        &self,
+        action: &'static str,
+        op: impl Fn(Client) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let (accounts, account, caller) = match self {
             Reached::Account(accounts, account, caller) => (accounts, account, caller),
-            Reached::LastSeen(client, shared, caller) => {
-                return op(client.on_behalf_of(caller.clone())).await.map_err(|f| told(f, *shared));
-            }
+            Reached::LastSeen(client, _, caller) => return op(client.on_behalf_of(caller.clone())).await,
         };
-        let client =
-            accounts.client(account).await.map_err(|failure| told(failure, account.key.is_shared()))?;
-        let Some(client) = client else { return Err(just_changed(action)) };
+        let Some(client) = accounts.client(account).await? else { return Err(just_changed(action)) };
         let (client, answer) = match op(client.on_behalf_of(caller.clone())).await {
             Err(failure) if failure.kind == Kind::CredentialsRejected => {
-                let again = accounts.read_again(account, client.credentials()).await;
-                let again = again.map_err(|failure| told(failure, account.key.is_shared()))?;
-                let again = again.unwrap_or(client);
+                let again = accounts.read_again(account, client.credentials()).await?.unwrap_or(client);
                 let answer = op(again.on_behalf_of(caller.clone())).await;
                 (again, answer)
             }
             answer => (client, answer),
         };
+        match account.budget.outages().news() {
+            Reachability::Same => {}
+            Reachability::Lost => accounts.wake(&account.key),
+            Reachability::Regained => accounts.reconnected(account),
+        }
         match &answer {
             Ok(_) => accounts.accepted(account, client.credentials()),
             Err(failure) if client.proves_credentials(failure) => {
@@ -59,7 +77,7 @@ impl Reached<'_> {
             }
             Err(failure) => accounts.rejected(account, client.credentials(), failure),
         }
-        answer.map_err(|failure| told(failure, account.key.is_shared()))
+        answer
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cloud::{Client, ClientConfig, Credentials, Issued, RoleRequest, Sts, 
 use crate::cluster::secrets;
 use crate::domain::{Failure, Kind};
 use crate::plan::pace::backoff;
+use crate::telemetry::urls::said;
 
 /// Temporary credentials are renewed after this part of their lifetime at the earliest, and after `LATEST` of it at the latest: by
 /// chance, so that accounts that were made together do not ask together.
@@ -243,7 +244,7 @@ impl Accounts {
             .secrets
             .read(namespace, &reference.name)
             .await
-            .map_err(|error| NoCredentials::Unreadable(error.to_string()))?
+            .map_err(|error| NoCredentials::Unreadable(said(&error)))?
             .ok_or_else(|| NoCredentials::Missing {
                 text: format!("Secret {} does not exist", reference.name),
                 gone: true,
@@ -286,6 +287,10 @@ impl Accounts {
                 timeout: recipe.timeout,
                 time_zone: recipe.time_zone,
             });
+            if change.state.made_from.as_ref() != Some(&made_from) {
+                // Its spec may name other hosts.
+                account.budget.outages().clear();
+            }
             change.renew(client, made_from, self.means.clock.now());
         });
     }

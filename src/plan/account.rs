@@ -14,6 +14,8 @@ use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 const TRIAL: Duration = Duration::from_secs(10);
 /// Verifications that resources ask for are so long apart at least.
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
+/// An account that cannot be reached is tried again after so long at most: it is one call, and all its resources wait for it.
+const UNREACHABLE_LONGEST: Duration = Duration::from_secs(30);
 /// So long resources that come and go together are awaited before what they ask for is weighed.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -174,6 +176,12 @@ impl AccountMemory {
                 (Standing::EndpointNotAllowed(failure.message.clone().unwrap_or(cause)), person)
             }
             kind if kind.class() == Class::Throttled => (Standing::Throttled(cause), soon),
+            // The message is our own: the host, and what happened there.
+            Kind::CloudUnavailable => {
+                let words = failure.message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+                let again = backoff(self.failures, UNREACHABLE_LONGEST, dice);
+                (Standing::EndpointUnreachable(cause + &words), Some(after(now, again)))
+            }
             _ => (Standing::EndpointUnreachable(cause), soon),
         };
     }

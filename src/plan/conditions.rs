@@ -229,10 +229,14 @@ pub(super) fn of_failure(created: Timestamp, failure: &Failure, now: Timestamp) 
         Class::NeedsPerson => (Truth::False, Progress::Stalled),
         Class::Passing | Class::Throttled => (Truth::Unknown, Progress::Reconciling),
     };
-    // Of a refused endpoint the message is our own.
+    // The message of a refused endpoint, or of a call without a usable answer, is our own.
     let shows_message = matches!(
         failure.kind,
-        Kind::InvalidRequest | Kind::PermissionDenied | Kind::NotSupported | Kind::EndpointNotAllowed
+        Kind::InvalidRequest
+            | Kind::PermissionDenied
+            | Kind::NotSupported
+            | Kind::EndpointNotAllowed
+            | Kind::CloudUnavailable
     );
     let detail = failure.message.clone().filter(|m| shows_message && !m.is_empty());
     let cause = format!("{}: {}", failure.action, failure.code);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::urls;
+
 /// Shared by the probes and whoever knows how the process is: alive and starting at first.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<State>);
@@ -31,7 +33,7 @@ impl Health {
 
     /// Something has ended that the process cannot do without: it is to be restarted. The first reason stays.
     pub fn fail(&self, reason: &str) {
-        self.0.failure.get_or_init(|| reason.to_owned());
+        self.0.failure.get_or_init(|| urls::clean(reason).into_owned());
     }
 
     /// Everything is set up: what is not awaited by now is there.
@@ -75,10 +77,11 @@ impl Awaited {
 
     /// It was tried, and failed.
     pub fn failed(&self, why: &str) {
+        let why = urls::clean(why);
         let mut awaited = self.health.awaited();
-        let Some(before) = awaited.get_mut(&self.what).filter(|before| *before != why) else { return };
-        tracing::warn!(error = why, "waiting for {}", self.what);
-        *before = why.to_owned();
+        let Some(before) = awaited.get_mut(&self.what).filter(|before| **before != *why) else { return };
+        tracing::warn!(error = &*why, "waiting for {}", self.what);
+        *before = why.into_owned();
     }
 }
 

@@ -2,9 +2,11 @@
 
 #[cfg(test)]
 pub mod capture;
+mod clean_log;
 mod filter;
 pub mod health;
 pub mod redact;
+pub mod urls;
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -17,6 +19,7 @@ use tracing::{Level, Subscriber, error};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use clean_log::Cleaning;
 pub use filter::Filter;
 
 /// How a log line is written.
@@ -64,7 +67,8 @@ pub fn init(format: Format, filter: &Filter) -> anyhow::Result<()> {
             error!(place, backtrace, "panicked: {message}");
         } else {
             // Also a process that logs nothing tells why it ends; there is nobody to tell a failure to.
-            let _ = writeln!(io::stderr(), "panicked at {place}: {message}");
+            let text = format!("panicked at {place}: {message}");
+            let _ = writeln!(io::stderr(), "{}", urls::clean(&text));
         }
     }));
     Ok(())
@@ -79,7 +83,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter.build()).with_writer(out);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter.build()).with_writer(Cleaning(out));
     match format {
         Format::Json => Box::new(builder.json().flatten_event(true).with_ansi(false).finish()),
         Format::Text => Box::new(builder.with_ansi(colours).finish()),
@@ -126,6 +130,23 @@ mod tests {
                 (&second["message"], &second["text"], &second["level"]),
                 (&"cloud call".into(), &text.into(), &"INFO".into())
             );
+        }
+    }
+
+    #[test]
+    fn no_line_shows_credentials_that_a_library_logs() {
+        for format in [Format::Json, Format::Text] {
+            let out = logged(format, "trace", || {
+                let span = tracing::debug_span!("HTTP", http.url = "http://ci:Pa55word@p:3128/");
+                let _entered = span.enter();
+                warn!(target: "kube_client", "failed with \"http://ci:Pa55 \"word@:bad\"");
+                debug!(target: "hyper", headers = ?std::collections::BTreeMap::from([("authorization", "Bearer Pa55word")]), "Proxy-Authorization: Basic Y2k6UGE1NXdvcmQ=");
+            });
+            assert!(out.lines().count() == 2 && out.contains("[redacted]"), "{out}");
+            assert!(!out.contains("Pa55") && !out.contains("word") && !out.contains("Y2k6"), "{out}");
+            for line in out.lines().filter(|_| format == Format::Json) {
+                serde_json::from_str::<serde_json::Value>(line).expect(line);
+            }
         }
     }
 

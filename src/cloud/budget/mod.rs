@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Caller, Lane};
+use super::{Caller, Lane, Outages};
 use crate::metrics::{AccountMeter, Priority};
 use bucket::{Bucket, Next};
 use lanes::Lanes;
@@ -43,6 +43,7 @@ pub struct Budget {
     /// Calls in flight of all accounts of the process.
     process: Arc<Semaphore>,
     meter: AccountMeter,
+    outages: Outages,
 }
 
 #[derive(Default)]
@@ -64,6 +65,7 @@ impl Budget {
             changed: Notify::new(),
             process,
             meter: AccountMeter::default(),
+            outages: Outages::default(),
         }
     }
 
@@ -74,6 +76,11 @@ impl Budget {
 
     pub fn meter(&self) -> &AccountMeter {
         &self.meter
+    }
+
+    /// The hosts that the account's calls cannot connect to.
+    pub fn outages(&self) -> &Outages {
+        &self.outages
     }
 
     /// Applies another rate and burst at once, also to those who wait. Pause and share stay.

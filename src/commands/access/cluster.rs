@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::api::CrossRegionBackupPolicy;
 use crate::cli::source::ClusterArgs;
+use crate::cloud::Proxies;
+use crate::cluster::connect::{Target, client};
+use crate::telemetry::urls::{clean, said};
 
 /// The longest wait for a connection, and for an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,9 +31,9 @@ impl Cluster {
     /// # Errors
     /// There is no cluster to connect to, or the kubeconfig is wrong.
     pub async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
-        let config = config(args).await?;
-        let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Self { client: Client::try_from(config)?, namespace })
+        let (client, config) = connect(args).await?;
+        let namespace = args.namespace.clone().unwrap_or(config.default_namespace);
+        Ok(Self { client, namespace })
     }
 
     /// One object; `None` where there is none.
@@ -47,36 +49,29 @@ impl Cluster {
     }
 }
 
-/// The way to the cluster.
+/// The way to the cluster, as kubectl finds it: through the kubeconfig's proxy, else that of the environment.
 ///
 /// # Errors
-/// There is none, or the kubeconfig is wrong.
-pub async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
-    let found = found(args).await.context(
+/// There is none, or the kubeconfig or the environment's proxy is wrong.
+pub async fn connect(args: &ClusterArgs) -> anyhow::Result<(Client, Config)> {
+    let found = Target::find(args.kubeconfig.as_deref(), args.context.as_deref()).await.context(
         "no Kubernetes cluster to ask: set KUBECONFIG, or name a file with --kubeconfig and a context with --context",
     );
+    let Target { mut config, proxy } = found?;
     // A person waits: no wait without an end.
-    let mut config = found?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(TIMEOUT);
-    Ok(config)
-}
-
-async fn found(args: &ClusterArgs) -> anyhow::Result<Config> {
-    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    Ok(match &args.kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-        None if args.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await?,
-    })
+    let proxies = Proxies::of_environment().map_err(anyhow::Error::msg)?;
+    let proxy = proxy.as_ref().or_else(|| proxies.of_api_server(&config.cluster_url));
+    Ok((client(config.clone(), proxy)?, config))
 }
 
 /// What the API server said, in words that name what was asked for.
 pub fn refused(error: kube::Error, what: &str) -> anyhow::Error {
     match error {
-        kube::Error::Api(status) => anyhow!("{what}: the API server says: {}", status.message),
-        error => anyhow!(error).context(format!("{what}: no answer from the API server")),
+        kube::Error::Api(status) => anyhow!("{what}: the API server says: {}", clean(&status.message)),
+        error => anyhow!("{what}: no answer from the API server: {}", said(&error)),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Accounts, Secrets and namespaces as the files declare them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
 
+use crate::api::account::SecretRef;
 use crate::api::account::{AnyAccount, CloudAccountSpec};
 use crate::api::{CloudAccount, ClusterCloudAccount};
-use crate::cluster::secrets::Held;
+use crate::cluster::secrets::{Held, NoSecret, Secret};
 use crate::controllers::sharing::Labels;
 use crate::observe::{AccountKey, Sharing};
 
@@ -30,18 +30,22 @@ impl<K: AnyAccount> From<&K> for Declared {
 pub struct Given {
     accounts: HashMap<AccountKey, Declared>,
     labels: HashMap<String, Labels>,
-    secrets: Held,
-    /// Namespaces and names: what is held later comes from elsewhere.
-    secret_names: HashSet<(String, String)>,
+    /// By namespace and name.
+    secrets: HashMap<(String, String), Result<Secret, NotGiven>>,
+}
+
+/// A Secret of the files that gives no credentials.
+#[derive(Clone, Copy, Debug)]
+pub enum NotGiven {
+    /// It is to be decrypted or filled in first: others may give them.
+    Placeholder(&'static str),
+    Malformed(NoSecret),
 }
 
 impl Given {
     /// Takes in one document, which must be valid where it is of our own group. Other kinds than accounts, Secrets and
     /// Namespaces mean nothing here.
-    ///
-    /// # Errors
-    /// A Secret that is none. What exactly is wrong with it is not told, since that may repeat a value.
-    pub fn take(&mut self, kind: &str, namespace: &str, value: &Value) -> Result<(), String> {
+    pub fn take(&mut self, kind: &str, namespace: &str, value: &Value) {
         match kind {
             "CloudAccount" => {
                 if let Ok(account) = serde_json::from_value::<CloudAccount>(value.clone()) {
@@ -55,18 +59,13 @@ impl Given {
                     self.accounts.insert(key, Declared::from(&account));
                 }
             }
-            "Secret" => match serde_json::from_value::<core::Secret>(value.clone()) {
-                Ok(secret) => {
-                    self.secret_names.insert((namespace.to_owned(), name_of(value)));
-                    self.secrets.put(namespace, secret.into());
-                }
-                Err(_) => {
-                    let name = name_of(value);
-                    return Err(format!(
-                        "Secret {namespace}/{name}: data must be base64, and stringData text, for each key"
-                    ));
-                }
-            },
+            "Secret" => {
+                let secret = match value.get("sops") {
+                    Some(_) => Err(NotGiven::Placeholder("it is encrypted by SOPS")),
+                    None => Secret::from_manifest(value).map_err(NotGiven::Malformed),
+                };
+                self.secrets.insert((namespace.to_owned(), name_of(value)), secret);
+            }
             "Namespace" => {
                 let labels = value.pointer("/metadata/labels").cloned().unwrap_or_default();
                 let labels = serde_json::from_value(labels).unwrap_or_default();
@@ -74,7 +73,6 @@ impl Given {
             }
             _ => {}
         }
-        Ok(())
     }
 
     pub fn account(&self, key: &AccountKey) -> Option<&Declared> {
@@ -89,13 +87,32 @@ impl Given {
         self.labels.get(namespace)
     }
 
-    /// Whether a Secret is one of the files.
-    pub fn has_secret(&self, namespace: &str, name: &str) -> bool {
-        self.secret_names.contains(&(namespace.to_owned(), name.to_owned()))
+    /// Whether the files have this Secret of an account.
+    ///
+    /// # Errors
+    /// They have it, and no credentials in it.
+    pub fn has_secret(&self, namespace: &str, reference: &SecretRef) -> Result<bool, NotGiven> {
+        let secret = match self.secrets.get(&(namespace.to_owned(), reference.name.clone())) {
+            None => return Ok(false),
+            Some(secret) => secret.as_ref().map_err(|not| *not)?,
+        };
+        let keys =
+            [&reference.access_key_id_key, &reference.secret_access_key_key, &reference.session_token_key];
+        match secret.placeholder_of(keys.map(String::as_str)) {
+            None => Ok(true),
+            Some(what) => Err(NotGiven::Placeholder(what)),
+        }
     }
 
-    pub fn secrets(&self) -> &Held {
-        &self.secrets
+    /// The Secrets from which credentials can be taken, those of elsewhere to be added.
+    pub fn held(&self) -> Held {
+        let held = Held::default();
+        for ((namespace, _), secret) in &self.secrets {
+            if let Ok(secret) = secret {
+                held.put(namespace, secret.clone());
+            }
+        }
+        held
     }
 }
 

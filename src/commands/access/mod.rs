@@ -7,7 +7,7 @@ mod environment;
 mod given;
 mod origin;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct Access {
     endpoint: Option<String>,
     own_namespace: String,
     labels: Mutex<HashMap<String, Option<Labels>>>,
+    /// What a note was written on.
+    noted: std::sync::Mutex<HashSet<String>>,
     /// The calls that were sent.
     pub sent: Sent,
 }
@@ -103,7 +105,7 @@ impl Access {
         given: Given,
     ) -> Self {
         let (transport, sent) = reading_alone(transport);
-        let held = given.secrets().clone();
+        let held = given.held();
         let own_namespace = source.operator_namespace.clone().unwrap_or_else(|| MANAGER.to_owned());
         let means = Means {
             secrets: Secrets::Held(held.clone()),
@@ -124,6 +126,7 @@ impl Access {
             endpoint: source.endpoint.clone(),
             own_namespace,
             labels: Mutex::default(),
+            noted: Default::default(),
             sent,
         }
     }

@@ -2,18 +2,22 @@
 //! of an account whose credentials are not the file's.
 
 use std::env;
+use std::sync::PoisonError;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use kube::Api;
 
 use super::cluster::Cluster;
+use super::given::NotGiven;
 use super::{Access, Declared, environment};
 use crate::api::account::{CloudAccountSpec, CredentialsSource, SecretRef};
 use crate::api::{CloudAccount, ClusterCloudAccount};
-use crate::cluster::secrets::read_secret;
+use crate::cluster::secrets::{ReadError, read_secret};
+use crate::commands::show;
 use crate::domain::Reason;
 use crate::observe::{AccountKey, provider_name};
+use crate::telemetry::urls::said;
 
 /// The name of the Secret that stands for the environment in messages; none in a cluster can have it.
 const ENVIRONMENT: &str = "of the environment";
@@ -98,9 +102,21 @@ impl Access {
     ) -> Result<CloudAccountSpec, (Reason, String)> {
         let namespace = key.namespace.as_deref().unwrap_or(&self.own_namespace);
         let reference = spec.credentials.secret_ref.clone();
-        // Not what is held by now: another account of the same Secret may have had it read from the cluster.
-        if reference.as_ref().is_some_and(|reference| self.given.has_secret(namespace, &reference.name)) {
-            return Ok(spec);
+        let mut lacks = "its Secret is not in the files: add it";
+        if let Some(reference) = &reference {
+            // Not what is held by now: another account of the same Secret may have had it read from the cluster.
+            match self.given.has_secret(namespace, reference) {
+                Ok(true) => return Ok(spec),
+                Ok(false) => {}
+                Err(NotGiven::Malformed(wrong)) => {
+                    let text = format!("Secret {namespace}/{}: {wrong}", reference.name);
+                    return Err((Reason::CredentialsMissing, text));
+                }
+                Err(NotGiven::Placeholder(what)) => {
+                    self.note(format!("Secret {namespace}/{} counts as not given: {what}", reference.name));
+                    lacks = "its Secret in the files is encrypted or not filled in: decrypt it";
+                }
+            }
         }
         if self.given.account(key).is_some() {
             let own = of_cluster.map(|declared| &declared.spec);
@@ -116,11 +132,11 @@ impl Access {
                 return Err((Reason::EndpointNotAllowed, text));
             }
         }
-        let Some(cluster) = &self.cluster else { return self.of_environment(namespace, spec) };
+        let Some(cluster) = &self.cluster else { return self.of_environment(namespace, spec, lacks) };
         if let Some(reference) = reference {
             let found = read_secret(&cluster.client, namespace, &reference.name).await;
-            let text = |error: &dyn std::fmt::Display| format!("Secret {}: {error}", reference.name);
-            match found.map_err(|error| (Reason::CredentialsMissing, text(&error)))? {
+            let text = |error: ReadError| format!("Secret {}: {}", reference.name, said(&error));
+            match found.map_err(|error| (Reason::CredentialsMissing, text(error)))? {
                 Some(secret) => self.held.put(namespace, secret),
                 None => {
                     let text =
@@ -132,16 +148,24 @@ impl Access {
         Ok(spec)
     }
 
+    /// Writes a note to standard error, once.
+    fn note(&self, text: String) {
+        if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+            show::note(&format!("note: {text}"));
+        }
+    }
+
     /// The spec with the environment's credentials, as a Secret whose keys are the variables.
     fn of_environment(
         &self,
         namespace: &str,
         spec: CloudAccountSpec,
+        lacks: &str,
     ) -> Result<CloudAccountSpec, (Reason, String)> {
         let missing = |text: String| (Reason::CredentialsMissing, text);
         let Some(variables) = environment::of(spec.provider) else {
             return Err(missing(format!(
-                "its Secret is not in the files: add it, set {}, or use --from-cluster",
+                "{lacks}, set {}, or use --from-cluster",
                 environment::usual(spec.provider)
             )));
         };

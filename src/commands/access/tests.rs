@@ -25,7 +25,7 @@ fn secret() -> core::Secret {
 async fn opened(files: &[(&str, Value)], held: Option<core::Secret>) -> Result<Opened, (Reason, String)> {
     let mut given = Given::default();
     for (kind, value) in files {
-        given.take(kind, "payments", value).unwrap();
+        given.take(kind, "payments", value);
     }
     let transport =
         service_transport(axum::Router::new().fallback(|| async { r#"{"Result": {"Instances": []}}"# }));

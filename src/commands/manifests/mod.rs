@@ -12,6 +12,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use super::show;
+use crate::telemetry::urls::clean;
 pub use node::{Located, escaped};
 
 /// Of one file: more than any that people write.
@@ -81,6 +83,8 @@ pub struct Manifests {
     pub documents: Vec<Document>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// Where something is encrypted as a whole: it counts as not there.
+    pub encrypted: Vec<Place>,
 }
 
 impl Document {
@@ -114,7 +118,8 @@ impl Document {
             object: Some(self.object()),
             field: field.to_owned(),
             rule: rule.to_owned(),
-            message,
+            // It may repeat a value, such as an endpoint with a password.
+            message: clean(&message).into_owned(),
         }
     }
 
@@ -163,7 +168,22 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Manifests> {
         }
     }
     manifests.find_doubles();
+    for place in &manifests.encrypted {
+        show::note(&format!("note: {place}: it is encrypted, and counts as not there"));
+    }
     Ok(manifests)
+}
+
+/// Whether a file is encrypted as a whole, by git-crypt, ansible-vault, age or PGP.
+fn is_encrypted(bytes: &[u8]) -> bool {
+    let heads: [&[u8]; 5] = [
+        b"\0GITCRYPT\0",
+        b"$ANSIBLE_VAULT;",
+        b"age-encryption.org/",
+        b"-----BEGIN AGE ENCRYPTED FILE-----",
+        b"-----BEGIN PGP MESSAGE-----",
+    ];
+    heads.iter().any(|head| bytes.trim_ascii_start().starts_with(head))
 }
 
 fn bytes_of(file: &Path) -> anyhow::Result<Vec<u8>> {
@@ -228,6 +248,9 @@ impl Manifests {
         if bytes.len() as u64 > FILE_MAX {
             return self.problems.push(whole("size", "the file is larger than 64 MiB"));
         }
+        if is_encrypted(&bytes) {
+            return self.encrypted.push(Place { file, line: 1, column: 1 });
+        }
         let Ok(text) = String::from_utf8(bytes) else {
             return self.problems.push(whole("encoding", "the file is not UTF-8"));
         };
@@ -252,6 +275,10 @@ impl Manifests {
             let items = document.value()["items"].as_array().map_or(0, Vec::len);
             let parts = (0..items).filter_map(|at| document.located.part(&format!("/items/{at}")));
             return parts.for_each(|part| self.take_object(file, before, part));
+        }
+        // SOPS encrypts every value of a document, unless it is told which.
+        if document.kind.starts_with("ENC[") {
+            return self.encrypted.push(document.at);
         }
         let fault = match document.value() {
             Value::Object(_) if document.api_version.is_empty() => Some("apiVersion"),
@@ -367,6 +394,27 @@ mod tests {
             problems(&format!("{good}{good}")),
             ["f.yaml:8: Secret a: metadata.name: is defined at f.yaml:2 already (unique)"]
         );
+    }
+
+    #[test]
+    fn what_is_encrypted_as_a_whole_counts_as_not_there() {
+        let good = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n---\n";
+        let sops = "apiVersion: ENC[AES256_GCM,data:Tu0=,type:str]\nkind: ENC[AES256_GCM,data:x,type:str]\nsops: {mac: x}\n";
+        let read = taken(&format!("{good}{sops}"));
+        assert_eq!((read.documents.len(), read.problems.len()), (1, 0));
+        assert_eq!(read.encrypted[0].line, 5);
+        for whole in [
+            &b"\0GITCRYPT\0\xff\xfe"[..],
+            b"$ANSIBLE_VAULT;1.1;AES256\n62\n",
+            b"\n-----BEGIN PGP MESSAGE-----\n\nhQEM\n",
+        ] {
+            let mut manifests = Manifests::default();
+            manifests.take("f.yaml", whole.to_vec());
+            assert_eq!(
+                (manifests.encrypted.len(), manifests.problems.len(), manifests.documents.len()),
+                (1, 0, 0)
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
+use crate::telemetry::urls;
+
 /// Writes to standard output. A reader that has seen enough, as `head` has, is no error.
 ///
 /// # Errors
@@ -41,18 +43,28 @@ pub fn error(error: &anyhow::Error) {
 /// Says something on standard error that is no part of what was asked for.
 pub fn note(text: &str) {
     // There is nowhere else to say that it cannot be written.
-    let _ = writeln!(io::stderr().lock(), "{}", plain(text));
+    let _ = writeln!(io::stderr().lock(), "{}", plain(&urls::clean(text)));
 }
 
 /// Errors repeat what a cloud or a cluster said. A line of theirs must not look like one of ours, so it is indented.
 fn told(error: &anyhow::Error) -> String {
     let text = format!("error: {error:#}");
-    text.lines().map(plain).collect::<Vec<_>>().join("\n  ") + "\n"
+    urls::clean(&text).lines().map(plain).collect::<Vec<_>>().join("\n  ") + "\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_shows_no_password() {
+        let proxy = "http://ci:Pa55word@p:3128".parse().unwrap();
+        let feature = "kube/http-proxy";
+        let error =
+            kube::Error::ProxyProtocolDisabled { proxy_url: Box::new(proxy), protocol_feature: feature };
+        let told = told(&anyhow::Error::from(error));
+        assert!(told.contains("http://[redacted]@p:3128") && !told.contains("Pa55word"), "{told}");
+    }
 
     #[test]
     fn an_error_steers_no_terminal() {

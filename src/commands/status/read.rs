@@ -1,19 +1,19 @@
 //! The one policy, from the cluster that kubectl would ask.
 
 use anyhow::anyhow;
+use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
-use kube::{Api, Client};
 
 use crate::api::CrossRegionBackupPolicy;
 use crate::cli::Status;
-use crate::commands::access::cluster::config;
+use crate::commands::access::cluster::connect;
 
 /// Reads the policy as it is stored, whatever its shape.
 ///
 /// # Errors
 /// There is no such cluster, kind or policy, or it may not be read: each in words that say what to do.
 pub async fn policy(args: &Status) -> anyhow::Result<DynamicObject> {
-    let config = config(&args.cluster).await?;
+    let (client, config) = connect(&args.cluster).await?;
     if let (Some(one), Some(other)) = (&args.policy.namespace, &args.cluster.namespace)
         && one != other
     {
@@ -26,7 +26,7 @@ pub async fn policy(args: &Status) -> anyhow::Result<DynamicObject> {
     let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
     let (host, name) = (config.cluster_url.to_string(), args.policy.name.as_str());
     let resource = ApiResource::erase::<CrossRegionBackupPolicy>(&());
-    let api = Api::<DynamicObject>::namespaced_with(Client::try_from(config)?, &namespace, &resource);
+    let api = Api::<DynamicObject>::namespaced_with(client, &namespace, &resource);
     api.get(name).await.map_err(|error| explained(error, &host, &namespace, name))
 }
 
@@ -59,6 +59,7 @@ fn explained(error: kube::Error, host: &str, namespace: &str, name: &str) -> any
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
+    use kube::Client;
     use kube::client::Body;
 
     use super::*;

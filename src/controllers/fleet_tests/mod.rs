@@ -6,6 +6,7 @@ mod elected;
 mod lanes;
 mod refused;
 mod refused_writes;
+mod outage;
 mod restart;
 mod secrets;
 mod writes;

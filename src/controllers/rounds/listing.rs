@@ -19,6 +19,8 @@ use crate::plan::pace::backoff;
 use crate::plan::round::{Finds, LONGEST, Round, Way, gap, pages, way};
 use crate::plan::{Gate, after, since};
 
+/// A page that fails in passing is asked for again after so long at most: it is one call, which serves many.
+const AGAIN_LONGEST: Duration = Duration::from_secs(30);
 /// Who may not list the account's backups may be allowed to later.
 const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -137,7 +139,7 @@ pub async fn list(
                 }
                 failures += 1;
                 tokio::select! {
-                    () = sleep(backoff(failures, Duration::MAX, fastrand::f64())) => {}
+                    () = sleep(backoff(failures, AGAIN_LONGEST, fastrand::f64())) => {}
                     // Somebody has come, or is left.
                     () = region.changed.notified() => {}
                 }

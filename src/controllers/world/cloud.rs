@@ -8,12 +8,12 @@ use bytes::Bytes;
 use cloud_simulator::Simulator;
 use http::Request;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tower::{ServiceExt, service_fn};
 
 use super::journal::{Answer, Call, What};
 use super::wire::Wire;
-use crate::cloud::{Transport, service_transport};
+use crate::cloud::{Transport, TransportError, service_transport};
 
 /// What a call takes, to the cloud and back.
 pub const LATENCY: Duration = Duration::from_millis(20);
@@ -31,9 +31,22 @@ pub struct Arrival {
 
 /// The requests that have reached the cloud, in the order of their coming.
 #[derive(Clone, Default)]
-pub struct Arrivals(Arc<Mutex<Vec<Arrival>>>);
+pub struct Arrivals(Arc<Mutex<Vec<Arrival>>>, Arc<Mutex<Option<(Duration, TransportError)>>>);
 
 impl Arrivals {
+    /// Lets no request through from now on: each ends with this error after so long, and counts as one that has come.
+    pub fn close(&self, after: Duration, error: TransportError) {
+        *self.1.lock().unwrap() = Some((after, error));
+    }
+
+    pub fn open(&self) {
+        *self.1.lock().unwrap() = None;
+    }
+
+    fn closed(&self) -> Option<(Duration, TransportError)> {
+        *self.1.lock().unwrap()
+    }
+
     pub fn all(&self) -> Vec<Arrival> {
         self.0.lock().unwrap().clone()
     }
@@ -57,6 +70,11 @@ pub fn transport(cloud: Simulator, arrivals: Arrivals, wire: Wire) -> Transport 
         let number = calls.fetch_add(1, Ordering::Relaxed);
         async move {
             wire.note(|| What::Called(call(number, &request)));
+            if let Some((after, error)) = arrivals.closed() {
+                arrivals.0.lock().unwrap().push(arrival(&request));
+                sleep(after).await;
+                return Err(error);
+            }
             let effect = async move {
                 arrivals.0.lock().unwrap().push(arrival(&request));
                 router.oneshot(request).await

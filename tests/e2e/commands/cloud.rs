@@ -396,8 +396,21 @@ async fn a_secret_that_is_none_is_named_without_its_values() -> Result<()> {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cloud-key", "namespace": "payments"},
         "data": {"secretAccessKey": format!("no base64: {SECRET_KEY}")},
     });
-    write(folder.path(), &[secret])?;
+    let account = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CloudAccount",
+        "metadata": {"name": "prod", "namespace": "payments"},
+        "spec": {"provider": "Volcengine", "credentials": {"secretRef": {"name": "cloud-key"}}},
+    });
+    let policy = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CrossRegionBackupPolicy",
+        "metadata": {"name": "sessions", "namespace": "payments"},
+        "spec": {"accountRef": {"name": "prod"}, "region": "cn-beijing", "instanceId": "redis-a1", "active": false},
+    });
+    write(folder.path(), std::slice::from_ref(&secret))?;
     let path = folder.path().display().to_string();
+    let unused = said(command(&["plan", &path])).await?;
+    ensure!(unused.code == 0, "no account refers to it: {}{}", unused.out, unused.err);
+    write(folder.path(), &[secret, account, policy])?;
     for args in [vec!["plan", &path], vec!["backups", "-f", &path]] {
         let said = said(command(&args)).await?;
         is_clean(&said)?;
@@ -405,4 +418,75 @@ async fn a_secret_that_is_none_is_named_without_its_values() -> Result<()> {
         ensure!(said.code == 1 && all.contains("Secret payments/cloud-key: data must be base64"), "{all}");
     }
     Ok(())
+}
+
+/// As `sops encrypt --encrypted-regex '^(data|stringData)$'` leaves a value.
+const ENCRYPTED: &str = "ENC[AES256_GCM,data:p673w==,iv:YY=,aad:UQ=,tag:A=,type:str]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_secret_is_not_sent_and_beats_no_other_credentials() -> Result<()> {
+    let stage = Stage::new("plan-encrypted").await?;
+    furnish(&stage)?;
+    stage.apply_account().await?;
+    let policy = stage.policy_manifest("same", json!({"instanceId": "redis-a1"}));
+    let base64 = base64_of(ENCRYPTED);
+    let mut without_endpoint = stage.account_manifest();
+    without_endpoint["spec"].as_object_mut().context("no spec")?.remove("endpoint");
+    for (field, id, secret_key, sops) in [
+        ("stringData", ENCRYPTED, ENCRYPTED, true),
+        ("data", ENCRYPTED, ENCRYPTED, true),
+        ("data", &base64, &base64, false),
+        ("stringData", KEY_ID, ENCRYPTED, false),
+        ("stringData", ENCRYPTED, SECRET_KEY, true),
+        ("stringData", "{{ .Values.id }}", "${SECRET_KEY}", false),
+    ] {
+        let mut secret = stage.secret_manifest();
+        secret.as_object_mut().context("no object")?.remove("stringData");
+        secret[field] = json!({"accessKeyId": id, "secretAccessKey": secret_key});
+        if sops {
+            secret["sops"] = json!({"mac": ENCRYPTED, "version": "3.10.2"});
+        }
+        let other = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "of-others", "namespace": stage.namespace},
+            "data": {"key": ENCRYPTED, "other": "no base64!"}, "sops": {"mac": ENCRYPTED},
+        });
+        let folder = tempfile::tempdir()?;
+        write(folder.path(), &[secret.clone(), stage.account_manifest(), policy.clone(), other.clone()])?;
+        let path = folder.path().display().to_string();
+        let told = format!("{field}: {id}, {secret_key}");
+
+        let of_cluster = command(&["plan", &path, "--from-cluster", "--allowed-endpoint", &stage.endpoint]);
+        let planned = said(in_cluster(of_cluster, stage.plane)).await?;
+        is_encrypted_and_noted(&planned, &told)?;
+
+        write(folder.path(), &[secret, without_endpoint.clone(), policy.clone(), other])?;
+        let planned = said(stage.with_environment(&["plan", &path])).await?;
+        is_encrypted_and_noted(&planned, &told)?;
+
+        let alone = said(command(&["plan", &path])).await?;
+        let all = format!("{}{}", alone.out, alone.err);
+        ensure!(
+            alone.code == 1 && all.contains("CredentialsMissing") && all.contains("decrypt it"),
+            "{told}: {all}"
+        );
+    }
+    let strangers: Vec<_> =
+        stage.cloud.requests().into_iter().filter(|r| r.authentic == Some(false)).collect();
+    ensure!(strangers.is_empty(), "{strangers:?}");
+    Ok(())
+}
+
+/// It went through with other credentials, and one note says that these were not given.
+fn is_encrypted_and_noted(said: &Said, told: &str) -> Result<()> {
+    is_clean(said)?;
+    ensure!(said.code == 0, "{told}: {}{}", said.out, said.err);
+    let notes = said.err.matches("counts as not given").count();
+    ensure!(notes == 1 && said.err.contains("/cloud-key counts as not given"), "{told}: {}", said.err);
+    ensure!(!said.err.contains("ENC[") && !said.out.contains("ENC["), "{told}: {}{}", said.out, said.err);
+    Ok(())
+}
+
+fn base64_of(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
 }

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod cloud;
+mod proxies;
 mod validate;
 
 use std::path::Path;

@@ -8,6 +8,8 @@ use crate::checks::{DESCRIBE, With, expect, message};
 use crate::harness::{Stage, condition, settled};
 
 const NOT_PROMISED: &str = "an answer that is not what the API promises";
+const OTHER_INSTANCE: &str =
+    "an answer that is not what the API promises: InstanceId is that of another instance";
 
 /// Each way to fail, with what the condition calls it.
 fn ways() -> Vec<(&'static str, Effect, &'static str)> {
@@ -23,13 +25,13 @@ fn ways() -> Vec<(&'static str, Effect, &'static str)> {
         ("error-500", error(500, "InternalError"), "InternalError"),
         ("error-400", error(400, "InternalError"), "InternalError"),
         ("unknown-code", error(400, "NeverHeardOf"), "NeverHeardOf"),
-        ("hang", Effect::Hang { after_effect: false }, "timeout"),
-        ("reset", Effect::Reset, "connection reset"),
+        ("hang", Effect::Hang { after_effect: false }, "timeout: the endpoint gave no answer within 2s"),
+        ("reset", Effect::Reset, "connection reset: the endpoint ended the connection without an answer"),
         ("html-502", html(502), "HTTP 502"),
         ("html-200", html(200), NOT_PROMISED),
-        ("truncated", Effect::Truncated, "answer cut short"),
-        ("other-instance", Effect::WrongInstance { instance_id: "redis-other".to_owned() }, NOT_PROMISED),
-        ("oversized", Effect::Oversized { bytes: 16 << 20 }, "answer too large"),
+        ("truncated", Effect::Truncated, "answer cut short: from the endpoint"),
+        ("other-instance", Effect::WrongInstance { instance_id: "redis-other".to_owned() }, OTHER_INSTANCE),
+        ("oversized", Effect::Oversized { bytes: 16 << 20 }, "answer too large: from the endpoint"),
         ("redirect", redirect, "redirect refused"),
     ]
 }

@@ -102,7 +102,8 @@ async fn a_token_reaches_no_host_that_is_not_named_exactly() -> Result<()> {
     // What a signed call may ask, a token may not.
     let signed = Scene::new("identity-signed", false, By::Secret).await?;
     signed.put_account(json!({"stsEndpoint": "https://sts.wild.example"})).await?;
-    signed.until_account("EndpointUnreachable", With::Reconciling, "AssumeRole: name not resolved").await?;
+    let unresolved = "AssumeRole: name not resolved: there is no address for sts.wild.example";
+    signed.until_account("EndpointUnreachable", With::Reconciling, unresolved).await?;
     Ok(())
 }
 

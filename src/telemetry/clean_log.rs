@@ -1,0 +1,51 @@
+//! Takes credentials out of log lines by their shape, whichever library wrote them.
+
+use std::io::{self, Write};
+
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::urls::clean_line;
+
+/// Makes writers that pass each event on in one piece, cleaned.
+pub(super) struct Cleaning<M>(pub M);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Cleaning<M> {
+    type Writer = Event<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Event { text: Vec::new(), out: self.0.make_writer() }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self::Writer {
+        Event { text: Vec::new(), out: self.0.make_writer_for(meta) }
+    }
+}
+
+/// The line of one event, which is written when this is dropped.
+pub(super) struct Event<W: Write> {
+    text: Vec<u8>,
+    out: W,
+}
+
+impl<W: Write> Write for Event<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Does nothing: the line may go on.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Drop for Event<W> {
+    fn drop(&mut self) {
+        if !self.text.is_empty() {
+            // There is nowhere to report that a log cannot be written.
+            let _ = self.out.write_all(clean_line(&String::from_utf8_lossy(&self.text)).as_bytes());
+            let _ = self.out.flush();
+        }
+    }
+}
