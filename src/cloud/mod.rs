@@ -30,7 +30,7 @@ pub use credentials::{Credentials, IdentityToken};
 pub use endpoint::{Endpoint, EndpointRule, NotAllowed, Origin, Site, StsEndpoint, is_region};
 pub use exchange::NOT_SENT;
 pub use listing::{Listing, Next, PageRequest, Selection, Step};
-pub use page::{BackupPage, InstancePage, Pages};
+pub use page::{Answers, BackupPage, InstancePage, PAGES_AT_ONCE, Pages, SizeLimits};
 pub use proxies::Proxies;
 pub use send_guard::{Progress, SendGuard};
 pub use sts::{Issued, RoleRequest, Sts, StsConfig};

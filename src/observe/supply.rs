@@ -281,6 +281,7 @@ impl Accounts {
                 clock: self.means.clock.clone(),
                 timeout: recipe.timeout,
                 time_zone: recipe.time_zone,
+                sizes: account.sizes.clone(),
             });
             change.renew(client, made_from, self.means.clock.now());
         });
