@@ -27,6 +27,9 @@ pub struct Options {
     /// How often each policy is looked at, in place of its resyncInterval
     #[arg(long = "resync", default_value = "1m", value_parser = seconds)]
     pub resync_seconds: u64,
+    /// recoveryPointObjective of each policy, so that each has RecoveryPointMet. Default: none
+    #[arg(long)]
+    pub objective: Option<String>,
     /// The account's requestsPerSecond once the policies are created; the default does not limit
     #[arg(long, default_value_t = NO_LIMIT)]
     pub rate: u32,

@@ -187,7 +187,10 @@ impl Scene {
     }
 
     fn manifest(&self, fleet: &Fleet, number: usize) -> Value {
-        let spec = json!({"accountRef": {"name": fleet.name}, "instanceId": fleet.instance(number)});
+        let mut spec = json!({"accountRef": {"name": fleet.name}, "instanceId": fleet.instance(number)});
+        if let Some(objective) = &self.options.objective {
+            spec["recoveryPointObjective"] = json!(objective);
+        }
         self.stage.policy_manifest(&fleet.policy(number), spec)
     }
 }

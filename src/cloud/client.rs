@@ -5,11 +5,13 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use super::exchange::{Line, NOT_SENT, failure, is_not_sent, not_sent};
 use super::listing::{Listing, Next, PageRequest, Query, Selection};
+use super::page::{PAGES_AT_ONCE, SizeLimits};
 use super::{Accepted, BackupPage, Budget, Caller, Credentials, Endpoint, InstancePage, Site, Transport};
 use super::{tencent, volcengine};
 use crate::clock::Clock;
@@ -27,6 +29,8 @@ pub struct ClientConfig {
     pub timeout: Duration,
     /// Of the cloud's times without a zone; Tencent Cloud alone has such.
     pub time_zone: Offset,
+    /// What its answers turned out to be too large for.
+    pub sizes: SizeLimits,
 }
 
 impl ClientConfig {
@@ -165,17 +169,26 @@ impl Client {
         };
         let mut listing = Listing::new(self.site(), selection, Vec::new(), now)?;
         let (mut found, mut before) = (BTreeMap::new(), BTreeMap::new());
-        while let Some(request) = listing.request() {
-            let step = listing.took(self.backups_page(&request).await)?;
-            found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
-            match step.next {
-                Next::Again => before = mem::take(&mut found),
-                Next::End { moved: true } => {
-                    for (id, backup) in mem::take(&mut before) {
-                        found.entry(id).or_insert(backup);
+        while listing.request().is_some() {
+            let asked = listing.requests(PAGES_AT_ONCE).into_iter().map(|request| async {
+                let answer = self.backups_page(&request).await;
+                (request, answer)
+            });
+            let (steps, failure) = listing.take(join_all(asked).await);
+            for step in steps {
+                found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
+                match step.next {
+                    Next::Again => before = mem::take(&mut found),
+                    Next::End { moved: true } => {
+                        for (id, backup) in mem::take(&mut before) {
+                            found.entry(id).or_insert(backup);
+                        }
                     }
+                    Next::More | Next::End { moved: false } => {}
                 }
-                Next::More | Next::End { moved: false } => {}
+            }
+            if let Some(failure) = failure {
+                return Err(failure);
             }
         }
         Ok(found.into_values().collect())
@@ -184,28 +197,37 @@ impl Client {
     /// The instances of the account in the region, one page: from 1, of 1 to 1000.
     ///
     /// # Errors
-    /// The call's failure; nothing is sent for a page that the API does not have.
+    /// The call's failure; nothing is sent for a page that the API does not have, or of a size whose answer was too large
+    /// within the last hour.
     pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
-        match self {
+        let (action, sizes) = (self.site().instances_action(), &self.config().sizes);
+        sizes.check(action, region, size)?;
+        let answer = match self {
             Self::Volcengine(client) => client.instances_page(region, page, size).await,
             Self::Tencent(client) => client.instances_page(region, page, size).await,
-        }
+        };
+        sizes.note(action, region, size, &answer);
+        answer
     }
 
     /// The page that a [`Listing`] asks for.
     ///
     /// # Errors
-    /// The call's failure.
+    /// The call's failure; nothing is sent for a page of a size whose answer was too large within the last hour.
     pub async fn backups_page(&self, request: &PageRequest) -> Result<BackupPage, Failure> {
-        match (self, &request.query) {
+        let (action, size, sizes) = (request.action(), request.size(), &self.config().sizes);
+        sizes.check(action, &request.region, size)?;
+        let answer = match (self, &request.query) {
             (Self::Volcengine(client), Query::Volcengine(query)) => {
                 client.backups_page(&request.region, query).await
             }
             (Self::Tencent(client), Query::Tencent(query)) => {
                 client.backups_page(&request.region, query).await
             }
-            _ => Err(not_sent(request.action(), "the listing is one of another cloud".to_owned())),
-        }
+            _ => Err(not_sent(action, "the listing is one of another cloud".to_owned())),
+        };
+        sizes.note(action, &request.region, size, &answer);
+        answer
     }
 
     /// DescribeBackupDetail; `None` where there is no such backup any more.

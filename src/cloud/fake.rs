@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 use crate::cloud::{
-    Budget, Client, ClientConfig, Credentials, EndpointRule, Site, Transport, service_transport, volcengine,
+    Budget, Client, ClientConfig, Credentials, EndpointRule, Site, SizeLimits, Transport, service_transport,
+    volcengine,
 };
 use crate::domain::InstanceRef;
 
@@ -117,6 +118,7 @@ impl Fake {
             clock: Clock::from_tokio(START.parse().unwrap()),
             timeout: Duration::from_secs(10),
             time_zone: Offset::constant(8),
+            sizes: SizeLimits::default(),
         });
         Self { client, budget, record }
     }

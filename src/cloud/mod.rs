@@ -32,7 +32,7 @@ pub use endpoint::{Endpoint, EndpointRule, NotAllowed, Origin, Site, StsEndpoint
 pub use exchange::{NOT_SENT, is_not_sent};
 pub use listing::{Listing, Next, PageRequest, Selection, Step};
 pub use outages::{Outages, Reachability};
-pub use page::{BackupPage, InstancePage, Pages};
+pub use page::{Answers, BackupPage, InstancePage, PAGES_AT_ONCE, Pages, SizeLimits};
 pub use proxies::Proxies;
 pub use send_guard::{Progress, SendGuard};
 pub use sts::{Issued, RoleRequest, Sts, StsConfig};

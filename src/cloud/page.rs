@@ -1,7 +1,21 @@
 //! One page of a listing, of whichever cloud.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::exchange::{NOT_PROMISED, failure};
+use super::transport::TOO_LARGE;
 use crate::domain::{Backup, Failure, Instance, Kind};
+
+/// Requests for pages of one listing in flight at the same time. A page of 100 backups takes some 100 KiB until it is
+/// compared; eight of them carry 40 pages a second where a page takes 0.2 s.
+pub const PAGES_AT_ONCE: usize = 8;
+/// How long an answer that was too large limits the pages of later requests: tags and names get shorter again.
+const SIZE_LIMIT_HOLDS: Duration = Duration::from_secs(3600);
+const ONE_RECORD: &str = "a single record is larger than the 8 MiB that are read of an answer";
 
 /// One page of a listing of backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,8 +55,10 @@ pub struct InstancePage {
 /// How far the pages of one listing are read.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    /// Of the next page, from 1.
+    /// Of the next page, from 1, in pages of `size`.
     pub number: u32,
+    /// Records per page that are asked for.
+    pub size: u32,
     records: u64,
     /// What the last page said.
     total: Option<u64>,
@@ -58,14 +74,39 @@ pub struct Turned {
     pub moved: bool,
 }
 
-impl Default for Pages {
-    fn default() -> Self {
-        Self { number: 1, records: 0, total: None }
-    }
-}
-
 impl Pages {
-    /// Takes the next page, of `records` records where `size` fit, and `max` pages are the most that there can be.
+    /// None is read yet. `size`: records per page, at least 1.
+    pub fn of(size: u32) -> Self {
+        Self { number: 1, size, records: 0, total: None }
+    }
+
+    /// The numbers of up to `most` pages that can be asked for at the same time, in order: the next one, and those
+    /// after it that there are according to the Total of the pages read so far.
+    pub fn upcoming(&self, most: usize) -> impl Iterator<Item = u32> + use<> {
+        let (number, size, total) = (self.number, u64::from(self.size), self.total.unwrap_or_default());
+        (number..=u32::MAX)
+            .take(most)
+            .take_while(move |page| *page == number || u64::from(page - 1) * size < total)
+    }
+
+    /// Goes on in smaller pages after an answer that was too large. The new size divides the old one, so that the
+    /// next page begins at the same record: 1000, 500, 250, 125, 25, 5, 1.
+    ///
+    /// # Errors
+    /// The failure, where it is another one, or a page has one record already, which the message then says.
+    pub fn shrink(&mut self, failure: Failure) -> Result<(), Failure> {
+        if !is_too_large(&failure) {
+            return Err(failure);
+        }
+        let Some(divisor) = (2..=self.size).find(|divisor| self.size.is_multiple_of(*divisor)) else {
+            return Err(Failure { message: Some(ONE_RECORD.to_owned()), ..failure });
+        };
+        self.number = (self.number - 1).saturating_mul(divisor).saturating_add(1);
+        self.size /= divisor;
+        Ok(())
+    }
+
+    /// Takes the next page, of `records` records; `max`: the most records that there can be.
     ///
     /// # Errors
     /// It cannot be what the API promises. Nothing has changed then.
@@ -73,17 +114,16 @@ impl Pages {
         &mut self,
         action: &'static str,
         (records, total): (usize, Option<u64>),
-        size: u32,
-        max: u32,
+        max: u64,
     ) -> Result<Turned, Failure> {
         let first = self.number == 1;
         let read = self.records + records as u64;
         let complete = total.is_none_or(|total| read >= total);
         // A full page goes on unless Total says exactly that all is read: a Total may also be too low.
-        let last = records == 0 || complete && (records < size as usize || total == Some(read));
+        let last = records == 0 || complete && (records < self.size as usize || total == Some(read));
         // "There are 5, here are none" is no answer: taken for none, it would take away what is there.
         let none_of_some = first && records == 0 && !complete;
-        if none_of_some || !last && self.number >= max {
+        if none_of_some || !last && u64::from(self.number) * u64::from(self.size) >= max {
             return Err(failure(action, Kind::CloudUnavailable, NOT_PROMISED));
         }
         let moved = !first && (total != self.total || last && !complete);
@@ -92,16 +132,160 @@ impl Pages {
     }
 }
 
+/// Answers to requests for pages that were made at the same time, until each is taken in its turn.
+#[derive(Clone, Debug)]
+pub struct Answers<R, P> {
+    pages: Vec<(R, P)>,
+    /// Of the last requests alone: what failed before them is asked for again.
+    failures: Vec<(R, Failure)>,
+}
+
+impl<R, P> Default for Answers<R, P> {
+    fn default() -> Self {
+        Self { pages: Vec::new(), failures: Vec::new() }
+    }
+}
+
+impl<R: PartialEq, P> Answers<R, P> {
+    pub fn add(&mut self, answers: Vec<(R, Result<P, Failure>)>) {
+        self.failures.clear();
+        for (request, answer) in answers {
+            match answer {
+                Ok(page) => self.pages.push((request, page)),
+                Err(failure) => self.failures.push((request, failure)),
+            }
+        }
+    }
+
+    /// Whether a page is here, so that its request need not be made again.
+    pub fn has(&self, request: &R) -> bool {
+        self.pages.iter().any(|(of, _)| of == request)
+    }
+
+    pub fn take(&mut self, request: &R) -> Option<Result<P, Failure>> {
+        if let Some(at) = self.pages.iter().position(|(of, _)| of == request) {
+            return Some(Ok(self.pages.swap_remove(at).1));
+        }
+        let at = self.failures.iter().position(|(of, _)| of == request)?;
+        Some(Err(self.failures.swap_remove(at).1))
+    }
+
+    /// Drops the pages of requests that will not be made again.
+    pub fn retain(&mut self, keep: impl Fn(&R) -> bool) {
+        self.pages.retain(|(request, _)| keep(request));
+    }
+}
+
+/// Whether an answer was larger than what is read of one: smaller pages may fit.
+fn is_too_large(failure: &Failure) -> bool {
+    failure.kind == Kind::CloudUnavailable && failure.code == TOO_LARGE
+}
+
+/// The page sizes that were too large for an answer, by action and region. Clones share them.
+#[derive(Clone, Default)]
+pub struct SizeLimits(Arc<Mutex<HashMap<(&'static str, String), SizeLimit>>>);
+
+struct SizeLimit {
+    /// The smallest number of records whose answer was too large.
+    too_many: u32,
+    noted: Instant,
+}
+
+impl SizeLimits {
+    /// # Errors
+    /// The answer would be too large, as far as earlier answers tell: nothing is to be sent.
+    pub fn check(&self, action: &'static str, region: &str, size: u32) -> Result<(), Failure> {
+        let mut limits = self.lock();
+        limits.retain(|_, limit| limit.noted.elapsed() < SIZE_LIMIT_HOLDS);
+        match limits.get(&(action, region.to_owned())) {
+            Some(limit) if size >= limit.too_many && size > 1 => {
+                Err(failure(action, Kind::CloudUnavailable, TOO_LARGE))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in how a request for a page of `size` records has ended.
+    pub fn note<T>(&self, action: &'static str, region: &str, size: u32, answer: &Result<T, Failure>) {
+        if answer.as_ref().is_err_and(is_too_large) {
+            let mut limits = self.lock();
+            let limit = limits
+                .entry((action, region.to_owned()))
+                .or_insert_with(|| SizeLimit { too_many: size, noted: Instant::now() });
+            limit.too_many = limit.too_many.min(size);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(&'static str, String), SizeLimit>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn too_large() -> Failure {
+        failure("Act", Kind::CloudUnavailable, TOO_LARGE)
+    }
+
+    #[test]
+    fn smaller_pages_begin_where_the_one_that_was_too_large_did_down_to_one_record() {
+        let mut pages = Pages::of(1000);
+        for _ in 0..3 {
+            pages.turn("Act", (1000, Some(5000)), 1_000_000).unwrap();
+        }
+        let mut sizes = Vec::new();
+        while pages.shrink(too_large()).is_ok() {
+            assert_eq!((pages.number - 1) * pages.size, 3000);
+            sizes.push(pages.size);
+        }
+        assert_eq!(sizes, [500, 250, 125, 25, 5, 1]);
+        let failure = pages.shrink(too_large()).unwrap_err();
+        assert_eq!(failure.message.as_deref(), Some(ONE_RECORD));
+        assert!(!pages.turn("Act", (1, Some(5000)), 1_000_000).unwrap().last);
+        let other = failure_of("timeout");
+        assert_eq!(Pages::of(10).shrink(other.clone()), Err(other), "smaller pages do not help");
+    }
+
+    fn failure_of(code: &str) -> Failure {
+        failure("Act", Kind::CloudUnavailable, code)
+    }
+
+    #[test]
+    fn pages_are_asked_for_side_by_side_as_far_as_total_reaches() {
+        let upcoming = |pages: &Pages, most| pages.upcoming(most).collect::<Vec<_>>();
+        let mut pages = Pages::of(10);
+        assert_eq!(upcoming(&pages, 4), [1], "nothing is known yet");
+        pages.turn("Act", (10, Some(41)), 1000).unwrap();
+        assert_eq!(upcoming(&pages, 3), [2, 3, 4]);
+        assert_eq!(upcoming(&pages, 9), [2, 3, 4, 5]);
+        pages.turn("Act", (10, Some(15)), 1000).unwrap();
+        assert_eq!(upcoming(&pages, 9), [3], "the next one in any case: a Total may be too low");
+        pages.turn("Act", (10, Some(u64::MAX)), 1000).unwrap();
+        assert_eq!(upcoming(&pages, 3), [4, 5, 6]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_size_that_was_too_large_is_not_asked_for_again_for_an_hour() {
+        let limits = SizeLimits::default();
+        let allowed = |region: &str, size| limits.check("Act", region, size).is_ok();
+        limits.note::<()>("Act", "cn-beijing", 100, &Err(too_large()));
+        limits.note::<()>("Act", "cn-beijing", 50, &Err(too_large()));
+        limits.note::<()>("Act", "cn-beijing", 25, &Err(failure_of("timeout")));
+        limits.note("Act", "cn-beijing", 25, &Ok(()));
+        assert!(!allowed("cn-beijing", 100) && !allowed("cn-beijing", 50) && allowed("cn-beijing", 25));
+        assert!(allowed("cn-shanghai", 100) && limits.check("Other", "cn-beijing", 100).is_ok());
+        tokio::time::advance(SIZE_LIMIT_HOLDS).await;
+        assert!(allowed("cn-beijing", 100));
+    }
+
     /// The pages of a listing: records and Total of each; whether it ended, and whether anything moved.
     fn read(pages: &[(usize, Option<u64>)]) -> Result<(bool, bool), Failure> {
-        let mut turned = Pages::default();
+        let mut turned = Pages::of(10);
         let mut moved = false;
         for (number, page) in (1..).zip(pages) {
-            let page = turned.turn("Act", *page, 10, 5)?;
+            let page = turned.turn("Act", *page, 50)?;
             moved |= page.moved;
             if page.last {
                 assert_eq!(number, pages.len(), "it ended early");

@@ -25,6 +25,9 @@ use super::proxies::Proxies;
 /// Sends one request once, and reads the whole answer.
 pub type Transport = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>;
 
+/// The code of an answer whose body is larger than what is read of one.
+pub const TOO_LARGE: &str = "answer too large";
+
 /// Why there is no answer, in words that name no host and no address, and do not differ between tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
@@ -48,7 +51,7 @@ pub enum TransportError {
     WrongName,
     #[error("certificate not valid now")]
     Expired,
-    #[error("answer too large")]
+    #[error("{TOO_LARGE}")]
     TooLarge,
     #[error("answer cut short")]
     CutShort,
@@ -125,7 +128,7 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Polling uses few of the connections that a burst opens, and each holds some 50 KiB.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A page of 100 backups is some 100 KiB.
+/// Bytes that are read of one answer. A page of 100 backups is some 100 KiB.
 const BODY_MAX: usize = 8 << 20;
 
 /// The process's way to the clouds: no redirects, no retries of its own, a proxy where the environment names one. It uses the

@@ -16,7 +16,7 @@ use crate::api::inventory::{BackupInventoryStatus, InventoryItem};
 use crate::cli::Global;
 use crate::cli::backups::{Backups, ListFormat};
 use crate::clock::Clock;
-use crate::cloud::{Listing, Next, Selection};
+use crate::cloud::{Listing, Next, PAGES_AT_ONCE, Selection};
 use crate::controllers::inventory::convert::{binary_size, tell};
 use crate::controllers::inventory::wanted::ask;
 use crate::domain::{Backup, InstanceRef};
@@ -149,26 +149,24 @@ pub async fn each_page(
     let (mut moved, mut records) = (false, 0);
     access
         .read(opened, async |reached| {
-            let Some(request) = listing.request() else { return Ok(true) };
-            let answer = reached
-                .call(request.action(), |client| {
-                    let request = request.clone();
-                    async move { client.backups_page(&request).await }
-                })
-                .await;
-            let step = listing.took(answer)?;
-            records += step.backups.len();
-            progress.say(&format!("{}: {records} backups listed", selection.region));
-            take(Page::Read(step.backups));
-            match step.next {
-                Next::More => return Ok(false),
-                Next::Again => take(Page::Again),
-                Next::End { moved: again } => {
-                    moved = again;
-                    return Ok(true);
+            let answers = reached.backups_pages(listing.requests(PAGES_AT_ONCE)).await;
+            let (steps, failure) = listing.take(answers);
+            let progressed = !steps.is_empty();
+            for step in steps {
+                records += step.backups.len();
+                progress.say(&format!("{}: {records} backups listed", selection.region));
+                take(Page::Read(step.backups));
+                match step.next {
+                    Next::More => {}
+                    Next::Again => take(Page::Again),
+                    Next::End { moved: again } => moved = again,
                 }
             }
-            Ok(false)
+            // Pages that are missing are asked for again in any case: only where nothing was read is a try used up.
+            match failure {
+                Some(failure) if !progressed => Err(failure),
+                _ => Ok(listing.request().is_none()),
+            }
         })
         .await?;
     Ok(moved)

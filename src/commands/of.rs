@@ -114,6 +114,73 @@ pub fn regions(of: &Of, opened: &Opened) -> Vec<String> {
 /// They cannot be listed.
 pub async fn instances(access: &Access, opened: &Opened, region: &str) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Instances::new(opened.site());
-    access.read(opened, async |reached| instances.next_page(reached, region).await).await?;
+    access.read(opened, async |reached| instances.next_pages(reached, region).await).await?;
     Ok(instances.list().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_simulator::{BackupSpec, InstanceSpec, KeySpec, Simulator, Tag};
+    use jiff::Timestamp;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::cloud::{EndpointRule, Selection, service_transport};
+    use crate::commands::backups::{Page, each_page};
+
+    const START: &str = "2026-11-22T12:00:00Z";
+    const KEY: &str = "AKLTTestTestTestTest01";
+    const SECRET: &str = "TheSecretKeyOfThisTest";
+
+    /// `report` and `import` list instances, `report` and `backups` list backups.
+    #[tokio::test(start_paused = true)]
+    async fn commands_read_answers_that_are_too_large_in_smaller_pages() {
+        let start: Timestamp = START.parse().unwrap();
+        let cloud = Simulator::new(cloud_simulator::Clock::from_tokio(start));
+        cloud.put_key(KeySpec::new(KEY, SECRET)).unwrap();
+        // Records of 10 KiB, 1000 a page, and of 90 KiB, 100 a page, make more than 8 MiB.
+        let tag = |number| Tag { key: format!("cost-centre-{number:02}"), value: "v".repeat(150) };
+        let tags: Vec<_> = (0..45).map(tag).collect();
+        for number in 0..1001 {
+            let spec = InstanceSpec::new(format!("redis-{number}"), "cn-beijing");
+            cloud.put_instance(InstanceSpec { tags: tags.clone(), ..spec }).unwrap();
+        }
+        let overrides = Map::from_iter([("Padding".to_owned(), Value::from("p".repeat(90_000)))]);
+        for number in 0..101 {
+            let spec = BackupSpec::new(format!("b-{number}"), format!("redis-{number}"), 60.0);
+            cloud.put_backup(BackupSpec { overrides: overrides.clone(), ..spec }).unwrap();
+        }
+        let mut given = Given::default();
+        let account = json!({
+            "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CloudAccount",
+            "metadata": {"name": "prod", "namespace": "payments"},
+            "spec": {"provider": "Volcengine", "credentials": {"secretRef": {"name": "key"}}},
+        });
+        let secret = json!({
+            "metadata": {"name": "key", "namespace": "payments"},
+            "stringData": {"accessKeyId": KEY, "secretAccessKey": SECRET},
+        });
+        given.take("CloudAccount", "payments", &account);
+        given.take("Secret", "payments", &secret);
+        let transport = service_transport(cloud_simulator::router(cloud.clone()));
+        let rule = EndpointRule::new(&[]).unwrap();
+        let access =
+            Access::through(transport, rule, Clock::from_tokio(start), None, &Source::default(), given);
+        let key = AccountKey { namespace: Some("payments".to_owned()), name: "prod".to_owned() };
+        let opened = opened(&access, &key).await.unwrap();
+        let listed = instances(&access, &opened, "cn-beijing").await.unwrap();
+        assert_eq!((listed.len(), listed[0].tags.len()), (1001, 45));
+        let selection = Selection { region: "cn-beijing".to_owned(), ..Selection::default() };
+        let mut records = 0;
+        let take = |page| match page {
+            Page::Read(backups) => records += backups.len(),
+            Page::Again => panic!("nothing moves"),
+        };
+        assert!(!each_page(&access, &opened, selection, start, take).await.unwrap());
+        assert_eq!(records, 101);
+        let calls = access.sent.by_action();
+        // One more to verify the account.
+        assert_eq!((calls["DescribeDBInstances"], calls["DescribeCrossRegionBackups"]), (1 + 1 + 3, 1 + 3));
+    }
 }

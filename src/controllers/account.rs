@@ -27,6 +27,7 @@ use crate::observe::{
 use crate::plan::account::Standing;
 use crate::plan::demand::shortfall;
 use crate::plan::pace::DEFAULT_INTERVAL;
+use crate::plan::slow_listing::SlowListing;
 use crate::plan::{after, staleness};
 
 /// Requests by annotation that were acted on, by UID, until status says so.
@@ -151,10 +152,13 @@ pub async fn reconcile<K: Kind>(
     let staleness = staleness(interval.unwrap_or(DEFAULT_INTERVAL));
     let sharing = sharing_of(stored);
     let fault = sharing.as_ref().and_then(|(allowed, _)| sharing::fault(allowed));
+    let slow_listing = context.rounds.slowest(&key);
+    let slow_listing = slow_listing.map(|(region, interval)| SlowListing::new(region, interval, &demands));
     let floor = context.accounts.floor(&key);
     context.accounts.update(&account, |change| {
         change.memory().probe_within(interval, context.clock.now());
         change.memory().weigh(shortfall(&demands, rate), context.clock.now());
+        change.memory().listing_takes(slow_listing);
     });
     // Those that are left may be looked at more often.
     if context.accounts.floor(&key) < floor {

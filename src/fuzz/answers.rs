@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 
 use super::{Answer, OWN, START, assert_hidden, assert_plain, run, told};
 use crate::clock::Clock;
-use crate::cloud::{Budget, Client, ClientConfig, Credentials, EndpointRule, Listing, Next, Selection, Site};
+use crate::cloud::{
+    Budget, Client, ClientConfig, Credentials, EndpointRule, Listing, Next, Selection, Site, SizeLimits,
+};
 use crate::domain::{Backup, Change, Instance, InstanceRef};
 
 const REGION: &str = "cn-beijing";
@@ -91,6 +93,7 @@ fn with(site: Site, transport: crate::cloud::Transport, credentials: &Credential
         clock: Clock::from_tokio(START.parse().expect("a time")),
         timeout: Duration::from_secs(10),
         time_zone: Offset::constant(8),
+        sizes: SizeLimits::default(),
     })
 }
 

@@ -13,7 +13,7 @@ use super::recipe::Recipe;
 use super::regions::Regions;
 use super::supply::Temporary;
 use crate::api::account::CloudAccountSpec;
-use crate::cloud::{Budget, Client, Credentials, Site};
+use crate::cloud::{Budget, Client, Credentials, Site, SizeLimits};
 use crate::domain::{Instance, InstanceRef};
 use crate::metrics::AccountMeter;
 use crate::plan::account::{AccountMemory, Standing};
@@ -37,6 +37,8 @@ pub struct Account {
     /// What was last seen of instances' policies with this account, whoever looked: by region and instance id.
     pub(super) policies: Mutex<HashMap<String, HashMap<Box<str>, PolicyKnowledge>>>,
     pub(super) regions: Regions,
+    /// What its answers turned out to be too large for.
+    pub(super) sizes: SizeLimits,
     /// Held by the one inventory that asks for a policy.
     pub(super) describing: tokio::sync::Mutex<()>,
     /// Held by the one rejected call that reads the Secret again.

@@ -15,7 +15,7 @@ use super::regions::Regions;
 use crate::api::account::{AllowedNamespaces, Permissions};
 use crate::api::policy::{AccountKind, AccountRef};
 use crate::clock::Clock;
-use crate::cloud::{Budget, Client, Credentials, EndpointRule, Transport};
+use crate::cloud::{Budget, Client, Credentials, EndpointRule, SizeLimits, Transport};
 use crate::cluster::secrets::Secrets;
 use crate::domain::{Failure, Kind};
 use crate::metrics::{AccountMeter, Meters};
@@ -165,6 +165,7 @@ impl Accounts {
             temporary: tokio::sync::Mutex::default(),
             policies: Mutex::default(),
             regions: Regions::default(),
+            sizes: SizeLimits::default(),
             describing: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             readings: AtomicU64::new(0),
@@ -288,10 +289,16 @@ impl Accounts {
         result
     }
 
-    /// The shortest interval that the account's budget allows for all its resources.
+    /// The shortest interval that the account's budget, and the time that listings take, allow for all its resources.
     pub fn floor(&self, key: &AccountKey) -> Duration {
         let account = lock(&self.known).get(key).cloned();
         account.map_or(Duration::ZERO, |account| lock(&account.state).memory.floor())
+    }
+
+    /// The same without regard to how long listings take.
+    pub fn budget_floor(&self, key: &AccountKey) -> Duration {
+        let account = lock(&self.known).get(key).cloned();
+        account.map_or(Duration::ZERO, |account| lock(&account.state).memory.budget_floor())
     }
 
     /// A resource of the account has come, gone, or changed what it asks for.

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
+
 use super::reach::Reached;
-use crate::cloud::{InstancePage, Pages, Site};
+use crate::cloud::{Answers, InstancePage, PAGES_AT_ONCE, Pages, Site};
 use crate::domain::{Failure, Instance};
 
 /// The longest page that either cloud gives (Redis API, DescribeDBInstances; TencentDB for Redis, DescribeInstances).
 const PAGE_SIZE: u32 = 1000;
-/// More pages than any account has.
-const PAGES_MAX: u32 = 1000;
+/// More than any account has.
+const INSTANCES_MAX: u64 = 1_000_000;
 
 pub struct Instances {
     action: &'static str,
     pages: Pages,
+    /// By the page's number and size.
+    answers: Answers<(u32, u32), InstancePage>,
     /// Something came or went while the pages were read: they are read once more.
     moved: bool,
     second: bool,
@@ -25,7 +29,8 @@ impl Instances {
     pub fn new(site: Site) -> Self {
         Self {
             action: site.instances_action(),
-            pages: Pages::default(),
+            pages: Pages::of(PAGE_SIZE),
+            answers: Answers::default(),
             moved: false,
             second: false,
             by_id: BTreeMap::new(),
@@ -33,28 +38,48 @@ impl Instances {
         }
     }
 
-    /// Reads the next page; whether that was the last.
+    /// Reads the next pages, several at the same time once the first one has told how many there are; whether all are
+    /// read.
     ///
     /// # Errors
-    /// The call failed; the next one asks for the same page.
-    pub async fn next_page(&mut self, reached: &Reached<'_>, region: &str) -> Result<bool, Failure> {
-        let page = self.pages.number;
-        let answer = reached
-            .call(self.action, |client| async move { client.instances_page(region, page, PAGE_SIZE).await })
-            .await?;
-        self.take(answer)
+    /// A call failed; the next ones ask for the pages that are missing.
+    pub async fn next_pages(&mut self, reached: &Reached<'_>, region: &str) -> Result<bool, Failure> {
+        let (action, size) = (self.action, self.pages.size);
+        let missing = self.pages.upcoming(PAGES_AT_ONCE).map(|page| (page, size));
+        let asked = missing.filter(|page| !self.answers.has(page)).map(|(page, size)| async move {
+            let answer =
+                reached.call(action, |client| async move { client.instances_page(region, page, size).await });
+            ((page, size), answer.await)
+        });
+        let answers = join_all(asked).await;
+        self.answers.add(answers);
+        while let Some(answer) = self.answers.take(&(self.pages.number, self.pages.size)) {
+            if self.take(answer)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    fn take(&mut self, answer: InstancePage) -> Result<bool, Failure> {
+    fn take(&mut self, answer: Result<InstancePage, Failure>) -> Result<bool, Failure> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.pages.shrink(failure)?;
+                self.answers = Answers::default();
+                return Ok(false);
+            }
+        };
         let counts = (answer.records, answer.total);
-        let turned = self.pages.turn(self.action, counts, PAGE_SIZE, PAGES_MAX)?;
+        let turned = self.pages.turn(self.action, counts, INSTANCES_MAX)?;
         self.moved |= turned.moved;
         self.by_id.extend(answer.instances.into_iter().map(|instance| (instance.id.clone(), instance)));
         if !turned.last {
             return Ok(false);
         }
         if self.moved && !self.second {
-            (self.pages, self.moved, self.second) = (Pages::default(), false, true);
+            (self.pages, self.moved, self.second) = (Pages::of(self.pages.size), false, true);
+            self.answers = Answers::default();
             return Ok(false);
         }
         self.list = std::mem::take(&mut self.by_id).into_values().collect();
@@ -75,10 +100,10 @@ impl Instances {
 mod tests {
     use super::*;
 
-    fn page(total: u64, ids: std::ops::Range<u64>) -> InstancePage {
+    fn page(total: u64, ids: std::ops::Range<u64>) -> Result<InstancePage, Failure> {
         let instances: Vec<_> =
             ids.map(|n| Instance { id: format!("redis-{n}"), ..Instance::default() }).collect();
-        InstancePage { total: Some(total), records: instances.len(), instances }
+        Ok(InstancePage { total: Some(total), records: instances.len(), instances })
     }
 
     #[test]

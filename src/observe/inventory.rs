@@ -1,5 +1,5 @@
-//! Reads all that an inventory tells, one cloud call at a time: it can be stopped after each, and goes on where a call
-//! failed. Backups are counted while their pages pass by, and are not collected.
+//! Reads all that an inventory tells, in steps of one cloud call, or of some pages side by side: it can be stopped after each, and
+//! goes on where a call failed. Backups are counted while their pages pass by, and are not collected.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::account::Account;
 use super::instances::Instances;
 use super::reach::Reached;
-use crate::cloud::{Listing, Next, Selection, Site};
+use crate::cloud::{Listing, Next, PAGES_AT_ONCE, Selection, Site};
 use crate::domain::{Backup, BackupDetail, Failure, InstanceRef, Kind, PolicyState};
 use crate::plan::inventory::found::{is_standalone, of_backups, of_instances, unprotected};
 use crate::plan::inventory::{Found, PolicyKnowledge, PolicyTold, Reading, Tally};
@@ -126,10 +126,11 @@ impl InventoryReading {
         since(self.touched, now) < RESUMABLE
     }
 
-    /// Makes the next call, if one is needed. `Some`: that was all.
+    /// Makes the next call, if one is needed, or the next calls where pages are read side by side. `Some`: that was all.
     ///
     /// # Errors
-    /// The call failed; the next step asks the same again.
+    /// A call failed; the next step asks the same again. What was answered beside it counts: see
+    /// [`InventoryReading::answered`].
     pub async fn step(
         &mut self,
         reached: &Reached<'_>,
@@ -181,7 +182,7 @@ impl InventoryReading {
     }
 
     async fn read_instances(&mut self, reached: &Reached<'_>, now: Timestamp) -> Result<(), Failure> {
-        if self.instances.next_page(reached, &self.ask.selection.region).await? {
+        if self.instances.next_pages(reached, &self.ask.selection.region).await? {
             self.phase = match self.fitting {
                 Some(_) => Phase::Policies(0),
                 None => {
@@ -198,21 +199,25 @@ impl InventoryReading {
         let (Phase::Fitting(listing, reading) | Phase::All(listing, reading)) = &mut self.phase else {
             return Ok(());
         };
-        let Some(request) = listing.request() else { return Ok(()) };
-        let answer = reached
-            .call(request.action(), |client| {
-                let request = request.clone();
-                async move { client.backups_page(&request).await }
-            })
-            .await;
-        let step = listing.took(answer)?;
-        reading.add(step.backups);
-        match step.next {
-            Next::More => {}
-            Next::Again => reading.begin_again(),
-            Next::End { moved } => self.end_listing(moved, now)?,
+        let answers = reached.backups_pages(listing.requests(PAGES_AT_ONCE)).await;
+        let (steps, failure) = listing.take(answers);
+        if failure.is_some() && !steps.is_empty() {
+            self.answered += steps.len() as u64;
+            self.touched = now;
         }
-        Ok(())
+        let mut ended = None;
+        for step in steps {
+            reading.add(step.backups);
+            match step.next {
+                Next::More => {}
+                Next::Again => reading.begin_again(),
+                Next::End { moved } => ended = Some(moved),
+            }
+        }
+        if let Some(moved) = ended {
+            self.end_listing(moved, now)?;
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     fn end_listing(&mut self, moved: bool, now: Timestamp) -> Result<(), Failure> {

@@ -1,17 +1,19 @@
 use std::sync::Arc;
 
 use cloud_simulator::{
-    BackupSpec, Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Simulator, TencentBackupSpec,
+    BackupSpec, Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Simulator, Tag, TencentBackupSpec,
     TencentInstanceSpec,
 };
 use http::StatusCode;
 use jiff::tz::Offset;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock::Clock;
-use crate::cloud::{Budget, Caller, Client, ClientConfig, Credentials, EndpointRule, service_transport};
+use crate::cloud::{
+    Budget, Caller, Client, ClientConfig, Credentials, EndpointRule, SizeLimits, service_transport,
+};
 use crate::cluster::secrets::Secrets;
 use crate::cluster::testing;
 use crate::observe::identity::Identity;
@@ -65,6 +67,7 @@ impl World {
             budget: Arc::new(Budget::new(10_000, 10_000, Arc::new(Semaphore::new(8)))),
             clock: clock.clone(),
             timeout: Duration::from_secs(10),
+            sizes: SizeLimits::default(),
             time_zone: Offset::constant(8),
         });
         let account = accounts.enter(&key, "uid", site.provider(), true);
@@ -131,7 +134,6 @@ async fn a_reading_goes_on_where_a_call_failed() {
     world.backups("redis-1", 350);
     world.fault(LIST, 2, 2, 500, "InternalError");
     let mut reading = world.begin(account_wide());
-    assert_eq!(world.go_on(&mut reading).await.unwrap_err().kind, Kind::CloudUnavailable);
     assert_eq!(world.go_on(&mut reading).await.unwrap_err().kind, Kind::CloudUnavailable);
     let found = world.go_on(&mut reading).await.unwrap();
     assert_eq!((found.total, found.items.len()), (350, 3));
@@ -368,4 +370,96 @@ async fn a_filter_that_the_cloud_lacks_is_refused_before_anything_is_asked() {
     let failure = InventoryReading::begin(Site::Tencent, ask, world.clock.now()).err().unwrap();
     assert_eq!(failure.kind, Kind::InvalidRequest);
     assert!(failure.message.unwrap().contains("filter.projectName"));
+}
+
+/// 45 tags of 150 characters make an answer of 1000 instances larger than 8 MiB.
+fn many_tags() -> Vec<Tag> {
+    let tag = |number| Tag { key: format!("cost-centre-{number:02}"), value: "v".repeat(150) };
+    (0..45).map(tag).collect()
+}
+
+/// A hundred backups with this in each make one larger than 8 MiB.
+fn padding(bytes: usize) -> Map<String, Value> {
+    Map::from_iter([("Padding".to_owned(), Value::from("p".repeat(bytes)))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_too_large_are_read_in_smaller_pages_which_is_remembered() {
+    for site in [Site::Volcengine, Site::Tencent] {
+        let mut world = World::new(site);
+        let lists = match site {
+            Site::Tencent => ["DescribeInstances", "DescribeInstanceBackups"],
+            _ => ["DescribeDBInstances", LIST],
+        };
+        for number in 0..1001 {
+            let id = format!("crs-{number}");
+            let (instance_id, tags) = (id.clone(), many_tags());
+            match site {
+                Site::Tencent => {
+                    let of = TencentInstanceSpec::new(id, "ap-guangzhou");
+                    world.cloud.put_tencent_instance(TencentInstanceSpec { tags, ..of }).unwrap();
+                }
+                _ => world
+                    .cloud
+                    .put_instance(InstanceSpec { instance_id, tags, ..InstanceSpec::default() })
+                    .unwrap(),
+            }
+        }
+        for number in 0..150 {
+            let (id, instance, age) = (format!("b-{number}"), format!("crs-{number}"), f64::from(number));
+            let overrides = padding(if number < 100 { 90_000 } else { 0 });
+            match site {
+                Site::Tencent => {
+                    let of = TencentBackupSpec::new(id, instance, age);
+                    world.cloud.put_tencent_backup(TencentBackupSpec { overrides, ..of }).unwrap();
+                }
+                _ => {
+                    let of = BackupSpec::new(id, instance, age);
+                    world.cloud.put_backup(BackupSpec { overrides, ..of }).unwrap();
+                }
+            }
+        }
+        let region = if site == Site::Tencent { "ap-guangzhou" } else { "cn-beijing" };
+        let selection = Selection { region: region.to_owned(), ..Selection::default() };
+        let watched = (0..1001).map(|number| format!("crs-{number}")).collect();
+        let ask = Ask { selection, limit: 3, watched, ..Ask::default() };
+        let found = world.read(ask.clone()).await;
+        assert_eq!((found.total, found.instances.map(|all| all.len())), (150, Some(1001)), "{site:?}");
+        assert_eq!(lists.map(|action| world.calls(action)), [1 + 3, 1 + 3], "{site:?}: 500 and 50 a page");
+        let found = world.read(ask).await;
+        assert_eq!(found.total, 150);
+        assert_eq!(
+            lists.map(|action| world.calls(action)),
+            [4 + 3, 4 + 3],
+            "{site:?}: none is tried in vain"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_record_that_is_too_large_is_a_failure_that_says_so_after_a_few_calls() {
+    let mut world = World::new(Site::Volcengine);
+    world.instance("redis-1", true);
+    let of = BackupSpec::new("b-1", "redis-1", 60.0);
+    world.cloud.put_backup(BackupSpec { overrides: padding(9 << 20), ..of }).unwrap();
+    let mut reading = world.begin(account_wide());
+    let failure = world.go_on(&mut reading).await.unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, "answer too large"));
+    assert!(failure.message.is_some_and(|message| message.contains("a single record")));
+    assert_eq!(world.calls(LIST), 5, "100, 50, 25, 5 and 1 a page");
+    assert_eq!(world.go_on(&mut reading).await.unwrap_err().kind, Kind::CloudUnavailable);
+    assert_eq!(world.calls(LIST), 6, "once for each try from then on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_read_side_by_side() {
+    let mut world = World::new(Site::Volcengine);
+    world.instance("redis-1", true);
+    world.backups("redis-1", 1700);
+    let slow = FaultSpec::new(Effect::Delay { seconds: 2.0 }).on_action(LIST);
+    world.cloud.place_fault(slow).unwrap();
+    let start = tokio::time::Instant::now();
+    let found = world.read(account_wide()).await;
+    assert_eq!((found.total, world.calls(LIST)), (1700, 17));
+    assert!(start.elapsed() < Duration::from_secs(7), "one, then eight, then eight: {:?}", start.elapsed());
 }

@@ -2,9 +2,12 @@
 
 use std::future::Future;
 
+use futures::future::join_all;
+use tokio::time::Instant;
+
 use super::account::Account;
 use super::accounts::Accounts;
-use crate::cloud::{Caller, Client, Reachability, is_not_sent};
+use crate::cloud::{BackupPage, Caller, Client, PageRequest, Reachability, is_not_sent};
 use crate::domain::{Failure, Kind};
 
 /// How a resource's calls reach the cloud.
@@ -78,6 +81,31 @@ impl Reached<'_> {
             Err(failure) => accounts.rejected(account, client.credentials(), failure),
         }
         answer
+    }
+
+    /// Until when the cloud's throttling holds every call back.
+    pub fn paused_until(&self) -> Option<Instant> {
+        match self {
+            Reached::Account(_, account, _) => account.budget.paused_until(),
+            Reached::LastSeen(..) => None,
+        }
+    }
+
+    /// Makes these requests of a listing at the same time, each with its answer.
+    pub async fn backups_pages(
+        &self,
+        requests: Vec<PageRequest>,
+    ) -> Vec<(PageRequest, Result<BackupPage, Failure>)> {
+        let asked = requests.into_iter().map(|request| async {
+            let answer = self
+                .call(request.action(), |client| {
+                    let request = request.clone();
+                    async move { client.backups_page(&request).await }
+                })
+                .await;
+            (request, answer)
+        });
+        join_all(asked).await
     }
 }
 

@@ -286,6 +286,7 @@ impl Accounts {
                 clock: self.means.clock.clone(),
                 timeout: recipe.timeout,
                 time_zone: recipe.time_zone,
+                sizes: account.sizes.clone(),
             });
             if change.state.made_from.as_ref() != Some(&made_from) {
                 // Its spec may name other hosts.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::demand::Shortfall;
 use super::pace::{DEFAULT_INTERVAL, LONGEST, PERSON_LONGEST, backoff};
+use super::slow_listing::SlowListing;
 use super::{Gate, after, since};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 
@@ -54,6 +55,8 @@ pub struct AccountMemory {
     asked: Option<Timestamp>,
     /// What the resources ask for beyond the request budget.
     shortfall: Option<Shortfall>,
+    /// What makes the interval longer although the budget would suffice.
+    slow_listing: Option<SlowListing>,
     /// When that is to be weighed anew, since they have changed.
     weigh_again: Option<Timestamp>,
 }
@@ -71,6 +74,7 @@ impl AccountMemory {
             next_verification: (!verified).then_some(now),
             asked: None,
             shortfall: None,
+            slow_listing: None,
             weigh_again: None,
         }
     }
@@ -105,9 +109,28 @@ impl AccountMemory {
         self.weigh_again.take_if(|at| *at <= now);
     }
 
-    /// The shortest interval that the budget allows for all resources.
+    /// Backups that cannot be listed as often as the resources ask for, as it is now.
+    pub fn listing_takes(&mut self, slow_listing: Option<SlowListing>) {
+        self.slow_listing = slow_listing;
+    }
+
+    /// The shortest interval that the budget, and the time that listings take, allow for all resources.
     pub fn floor(&self) -> Duration {
+        self.budget_floor().max(self.slow_listing.as_ref().map_or(Duration::ZERO, |slow| slow.interval))
+    }
+
+    /// The shortest interval that the budget allows for all resources.
+    pub fn budget_floor(&self) -> Duration {
         self.shortfall.map_or(Duration::ZERO, |shortfall| shortfall.interval)
+    }
+
+    /// What makes the interval as long as it is.
+    fn too_small(&self) -> Option<String> {
+        match self.shortfall {
+            // Then listings take long because they wait for the budget.
+            Some(shortfall) => Some(Shortfall { interval: self.floor(), ..shortfall }.to_string()),
+            None => self.slow_listing.as_ref().map(ToString::to_string),
+        }
     }
 
     /// Whether the account is to be verified now.
@@ -240,10 +263,8 @@ impl AccountMemory {
         let believed = self.ever_verified && self.last_good.is_some_and(|good| since(good, now) < staleness);
         match &self.standing {
             Standing::Unknown => None,
-            Standing::Verified => match &self.shortfall {
-                Some(shortfall) => {
-                    say(Truth::True, Reason::BudgetTooSmall, Progress::Settled, &shortfall.to_string())
-                }
+            Standing::Verified => match self.too_small() {
+                Some(text) => say(Truth::True, Reason::BudgetTooSmall, Progress::Settled, &text),
                 None => say(
                     Truth::True,
                     Reason::CredentialsVerified,

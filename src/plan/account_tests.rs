@@ -1,5 +1,6 @@
 use super::*;
 use crate::plan::demand::{Demand, shortfall};
+use crate::plan::slow_listing::SlowListing;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -408,4 +409,34 @@ fn verifications_that_resources_ask_for_keep_a_distance() {
     assert!(account.is_due(at(11)), "ten seconds after the one before");
     reject(&mut account, at(12));
     assert!(!account.is_verifying(at(12)));
+}
+
+#[test]
+fn a_listing_that_takes_longer_than_the_interval_is_told_with_the_rate_that_is_needed() {
+    let demands = [Demand { interval: Duration::from_secs(60), calls: 90 }; 2];
+    let slow =
+        |seconds| Some(SlowListing::new("cn-beijing".to_owned(), Duration::from_secs(seconds), &demands));
+    let said = |account: &AccountMemory| account.outcome(false, STALENESS, at(0)).unwrap();
+    let mut account = AccountMemory::new(true, at(0));
+    account.weigh(shortfall(&demands, 3), at(0));
+    account.listing_takes(slow(105));
+    assert_eq!((account.floor(), account.budget_floor()), (Duration::from_secs(105), Duration::ZERO));
+    assert_eq!(
+        (said(&account).reason, said(&account).cause.as_str()),
+        (
+            Reason::BudgetTooSmall,
+            "listing the backups in cn-beijing takes too long for a look at each resource more often than every 1m45s; at \
+             their own intervals the resources need 3 requests per second"
+        )
+    );
+    // Where the budget is too small, that is why listings take long.
+    account.weigh(shortfall(&demands, 2), at(0));
+    assert!(
+        said(&account).cause.starts_with("the request budget allows one look at each resource every 1m45s;")
+    );
+    account.listing_takes(slow(75));
+    assert_eq!(account.floor(), Duration::from_secs(90));
+    account.weigh(None, at(0));
+    account.listing_takes(None);
+    assert_eq!((account.floor(), said(&account).reason), (Duration::ZERO, Reason::CredentialsVerified));
 }

@@ -41,7 +41,7 @@ pub struct Shortfall {
 }
 
 /// The requests per second that the resources need at their own intervals.
-fn needed(demands: &[Demand]) -> f64 {
+pub(super) fn needed(demands: &[Demand]) -> f64 {
     demands.iter().map(|demand| demand.rate()).sum()
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for Shortfall {
 }
 
 /// In seconds up to an hour, then in minutes, rounded up.
-fn readable(interval: Duration) -> String {
+pub(super) fn readable(interval: Duration) -> String {
     let seconds = interval.as_secs().saturating_add(u64::from(interval.subsec_nanos() > 0));
     let (most, unit, least, smaller) = if seconds <= 3600 {
         (seconds / 60, "m", seconds % 60, "s")

@@ -23,6 +23,7 @@ mod readings;
 pub mod recovery;
 pub mod resting;
 pub mod round;
+pub mod slow_listing;
 #[cfg(test)]
 mod tests;
 

@@ -10,15 +10,17 @@ use crate::domain::{Backup, Failure};
 /// Records per page: the most that either cloud gives.
 pub const PAGE: u32 = 100;
 /// Bounds a listing whose Total lies: 10 000 backups of one instance, with a retention of days, are beyond reason.
-const PAGES_MAX: u32 = 100;
+const RECORDS_MAX: u64 = 10_000;
 /// The same for a whole account.
-const PAGES_MAX_ACCOUNT: u32 = 20_000;
+const RECORDS_MAX_ACCOUNT: u64 = 2_000_000;
 
 /// One page, as [`super::Listing`] asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     pub(in crate::cloud) region: String,
     pub(in crate::cloud) query: Query,
+    /// The part of the listing that it is a page of.
+    pub(in crate::cloud) part: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,19 @@ impl PageRequest {
         match self.query {
             Query::Volcengine(_) => volcengine_api::LIST_BACKUPS,
             Query::Tencent(_) => tencent_api::LIST_BACKUPS,
+        }
+    }
+
+    /// How many pages of this size so many records take; there is always one.
+    pub fn pages(&self, records: u64) -> u64 {
+        records.div_ceil(u64::from(self.size())).max(1)
+    }
+
+    /// Records that the page may have at most.
+    pub fn size(&self) -> u32 {
+        match &self.query {
+            Query::Volcengine(query) => query.page_size.unwrap_or(PAGE),
+            Query::Tencent(query) => query.limit,
         }
     }
 }
@@ -96,20 +111,21 @@ impl Plan {
         }
     }
 
-    pub fn request(&self, part: usize, page: u32) -> PageRequest {
+    /// The request for a page of `size` records; pages count from 1.
+    pub fn request(&self, part: usize, page: u32, size: u32) -> PageRequest {
         let query = match &self.asked {
-            Asked::Volcengine(asked) => Query::Volcengine(asked.query(page)),
-            Asked::Tencent(asked) => Query::Tencent(asked.query(part, page)),
+            Asked::Volcengine(asked) => Query::Volcengine(asked.query(page, size)),
+            Asked::Tencent(asked) => Query::Tencent(asked.query(part, page, size)),
         };
-        PageRequest { region: self.region.clone(), query }
+        PageRequest { region: self.region.clone(), query, part }
     }
 
-    pub fn pages_max(&self, part: usize) -> u32 {
+    pub fn records_max(&self, part: usize) -> u64 {
         let of_one = match &self.asked {
             Asked::Volcengine(asked) => asked.is_of_one(),
             Asked::Tencent(asked) => asked.is_of_one(part),
         };
-        if of_one { PAGES_MAX } else { PAGES_MAX_ACCOUNT }
+        if of_one { RECORDS_MAX } else { RECORDS_MAX_ACCOUNT }
     }
 
     /// Whether a backup passes the filters that the cloud did not apply.

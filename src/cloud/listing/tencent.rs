@@ -3,7 +3,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::PAGE;
 use super::selection::Selection;
 use crate::cloud::Site;
 use crate::cloud::exchange::is_not_sent;
@@ -87,14 +86,14 @@ impl Asked {
         self.targets[part / self.spans.len()].is_some()
     }
 
-    pub fn query(&self, part: usize, page: u32) -> BackupQuery {
+    pub fn query(&self, part: usize, page: u32, size: u32) -> BackupQuery {
         BackupQuery {
             instance_id: self.targets[part / self.spans.len()].clone(),
             instance_name: None,
             statuses: self.statuses.clone(),
             window: self.spans[part % self.spans.len()],
-            limit: PAGE,
-            offset: (page - 1) * PAGE,
+            limit: size,
+            offset: (page - 1).saturating_mul(size),
         }
     }
 

@@ -342,4 +342,91 @@ fn parts_that_moved_are_all_read_once_more() {
     assert_eq!(listing.request(), None);
 }
 
+fn numbers(requests: &[PageRequest]) -> Vec<(usize, u32)> {
+    let number = |request: &PageRequest| match &request.query {
+        Query::Volcengine(query) => query.page_number.unwrap(),
+        Query::Tencent(query) => query.offset / query.limit + 1,
+    };
+    requests.iter().map(|request| (request.part, number(request))).collect()
+}
+
+fn too_large() -> Failure {
+    Failure::new(Kind::CloudUnavailable, "DescribeCrossRegionBackups", crate::cloud::transport::TOO_LARGE)
+}
+
+#[test]
+fn pages_are_taken_in_their_order_and_what_failed_alone_is_asked_for_again() {
+    let mut listing = listing(Site::Volcengine, of_account());
+    assert_eq!(numbers(&listing.requests(4)), [(0, 1)], "the first one tells how many there are");
+    let first = listing.requests(4).remove(0);
+    let (steps, failure) = listing.take(vec![(first, Ok(page(650, 0..100)))]);
+    assert_eq!((steps.len(), failure), (1, None));
+    let requests = listing.requests(4);
+    assert_eq!(numbers(&requests), [(0, 2), (0, 3), (0, 4), (0, 5)]);
+    let refused = refusal(Kind::CloudUnavailable, "InternalError");
+    let answers = requests.into_iter().zip([
+        Ok(page(650, 100..200)),
+        Err(refused.clone()),
+        Ok(page(650, 300..400)),
+        Ok(page(650, 400..500)),
+    ]);
+    let (steps, failure) = listing.take(answers.rev().collect());
+    assert_eq!((steps.len(), failure), (1, Some(refused)));
+    let requests = listing.requests(4);
+    assert_eq!(numbers(&requests), [(0, 3), (0, 6)], "two are here already");
+    let answers = requests.into_iter().zip([Ok(page(650, 200..300)), Ok(page(650, 500..600))]).collect();
+    let (steps, _) = listing.take(answers);
+    let ids: Vec<_> = steps.iter().map(|step| step.backups[0].backup_point_id.as_str()).collect();
+    assert_eq!(ids, ["b-200", "b-300", "b-400", "b-500"]);
+    let last = listing.requests(4).remove(0);
+    let (steps, _) = listing.take(vec![(last, Ok(page(650, 600..650)))]);
+    assert_eq!((steps[0].next, listing.requests(4)), (Next::End { moved: false }, Vec::new()));
+}
+
+#[test]
+fn a_total_that_moves_among_pages_that_were_asked_for_together_has_all_read_again() {
+    let mut listing = listing(Site::Volcengine, of_account());
+    let first = listing.requests(8).remove(0);
+    listing.take(vec![(first, Ok(page(350, 0..100)))]);
+    let requests = listing.requests(8);
+    assert_eq!(numbers(&requests), [(0, 2), (0, 3), (0, 4)]);
+    let answers = [Ok(page(350, 100..200)), Ok(page(300, 200..300)), Ok(page(300, 0..0))];
+    let (steps, failure) = listing.take(requests.into_iter().zip(answers).collect());
+    assert_eq!((steps.last().map(|step| step.next), failure), (Some(Next::Again), None));
+    assert_eq!(numbers(&listing.requests(8)), [(0, 1)], "nothing of the first reading is left");
+}
+
+#[test]
+fn instances_are_asked_for_side_by_side_once_the_cloud_has_taken_the_question() {
+    let mut listing = listing(Site::Tencent, of_account());
+    let first = listing.requests(8).remove(0);
+    listing.take(vec![(first, Err(refusal(Kind::InvalidRequest, "MissingParameter")))]);
+    assert_eq!(numbers(&listing.requests(8)), [(0, 1)]);
+    let first = listing.requests(8).remove(0);
+    listing.take(vec![(first, Ok(page(150, 0..100)))]);
+    let requests = listing.requests(8);
+    assert_eq!(numbers(&requests), [(0, 2), (1, 1), (2, 1)]);
+    let gone = refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists");
+    let answers = [Ok(page(150, 100..150)), Err(gone), Ok(page(7, 0..7))];
+    let (steps, failure) = listing.take(requests.into_iter().zip(answers).collect());
+    assert_eq!((steps.last().map(|step| step.next), failure), (Some(Next::End { moved: false }), None));
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_followed_by_smaller_pages_from_the_same_record_on() {
+    for site in [Site::Volcengine, Site::Tencent] {
+        let mut listing = listing(site, of_one());
+        listing.took(Ok(page(250, 0..100))).unwrap();
+        for (size, number) in [(50, 3), (25, 5), (5, 21), (1, 101)] {
+            let step = listing.took(Err(too_large())).unwrap();
+            assert_eq!(step, Step { backups: Vec::new(), next: Next::More });
+            let request = listing.request().unwrap();
+            assert_eq!((request.size(), numbers(&[request])[0].1), (size, number));
+        }
+        let before = listing.request();
+        assert!(listing.took(Err(too_large())).unwrap_err().message.unwrap().contains("a single record"));
+        assert_eq!(listing.request(), before);
+    }
+}
+
 mod fake_cloud;

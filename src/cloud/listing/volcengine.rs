@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::plan::PAGE;
 use super::selection::Selection;
 use crate::cloud::Site;
 use crate::cloud::volcengine::LIST_BACKUPS;
@@ -15,7 +14,7 @@ const ACCOUNT_ONLY: &str = "allowed with scope Account only";
 
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// But for the page's number.
+    /// But for the page.
     query: BackupQuery,
 }
 
@@ -40,7 +39,7 @@ impl Asked {
             backup_point_name: name,
             backup_point_id: id,
             project_name: project,
-            page_size: Some(PAGE),
+            page_size: None,
             page_number: None,
         };
         Ok(Self { query })
@@ -54,7 +53,7 @@ impl Asked {
         self.query.scope == Scope::OneInstance
     }
 
-    pub fn query(&self, page: u32) -> BackupQuery {
-        BackupQuery { page_number: Some(page), ..self.query.clone() }
+    pub fn query(&self, page: u32, size: u32) -> BackupQuery {
+        BackupQuery { page_number: Some(page), page_size: Some(size), ..self.query.clone() }
     }
 }

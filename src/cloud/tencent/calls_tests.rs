@@ -18,7 +18,7 @@ fn ok(mut response: Value) -> Response<Body> {
 }
 
 fn request(query: BackupQuery) -> PageRequest {
-    PageRequest { region: REGION.to_owned(), query: Query::Tencent(query) }
+    PageRequest { region: REGION.to_owned(), query: Query::Tencent(query), part: 0 }
 }
 
 #[tokio::test(start_paused = true)]

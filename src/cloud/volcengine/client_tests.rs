@@ -2,7 +2,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::cloud::fake::{self, Fake, KEY_ID, SECRET, instance};
 use crate::cloud::{
-    Budget, Caller, Client, Endpoint, EndpointRule, Site, Transport, TransportError, service_transport,
+    Budget, Caller, Client, Endpoint, EndpointRule, Site, SizeLimits, Transport, TransportError,
+    service_transport,
 };
 use crate::domain::{Change, Kind};
 use crate::telemetry::capture::capture;
@@ -176,6 +177,7 @@ fn over(transport: Transport, endpoint: Endpoint) -> Client {
         clock: Clock::from_tokio(fake::now()),
         timeout: Duration::from_secs(10),
         time_zone: Offset::UTC,
+        sizes: SizeLimits::default(),
     })
 }
 
@@ -274,6 +276,7 @@ async fn no_log_of_the_http_client_holds_a_credential() {
         clock: Clock::system(),
         timeout: Duration::from_secs(10),
         time_zone: Offset::UTC,
+        sizes: SizeLimits::default(),
     });
     assert_eq!(client.describe_policy(&instance()).await.unwrap_err().code, "InvalidAccessKey");
     let logged = lines.text();

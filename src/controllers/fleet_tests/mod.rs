@@ -4,6 +4,7 @@ mod bad_input;
 mod counts;
 mod elected;
 mod lanes;
+mod listing;
 mod refused;
 mod refused_writes;
 mod outage;

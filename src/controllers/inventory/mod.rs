@@ -255,7 +255,7 @@ impl Turn<'_> {
                 }
                 match InventoryReading::begin(site, ask, now) {
                     Ok(reading) => {
-                        memory.begins(request);
+                        memory.begins(request, now);
                         reading
                     }
                     Err(failure) => {
@@ -268,6 +268,7 @@ impl Turn<'_> {
         let caller =
             self.context.caller(account, &self.namespace, &self.uid, purpose_of(&self.inventory.spec));
         let reached = Reached::Account(&self.context.accounts, account, caller.in_lane(Lane::Poll));
+        let before = reading.answered();
         let answer = reading.step(&reached, account, &mut slot.details, now).await;
         let now = self.context.clock.now();
         match answer {
@@ -282,9 +283,12 @@ impl Turn<'_> {
                 return memory.progressed(answered, now);
             }
             Err(failure) => {
+                let answered = reading.answered();
+                let news = answered > before && memory.progressed(answered, now);
                 if !memory.failed(wanted, failure, now, fastrand::f64()) {
                     slot.reading = Some(reading);
                 }
+                return news;
             }
         }
         false

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::tray::{Brought, Tray};
-use super::wanted::{ask, tap};
+use super::wanted::{ask, own_interval, tap};
 use super::{Slot, Turn};
 use crate::api::inventory::Scope;
 use crate::controllers::rounds::Place;
@@ -58,6 +58,7 @@ impl Turn<'_> {
             desk: tray.unwrap_or_else(|| self.tray(memory)),
             what: tap(&self.inventory.spec),
             interval: memory.pace(wanted),
+            own: own_interval(self.context.interval_override, &self.inventory.spec),
             // By itself it would make the whole listing.
             calls: u64::MAX,
             read: memory.last_good.filter(|_| memory.listed),

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::desk::Delivery;
-use super::{Slot, Turn};
+use super::{Slot, Turn, own_interval};
 use crate::cloud::Lane;
 use crate::controllers::load;
 use crate::controllers::rounds::Place;
@@ -79,6 +79,7 @@ impl Turn<'_> {
             desk: self.desk.clone(),
             what: self.instance.id.as_str().into(),
             interval: desired.interval,
+            own: own_interval(self.context.interval_override, &self.policy.spec),
             calls: load::calls_for_backups(self.listed()).into(),
             read,
             waits: read.is_none_or(|read| since(read, now) > desired.interval),

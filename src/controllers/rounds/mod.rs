@@ -21,7 +21,7 @@ use super::policy::{Delivery, Desk};
 use super::{Context, phase};
 use crate::domain::Backup;
 use crate::observe::AccountKey;
-use crate::plan::round::{FEW, Finds, KEPT, Member, Members, Sighted, Tap, next};
+use crate::plan::round::{FEW, Finds, KEPT, Member, Members, ShortestInterval, Sighted, Tap, next};
 use crate::plan::since;
 pub use taps::TapSeat;
 
@@ -64,6 +64,10 @@ struct State {
     total: Option<(u64, Timestamp)>,
     /// The last listing of the whole account was refused; another one is tried then.
     refused_until: Option<Timestamp>,
+    /// When the last reading began that has brought what all of them need.
+    began: Option<Timestamp>,
+    /// The interval at which such readings can be made, by how long they take.
+    possible: Option<ShortestInterval>,
     /// What the last listing that somebody waited for found of instances that no policy was for.
     kept: Option<Kept>,
 }
@@ -145,6 +149,14 @@ impl Rounds {
             regions.remove(&region.place);
         }
         ends
+    }
+
+    /// The region of the account whose backups cannot be read as often as its resources ask for, and the shortest interval at which
+    /// they can; of several the one with the longest.
+    pub fn slowest(&self, account: &AccountKey) -> Option<(String, Duration)> {
+        let regions: Vec<_> = self.lock().values().filter(|r| r.place.account == *account).cloned().collect();
+        let slow = regions.iter().filter_map(|r| Some((r.place.region.clone(), r.state().slow()?)));
+        slow.max_by_key(|(_, interval)| *interval)
     }
 
     /// How many backups the cloud said that there are in the region of an account.
@@ -254,10 +266,21 @@ impl State {
         [self.members.shortest(), self.taps.shortest()].into_iter().flatten().min()
     }
 
-    /// When the next reading begins, and whether it is one that somebody waits for.
-    fn next(&self, phase: u64, now: Timestamp) -> Option<(Timestamp, bool)> {
+    fn shortest_own(&self) -> Option<Duration> {
+        [self.members.shortest_own(), self.taps.shortest_own()].into_iter().flatten().min()
+    }
+
+    /// The interval at which the backups can be read, where that is longer than what is asked for.
+    fn slow(&self) -> Option<Duration> {
+        self.possible?.beyond(self.shortest_own()?)
+    }
+
+    /// When the next reading begins, and whether it is one that somebody waits for. `floor`: the shortest interval in force
+    /// of the account.
+    fn next(&self, phase: u64, floor: Duration, now: Timestamp) -> Option<(Timestamp, bool)> {
         let hurried = [self.members.hurried(), self.taps.hurried()].into_iter().flatten().min();
-        next(phase, self.shortest(), hurried, now)
+        let shortest = self.shortest().map(|shortest| shortest.max(floor));
+        next(phase, shortest, hurried, self.began, now)
     }
 
     /// Gives a newcomer what the last listing found, where that is recent. A task wakes for what it is given in any case, and it
@@ -332,8 +355,15 @@ mod tests {
     fn enter(region: &Region, uid: &str, instance: &str, told: &Sighted) {
         let desk = Arc::new(Desk::new(Named::new(uid, "payments", uid), Wakes::default()));
         let interval = Duration::from_secs(600);
-        let member =
-            Member { desk, what: instance.into(), interval, calls: 1, read: Some(at(0)), waits: false };
+        let member = Member {
+            desk,
+            what: instance.into(),
+            interval,
+            own: interval,
+            calls: 1,
+            read: Some(at(0)),
+            waits: false,
+        };
         region.enter(&uid.into(), member, || told.clone(), at(0));
     }
 

@@ -2,29 +2,30 @@
 //! whose facts have changed, and the inventories that it is due for.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::listing::{Ended, Order, list};
 use super::plan::{Due, Plan, plan};
 use super::serving::Serving;
 use super::{Kept, Region};
-use crate::cloud::{Caller, Lane};
+use crate::cloud::{Caller, Lane, PAGES_AT_ONCE};
 use crate::controllers::Context;
 use crate::controllers::policy::{BACKUPS, Delivery, Desk};
 use crate::controllers::sharing::{Admission, Purpose};
 use crate::domain::{Failure, InstanceRef};
 use crate::observe::{Account, Reached};
-use crate::plan::round::{Finds, Found, KEPT, Member, Round, Way};
+use crate::plan::round::{Finds, Found, KEPT, Member, Round, ShortestInterval, Way};
 use crate::plan::{Gate, after, since};
 
 /// Lists of single instances that are read at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = PAGES_AT_ONCE;
 /// An account that lets nothing through is looked at again so soon; its resources leave meanwhile.
 const CLOSED_AGAIN: Duration = Duration::from_secs(5);
 
@@ -33,11 +34,11 @@ type Policies = HashMap<Arc<str>, Vec<Arc<str>>>;
 
 pub async fn run(context: Arc<Context>, region: Arc<Region>) {
     loop {
-        let now = context.clock.now();
+        let (now, floor) = (context.clock.now(), context.accounts.floor(&region.place.account));
         let (next, kept_until) = {
             let mut state = region.state();
             state.reckoned = state.shortest();
-            (state.next(region.phase, now), state.kept.as_ref().map(|kept| after(kept.ended, KEPT)))
+            (state.next(region.phase, floor, now), state.kept.as_ref().map(|kept| after(kept.ended, KEPT)))
         };
         let Some((at, hurried)) = next else {
             if context.rounds.close(&region) {
@@ -61,18 +62,45 @@ pub async fn run(context: Arc<Context>, region: Arc<Region>) {
     }
 }
 
+impl Region {
+    /// A reading under way will take so long.
+    pub(super) fn expect(&self, context: &Context, length: Duration) {
+        self.takes(context, |known, _| ShortestInterval::expect(known, length));
+    }
+
+    /// A reading has taken so long.
+    fn measured(&self, context: &Context, length: Duration) {
+        self.takes(context, |known, now| ShortestInterval::measured(known, length, now));
+    }
+
+    fn takes(&self, context: &Context, note: impl FnOnce(&mut Option<ShortestInterval>, Timestamp)) {
+        let mut state = self.state();
+        let before = state.possible;
+        note(&mut state.possible, context.clock.now());
+        let slow = |possible: Option<ShortestInterval>| possible?.beyond(state.shortest_own()?);
+        let changes = before != state.possible && slow(before) != slow(state.possible);
+        drop(state);
+        if changes {
+            context.accounts.resources_changed(&self.place.account);
+        }
+    }
+}
+
 async fn round(context: &Context, region: &Region, hurried: bool) {
     let place = &region.place;
     let view = context.accounts.view(&place.account).filter(|view| view.account.uid == place.uid);
     let Some(view) = view.filter(|view| view.gate == Gate::Open) else {
+        region.state().began = None;
         return sleep(CLOSED_AGAIN).await;
     };
     let admitted = |namespace: &str, purpose: Purpose| {
         context.admission(&place.account, namespace, purpose) == Admission::Allowed
     };
+    let begun = Instant::now();
     let Plan { due, taps, users, way, order } =
         plan(region, view.account.site(), hurried, context.clock.now(), admitted);
     if order.each == 0 {
+        region.state().began = None;
         return sleep(CLOSED_AGAIN).await;
     }
     let was_refused = region.state().is_refused();
@@ -94,13 +122,17 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
         }
     };
     match ended {
-        Ended::Listed { found, .. } => {
+        Ended::Listed { found, length, .. } => {
+            region.state().began = Some(order.began);
             let now = context.clock.now();
             let admitted = |desk: &Desk| admitted(desk.namespace(), Purpose::Observe);
             let (everybody, found) = region.state().part(&order, found, now, admitted);
             tell(region, everybody, found, order.began, now).await;
+            // Only now: a shorter interval that is in force makes what was told before look older.
+            region.measured(context, length);
         }
         Ended::Each if region.state().is_refused() => {
+            region.state().began = Some(order.began);
             // Each reads with its next look; those who wait, or have counted on the listing, at once.
             for Due { desk, .. } in due {
                 let mut state = region.state();
@@ -113,12 +145,35 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
             }
         }
         Ended::Each => {
-            let due = due.into_iter().map(|due| (due.instance.clone(), due));
-            stream::iter(by_instance(due).into_values())
-                .for_each_concurrent(AT_ONCE, |of| read_one(context, region, &view.account, of))
-                .await;
+            let due = by_instance(due.into_iter().map(|due| (due.instance.clone(), due)));
+            let (all, mut read) = (due.len(), 0);
+            let interval = region.state().shortest().unwrap_or_default();
+            let mut readings = pin!(
+                stream::iter(due.into_values())
+                    .map(|of| read_one(context, region, &view.account, of))
+                    .buffer_unordered(AT_ONCE)
+            );
+            // A cloud that fails is not slow.
+            let mut is_measured = !hurried;
+            while let Some(was_read) = readings.next().await {
+                read += 1;
+                is_measured &= was_read;
+                let elapsed = begun.elapsed();
+                if is_measured && read > AT_ONCE && elapsed >= interval / 4 {
+                    region.expect(context, elapsed.mul_f64(all as f64 / read as f64));
+                }
+            }
+            if !hurried {
+                region.state().began = Some(order.began);
+            }
+            if is_measured {
+                region.measured(context, begun.elapsed());
+            }
         }
-        Ended::GivenUp => due.iter().for_each(|due| region.state().members.give_up(&due.desk.named().uid)),
+        Ended::GivenUp => {
+            region.state().began = None;
+            due.iter().for_each(|due| region.state().members.give_up(&due.desk.named().uid));
+        }
     }
 }
 
@@ -131,8 +186,9 @@ fn by_instance<T>(all: impl Iterator<Item = (Arc<str>, T)>) -> HashMap<Arc<str>,
     by_instance
 }
 
-async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec<Due>) {
-    let Some(first) = of.first() else { return };
+/// Reads the backups of one instance, and tells these policies of it. Whether they were read.
+async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec<Due>) -> bool {
+    let Some(first) = of.first() else { return true };
     let (named, id) = (first.desk.named().clone(), first.instance.clone());
     let caller = Caller::new(named.namespace(), &named.uid).in_lane(Lane::Poll);
     let caller = caller.checked(context.check(account, named.namespace(), Purpose::Observe));
@@ -143,6 +199,7 @@ async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec
         reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await
     };
     let uids: Vec<_> = of.iter().map(|due| due.desk.named().uid.clone()).collect();
+    let was_read = answer.is_ok();
     match answer {
         Ok(backups) => {
             let mut round = Round::default();
@@ -165,12 +222,19 @@ async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec
             }
         }
     }
+    was_read
 }
 
 /// Tells these policies, by instance, what was found. Few at a time: each unpacks what it knows, and may write its status, and
 /// all of them at once would need more memory than everything else does.
 async fn tell(region: &Region, policies: Policies, mut found: Finds, began: Timestamp, now: Timestamp) {
-    for (instance, uids) in policies {
+    // What is as it was is told first: it takes no time, and the others may take their time to write.
+    let is_news = |(instance, _): &(Arc<str>, _)| {
+        let (state, found) = (region.state(), found.get(instance));
+        !state.sighted(instance).is_some_and(|sighted| sighted.is_as(found))
+    };
+    let (news, same): (Vec<_>, Vec<_>) = policies.into_iter().partition(is_news);
+    for (instance, uids) in same.into_iter().chain(news) {
         let found = found.remove(&instance).unwrap_or_default();
         let deliveries = region.state().deliveries(&instance, &uids, found, began, now);
         for (desk, delivery) in deliveries {

@@ -33,7 +33,7 @@ pub fn region(total: u64) -> Region {
 /// Read at the beginning.
 fn member<W, D>(desk: D, what: W, minutes: u64, calls: u64) -> Member<W, D> {
     let interval = Duration::from_secs(60 * minutes);
-    Member { desk, what, interval, calls, read: Some(at(0)), waits: false }
+    Member { desk, what, interval, own: interval, calls, read: Some(at(0)), waits: false }
 }
 
 pub fn policies(region: &Region, namespace: &str, count: usize) {

@@ -33,6 +33,8 @@ pub struct Fleet {
     /// The burst is the default, a quarter.
     pub requests_per_second: u32,
     pub interval: &'static str,
+    /// Of its recovery points; empty for none.
+    pub objective: &'static str,
     /// The instances copy already to where their policies want it.
     pub in_sync: bool,
 }
@@ -47,6 +49,7 @@ impl Fleet {
         backups: 10,
         requests_per_second: 10_000,
         interval: "10m",
+        objective: "",
         in_sync: false,
     };
 
@@ -76,7 +79,7 @@ impl Fleet {
 
     pub fn manifest(&self, number: usize) -> Value {
         let kind = if self.namespaces > 1 { "ClusterCloudAccount" } else { "CloudAccount" };
-        json!({
+        let mut manifest = json!({
             "apiVersion": API_VERSION, "kind": "CrossRegionBackupPolicy", "metadata": {"name": self.policy(number)},
             "spec": {
                 "accountRef": {"kind": kind, "name": self.name},
@@ -85,7 +88,11 @@ impl Fleet {
                 "managementPolicy": "Manage", "deletionPolicy": "Retain", "suspend": false,
                 "resyncInterval": self.interval, "backups": {"limit": 10},
             },
-        })
+        });
+        if !self.objective.is_empty() {
+            manifest["spec"]["recoveryPointObjective"] = json!(self.objective);
+        }
+        manifest
     }
 
     /// Of a ClusterCloudAccount where it is shared.

@@ -60,6 +60,10 @@ pub struct Memory {
     pub request: Request,
     /// The request that the listing under way was begun for.
     answering: Option<String>,
+    /// When the listing under way was begun.
+    began: Option<Timestamp>,
+    /// How long the last complete listing took that was made here.
+    took: Duration,
 }
 
 impl Memory {
@@ -90,7 +94,14 @@ impl Memory {
             handled,
             request: Request::default(),
             answering: None,
+            began: None,
+            took: Duration::ZERO,
         }
+    }
+
+    /// How long what was listed counts as known: a listing that takes longer than the interval has that time too.
+    fn staleness(&self, wanted: &Wanted) -> Duration {
+        staleness(wanted.interval.max(self.took))
     }
 
     /// Takes in what changed about the resource, its account and the clock. Whether what a listing under way has
@@ -182,16 +193,15 @@ impl Memory {
     /// When what Ready says changes by the clock alone.
     fn timers(&self, wanted: &Wanted, now: Timestamp) -> Option<Timestamp> {
         let not_found = self.failure.as_ref().map(|_| after(wanted.created, NOT_FOUND_GRACE));
-        let stale = self
-            .last_good
-            .filter(|_| self.failure.is_some())
-            .map(|good| after(good, staleness(wanted.interval)));
+        let stale =
+            self.last_good.filter(|_| self.failure.is_some()).map(|good| after(good, self.staleness(wanted)));
         [not_found, stale].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// A listing begins that answers this request. One that is shared has begun before, and is complete.
-    pub fn begins(&mut self, request: Option<String>) {
+    pub fn begins(&mut self, request: Option<String>, now: Timestamp) {
         self.answering = request;
+        self.began = Some(now);
     }
 
     /// A listing that others share has brought what it found: the rest is read at once.
@@ -242,6 +252,7 @@ impl Memory {
     pub fn listed(&mut self, wanted: &Wanted, now: Timestamp) {
         self.listed = true;
         self.only_started = false;
+        self.took = self.began.take().map_or(Duration::ZERO, |began| since(began, now));
         self.last_good = Some(now);
         self.failure = None;
         self.failures = 0;
@@ -296,7 +307,7 @@ impl Memory {
         let ready = stored.iter().find(|c| c.kind == types::READY);
         if let Some(failure) = &self.failure {
             let needs_person = failure.kind.class() == Class::NeedsPerson;
-            let stale = self.last_good.is_none_or(|good| since(good, now) >= staleness(wanted.interval));
+            let stale = self.last_good.is_none_or(|good| since(good, now) >= self.staleness(wanted));
             // Of a first listing, one failure among many answers is no news; a call that fails again is.
             let repeated = !self.listed && self.failures > 1;
             let of_these_calls = ready.is_some_and(|c| is_of_these_calls(&c.reason));

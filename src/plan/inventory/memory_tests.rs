@@ -196,18 +196,18 @@ fn a_listed_inventory_that_fails_is_not_listed_because_a_request_is_made() {
 fn a_request_is_answered_by_a_listing_that_begins_after_it() {
     let mut memory = fresh();
     let asked = |value: &str| Wanted { request: Some(value.to_owned()), ..wanted() };
-    memory.begins(memory.request.pending.clone());
+    memory.begins(memory.request.pending.clone(), at(0));
     memory.notice(&asked("one"), &open(), at(1));
     memory.listed(&asked("one"), at(2));
     assert_eq!(memory.handled, None, "it was under way before the request");
     assert_eq!(memory.next_step(&asked("one"), &open(), at(2)), Do::Read);
-    memory.begins(memory.request.pending.clone());
+    memory.begins(memory.request.pending.clone(), at(0));
     // However often somebody asks, each listing answers what was asked before it.
     memory.notice(&asked("two"), &open(), at(3));
     memory.listed(&asked("two"), at(4));
     assert_eq!(memory.handled.as_deref(), Some("one"));
     assert_eq!(memory.next_step(&asked("two"), &open(), at(4)), Do::Read);
-    memory.begins(memory.request.pending.clone());
+    memory.begins(memory.request.pending.clone(), at(0));
     memory.listed(&asked("two"), at(5));
     assert_eq!(memory.handled.as_deref(), Some("two"));
     assert!(matches!(memory.next_step(&asked("two"), &open(), at(5)), Do::Wait(Some(_))));
@@ -418,8 +418,32 @@ fn a_shared_listing_answers_what_was_asked_before_it_began() {
     let asked = Wanted { request: Some("two".to_owned()), ..wanted() };
     let mut memory = fresh();
     memory.notice(&asked, &open(), at(0));
-    memory.begins(Some("one".to_owned()));
+    memory.begins(Some("one".to_owned()), at(0));
     memory.listed(&asked, at(1));
     assert_eq!(memory.handled.as_deref(), Some("one"));
     assert!(memory.hurries(&asked, at(1)) && memory.next_step(&asked, &open(), at(1)) == Do::Read);
+}
+
+#[test]
+fn a_listing_slower_than_its_interval_stays_listed_where_one_call_of_the_next_fails() {
+    let often = Wanted { interval: MINUTE, ..wanted() };
+    let listed = |took: i64| {
+        let mut memory = fresh();
+        memory.begins(None, at(0));
+        memory.listed(&often, at(took));
+        memory.begins(None, at(took + 60));
+        memory.failed(&often, failure(Kind::CloudUnavailable), at(took + 130), 0.5);
+        memory
+    };
+    let ready = [Condition {
+        kind: types::READY.to_owned(),
+        status: Truth::True,
+        reason: Reason::Listed.as_str().to_owned(),
+        message: String::new(),
+        observed_generation: 1,
+        last_transition: at(0),
+    }];
+    assert_eq!(reason(&listed(300), &often, &ready, at(430)), None, "it goes on being listed");
+    assert!(matches!(reason(&listed(300), &often, &ready, at(900)), Some((_, Reason::CloudUnavailable, _))));
+    assert!(matches!(reason(&listed(5), &often, &ready, at(135)), Some((_, Reason::CloudUnavailable, _))));
 }

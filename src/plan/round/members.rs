@@ -22,6 +22,8 @@ pub struct Member<W, D> {
     pub what: W,
     /// The interval in force.
     pub interval: Duration,
+    /// The interval of its spec.
+    pub own: Duration,
     /// That it would take to read this for it alone.
     pub calls: u64,
     /// When its backups were last read.
@@ -51,7 +53,7 @@ impl<W: PartialEq, D> Members<W, D> {
     pub fn join(&mut self, uid: impl Into<Arc<str>>, member: Member<W, D>, now: Timestamp) -> bool {
         let uid = uid.into();
         if let Some(known) = self.all.get_mut(&uid).filter(|known| known.what == member.what) {
-            (known.interval, known.calls) = (member.interval, member.calls);
+            (known.interval, known.own, known.calls) = (member.interval, member.own, member.calls);
             return false;
         }
         self.leave(&uid);
@@ -128,6 +130,11 @@ impl<W: PartialEq, D> Members<W, D> {
         self.all.values().map(|member| member.interval).min()
     }
 
+    /// The shortest interval of their specs.
+    pub fn shortest_own(&self) -> Option<Duration> {
+        self.all.values().map(|member| member.own).min()
+    }
+
     /// When a reading for those who wait begins.
     pub fn hurried(&self) -> Option<Timestamp> {
         self.came.map(|(first, last)| after(last, SETTLING).min(after(first, PATIENCE)))
@@ -159,6 +166,7 @@ mod tests {
             desk: (),
             what: "redis-a".to_owned(),
             interval: Duration::from_secs(interval),
+            own: Duration::from_secs(interval),
             calls: 1,
             read: read.map(at),
             waits: read.is_none(),
@@ -166,7 +174,7 @@ mod tests {
     }
 
     fn next(members: &Members<String, ()>, now: Timestamp) -> Option<(Timestamp, bool)> {
-        round::next(0, members.shortest(), members.hurried(), now)
+        round::next(0, members.shortest(), members.hurried(), None, now)
     }
 
     fn due(members: &Members<String, ()>, hurried: bool, now: Timestamp) -> Vec<String> {

@@ -3,6 +3,7 @@
 
 mod members;
 mod records;
+mod schedule;
 mod sightings;
 mod taps;
 
@@ -10,9 +11,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::after;
 use super::pace::next_turn;
 
 pub use members::{Member, Members};
+pub use schedule::{Schedule, ShortestInterval};
 pub use sightings::{Finds, Found, News, Round, Sighted};
 pub use taps::{Filter, Tallied, Tallies, Tap, Window};
 
@@ -22,7 +25,7 @@ pub const FEW: usize = 4;
 pub const KEPT: Duration = Duration::from_secs(60);
 /// What the cloud said of the number of all backups is believed so long.
 pub const TOTAL_HOLDS: Duration = Duration::from_secs(3600);
-/// A listing that takes longer is no picture of one time any more.
+/// A listing that gets no further for so long is given up. One that can take its time takes half of it.
 pub const LONGEST: Duration = Duration::from_secs(600);
 /// Records of a page, of either scope.
 pub const PAGE: u64 = 100;
@@ -37,14 +40,19 @@ pub enum Way {
 }
 
 /// When the next reading begins, and whether it is one that somebody waits for; `None` while there is nobody to read for.
-/// `hurried`: when one for those who wait begins.
+/// `hurried`: when one for those who wait begins; `began`: when the last one began that read for all.
 pub fn next(
     phase: u64,
     shortest: Option<Duration>,
     hurried: Option<Timestamp>,
+    began: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<(Timestamp, bool)> {
-    let regular = next_turn(phase, shortest?, now);
+    let interval = shortest?;
+    // A reading that took longer than the interval is followed by the next one at once: no turn is left out. One that began
+    // right before its turn, by the clock's resolution, has no second one.
+    let last = began.map_or(now, |began| after(began, interval / 16).min(now));
+    let regular = next_turn(phase, interval, last).max(now);
     let hurried = hurried.map(|at| at.max(now)).filter(|at| *at <= regular);
     Some(hurried.map_or((regular, false), |at| (at, true)))
 }
@@ -59,12 +67,6 @@ pub fn way(pages: Option<u64>, each: u64) -> Way {
 /// Pages of so many records; there is always one.
 pub fn pages(records: u64) -> u64 {
     records.div_ceil(PAGE).max(1)
-}
-
-/// Between two pages of a listing that nobody waits for: it takes half of the interval, so that the calls are spread as looks
-/// are, and what it tells is never older than one interval and a half. With a long interval it takes half of `LONGEST`.
-pub fn gap(interval: Duration, pages: u64) -> Duration {
-    Duration::from_secs_f64(interval.min(LONGEST).as_secs_f64() / 2.0 / pages.max(1) as f64)
 }
 
 #[cfg(test)]
@@ -89,13 +91,18 @@ mod tests {
     }
 
     #[test]
-    fn pages_take_half_of_the_interval() {
+    fn a_page_has_a_hundred_records() {
         assert_eq!([0, 1, 100, 101, 28_000].map(pages), [1, 1, 1, 2, 280]);
-        assert_eq!(gap(Duration::from_secs(600), 300), Duration::from_secs(1));
-        assert_eq!(
-            gap(Duration::from_secs(86_400), 300),
-            Duration::from_secs(1),
-            "it is a picture of one time"
-        );
+    }
+
+    #[test]
+    fn no_turn_is_left_out_after_a_reading_that_took_longer_than_the_interval() {
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        let minute = Some(Duration::from_secs(60));
+        let next = |began: Option<i64>, now| next(0, minute, None, began.map(at), at(now));
+        assert_eq!(next(None, 70), Some((at(120), false)));
+        assert_eq!(next(Some(60), 70), Some((at(120), false)));
+        assert_eq!(next(Some(59), 70), Some((at(120), false)), "it began for the turn at 60 s");
+        assert_eq!(next(Some(60), 130), Some((at(130), false)), "the one at 120 s is made up for");
     }
 }

@@ -194,6 +194,16 @@ impl Sighted {
         found.news(self);
     }
 
+    /// Whether a reading found just what is known. `None`: it found nothing.
+    pub fn is_as(&self, found: Option<&Found>) -> bool {
+        let Some(found) = found else { return !self.again && self.marks.is_empty() };
+        let seen: u32 = found.seen.iter().map(|bits| bits.count_ones()).sum();
+        !self.again
+            && found.other.is_none()
+            && Arc::ptr_eq(&self.marks, &found.known)
+            && seen as usize == self.marks.len()
+    }
+
     fn position(&self, mark: Mark) -> Option<usize> {
         self.marks.binary_search(&mark).ok()
     }

@@ -20,6 +20,13 @@ fn without_conditions(inventory: &Value) -> Value {
     status
 }
 
+/// The pages that were read, each once: pages are asked for side by side.
+fn sorted(mut pages: Vec<i64>) -> Vec<i64> {
+    pages.sort();
+    pages.dedup();
+    pages
+}
+
 #[tokio::test]
 async fn the_first_listing_is_told_while_it_is_under_way() -> Result<()> {
     let stage = Stage::with_both_accounts("inv-listing", "9999h").await?;
@@ -36,7 +43,8 @@ async fn the_first_listing_is_told_while_it_is_under_way() -> Result<()> {
         let inventory = stage.until_inventory(account, "Listed").await?;
         expect(&inventory, "True", "Listed", With::Nothing)?;
         ensure!(inventory["status"]["total"] == 500, "{inventory:#}");
-        ensure!(pages(&stage.asked(list)) == [1, 2, 3, 4, 5]);
+        let read = pages(&stage.asked(list));
+        ensure!(read.first() == Some(&1) && sorted(read.clone()) == [1, 2, 3, 4, 5], "{read:?}");
         stage.cloud.remove_fault(delay)?;
     }
     Ok(())
@@ -45,11 +53,11 @@ async fn the_first_listing_is_told_while_it_is_under_way() -> Result<()> {
 #[tokio::test]
 async fn a_listing_that_fails_half_way_changes_the_condition_alone_and_goes_on() -> Result<()> {
     let stage = Stage::with_both_accounts("inv-half-way", "9999h").await?;
-    stage.add_pages(6)?;
+    stage.add_pages(12)?;
     for (account, _, list) in CLOUDS {
-        // The first listing of a spec.
-        stage.place(FaultSpec::new(boom()).on_action(list).after(3).times(2))?;
-        stage.place(FaultSpec::new(Effect::Delay { seconds: 1.0 }).on_action(list).after(6))?;
+        // The first listing of a spec: of the eight pages that are asked for together after the first one six fail, twice.
+        stage.place(FaultSpec::new(boom()).on_action(list).after(3).times(12))?;
+        stage.place(FaultSpec::new(Effect::Delay { seconds: 1.0 }).on_action(list).after(21))?;
         stage.apply_inventory(account, Stage::whole(account, json!({}))).await?;
         let failing = stage.until_inventory(account, "CloudUnavailable").await?;
         expect(&failing, "Unknown", "CloudUnavailable", With::Reconciling)?;
@@ -57,7 +65,9 @@ async fn a_listing_that_fails_half_way_changes_the_condition_alone_and_goes_on()
         let going_on = stage.until_inventory(account, "Listing").await?;
         expect(&going_on, "Unknown", "Listing", With::Reconciling)?;
         let before = stage.until_inventory(account, "Listed").await?;
-        ensure!(pages(&stage.asked(list)) == [1, 2, 3, 4, 4, 4, 5, 6], "{:?}", pages(&stage.asked(list)));
+        let read = pages(&stage.asked(list));
+        ensure!(read.len() == 12 + 12, "only what failed is asked for again: {read:?}");
+        ensure!(sorted(read.clone()) == (1..=12).collect::<Vec<_>>(), "{read:?}");
         // The first of another spec: what the one before found stays meanwhile.
         stage.cloud.clear_faults();
         let fault = stage.place(FaultSpec::new(boom()).on_action(list).after(4))?;
@@ -69,10 +79,8 @@ async fn a_listing_that_fails_half_way_changes_the_condition_alone_and_goes_on()
         stage.cloud.remove_fault(fault)?;
         let after = stage.until_inventory(account, "Listed").await?;
         ensure!(after["status"]["items"].as_array().is_some_and(|items| items.len() == 3), "{after:#}");
-        let mut read = pages(&stage.asked(list)[asked..]);
-        ensure!(read.iter().filter(|page| **page == 5).count() >= 2, "{read:?}");
-        read.dedup();
-        ensure!(read == [1, 2, 3, 4, 5, 6], "{read:?}");
+        let read = pages(&stage.asked(list)[asked..]);
+        ensure!(read.len() > 12 && sorted(read.clone()) == (1..=12).collect::<Vec<_>>(), "{read:?}");
         let events = stage.events(account).await?;
         ensure!(
             events.iter().any(|event| event.starts_with("ReconcileFailed: CloudUnavailable")),
@@ -93,7 +101,8 @@ async fn throttling_only_takes_time() -> Result<()> {
         stage.apply_inventory(account, Stage::whole(account, json!({}))).await?;
         let inventory = stage.until_inventory(account, "Listed").await?;
         ensure!(inventory["status"]["total"] == 400, "{inventory:#}");
-        ensure!(pages(&stage.asked(list)) == [1, 2, 3, 3, 3, 4], "{:?}", pages(&stage.asked(list)));
+        let read = pages(&stage.asked(list));
+        ensure!(read.len() == 6 && sorted(read.clone()) == [1, 2, 3, 4], "{read:?}");
     }
     Ok(())
 }
@@ -104,7 +113,7 @@ async fn a_deleted_inventory_and_another_spec_end_the_listing() -> Result<()> {
     stage.add_pages(100)?;
     stage.add_tencent_instance(json!({"instanceId": "crs-empty000"}))?;
     for (account, instance, list) in CLOUDS {
-        let delay = stage.fault(list, None, Effect::Delay { seconds: 0.2 })?;
+        let delay = stage.fault(list, None, Effect::Delay { seconds: 1.0 })?;
         stage.apply_inventory("long", Stage::whole(account, json!({}))).await?;
         stage.wait("some pages", || stage.calls(list) >= 3).await?;
         // The new spec needs no more than an instance without backups.
@@ -132,7 +141,7 @@ async fn a_deleted_inventory_and_another_spec_end_the_listing() -> Result<()> {
         }
         let asked = stage.asked(list).split_off(at_deletion as usize);
         let late = asked.iter().filter(|body| body["InstanceId"] == instance).count();
-        ensure!(late <= 3, "{late} pages after the deletion");
+        ensure!(late <= 16, "{late} pages after the deletion: those in flight, and eight more");
         stage.run(["delete", "bkinv", "next"]).await?;
         stage.cloud.remove_fault(delay)?;
     }
@@ -253,7 +262,7 @@ async fn a_listing_under_way_does_not_hold_up_the_end_of_the_operator() -> Resul
     account["spec"]["requestTimeout"] = json!("60s");
     stage.apply(account).await?;
     stage.apply_inventory("long", Stage::whole("prod", json!({}))).await?;
-    stage.wait("a page that is never answered", || stage.calls(LIST) == 4).await?;
+    stage.wait("a page that is never answered", || stage.calls(LIST) >= 4).await?;
     let status = stage.operator().terminate(LIMIT).await?;
     ensure!(status.success(), "{status}");
     ensure!(!stage.log().contains("did not end in time"), "{}", stage.log_tail());

@@ -14,6 +14,10 @@ struct Style {
     total: bool,
     /// Of the order of the records.
     seed: u64,
+    /// Records that an answer has room for.
+    room: u32,
+    /// Pages that are asked for at the same time.
+    at_once: usize,
 }
 
 fn code(status: &str) -> i64 {
@@ -34,6 +38,9 @@ fn within(backup: &Backup, start: Option<Timestamp>, end: Option<Timestamp>) -> 
 }
 
 fn answer(request: &PageRequest, all: &[Backup], style: Style) -> Result<BackupPage, Failure> {
+    if request.size() > style.room {
+        return Err(too_large());
+    }
     let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|w| w == value);
     let (mut found, skip): (Vec<_>, usize) = match &request.query {
         Query::Volcengine(query) => {
@@ -75,16 +82,28 @@ fn answer(request: &PageRequest, all: &[Backup], style: Style) -> Result<BackupP
             .fold(style.seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     });
     let total = style.total.then_some(found.len() as u64);
-    let backups: Vec<_> = found.into_iter().skip(skip).take(100).collect();
+    let backups: Vec<_> = found.into_iter().skip(skip).take(request.size() as usize).collect();
     Ok(BackupPage { total, records: backups.len(), backups })
 }
 
 fn read(mut listing: Listing, all: &[Backup], style: Style) -> Result<BTreeSet<String>, Failure> {
     let mut found = BTreeMap::new();
-    while let Some(request) = listing.request() {
-        let step = listing.took(answer(&request, all, style))?;
-        found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
-        assert!(step.next != Next::Again, "nothing moves");
+    while listing.request().is_some() {
+        let requests = listing.requests(style.at_once);
+        assert!((1..=style.at_once).contains(&requests.len()));
+        let answers = requests.into_iter().map(|request| {
+            let answer = answer(&request, all, style);
+            (request, answer)
+        });
+        // The last one is answered first.
+        let (steps, failure) = listing.take(answers.collect::<Vec<_>>().into_iter().rev().collect());
+        for step in steps {
+            found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
+            assert!(step.next != Next::Again, "nothing moves");
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
     }
     Ok(found.into_keys().collect())
 }
@@ -145,8 +164,17 @@ fn styles() -> impl Strategy<Value = Style> {
         Just(Some("MissingParameter")),
         Just(Some("InvalidParameter.InvalidParameter"))
     ];
-    (any::<bool>(), by_instance, any::<bool>(), any::<u64>())
-        .prop_map(|(basic, by_instance, total, seed)| Style { basic, by_instance, total, seed })
+    let room = prop_oneof![Just(100_u32), 1..100_u32];
+    (any::<bool>(), by_instance, any::<bool>(), any::<u64>(), room, 1..=8_usize).prop_map(
+        |(basic, by_instance, total, seed, room, at_once)| Style {
+            basic,
+            by_instance,
+            total,
+            seed,
+            room,
+            at_once,
+        },
+    )
 }
 
 /// The ids of those that the selection names, looked at one by one.
