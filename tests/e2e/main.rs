@@ -30,6 +30,7 @@ mod rest;
 mod roles;
 mod sharing;
 mod status;
+mod tenants;
 mod tools;
 mod unreadable;
 mod validation;

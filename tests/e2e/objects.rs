@@ -135,6 +135,13 @@ impl Stage<'_> {
         self.run(["create", "rolebinding", "lease", "--role=lease", &subject]).await.map(drop)
     }
 
+    /// The operator's memory in KiB: `VmRSS`, the present, or `VmHWM`, the peak.
+    pub fn memory_kib(&mut self, field: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.operator().id()))?;
+        let line = status.lines().find(|line| line.starts_with(field)).context("no such line")?;
+        Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
+    }
+
     pub fn add_instances(&self, ids: &[&str]) -> Result<()> {
         for id in ids {
             let spec = InstanceSpec { instance_id: (*id).to_owned(), ..InstanceSpec::default() };

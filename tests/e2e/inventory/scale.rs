@@ -1,7 +1,7 @@
 //! 100 000 backups over 2000 instances: as many list calls as there are pages, a status below 256 KiB, and memory that does
 //! not grow with what is read.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use cloud_simulator::{
     BackupSpec, InstanceSpec, Policy, Seed, TencentBackupSpec, TencentInstanceSpec, TencentLimits,
     TencentSeed,
@@ -64,20 +64,13 @@ fn tencent_world() -> Seed {
     Seed { tencent, ..Seed::default() }
 }
 
-/// The operator's memory in KiB: `VmRSS`, what it has now, or `VmHWM`, the most it ever had.
-fn memory(stage: &mut Stage<'_>, what: &str) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.operator().id()))?;
-    let line = status.lines().find(|line| line.starts_with(what)).context("no such line")?;
-    Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
-}
-
 /// Lists it all once and holds status, calls and memory to what they may be.
 async fn list_all(stage: &mut Stage<'_>, list: &str, spec: Value) -> Result<Value> {
     stage.until_account("CredentialsVerified").await?;
-    let before = memory(stage, "VmRSS")?;
+    let before = stage.memory_kib("VmRSS")?;
     stage.apply_inventory("all", spec).await?;
     let status = stage.until_long("all", "Listed").await?;
-    let growth = memory(stage, "VmHWM")?.saturating_sub(before);
+    let growth = stage.memory_kib("VmHWM")?.saturating_sub(before);
     let bytes = status.to_string().len();
     println!("{list}: {} list calls, status {bytes} bytes, peak memory +{growth} KiB", stage.calls(list));
     ensure!(stage.calls(list) == ALL_BACKUPS as u64 / 100, "{} list calls", stage.calls(list));

@@ -7,10 +7,10 @@ mod taking;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use testbed::{Kubectl, wait_until};
+use testbed::Kubectl;
 
 use super::scene::{SECRET_KEY, Scene, secret_manifest};
-use crate::harness::LIMIT;
+use crate::tenants::namespace_admin;
 
 const CRBP: &str = "CrossRegionBackupPolicy";
 const BKINV: &str = "BackupInventory";
@@ -28,33 +28,13 @@ impl Tenant {
     /// In the namespace of that name, which no account allows unless `label` says so.
     async fn of(scene: &Scene, name: &str, label: &str) -> Result<Self> {
         scene.put_namespace(name, label).await?;
-        scene
-            .put(json!({
-                "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tenant", "namespace": name},
-            }))
-            .await?;
-        scene
-            .put(json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-                "metadata": {"name": "tenant", "namespace": name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
-                "subjects": [{"kind": "ServiceAccount", "name": "tenant", "namespace": name}],
-            }))
-            .await?;
-        let kubeconfig = scene.plane.service_account_kubeconfig(name, "tenant").await?;
-        let kubectl = scene.kubectl().with_kubeconfig(kubeconfig);
-        let tenant = Self {
+        let kubectl = namespace_admin(&scene.plane, name).await?;
+        Ok(Self {
             namespace: name.to_owned(),
             kubectl,
             key: format!("AKLT{}0000000033", name.replace('-', "")),
             instance: format!("redis-of-{name}"),
-        };
-        // The role holds the operator's kinds as soon as a controller has added them.
-        wait_until(LIMIT, "the role", async || {
-            tenant.may("create", "cloudaccounts").await.map(|may| may.then_some(()))
         })
-        .await?;
-        Ok(tenant)
     }
 
     /// With a key, an instance and an account `own` of its own, all of which it may use as it likes.

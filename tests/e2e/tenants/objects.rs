@@ -1,0 +1,116 @@
+//! Objects that a tenant stores to stop the operator, or to fill its memory.
+
+use anyhow::{Context, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use serde_json::{Value, json};
+
+use super::TenantStage;
+use crate::harness::settled;
+
+/// The API server takes 256 KiB of annotations in all.
+const ANNOTATION_BYTES: usize = 250_000;
+const OBJECTS: usize = 120;
+/// A tenth of what the annotations take.
+const GROWTH_MAX_KIB: u64 = (OBJECTS * ANNOTATION_BYTES / 10 / 1024) as u64;
+
+#[tokio::test]
+async fn a_backup_inventory_with_absurd_times_is_refused_and_stops_nobody() -> Result<()> {
+    let mut stage = TenantStage::start("absurd-times").await?;
+    stage
+        .attack(async |stage| {
+            for (number, (start, end, field)) in [
+                // The year -1 in UTC.
+                ("0000-01-01T00:00:00+14:00", "0000-06-01T00:00:00Z", "startTime"),
+                ("1969-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "startTime"),
+                ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "startTime"),
+                // The year 10000 in UTC.
+                ("2026-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00", "endTime"),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let inventory = json!({
+                    "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory",
+                    "metadata": {"name": format!("absurd-{number}")},
+                    "spec": {
+                        "accountRef": {"name": "missing"}, "region": "cn-beijing", "scope": "Account",
+                        "filter": {"startTime": start, "endTime": end},
+                    },
+                });
+                let refused = stage.apply(&[inventory]).await.err();
+                let refused = format!("{:#}", refused.with_context(|| format!("{start} was accepted"))?);
+                ensure!(refused.contains(&format!("spec.filter.{field}")), "{refused}");
+                ensure!(
+                    !refused.contains("overflow") && refused.contains("1970-01-01T00:00:00Z"),
+                    "{refused}"
+                );
+            }
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn long_annotations_are_kept_as_hashes_and_cost_no_memory() -> Result<()> {
+    let mut stage = TenantStage::start("long-annotations").await?;
+    stage
+        .attack(async |stage| {
+            let before = stage.honest.memory_kib("VmRSS")?;
+            let client = stage.client().await?;
+            let objects = (0..OBJECTS).map(|number| object_with_long_annotation(number, &stage.namespace));
+            let created = stream::iter(objects).map(|(resource, object)| {
+                let api: Api<DynamicObject> =
+                    Api::namespaced_with(client.clone(), &stage.namespace, &resource);
+                async move {
+                    let object = serde_json::from_value(object)?;
+                    api.create(&PostParams::default(), &object).await?;
+                    Ok::<_, anyhow::Error>(())
+                }
+            });
+            created.buffer_unordered(4).try_collect::<Vec<_>>().await?;
+            for number in 0..OBJECTS {
+                let hashed = |o: &Value| {
+                    let handled = o["status"]["lastHandledReconcileAt"].as_str().unwrap_or_default();
+                    settled(o) && handled.starts_with("sha256:") && handled.len() == 71
+                };
+                let kind = KINDS[number % KINDS.len()].0;
+                stage.until(kind, &format!("long-{number}"), "a hashed request", hashed).await?;
+            }
+            let growth = stage.honest.memory_kib("VmRSS")?.saturating_sub(before);
+            println!("{OBJECTS} annotations of {ANNOTATION_BYTES} bytes: memory +{growth} KiB");
+            ensure!(growth < GROWTH_MAX_KIB, "memory grew by {growth} KiB");
+            Ok(())
+        })
+        .await
+}
+
+const KINDS: [(&str, &str); 3] = [
+    ("CrossRegionBackupPolicy", "crossregionbackuppolicies"),
+    ("BackupInventory", "backupinventories"),
+    ("CloudAccount", "cloudaccounts"),
+];
+
+fn object_with_long_annotation(number: usize, namespace: &str) -> (ApiResource, Value) {
+    let (kind, plural) = KINDS[number % KINDS.len()];
+    let account = json!({"name": "missing"});
+    let spec = match kind {
+        "CloudAccount" => json!({"provider": "Volcengine", "credentials": {"secretRef": account}}),
+        "BackupInventory" => json!({"accountRef": account, "region": "cn-beijing", "scope": "Account"}),
+        _ => json!({
+            "accountRef": account, "region": "cn-beijing", "instanceId": format!("redis-{number}"), "active": false,
+        }),
+    };
+    let text = format!("{number} ").repeat(ANNOTATION_BYTES / 4);
+    let object = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": kind,
+        "metadata": {
+            "name": format!("long-{number}"), "namespace": namespace,
+            "annotations": {"crossregionbackup.io/reconcile-requested-at": &text[..ANNOTATION_BYTES.min(text.len())]},
+        },
+        "spec": spec,
+    });
+    let gvk = GroupVersionKind::gvk("crossregionbackup.io", "v1alpha1", kind);
+    (ApiResource::from_gvk_with_plural(&gvk, plural), object)
+}
