@@ -7,7 +7,8 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::{Value, json};
 
 use super::TenantStage;
-use crate::harness::settled;
+use crate::harness::{LIMIT, settled};
+use crate::sharing::says;
 
 /// The API server takes 256 KiB of annotations in all.
 const ANNOTATION_BYTES: usize = 250_000;
@@ -47,6 +48,45 @@ async fn a_backup_inventory_with_absurd_times_is_refused_and_stops_nobody() -> R
                     "{refused}"
                 );
             }
+            Ok(())
+        })
+        .await
+}
+
+/// What any writer of an object may put into its metadata, and no client's types for times read.
+#[tokio::test]
+async fn a_managed_field_of_the_year_minus_1_stops_no_watch() -> Result<()> {
+    let mut stage = TenantStage::start("managed-fields").await?;
+    stage
+        .attack(async |stage| {
+            let account = json!({"name": "missing"});
+            let inventory = json!({"accountRef": account, "region": "cn-beijing", "scope": "Account"});
+            let cloud = json!({"provider": "Volcengine", "credentials": {"secretRef": account}});
+            let ours = "crossregionbackup.io/v1alpha1";
+            for (version, kind, spec) in [
+                ("v1", "Secret", json!({})),
+                (ours, "BackupInventory", inventory),
+                (ours, "CloudAccount", cloud),
+            ] {
+                let mut manifest = json!({
+                    "apiVersion": version, "kind": kind,
+                    "metadata": {"name": "old", "managedFields": [{
+                        "manager": "history", "operation": "Update", "apiVersion": version, "fieldsType": "FieldsV1",
+                        "time": "0000-01-01T00:00:00+14:00", "fieldsV1": {"f:metadata": {"f:labels": {}}},
+                    }]},
+                });
+                if kind != "Secret" {
+                    manifest["spec"] = spec;
+                }
+                stage.apply(&[manifest]).await?;
+            }
+            stage.until("bkinv", "old", "its account to be missing", |o| says(o, "AccountNotFound")).await?;
+            stage.until("cacct", "old", "its Secret to be missing", |o| says(o, "CredentialsMissing")).await?;
+            let stored = stage.run(&["get", "bkinv", "old", "-o", "yaml", "--show-managed-fields"]).await?;
+            println!("{stored}");
+            // The first list of a watch is another way to read them.
+            stage.honest.operator().terminate(LIMIT).await?;
+            stage.honest.start_operator().await?;
             Ok(())
         })
         .await
