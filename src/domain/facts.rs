@@ -42,6 +42,7 @@ impl Facts {
         self.synced_generation = self.synced_generation.filter(|synced| (0..=generation).contains(synced));
         self.modification = self.modification.filter(|modification| is_credible(&modification.time));
         self.protected_since = self.protected_since.filter(is_credible);
+        self.modify_refused = self.modify_refused.filter(|refused| is_credible(&refused.time));
         if self.recovery_point.as_ref().is_some_and(|point| !is_credible(&point.time)) {
             // It is found in the backups, once they are read again.
             (self.recovery_point, self.backups) = (None, None);

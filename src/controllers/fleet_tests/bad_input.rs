@@ -285,6 +285,7 @@ fn spoilt_statuses(kind: &str) -> Vec<Value> {
             json!({"lastModification": {"time": YEAR_9999, "from": 7, "to": [], "cause": "ByHand"}}),
             json!({"backups": {"total": i64::MIN, "byStatus": {"": i64::MAX}, "items": vec![item(YEAR_MINUS_1); 2000]}}),
             json!({"backups": {"total": i64::MAX, "byStatus": {}, "items": [item("9999-12-31T23:59:59Z")]}}),
+            json!({"modifyRefused": {"time": YEAR_MINUS_1, "code": ""}}),
             json!({"backups": null, "policy": null, "instance": {"name": "n".repeat(100_000)}}),
         ],
         "BackupInventory" => vec![
