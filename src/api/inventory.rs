@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::AccountRef;
+use super::time;
 
 /// Which backups are listed, and how often.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -93,8 +94,9 @@ pub enum Scope {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.startTime) == has(self.endTime)").message("startTime and endTime must be given together"))]
-#[x_kube(validation = Rule::new("!has(self.startTime) || !has(self.endTime) || self.endTime - self.startTime >= duration('1s')").message("endTime must be later than startTime").field_path(".endTime"))]
-#[x_kube(validation = Rule::new("!has(self.endTime) || self.endTime < timestamp('9999-01-01T00:00:00Z')").message("endTime must be before the year 9999").field_path(".endTime"))]
+// Both are compared in whole seconds, as clouds take them. A difference of 293 years overflows in CEL, as a sum beyond the years 1 to
+// 9999 does: what is out of range is left to the rules of the two fields.
+#[x_kube(validation = Rule::new("!has(self.startTime) || !has(self.endTime) || self.endTime < timestamp('1970-01-01T00:00:00Z') || self.endTime > timestamp('9999-12-31T23:59:59Z') || self.endTime - duration('1s') >= self.startTime").message("endTime must be later than startTime").field_path(".endTime"))]
 #[x_kube(validation = Rule::new("!has(self.since) || !has(self.startTime) && !has(self.endTime)").message("since is instead of startTime and endTime").field_path(".since"))]
 pub struct Filter {
     /// Backups of one of these statuses. Volcengine and BytePlus have Creating, Available, Unavailable and Deleting;
@@ -108,11 +110,13 @@ pub struct Filter {
     #[schemars(length(max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub strategies: Vec<BackupStrategy>,
-    /// Backups begun at this time or later; endTime is required with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Backups begun at this time or later, from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59Z; endTime is required with it.
+    #[serde(default, deserialize_with = "time::deserialize", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= timestamp('1970-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')").message("startTime must be 1970-01-01T00:00:00Z to 9999-12-31T23:59:59Z"))]
     pub start_time: Option<Time>,
-    /// Backups begun at this time or earlier; startTime is required with it, and must be earlier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Backups begun at this time or earlier, up to 9999-12-31T23:59:59Z; startTime is required with it, and must be earlier.
+    #[serde(default, deserialize_with = "time::deserialize", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= timestamp('1970-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')").message("endTime must be 1970-01-01T00:00:00Z to 9999-12-31T23:59:59Z"))]
     pub end_time: Option<Time>,
     /// Backups begun within this time before the look: 1m to 8760h. Instead of startTime and endTime.
     #[serde(default, skip_serializing_if = "Option::is_none")]

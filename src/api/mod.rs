@@ -5,6 +5,7 @@ pub mod duration;
 mod generate;
 pub mod inventory;
 pub mod policy;
+pub mod time;
 
 pub use account::{CloudAccount, ClusterCloudAccount};
 pub use generate::{crds, yaml};
@@ -13,14 +14,44 @@ pub use policy::CrossRegionBackupPolicy;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sha2::{Digest, Sha256};
 
 /// There only while `deletionPolicy: Disable`.
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
 /// Any new value asks for a look now.
 pub const RECONCILE_REQUESTED_AT: &str = "crossregionbackup.io/reconcile-requested-at";
 
+/// Characters of the annotation's value that are kept.
+const HANDLED_CHARS: usize = 256;
+
+/// The annotation's value as it is remembered, compared and told in `status.lastHandledReconcileAt`: `sha256:` and 64 hexadecimal
+/// digits for one of more than 256 characters, since a value can be 256 KiB long.
+pub fn handled_value(annotation: &str) -> String {
+    match annotation.chars().nth(HANDLED_CHARS) {
+        None => annotation.to_owned(),
+        Some(_) => format!("sha256:{}", hex::encode(Sha256::digest(annotation))),
+    }
+}
+
 /// The time as Kubernetes writes it, in whole seconds: what is written must read back as the same value,
 /// or every comparison with the stored status would differ.
 pub fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_of_the_annotation_is_kept_as_its_hash() {
+        for text in ["", "2026-11-01T00:00:00Z", &"é".repeat(256)] {
+            assert_eq!(handled_value(text), text);
+        }
+        let hashed = handled_value(&"a".repeat(257));
+        // printf 'a%.0s' $(seq 257) | sha256sum
+        assert_eq!(hashed, "sha256:e8d95cc2b4bc198c54b40bd214df958afb65f5e73d2c2eafe0593cf5c635c1f0");
+        assert_eq!(handled_value(&hashed), hashed, "what status tells is compared as well");
+        assert_ne!(handled_value(&"a".repeat(258)), hashed);
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use kube::Resource;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, GetParams, Patch, PatchParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -96,23 +96,22 @@ where
     settle(api, object, written).await
 }
 
-/// Changes the status from `found` to `status`, whoever owns its fields: server-side apply leaves what somebody else has
-/// added, by hand for example. `object` is as the API server answered it last.
+/// Makes `status` the whole status, whoever owns its fields: server-side apply leaves what somebody else has added, by hand for
+/// example. `object` is as the API server answered it last; its status is read again, since it may hold what the types do not.
 ///
 /// # Errors
 /// As [`apply_status`].
-pub async fn replace_status<K>(
-    api: &Api<K>,
-    object: &K,
-    found: &Value,
-    status: &Value,
-) -> Result<Applied<K>, StatusError>
+pub async fn replace_status<K>(api: &Api<K>, object: &K, status: &Value) -> Result<Applied<K>, StatusError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
     let Target { name, resource_version } = Target::of(object)?;
-    let body =
-        json!({"metadata": {"resourceVersion": resource_version}, "status": merge_patch(found, status)});
+    let Some(found) = get_json(api, object).await? else { return Ok(Applied::Stale(None)) };
+    if found["metadata"]["resourceVersion"] != resource_version {
+        return stale(api, object).await;
+    }
+    let patch = merge_patch(&found["status"], status);
+    let body = json!({"metadata": {"resourceVersion": resource_version}, "status": patch});
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let written = within(api.patch_status(name, &params, &Patch::Merge(&body))).await;
     settle(api, object, written).await
@@ -129,8 +128,8 @@ fn merge_patch(from: &Value, to: &Value) -> Value {
     Value::Object(gone.chain(changed).collect())
 }
 
-/// Adds or removes one finalizer, and keeps the others. Where nothing is to be changed, `object` itself is the answer.
-/// A terminating object gets no finalizer any more, as the API server would refuse it: it is answered as it is.
+/// Adds or removes one finalizer, and keeps the others, which are read for it: `object` need have no other than this one.
+/// Where nothing is to be changed, `object` itself is the answer. A terminating object gets no finalizer any more, as the API server would refuse it: it is answered as it is.
 ///
 /// # Errors
 /// As [`apply_status`].
@@ -143,17 +142,23 @@ pub async fn set_finalizer<K>(
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
-    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
-    let has = finalizers.iter().any(|f| f == finalizer);
+    let has = object.meta().finalizers.iter().flatten().any(|f| f == finalizer);
     if has == present || (present && object.meta().deletion_timestamp.is_some()) {
         return Ok(Applied::Written(object.clone()));
     }
-    if present {
-        finalizers.push(finalizer.to_owned());
-    } else {
-        finalizers.retain(|f| f != finalizer);
-    }
     let Target { name, resource_version } = Target::of(object)?;
+    let Some(mut found) = get_json(api, object).await? else { return Ok(Applied::Stale(None)) };
+    if found["metadata"]["resourceVersion"] != resource_version {
+        return stale(api, object).await;
+    }
+    let mut finalizers = match found["metadata"]["finalizers"].take() {
+        Value::Array(finalizers) => finalizers,
+        _ => Vec::new(),
+    };
+    finalizers.retain(|f| f != finalizer);
+    if present {
+        finalizers.push(json!(finalizer));
+    }
     // A merge patch replaces the whole list; the resourceVersion makes sure that it is the list that was read. A JSON patch
     // with a test would be answered by 422, which other causes have as well.
     let body = json!({"metadata": {"resourceVersion": resource_version, "finalizers": finalizers}});
@@ -192,13 +197,37 @@ where
     match written {
         Ok(written) => Ok(Applied::Written(written)),
         Err(StatusError::Api(error)) if answered(&error, 404) => Ok(Applied::Stale(None)),
-        Err(StatusError::Api(error)) if answered(&error, 409) => {
-            let name = Target::of(object)?.name;
-            let now = within(api.get_opt(name)).await?;
-            Ok(Applied::Stale(now.filter(|now| now.meta().uid == object.meta().uid)))
-        }
+        Err(StatusError::Api(error)) if answered(&error, 409) => stale(api, object).await,
         Err(error) => Err(error),
     }
+}
+
+/// The object as it is stored, whatever it holds; `None` where there is none of that name.
+///
+/// # Errors
+/// As [`apply_status`].
+pub async fn get_json<K>(api: &Api<K>, object: &K) -> Result<Option<Value>, StatusError>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let meta = object.meta();
+    let name = meta.name.as_deref().ok_or(StatusError::Incomplete("name"))?;
+    let request = kube::core::Request::new(K::url_path(&(), meta.namespace.as_deref()))
+        .get(name, &GetParams::default())
+        .map_err(kube::Error::BuildRequest)?;
+    let client = api.clone().into_client();
+    match within(client.request(request)).await {
+        Err(StatusError::Api(error)) if answered(&error, 404) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+async fn stale<K>(api: &Api<K>, object: &K) -> Result<Applied<K>, StatusError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+{
+    let now = within(api.get_opt(Target::of(object)?.name)).await?;
+    Ok(Applied::Stale(now.filter(|now| now.meta().uid == object.meta().uid)))
 }
 
 async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StatusError> {
@@ -284,17 +313,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_somebody_else_has_added_is_taken_out() {
         let after = object("u1", "9", &[]);
-        let (client, calls) = server(found(&after), gone());
+        let stored = json!({
+            "metadata": {"name": "sessions", "resourceVersion": "8"},
+            "status": {"a": 1, "b": {"c": 1, "d": 2}, "e": [1, 2], "f": {"g": 1}, "h": 1},
+        });
+        let (client, calls) = server(found(&after), (StatusCode::OK, stored));
         let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
-        let found = json!({"a": 1, "b": {"c": 1, "d": 2}, "e": [1, 2], "f": {"g": 1}, "h": 1});
         let wanted = json!({"a": 1, "b": {"c": 1}, "e": [1], "h": {"i": 1}});
-        let replaced = replace_status(&api, &object("u1", "8", &[]), &found, &wanted).await;
+        let replaced = replace_status(&api, &object("u1", "8", &[]), &wanted).await;
         assert_eq!(replaced.unwrap(), Applied::Written(after));
         let calls = calls.lock().unwrap();
-        assert_eq!(calls[0].path, "/apis/policy/v1/namespaces/payments/poddisruptionbudgets/sessions/status");
-        assert_eq!(calls[0].content_type, "application/merge-patch+json");
+        assert_eq!(calls[1].path, "/apis/policy/v1/namespaces/payments/poddisruptionbudgets/sessions/status");
+        assert_eq!(calls[1].content_type, "application/merge-patch+json");
         assert_eq!(
-            calls[0].body,
+            calls[1].body,
             json!({
                 "metadata": {"resourceVersion": "8"},
                 "status": {"b": {"d": null}, "e": [1], "f": null, "h": {"i": 1}},
@@ -378,9 +410,12 @@ mod tests {
         present: bool,
     ) -> (Applied<PodDisruptionBudget>, Vec<Call>) {
         let after = object("u1", "8", &["after"]);
-        let (client, calls) = server(found(&after), gone());
+        let (client, calls) = server(found(&after), found(before));
         let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
-        let applied = set_finalizer(&api, before, FINALIZER, present).await.unwrap();
+        // The caches hold no other finalizers.
+        let mut cached = before.clone();
+        cached.metadata.finalizers.iter_mut().for_each(|all| all.retain(|f| f == FINALIZER));
+        let applied = set_finalizer(&api, &cached, FINALIZER, present).await.unwrap();
         let calls = calls.lock().unwrap().clone();
         (applied, calls)
     }
@@ -389,16 +424,16 @@ mod tests {
     async fn a_finalizer_comes_and_goes_beside_others() {
         let (applied, calls) = finalize(&object("u1", "7", &["other/one"]), true).await;
         assert_eq!(applied, Applied::Written(object("u1", "8", &["after"])));
-        assert_eq!(calls[0].path, "/apis/policy/v1/namespaces/payments/poddisruptionbudgets/sessions");
-        assert_eq!(calls[0].content_type, "application/merge-patch+json");
+        assert_eq!(calls[1].path, "/apis/policy/v1/namespaces/payments/poddisruptionbudgets/sessions");
+        assert_eq!(calls[1].content_type, "application/merge-patch+json");
         assert_eq!(
-            calls[0].body["metadata"],
+            calls[1].body["metadata"],
             json!({"resourceVersion": "7", "finalizers": ["other/one", FINALIZER]})
         );
         let (_, calls) = finalize(&object("u1", "7", &["a/b", FINALIZER, "c/d"]), false).await;
-        assert_eq!(calls[0].body["metadata"]["finalizers"], json!(["a/b", "c/d"]));
+        assert_eq!(calls[1].body["metadata"]["finalizers"], json!(["a/b", "c/d"]));
         let (_, calls) = finalize(&object("u1", "7", &[FINALIZER]), false).await;
-        assert_eq!(calls[0].body["metadata"]["finalizers"], json!([]));
+        assert_eq!(calls[1].body["metadata"]["finalizers"], json!([]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -411,17 +446,21 @@ mod tests {
             Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
         let (applied, calls) = finalize(&terminating, true).await;
         assert!(calls.is_empty());
+        terminating.metadata.finalizers = Some(Vec::new());
         assert_eq!(applied, Applied::Written(terminating.clone()));
         terminating.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-        assert_eq!(finalize(&terminating, false).await.1.len(), 1);
+        assert_eq!(finalize(&terminating, false).await.1.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_finalizer_patch_can_be_outdated_too() {
         let now = object("u1", "9", &[]);
-        let (client, _) = server(conflict(), found(&now));
-        let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
-        let applied = set_finalizer(&api, &object("u1", "7", &[]), FINALIZER, true).await.unwrap();
-        assert_eq!(applied, Applied::Stale(Some(now)));
+        for (version, calls_made) in [("7", 2), ("9", 3)] {
+            let (client, calls) = server(conflict(), found(&now));
+            let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
+            let applied = set_finalizer(&api, &object("u1", version, &[]), FINALIZER, true).await.unwrap();
+            assert_eq!(applied, Applied::Stale(Some(now.clone())));
+            assert_eq!(calls.lock().unwrap().len(), calls_made);
+        }
     }
 }

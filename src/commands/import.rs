@@ -182,7 +182,11 @@ fn manifest(
 fn name_of(id: &str) -> String {
     match id.len() <= NAME_MAX {
         true => id.to_owned(),
-        false => format!("{}-{}", &id[..NAME_MAX - 9], hex::encode(&Sha256::digest(id)[..4])),
+        false => format!(
+            "{}-{}",
+            &id[..id.floor_char_boundary(NAME_MAX - 9)],
+            hex::encode(&Sha256::digest(id)[..4])
+        ),
     }
 }
 

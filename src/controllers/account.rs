@@ -12,10 +12,11 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::watch::{Gone, Guarded};
+use super::guarded::Guarded;
+use super::watch::Gone;
 use super::{Context, NotReported, load, requeue, sharing, unreadable};
 use crate::api::account::{AnyAccount, CloudAccountSpec};
-use crate::api::{CloudAccount, ClusterCloudAccount, RECONCILE_REQUESTED_AT};
+use crate::api::{CloudAccount, ClusterCloudAccount, RECONCILE_REQUESTED_AT, handled_value};
 use crate::cloud::{Caller, Site};
 use crate::cluster::last_change;
 use crate::domain::Truth;
@@ -335,7 +336,7 @@ fn was_verified<K: AnyAccount>(account: &K) -> bool {
 
 fn unhandled_request<K: AnyAccount>(context: &Context, account: &K, uid: &str) -> Option<String> {
     let wanted = account.annotations().get(RECONCILE_REQUESTED_AT)?;
-    let stored = account.status().and_then(|s| s.last_handled_reconcile_at.as_ref());
+    let stored = account.status().and_then(|s| s.last_handled_reconcile_at.as_deref()).map(handled_value);
     let handled = context.account_requests.get(uid);
-    (stored != Some(wanted) && handled.as_ref() != Some(wanted)).then(|| wanted.clone())
+    (stored.as_ref() != Some(wanted) && handled.as_ref() != Some(wanted)).then(|| wanted.clone())
 }

@@ -11,11 +11,12 @@ use kube::runtime::reflector::ObjectRef;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::guarded::Guarded;
 use super::packed::Packed;
-use super::watch::{Guarded, Stored};
+use super::watch::Stored;
 use crate::api::inventory::{BackupInventorySpec, BackupInventoryStatus};
 use crate::api::policy::{BoxedStatus, CrossRegionBackupPolicySpec};
-use crate::api::{BackupInventory, CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT};
+use crate::api::{BackupInventory, CrossRegionBackupPolicy, FINALIZER, RECONCILE_REQUESTED_AT};
 use crate::domain::Named;
 
 /// A kind of which there are many objects, or long ones.
@@ -82,21 +83,18 @@ pub struct Lean<K: Kept> {
     version: Version,
     generation: Option<i64>,
     created: Option<Time>,
-    seldom: Option<Box<Seldom<K>>>,
+    seldom: Option<Box<Seldom>>,
     metadata: ForKube,
 }
 
 /// What most objects have nothing of.
 #[derive(Clone, Debug)]
-struct Seldom<K: Kept> {
+struct Seldom {
     deleted: Option<Time>,
-    finalizers: Option<Vec<String>>,
+    /// [`FINALIZER`] is among its finalizers.
+    has_finalizer: bool,
     /// The annotation that asks for a reconcile.
     request: Option<String>,
-    /// A spec or a status that would come back from packing as another: Kubernetes' times are written in whole seconds, and
-    /// somebody may have put in others, which is to be noticed.
-    spec: Option<K::Spec>,
-    status: Option<K::Status>,
 }
 
 /// A resource version is opaque, and nearly always a number.
@@ -134,26 +132,21 @@ impl Clone for ForKube {
 }
 
 impl<K: Kept> Lean<K> {
+    /// `object` is one whose metadata was stripped, as [`Guarded`] does.
     pub fn of(object: K) -> Self {
-        let (mut metadata, spec, status) = object.into_parts();
-        strip(&mut metadata);
+        let (metadata, spec, status) = object.into_parts();
         let [uid, namespace, name] = [&metadata.uid, &metadata.namespace, &metadata.name]
             .map(|text| text.as_deref().unwrap_or_default());
         let named = Named::new(uid, namespace, name);
         let listed = status.as_ref().and_then(K::listed);
-        let packed = status.as_ref().map(Packed::of);
-        let packed = packed.filter(|packed| status.as_ref() == Some(&packed.unpack()));
-        let packed_spec = Packed::of(&spec);
         let seldom = Seldom {
             deleted: metadata.deletion_timestamp,
-            finalizers: metadata.finalizers,
+            has_finalizer: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
             request: metadata.annotations.and_then(|mut all| all.remove(RECONCILE_REQUESTED_AT)),
-            spec: (packed_spec.unpack() != spec).then_some(spec),
-            status: status.filter(|_| packed.is_none()),
         };
         Self {
-            spec: packed_spec,
-            status: packed,
+            spec: Packed::of(spec),
+            status: status.map(Packed::of),
             listed,
             version: Version::of(metadata.resource_version.as_deref().unwrap_or_default()),
             generation: metadata.generation,
@@ -165,16 +158,14 @@ impl<K: Kept> Lean<K> {
     }
 
     pub fn spec(&self) -> K::Spec {
-        let kept = self.seldom.as_ref().and_then(|seldom| seldom.spec.clone());
-        kept.unwrap_or_else(|| self.spec.unpack())
+        self.spec.unpack()
     }
 
-    /// The object as it was written, of its metadata what [`strip`] leaves.
+    /// The object as it was written, of its metadata what [`Guarded`] leaves.
     pub fn whole(&self) -> K {
         let (metadata, spec, _) = self.without_status().into_parts();
         let status = self.status.as_ref().map(Packed::unpack);
-        let kept = || self.seldom.as_ref().and_then(|seldom| seldom.status.clone());
-        K::of_parts(metadata, spec, status.or_else(kept))
+        K::of_parts(metadata, spec, status)
     }
 
     /// The same as long as its status is of no account.
@@ -187,7 +178,7 @@ impl<K: Kept> Lean<K> {
             generation: self.generation,
             creation_timestamp: self.created.clone(),
             deletion_timestamp: seldom.and_then(|seldom| seldom.deleted.clone()),
-            finalizers: seldom.and_then(|seldom| seldom.finalizers.clone()),
+            finalizers: seldom.is_some_and(|seldom| seldom.has_finalizer).then(|| vec![FINALIZER.to_owned()]),
             annotations: request.map(|request| [(RECONCILE_REQUESTED_AT.to_owned(), request)].into()),
             ..self.name_for_kube()
         };
@@ -223,10 +214,9 @@ impl<K: Kept> Lean<K> {
     }
 }
 
-impl<K: Kept> Seldom<K> {
+impl Seldom {
     fn is_any(&self) -> bool {
-        let texts = self.finalizers.is_some() || self.request.is_some();
-        self.deleted.is_some() || texts || self.spec.is_some() || self.status.is_some()
+        self.deleted.is_some() || self.has_finalizer || self.request.is_some()
     }
 }
 
@@ -295,10 +285,7 @@ impl<K: Kept> From<Guarded<K>> for Cached<K> {
             lean.metadata = ForKube(OnceLock::from(Box::new(metadata)));
             lean
         });
-        Self(read.map_err(|mut invalid| {
-            strip(&mut invalid.metadata);
-            Box::new(invalid)
-        }))
+        Self(read.map_err(Box::new))
     }
 }
 
@@ -343,25 +330,6 @@ impl<K: Kept> Resource for Cached<K> {
             Err(invalid) => &mut invalid.metadata,
         }
     }
-}
-
-/// Leaves what decisions and writes need. What else is there is as long as its users like: kubectl alone repeats the whole
-/// object in an annotation, and the API server says of each field who wrote it.
-pub fn strip(metadata: &mut ObjectMeta) {
-    let all = std::mem::take(metadata);
-    let request = all.annotations.and_then(|mut all| all.remove_entry(RECONCILE_REQUESTED_AT));
-    *metadata = ObjectMeta {
-        name: all.name,
-        namespace: all.namespace,
-        uid: all.uid,
-        resource_version: all.resource_version,
-        generation: all.generation,
-        creation_timestamp: all.creation_timestamp,
-        deletion_timestamp: all.deletion_timestamp,
-        finalizers: all.finalizers,
-        annotations: request.map(|request| [request].into()),
-        ..ObjectMeta::default()
-    };
 }
 
 #[cfg(test)]

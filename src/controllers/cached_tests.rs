@@ -8,7 +8,7 @@ fn object(status: Value) -> Value {
         "metadata": {
             "name": "sessions", "namespace": "payments", "uid": "u-1", "resourceVersion": "7", "generation": 2,
             "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
-            "finalizers": ["a/b"],
+            "finalizers": ["crossregionbackup.io/disable-on-delete"],
             "annotations": {"crossregionbackup.io/reconcile-requested-at": "now"},
         },
         "spec": {"accountRef": {"name": "prod"}, "region": "cn-beijing", "instanceId": "redis-a1", "active": false},
@@ -73,6 +73,7 @@ fn of_the_metadata_only_what_is_used_is_kept() {
     let (of_user, own) = ("kubectl.kubernetes.io/last-applied-configuration", RECONCILE_REQUESTED_AT);
     long["metadata"]["annotations"] = json!({of_user: "{}", own: "now"});
     long["metadata"]["labels"] = json!({"team": "payments"});
+    long["metadata"]["finalizers"] = json!(["a/b", "crossregionbackup.io/disable-on-delete", "c/d"]);
     long["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
     assert_eq!(cached(long).0.unwrap().whole(), cached(object(json!({}))).0.unwrap().whole());
     let mut plain = object(json!({}));

@@ -1,21 +1,26 @@
 //! Objects as the watches read them: of whatever make, with whatever status, and what is decided from it.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Resource;
 use kube::core::error_boundary::InvalidObject;
+use kube::core::{ObjectList, PartialObjectMeta};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cached::{Cached, Kept};
+use super::guarded::Guarded;
+use super::inventory::convert::credible;
 use super::inventory::wanted::{ask, tap};
-use super::policy::convert::{facts_from, status_from};
+use super::policy::convert::{condition_from, condition_to, facts_from, status_from};
 use super::policy::desired::desired_of;
 use super::sharing::fault;
 use super::unreadable::{telling, words};
-use super::watch::Guarded;
-use crate::api::account::AnyAccount;
+use crate::api::account::{AnyAccount, CloudAccountStatus};
+use crate::api::inventory::BackupInventoryStatus;
 use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy, duration};
-use crate::domain::condition::types;
+use crate::domain::condition::{self, types};
 use crate::domain::{Failure, Kind, PolicyState};
 use crate::plan::memory::Memory;
 use crate::plan::pace::DEFAULT_INTERVAL;
@@ -31,9 +36,33 @@ pub fn objects(data: &[u8]) {
     if let Some(inventory) = read::<BackupInventory>(data) {
         ask(&inventory.spec, now());
         tap(&inventory.spec);
+        let status = inventory.status.unwrap_or_default();
+        let conditions = status.conditions.iter().map(condition_from).collect();
+        let conditions = condition::credible(conditions, &types::OF_INVENTORY, now());
+        let conditions = conditions.iter().map(condition_to).collect();
+        assert_writable(&BackupInventoryStatus { conditions, ..credible(status) });
     }
     account::<CloudAccount>(data);
     account::<ClusterCloudAccount>(data);
+    metadata::<Secret>(data);
+    metadata::<Namespace>(data);
+}
+
+/// The API server takes the status, and tells the same one. Times are written in whole seconds.
+fn assert_writable<S: Serialize + DeserializeOwned>(status: &S) {
+    let written = serde_json::to_value(status).expect("a status is JSON");
+    let told: S = serde_json::from_value(written.clone()).expect("what is written is read");
+    assert_eq!(serde_json::to_value(told).expect("a status is JSON"), written);
+}
+
+/// As the watches of Secrets and Namespaces read it, in a list.
+fn metadata<K>(data: &[u8])
+where
+    PartialObjectMeta<K>: Resource<DynamicType = ()> + DeserializeOwned + Clone,
+{
+    let Ok(object @ Value::Object(_)) = serde_json::from_slice::<Value>(data) else { return };
+    let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [object]});
+    serde_json::from_value::<ObjectList<Guarded<PartialObjectMeta<K>>>>(list).ok();
 }
 
 fn now() -> Timestamp {
@@ -43,8 +72,15 @@ fn now() -> Timestamp {
 /// The object as the stores hold it, where it can be read; else what is said about it.
 fn read<K: Kept>(data: &[u8]) -> Option<K> {
     let cached: Cached<K> = serde_json::from_slice(data).ok()?;
+    let guarded: Guarded<K> = serde_json::from_slice(data).ok()?;
     match &cached.0 {
-        Ok(lean) => Some(lean.whole()),
+        Ok(lean) => {
+            let whole = lean.whole();
+            let (_, spec, status) = whole.clone().into_parts();
+            let (_, before, status_before) = guarded.0.expect("both are read alike").into_parts();
+            assert!(spec == before && status == status_before, "packing has changed it: {whole:?}");
+            Some(whole)
+        }
         Err(invalid) => {
             unreadable(invalid, data);
             None
@@ -64,6 +100,11 @@ where
             if let Some((allowed, _)) = account.sharing() {
                 fault(allowed);
             }
+            let status = account.status().cloned().unwrap_or_default();
+            let conditions = status.conditions.iter().map(condition_from).collect();
+            let conditions = condition::credible(conditions, &types::OF_ACCOUNT, now());
+            let conditions = conditions.iter().map(condition_to).collect();
+            assert_writable(&CloudAccountStatus { conditions, ..status });
         }
         Err(invalid) => unreadable(invalid, data),
     }
@@ -109,7 +150,7 @@ fn policy(data: &[u8]) {
         memory.looked(&desired, answer, now(), 0.5);
         let new = conditions::report(&desired, &around, &memory, now());
         events::between(&told, &new);
-        serde_json::to_vec(&status_from(&new)).expect("a status is JSON");
+        assert_writable(&status_from(&new));
     }
     let (resting, others) = rest(memory.clone(), &told, &desired, now());
     resting.wake(told, others);

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::cached::{Kept, Lean, strip};
+use super::cached::{Kept, Lean};
+use super::guarded::strip;
 
 /// A slot for each resource of one kind.
 pub struct Memories<S>(Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<S>>>>);

@@ -12,6 +12,7 @@ mod fault_tests;
 mod fleet_tests;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod guarded;
 pub mod inventory;
 mod load;
 mod memories;
@@ -61,13 +62,14 @@ use crate::telemetry::health::Health;
 use around::surroundings;
 pub use context::Context;
 use failed_writes::{FailedWrites, Part};
+use guarded::Guarded;
 use memories::Memories;
 use metrics::{Noted, Sources};
 use policy::Claims;
 use rounds::Rounds;
 use sharing::{Admission, Purpose, Shared};
 use wakes::{Wake, scopes};
-use watch::{Awaits, Guarded, Stored, watched, watched_labels};
+use watch::{Awaits, Stored, watched, watched_labels};
 
 /// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -248,7 +250,7 @@ pub async fn run(
     for (scope, (policies, inventories, accounts)) in scopes.into_iter().zip(streams) {
         tasks.push(queues::policies(&context, policies, scope.policy_wakes, stop.clone()));
         tasks.push(queues::inventories(&context, inventories, scope.inventory_wakes, stop.clone()));
-        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, scope.namespace.as_deref());
+        let secrets = api::<Guarded<PartialObjectMeta<Secret>>>(&context.kube, scope.namespace.as_deref());
         tasks.push(queues::accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
     }
     tasks.push({
@@ -262,7 +264,7 @@ pub async fn run(
         .boxed()
     });
     if let Some((_, accounts, namespaces)) = sharing {
-        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, Some(&settings.own_namespace));
+        let secrets = api::<Guarded<PartialObjectMeta<Secret>>>(&context.kube, Some(&settings.own_namespace));
         tasks.push(queues::accounts(&context, accounts, secrets, shared_wakes, stop.clone()));
         tasks.push(queues::namespaces(&context, namespaces, wakes, stop.clone()));
     }
@@ -340,20 +342,21 @@ where
 /// From one of the places to write: makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
 async fn write_status<K, S>(
     meters: &Meters,
-    api: &Api<K>,
-    object: &K,
+    api: &Api<Guarded<K>>,
+    object: &Guarded<K>,
     wanted: &S,
     status_of: impl Fn(&K) -> Option<&S>,
-) -> Result<Applied<K>, StatusError>
+) -> Result<Applied<Guarded<K>>, StatusError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
     S: Serialize + PartialEq,
 {
     let status = serde_json::to_value(wanted).map_err(kube::Error::SerdeError)?;
     let applied = match apply_status(api, object, status.clone()).await {
-        Ok(Applied::Written(object)) if status_of(&object).is_some_and(|found| found != wanted) => {
-            let found = serde_json::to_value(status_of(&object)).map_err(kube::Error::SerdeError)?;
-            replace_status(api, &object, &found, &status).await
+        Ok(Applied::Written(Guarded(Ok(object))))
+            if status_of(&object).is_some_and(|found| found != wanted) =>
+        {
+            replace_status(api, &Guarded(Ok(object)), &status).await
         }
         applied => applied,
     };

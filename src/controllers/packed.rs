@@ -1,6 +1,5 @@
 //! Values that are kept for long and read seldom.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -19,52 +18,76 @@ const WORDS: &[u8] = include_bytes!("words.json");
 /// | --- | --- | --- | --- | --- | --- |
 /// | 10 | 4,671 | 1,362 | 1,035 | 1,499 | 880 |
 /// | 14 | 6,051 | 1,592 | 1,205 | 1,762 | 1,142 |
+///
+/// Packing is total: a value that JSON does not give back as it was is kept as it is. Of stored objects that is a time with a
+/// fraction of a second or of a year before 0, which Kubernetes' serialisation does not write so that it can be read.
 #[derive(Debug)]
-pub struct Packed<T> {
-    bytes: Arc<[u8]>,
-    of: PhantomData<fn() -> T>,
+pub struct Packed<T>(Form<T>);
+
+#[derive(Debug)]
+enum Form<T> {
+    Bytes(Arc<[u8]>),
+    Plain(Arc<T>),
 }
 
 impl<T> Clone for Packed<T> {
     fn clone(&self) -> Self {
-        Self { bytes: self.bytes.clone(), of: PhantomData }
+        Self(match &self.0 {
+            Form::Bytes(bytes) => Form::Bytes(bytes.clone()),
+            Form::Plain(value) => Form::Plain(value.clone()),
+        })
     }
 }
 
-/// Whether the values are the same, as far as they can be written at all.
-impl<T> PartialEq for Packed<T> {
+impl<T: PartialEq> PartialEq for Packed<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
+        match (&self.0, &other.0) {
+            (Form::Bytes(one), Form::Bytes(other)) => one == other,
+            (Form::Plain(one), Form::Plain(other)) => one == other,
+            _ => false,
+        }
     }
 }
 
 impl<T> Packed<T> {
     /// Whether these are the very same bytes, and not only equal ones.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.bytes, &other.bytes)
+        match (&self.0, &other.0) {
+            (Form::Bytes(one), Form::Bytes(other)) => Arc::ptr_eq(one, other),
+            (Form::Plain(one), Form::Plain(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Packed<T> {
-    /// # Panics
-    /// The type has a map whose keys are no texts, or refuses to be written.
-    pub fn of(value: &T) -> Self {
-        let json = serde_json::to_vec(value).expect("what a status is made of is written as JSON");
-        let bytes = lz4_flex::block::compress_prepend_size_with_dict(&json, WORDS).into();
-        Self { bytes, of: PhantomData }
+impl<T: Serialize + DeserializeOwned + Clone + PartialEq> Packed<T> {
+    pub fn of(value: T) -> Self {
+        let packed = serde_json::to_vec(&value)
+            .map(|json| lz4_flex::block::compress_prepend_size_with_dict(&json, WORDS))
+            .ok()
+            .filter(|bytes| read(bytes).as_ref() == Some(&value));
+        Self(match packed {
+            Some(bytes) => Form::Bytes(bytes.into()),
+            None => Form::Plain(Arc::new(value)),
+        })
     }
 
-    /// # Panics
-    /// The type reads back something else than it writes.
     pub fn unpack(&self) -> T {
-        let json = lz4_flex::block::decompress_size_prepended_with_dict(&self.bytes, WORDS);
-        let value = json.ok().and_then(|json| serde_json::from_slice(&json).ok());
-        value.expect("what was packed here is unpacked here")
+        match &self.0 {
+            Form::Bytes(bytes) => read(bytes).expect("these bytes were read back when they were packed"),
+            Form::Plain(value) => T::clone(value),
+        }
     }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let json = lz4_flex::block::decompress_size_prepended_with_dict(bytes, WORDS).ok()?;
+    serde_json::from_slice(&json).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
     use super::*;
@@ -100,21 +123,47 @@ mod tests {
     fn a_value_comes_back_as_it_was() {
         for backups in [0, 1, 10, 100] {
             let status: BoxedStatus = Box::new(status(backups));
-            assert_eq!(Packed::of(&status).unpack(), status);
+            let packed = Packed::of(status.clone());
+            assert!(matches!(packed.0, Form::Bytes(_)));
+            assert_eq!(packed.unpack(), status);
         }
-        let empty = Packed::of(&String::new());
+        let empty = Packed::of(String::new());
         assert_eq!(empty.unpack(), "");
-        assert!(empty.is(&empty.clone()) && !empty.is(&Packed::of(&String::new())));
+        assert!(empty.is(&empty.clone()) && !empty.is(&Packed::of(String::new())));
     }
 
     #[test]
     fn a_status_of_ten_backups_takes_about_a_kilobyte_and_a_spec_next_to_nothing() {
-        let packed = Packed::of(&status(10));
-        assert!(packed.bytes.len() < 1200, "{}", packed.bytes.len());
+        let packed = length(&Packed::of(status(10)));
+        assert!(packed < 1200, "{packed}");
         let mut spec = words().spec;
         (spec.account_ref.name, spec.instance_id) = ("staging".to_owned(), "redis-xk2v90qjd81hzt".to_owned());
-        let packed = Packed::of(&spec);
-        assert!(packed.bytes.len() < 80, "{}", packed.bytes.len());
+        let packed = length(&Packed::of(spec));
+        assert!(packed < 80, "{packed}");
+    }
+
+    fn length<T>(packed: &Packed<T>) -> usize {
+        match &packed.0 {
+            Form::Bytes(bytes) => bytes.len(),
+            Form::Plain(_) => usize::MAX,
+        }
+    }
+
+    #[test]
+    fn what_json_does_not_give_back_is_kept_as_it_is() {
+        for time in ["-000001-12-31T10:00:00Z", "2026-11-01T00:00:00.5Z", "-009999-01-02T01:59:59Z"] {
+            let mut status: BoxedStatus = Box::new(status(1));
+            status.protected_since = Some(Time(time.parse().unwrap()));
+            let packed = Packed::of(status.clone());
+            assert!(matches!(packed.0, Form::Plain(_)), "{time}");
+            assert_eq!(packed.unpack(), status);
+            assert!(packed == packed.clone() && packed.is(&packed.clone()));
+            let other = Packed::of(status);
+            assert!(packed == other && !packed.is(&other));
+        }
+        // No JSON at all.
+        let key = std::collections::BTreeMap::from([(vec![1_u8], 1_u8)]);
+        assert_eq!(Packed::of(key.clone()).unpack(), key);
     }
 
     #[test]

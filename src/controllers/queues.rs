@@ -15,8 +15,9 @@ use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, wat
 use kube::{Api, Resource, ResourceExt};
 
 use super::cached::Cached;
+use super::guarded::Guarded;
 use super::wakes::{Wake, Wakes};
-use super::watch::{Guarded, Stored, Watched, few_at_a_time};
+use super::watch::{Stored, Watched, config, few_at_a_time};
 use super::{Context, account, counted, inventory, policy, retry};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy};
 use crate::observe::AccountKey;
@@ -65,7 +66,7 @@ pub fn inventories(
 pub fn accounts<K: account::Kind>(
     context: &Arc<Context>,
     accounts: Watched<Guarded<K>>,
-    secrets: Api<PartialObjectMeta<Secret>>,
+    secrets: Api<Guarded<PartialObjectMeta<Secret>>>,
     wakes: UnboundedReceiver<AccountKey>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
@@ -77,7 +78,7 @@ pub fn accounts<K: account::Kind>(
     });
     Controller::for_stream(feed.changes, feed.store)
         // Metadata alone: what a Secret holds is read by name when it is needed.
-        .watches(secrets, watcher::Config::default(), move |secret| {
+        .watches(secrets, config(), move |secret| {
             let namespace = secret.namespace();
             let name = secret.name_any();
             // A shared account's Secrets are those of the one namespace that is watched for it.
@@ -123,7 +124,7 @@ fn ready(context: &Arc<Context>) -> impl Future<Output = ()> + Send + 'static {
 /// Wakes the resources of namespaces whose labels change.
 pub fn namespaces(
     context: &Arc<Context>,
-    namespaces: BoxStream<'static, Result<PartialObjectMeta<Namespace>, watcher::Error>>,
+    namespaces: BoxStream<'static, Result<Guarded<PartialObjectMeta<Namespace>>, watcher::Error>>,
     wakes: Wakes,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> BoxFuture<'static, &'static str> {
@@ -149,7 +150,7 @@ pub fn namespaces(
 /// told, as everything has its turn after it.
 fn late_namespaces(
     context: &Arc<Context>,
-) -> impl Stream<Item = Result<PartialObjectMeta<Namespace>, watcher::Error>> + Send + 'static {
+) -> impl Stream<Item = Result<Guarded<PartialObjectMeta<Namespace>>, watcher::Error>> + Send + 'static {
     let context = context.clone();
     let found = async move {
         context.ready().await;
@@ -159,8 +160,7 @@ fn late_namespaces(
         shared.synced().await;
         shared.namespaces.state()
     };
-    stream::once(found)
-        .flat_map(|found| stream::iter(found).map(|namespace| Ok(PartialObjectMeta::clone(&namespace))))
+    stream::once(found).flat_map(|found| stream::iter(found).map(|namespace| Ok(Guarded::clone(&namespace))))
 }
 
 /// Reconciles report their own failures; what is left are the watch's, which heal with its backoff.

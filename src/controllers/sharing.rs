@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use kube::Resource;
 use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 
-use super::watch::Guarded;
+use super::guarded::Guarded;
 use crate::api::ClusterCloudAccount;
 use crate::api::account::{AllowedFrom, AllowedNamespaces, AnyAccount, Permissions};
 
@@ -18,7 +19,7 @@ pub type Labels = BTreeMap<String, String>;
 #[derive(Clone)]
 pub struct Shared {
     pub accounts: Store<Guarded<ClusterCloudAccount>>,
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub namespaces: Store<Guarded<PartialObjectMeta<Namespace>>>,
     pub synced: [watch::Receiver<bool>; 2],
 }
 
@@ -98,7 +99,7 @@ impl Shared {
     ) -> Admission {
         let labels = || {
             let found = self.namespaces.get(&ObjectRef::new(namespace))?;
-            Some(found.metadata.labels.clone().unwrap_or_default())
+            Some(found.meta().labels.clone().unwrap_or_default())
         };
         admission(allowed, permissions, labels, purpose)
     }

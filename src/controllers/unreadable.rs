@@ -3,19 +3,17 @@
 use std::fmt::Debug;
 
 use jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject};
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::guarded::Guarded;
 use super::policy::convert::{condition_from, condition_to};
-use super::watch::Guarded;
 use super::{Context, NotReported, Part};
-use crate::cluster::status::{Applied, StatusError, apply_status};
-use crate::domain::condition;
+use crate::cluster::status::{Applied, apply_status, get_json};
+use crate::domain::condition::{self, types};
 use crate::domain::{Outcome, Progress, Reason, Truth};
 
 /// A parser's words are cut here.
@@ -31,27 +29,19 @@ pub async fn tell<K>(
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
-    let guarded: Guarded<K> = DeserializeGuard(Err(invalid.clone()));
-    let meta = &invalid.metadata;
-    let name = meta.name.clone().unwrap_or_default();
-    if let Some(wait) = context.failed_writes.wait(meta, Part::Status) {
+    let guarded: Guarded<K> = Guarded(Err(invalid.clone()));
+    if let Some(wait) = context.failed_writes.wait(&invalid.metadata, Part::Status) {
         return Ok(Action::requeue(wait));
     }
-    let resource = ApiResource::erase::<K>(&());
-    let dynamic: Api<DynamicObject> = match &meta.namespace {
-        Some(namespace) => Api::namespaced_with(context.kube.clone(), namespace, &resource),
-        None => Api::all_with(context.kube.clone(), &resource),
-    };
-    let Some(stored) = dynamic.get_opt(&name).await.map_err(StatusError::from)? else {
+    let Some(stored) = get_json(api, &guarded).await? else {
         return Ok(Action::await_change());
     };
-    let status = stored.data.get("status").unwrap_or(&Value::Null);
-    let Some(status) = telling(status, invalid, main, context.clock.now()) else {
+    let Some(status) = telling(&stored["status"], invalid, main, context.clock.now()) else {
         return Ok(Action::await_change());
     };
     let applied = apply_status(api, &guarded, status).await?;
     if let Applied::Written(_) = applied {
-        context.failed_writes.succeeded(meta, Part::Status);
+        context.failed_writes.succeeded(&invalid.metadata, Part::Status);
         context.meters.wrote_status(&K::kind(&()));
     }
     Ok(Action::await_change())
@@ -61,13 +51,12 @@ where
 pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Timestamp) -> Option<Value> {
     // An older CRD may have let something else in.
     let mut status = if stored.is_object() { stored.clone() } else { json!({}) };
-    let old: Vec<condition::Condition> = status
+    let told = status
         .get("conditions")
         .and_then(|conditions| serde_json::from_value::<Vec<_>>(conditions.clone()).ok())
-        .unwrap_or_default()
-        .iter()
-        .map(condition_from)
-        .collect();
+        .unwrap_or_default();
+    let told: Vec<_> = told.iter().map(condition_from).collect();
+    let old = condition::credible(told.clone(), &types::OF_POLICY, now);
     let outcome = Outcome {
         status: Truth::False,
         reason: Reason::InvalidRequest,
@@ -78,7 +67,7 @@ pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Time
     let generation = invalid.metadata.generation.unwrap_or_default();
     let new = condition::merge(&old, main, &outcome, generation, now);
     let observed = status.get("observedGeneration").and_then(Value::as_i64);
-    if new == old && observed == Some(generation) {
+    if new == told && observed == Some(generation) {
         return None;
     }
     let conditions: Vec<_> = new.iter().map(condition_to).collect();

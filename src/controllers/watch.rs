@@ -8,8 +8,8 @@ use futures::channel::mpsc::UnboundedSender;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -18,16 +18,14 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::cluster::{answered, last_change};
+use super::guarded::Guarded;
+use crate::cluster::answered;
 use crate::telemetry::health::{Awaited, Health};
 
 /// So many events at once are held back,
 const FEW: usize = 64;
 /// so long, in which a queue lets them go.
 const PAUSE: Duration = Duration::from_millis(2);
-
-/// An object that may not parse: it stops nothing else.
-pub type Guarded<K> = DeserializeGuard<K>;
 
 pub struct Watched<O: Stored> {
     pub store: Store<O>,
@@ -44,6 +42,16 @@ pub struct Feed<O: Stored> {
     pub all: BoxStream<'static, ObjectRef<O>>,
     /// What changes from then on.
     pub changes: BoxStream<'static, Result<O, watcher::Error>>,
+}
+
+/// Objects in one page of a list. A page is held as it came, some three times over, while it is read, and an object can have 1.5 MB,
+/// whatever of it is kept: so a page takes 110 MiB at most. With kube's 500, a namespace full of long annotations would take more
+/// than the pod has, at each start.
+const PAGE: u32 = 25;
+
+/// How everything is watched.
+pub fn config() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
 }
 
 /// An object as a store holds it.
@@ -70,13 +78,7 @@ where
         ObjectRef::from_obj(self)
     }
 
-    /// Of the managed fields only the time of the last change stays.
-    fn settle(&mut self, _: Option<&Self>) {
-        let changed = last_change(self.meta());
-        let last =
-            |time| vec![ManagedFieldsEntry { time: Some(Time(time)), ..ManagedFieldsEntry::default() }];
-        self.meta_mut().managed_fields = changed.map(last);
-    }
+    fn settle(&mut self, _: Option<&Self>) {}
 }
 
 impl<O: Stored + Send + Sync> Watched<O> {
@@ -200,9 +202,9 @@ fn note<O: Resource>(awaited: &Awaited, event: &Result<Event<O>, watcher::Error>
 
 /// The namespaces, for their labels.
 pub struct Namespaces {
-    pub store: Store<PartialObjectMeta<Namespace>>,
+    pub store: Store<Guarded<PartialObjectMeta<Namespace>>>,
     pub synced: watch::Receiver<bool>,
-    pub stream: BoxStream<'static, Result<PartialObjectMeta<Namespace>, watcher::Error>>,
+    pub stream: BoxStream<'static, Result<Guarded<PartialObjectMeta<Namespace>>, watcher::Error>>,
 }
 
 /// Watches all namespaces, and keeps their labels alone.
@@ -210,12 +212,8 @@ pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
     let awaited = awaits.list_of::<Namespace>();
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
-    let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(kube.clone()), watcher::Config::default())
+    let events = watcher(Api::<Guarded<PartialObjectMeta<Namespace>>>::all(kube.clone()), config())
         .default_backoff()
-        .modify(|namespace| {
-            namespace.metadata.managed_fields = None;
-            namespace.metadata.annotations = None;
-        })
         .reflect(writer)
         .inspect(move |event| note(&awaited, event))
         .inspect_ok(move |event| {
@@ -234,7 +232,7 @@ where
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
     let awaited = awaits.list_of::<O>();
-    let events = watcher(api, watcher::Config::default())
+    let events = watcher(api, config())
         .default_backoff()
         .modify({
             let store = store.clone();
@@ -268,10 +266,10 @@ mod tests {
 
     use super::*;
 
-    fn namespace(name: &str, version: &str) -> PartialObjectMeta<Namespace> {
+    fn namespace(name: &str, version: &str) -> Guarded<PartialObjectMeta<Namespace>> {
         let (name, version) = (Some(name.to_owned()), Some(version.to_owned()));
         let metadata = ObjectMeta { name, resource_version: version, ..ObjectMeta::default() };
-        PartialObjectMeta { metadata, ..PartialObjectMeta::default() }
+        Guarded(Ok(PartialObjectMeta { metadata, ..PartialObjectMeta::default() }))
     }
 
     #[tokio::test]
@@ -288,7 +286,7 @@ mod tests {
             .map(|told| {
                 let told = told.unwrap();
                 let held = held.get(&ObjectRef::from_obj(&told)).unwrap();
-                assert_eq!(held.metadata, told.metadata);
+                assert_eq!(held.meta(), told.meta());
                 (told.name_any(), told.resource_version().unwrap())
             })
             .collect()

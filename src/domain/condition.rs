@@ -1,6 +1,6 @@
 //! Conditions and their reasons: the closed vocabulary that users and pipelines hold on to.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Types of conditions.
 pub mod types {
@@ -10,6 +10,10 @@ pub mod types {
     pub const CONTESTED: &str = "Contested";
     pub const RECONCILING: &str = "Reconciling";
     pub const STALLED: &str = "Stalled";
+
+    pub const OF_POLICY: [&str; 6] = [READY, SYNCED, RECOVERY_POINT_MET, CONTESTED, RECONCILING, STALLED];
+    pub const OF_ACCOUNT: [&str; 3] = [READY, RECONCILING, STALLED];
+    pub const OF_INVENTORY: [&str; 3] = OF_ACCOUNT;
 }
 
 /// A condition's status.
@@ -132,6 +136,31 @@ reasons!(
     Throttled,
     WithinObjective,
 );
+
+/// Clocks of two replicas differ by less.
+const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Whether a time of a stored status can be what the operator wrote: from 1970 to a day from now. A status is what its last
+/// writer made it.
+pub fn is_credible(time: Timestamp, now: Timestamp) -> bool {
+    time >= Timestamp::UNIX_EPOCH && time.duration_since(now) <= CLOCK_DIFFERENCE
+}
+
+/// Of the conditions of a stored status those that the operator may have written: the first of each of the types in `own`, of which
+/// one from another time is from now.
+pub fn credible(stored: Vec<Condition>, own: &[&str], now: Timestamp) -> Vec<Condition> {
+    let mut kept = Vec::<Condition>::new();
+    for mut condition in stored {
+        let is_known = kept.iter().any(|known| known.kind == condition.kind);
+        if own.contains(&condition.kind.as_str()) && !is_known {
+            if !is_credible(condition.last_transition, now) {
+                condition.last_transition = now;
+            }
+            kept.push(condition);
+        }
+    }
+    kept
+}
 
 /// The conditions that say `outcome`, made out of the old ones: a time moves only when the status does, and a message
 /// stays while status, reason and cause are the same. Conditions of other types are kept as they are.

@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::backup::Backup;
-use super::condition::Condition;
+use super::condition::{Condition, credible, is_credible, types};
 use super::policy::{Change, PolicyState};
+
+/// Times of corrections that status holds.
+const DRIFTS_MAX: usize = 3;
+/// Backups that status lists at most, whatever spec asks for.
+const BACKUPS_MAX: usize = 100;
 
 /// A policy's status: seeded from the stored one when the operator first sees the resource, and written back where it differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +33,34 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// What of a stored status the operator may have written while the resource had this generation. A status is what its last
+    /// writer made it, and what cannot be true must neither be believed nor written again.
+    #[must_use]
+    pub fn credible(mut self, generation: i64, now: Timestamp) -> Self {
+        let is_credible = |time: &Timestamp| is_credible(*time, now);
+        self.observed_generation = self.observed_generation.filter(|observed| *observed <= generation);
+        self.synced_generation = self.synced_generation.filter(|synced| (0..=generation).contains(synced));
+        self.modification = self.modification.filter(|modification| is_credible(&modification.time));
+        self.protected_since = self.protected_since.filter(is_credible);
+        self.modify_refused = self.modify_refused.filter(|refused| is_credible(&refused.time));
+        if self.recovery_point.as_ref().is_some_and(|point| !is_credible(&point.time)) {
+            // It is found in the backups, once they are read again.
+            (self.recovery_point, self.backups) = (None, None);
+        }
+        self.drift.corrections = self.drift.corrections.max(0);
+        self.drift.last_time = self.drift.last_time.filter(is_credible);
+        self.drift.recent.retain(is_credible);
+        let earlier = self.drift.recent.len().saturating_sub(DRIFTS_MAX);
+        self.drift.recent.drain(..earlier);
+        self.backups = self.backups.filter(|backups| {
+            let times = backups.items.iter().flat_map(|backup| [backup.start_time, backup.end_time]);
+            let are_written = times.flatten().all(|time| time >= Timestamp::UNIX_EPOCH);
+            backups.total >= 0 && backups.items.len() <= BACKUPS_MAX && are_written
+        });
+        self.conditions = credible(self.conditions, &types::OF_POLICY, now);
+        self
+    }
+
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|c| c.kind == kind)
     }

@@ -108,7 +108,8 @@ pub struct Request {
 impl Memory {
     /// `as_of`: when the facts of the stored status were true. After a longer absence than the interval the look is due at
     /// once, as it is for whatever was not in sync.
-    pub fn new(mut facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
+    pub fn new(facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
+        let mut facts = facts.credible(desired.generation, now);
         let fresh = is_settled(&facts, desired.generation) && since(as_of, now) <= desired.interval;
         let known = facts.backups.as_ref().map(Known::from_summary).unwrap_or_default();
         let read = facts.backups.is_some() && since(as_of, now) <= desired.interval;

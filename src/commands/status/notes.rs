@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::explain::{Policy, part};
-use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT};
+use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT, handled_value};
 
 impl Policy<'_> {
     pub(super) fn notes(&self) -> Vec<String> {
@@ -25,7 +25,8 @@ impl Policy<'_> {
             notes.push("It is suspended: nothing is looked at, and nothing is changed.".to_owned());
         }
         let asked = metadata.annotations.as_ref().and_then(|all| all.get(RECONCILE_REQUESTED_AT));
-        if asked.is_some_and(|asked| Some(asked) != self.text("/status/lastHandledReconcileAt").as_ref()) {
+        let handled = self.text("/status/lastHandledReconcileAt").map(|handled| handled_value(&handled));
+        if asked.is_some_and(|asked| Some(handled_value(asked)) != handled) {
             notes.push("A look was asked for, and has not ended yet.".to_owned());
         }
         notes.extend(self.unreadable());

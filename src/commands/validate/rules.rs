@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cel::{Context, Program};
+use jiff::civil::DateTime;
 use serde_json::Value;
 
 use super::Fault;
 use super::schema::At;
+use crate::api::time;
 
 /// The rules of one kind.
 pub struct Rules {
@@ -125,8 +127,12 @@ impl Rules {
                 if schema["format"] != "date-time" {
                     return plain;
                 }
+                let Some(time) = time::parse(text) else { return plain };
+                // CEL knows the years 1 to 9999; what is beyond is as much out of every range as their ends.
+                let time = time.clamp(DateTime::constant(1, 1, 1, 0, 0, 0, 0), DateTime::MAX);
                 let mut context = Context::default();
-                context.add_variable_from_value("self", plain.clone());
+                let written = cel::Value::String(Arc::new(format!("{time:.9}Z")));
+                context.add_variable_from_value("self", written);
                 self.timestamp.execute(&context).unwrap_or(plain)
             }
             Value::Array(items) => {

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::Fault;
+use crate::api::time;
 use crate::commands::manifests::escaped;
 
 /// Names of fields that resemble each other by this much are taken for one that was meant.
@@ -197,7 +197,7 @@ impl Schema {
                 faults.push(at.fault("pattern", format!("must match {pattern}")));
             }
         }
-        if schema["format"] == "date-time" && !is_date_time(text) {
+        if schema["format"] == "date-time" && time::parse(text).is_none() {
             faults.push(at.fault("format", "must be a time such as 2026-11-01T00:00:00Z"));
         }
     }
@@ -269,12 +269,6 @@ fn fill(schema: &Value, value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(|item| fill(&schema["items"], item)),
         _ => {}
     }
-}
-
-/// As the API server's: RFC 3339.
-fn is_date_time(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_digit() || "-:.TtZz+ ".contains(c);
-    text.len() >= 20 && text.chars().all(plain) && text.parse::<Timestamp>().is_ok()
 }
 
 fn gather<'a>(schema: &'a Value, patterns: &mut Vec<&'a str>) {

@@ -199,7 +199,9 @@ fn breakers() -> Vec<(&'static str, Value, Option<Value>)> {
         ("BackupInventory", filter(json!({"since": "1s"})), None),
         ("BackupInventory", filter(json!({"startTime": time})), None),
         ("BackupInventory", filter(json!({"startTime": time, "endTime": time})), None),
-        ("BackupInventory", filter(json!({"startTime": time, "endTime": "9999-06-01T00:00:00Z"})), None),
+        ("BackupInventory", filter(json!({"startTime": "1969-12-31T23:59:59Z", "endTime": time})), None),
+        ("BackupInventory", filter(json!({"startTime": "0000-01-01T00:00:00+14:00", "endTime": time})), None),
+        ("BackupInventory", filter(json!({"startTime": time, "endTime": "9999-12-31T23:59:59-14:00"})), None),
         (
             "BackupInventory",
             filter(json!({"since": "1h", "startTime": time, "endTime": "2026-11-02T00:00:00Z"})),
@@ -249,10 +251,7 @@ fn each_rule_is_broken_by_something_and_holds_for_what_is_good() {
     let mut broken: Vec<(&str, String)> = Vec::new();
     for (kind, value, old) in breakers() {
         let faults = checked(&value, old.as_ref()).expect_err("it breaks a rule");
-        // Times that are more than 292 years apart are too far for the API server as well.
-        let odd = |fault: &&Fault| {
-            fault.message.contains("cannot be evaluated") && !fault.message.contains("Overflow")
-        };
+        let odd = |fault: &&Fault| fault.message.contains("cannot be evaluated");
         assert!(!faults.iter().any(|fault| odd(&fault)), "{faults:?}");
         broken.extend(faults.into_iter().map(|fault| (kind, fault.rule)));
     }

@@ -6,11 +6,12 @@ use kube::{Api, Resource};
 
 use super::{Context, Kind};
 use crate::api::account::{AnyAccount, CloudAccountStatus};
+use crate::api::handled_value;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
+use crate::controllers::guarded::Guarded;
 use crate::controllers::metrics;
 use crate::controllers::policy::convert;
-use crate::controllers::watch::Guarded;
 use crate::controllers::{Part, write_status};
 use crate::domain::condition::{self, types};
 use crate::domain::{Outcome, Progress, Reason, Truth};
@@ -33,8 +34,10 @@ pub async fn report<K: Kind>(
     let stored = of.status().cloned().unwrap_or_default();
     let suspended = of.settings().suspend;
     let memory = account.memory();
-    let old: Vec<_> = stored.conditions.iter().map(convert::condition_from).collect();
+    let old = stored.conditions.iter().map(convert::condition_from).collect();
+    let old = condition::credible(old, &types::OF_ACCOUNT, now);
     let mut new = stored.clone();
+    new.conditions = old.iter().map(convert::condition_to).collect();
     let mut outcome = memory.outcome(suspended, staleness, now);
     // What was said before must not outlive its cause: only "verified", and the same passing failure, can go on being said.
     let outdated = old.iter().filter(|c| c.kind == types::READY).any(|c| {
@@ -61,7 +64,8 @@ pub async fn report<K: Kind>(
     }
     let uid = object.meta().uid.clone().unwrap_or_default();
     let handled = context.account_requests.get(&uid);
-    new.last_handled_reconcile_at = handled.or(new.last_handled_reconcile_at);
+    new.last_handled_reconcile_at =
+        handled.or_else(|| stored.last_handled_reconcile_at.as_deref().map(handled_value));
     let ended = metrics::ended(new.conditions.iter().map(|c| (&*c.type_, &*c.reason)), None);
     if new == stored || new.observed_generation.is_none_or(|g| g < 0) {
         return (None, ended);
@@ -70,7 +74,7 @@ pub async fn report<K: Kind>(
         return (Some(wait), ended);
     }
     let _place = context.place_to_write().await;
-    match write_status(&context.meters, api, object, &new, status_of).await {
+    match write_status(&context.meters, api, object, &new, AnyAccount::status).await {
         Ok(Applied::Written(_)) => {
             context.failed_writes.succeeded(object.meta(), Part::Status);
             tell(context, object, &old, &new, outcome.as_ref()).await;
@@ -83,10 +87,6 @@ pub async fn report<K: Kind>(
             (Some(context.failed_writes.failed(&kind, object.meta(), Part::Status, &error)), ended)
         }
     }
-}
-
-fn status_of<K: AnyAccount>(account: &Guarded<K>) -> Option<&CloudAccountStatus> {
-    account.0.as_ref().ok()?.status()
 }
 
 /// A new spec whose verification fails in passing is told at once, although the account was believed before.

@@ -248,3 +248,196 @@ async fn bad_neighbours_change_neither_calls_nor_latencies_of_a_healthy_fleet() 
         assert!(is <= was + Duration::from_millis(100), "{was:?} alone, {is:?} beside bad ones");
     }
 }
+
+/// The year -1, which Kubernetes' serialisation of times writes so that nothing reads it.
+const YEAR_MINUS_1: &str = "0000-01-01T00:00:00+14:00";
+const YEAR_9999: &str = "9999-12-30T22:00:00Z";
+
+/// What somebody wrote into a status of this kind, as merge patches.
+fn spoilt_statuses(kind: &str) -> Vec<Value> {
+    let condition = |kind: &str, status: &str, time: &str| {
+        let message = "m".repeat(30_000);
+        json!({"type": kind, "status": status, "reason": "Foreign", "message": message, "lastTransitionTime": time})
+    };
+    let foreign: Vec<_> =
+        (0..500).map(|n| condition(&format!("Foreign{n}"), "True", "2026-11-01T00:00:00Z")).collect();
+    let mut all = vec![
+        json!({"conditions": foreign}),
+        json!({"conditions": []}),
+        json!({"conditions": [condition("Ready", "Maybe", YEAR_MINUS_1), condition("Stalled", "True", YEAR_9999)]}),
+        json!({"conditions": [condition("Ready", "True", "2016-12-31t23:59:60z")]}),
+        json!({"conditions": "by hand"}),
+        json!({"observedGeneration": i64::MAX}),
+        json!({"observedGeneration": "one"}),
+        json!({"observedGeneration": null}),
+        json!({"lastHandledReconcileAt": "é".repeat(100_000)}),
+    ];
+    let item = |time: &str| json!({"backupPointId": "by-hand", "instanceId": "by-hand", "status": "", "startTime": time});
+    all.extend(match kind {
+        "CrossRegionBackupPolicy" => vec![
+            json!({"syncedGeneration": i64::MAX, "protectedSince": YEAR_MINUS_1}),
+            json!({"protectedSince": YEAR_9999, "policy": {"active": false, "ttlDays": i64::MIN}}),
+            json!({"recoveryPoint": {"time": YEAR_9999, "backupPointId": "by-hand"}}),
+            json!({"recoveryPoint": {"time": YEAR_MINUS_1, "backupPointId": "by-hand"}}),
+            json!({"drift": {"corrections": i64::MIN, "lastTime": YEAR_MINUS_1, "recent": vec![YEAR_MINUS_1; 5000]}}),
+            json!({"drift": {"corrections": 0, "recent": vec![YEAR_9999; 5000]}}),
+            json!({"lastModification": {"time": YEAR_MINUS_1, "from": {"active": true}, "to": {"active": false}, "cause": "Drift"}}),
+            json!({"lastModification": {"time": YEAR_9999, "from": 7, "to": [], "cause": "ByHand"}}),
+            json!({"backups": {"total": i64::MIN, "byStatus": {"": i64::MAX}, "items": vec![item(YEAR_MINUS_1); 2000]}}),
+            json!({"backups": {"total": i64::MAX, "byStatus": {}, "items": [item("9999-12-31T23:59:59Z")]}}),
+            json!({"modifyRefused": {"time": YEAR_MINUS_1, "code": ""}}),
+            json!({"backups": null, "policy": null, "instance": {"name": "n".repeat(100_000)}}),
+        ],
+        "BackupInventory" => vec![
+            json!({"total": i64::MIN, "totalSizeBytes": -1, "totalSize": "much", "byStatus": {"": -1}}),
+            json!({"newest": {"time": YEAR_MINUS_1, "backupPointId": "", "instanceId": ""}}),
+            json!({"items": vec![item(YEAR_MINUS_1); 2000], "backupsOf": "ByHand"}),
+            json!({"items": null, "instances": [{"instanceId": "", "total": 0, "newestBackup": YEAR_MINUS_1}]}),
+            json!({"unprotected": {"total": -1, "items": [], "unsupported": 0, "unknown": 0, "asOf": YEAR_MINUS_1}}),
+            json!({"truncated": "by hand"}),
+        ],
+        _ => vec![json!({"accessKeyIdHint": "by hand"}), json!({"accessKeyIdHint": 7})],
+    });
+    all
+}
+
+/// Without the times of transitions, and without what only a former status told.
+fn without_history(mut status: Value) -> Value {
+    let members = status.as_object_mut().unwrap();
+    members.remove("lastHandledReconcileAt");
+    members.remove("syncedGeneration");
+    if members.get("protectedSince").is_some_and(|time| ![YEAR_MINUS_1, YEAR_9999].iter().any(|t| time == t))
+    {
+        members.insert("protectedSince".to_owned(), json!("some time"));
+    }
+    if let Some(unprotected) = members.get_mut("unprotected") {
+        unprotected["asOf"] = Value::Null;
+    }
+    for condition in members["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"] = Value::Null;
+    }
+    status
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_somebody_spoiled_is_repaired_on_every_kind() {
+    const FLEET: Fleet = Fleet { backups: 3, in_sync: true, ..Fleet::DEFAULT };
+    let mut world = World::new();
+    world.found(&FLEET);
+    world.create(&FLEET, 0..1);
+    let namespace = FLEET.collection(0).rsplit_once('/').unwrap().0.to_owned();
+    let mut shared = FLEET.account_manifest(true);
+    shared["metadata"]["name"] = json!("shared");
+    let shared_accounts = format!("{}/clustercloudaccounts", crate::controllers::world::fleet::API);
+    world.api.create(&shared_accounts, shared);
+    let secret = world.api.get(&format!("/api/v1/namespaces/{}/secrets/{}", FLEET.namespace(0), FLEET.name));
+    let own = format!("/api/v1/namespaces/{}/secrets", crate::controllers::world::OWN_NAMESPACE);
+    world.api.create(
+        &own,
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": FLEET.name}, "data": secret["data"]}),
+    );
+    let inventory = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory", "metadata": {"name": "all"},
+        "spec": {
+            "accountRef": {"kind": "CloudAccount", "name": FLEET.name}, "region": "cn-beijing", "scope": "Account",
+            "includeDetails": false, "limit": 50, "refreshInterval": "10m", "suspend": false,
+        },
+    });
+    world.api.create(&format!("{namespace}/backupinventories"), inventory);
+    world.start(world.clock.now());
+    sleep(INTERVAL).await;
+    let mut left = Vec::new();
+    for (kind, path) in [
+        ("CrossRegionBackupPolicy", FLEET.path(0)),
+        ("BackupInventory", format!("{namespace}/backupinventories/all")),
+        ("CloudAccount", format!("{namespace}/cloudaccounts/{}", FLEET.name)),
+        ("ClusterCloudAccount", format!("{shared_accounts}/shared")),
+    ] {
+        let before = without_history(world.api.get(&path)["status"].clone());
+        assert_eq!(before["conditions"][0]["status"], "True", "{kind}: {before:#}");
+        for spoilt in spoilt_statuses(kind) {
+            let shown = format!("{kind} {}", spoilt.to_string().chars().take(150).collect::<String>());
+            for restarts in [false, true] {
+                if restarts {
+                    world.stop().await;
+                }
+                world.api.patch(&format!("{path}/status"), &json!({"status": spoilt}));
+                if restarts {
+                    world.start(world.clock.now());
+                }
+                sleep(2 * INTERVAL).await;
+                let after = world.api.get(&path)["status"].clone();
+                let handled = after["lastHandledReconcileAt"].as_str().map_or(0, str::len);
+                let after = without_history(after);
+                let members = before.as_object().unwrap().keys().chain(after.as_object().unwrap().keys());
+                let differ: BTreeMap<_, _> = members
+                    .filter(|name| before[name.as_str()] != after[name.as_str()])
+                    .map(|name| {
+                        (name.clone(), after[name.as_str()].to_string().chars().take(300).collect::<String>())
+                    })
+                    .collect();
+                if !differ.is_empty() || handled > 71 {
+                    left.push(format!("{shown}, restarts: {restarts}: {differ:?}, {handled}"));
+                    // As it was, for the others.
+                    world.api.patch(&format!("{path}/status"), &json!({"status": null}));
+                    world.stop().await;
+                    world.start(world.clock.now());
+                    sleep(2 * INTERVAL).await;
+                }
+            }
+        }
+    }
+    assert!(left.is_empty(), "{} are not repaired:\n{}", left.len(), left.join("\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_request_is_handled_once_on_every_kind_also_where_status_has_it_whole() {
+    const FLEET: Fleet = Fleet { backups: 3, in_sync: true, ..Fleet::DEFAULT };
+    let mut world = World::new();
+    world.found(&FLEET);
+    world.create(&FLEET, 0..1);
+    let namespace = FLEET.collection(0).rsplit_once('/').unwrap().0.to_owned();
+    let inventory = json!({
+        "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory", "metadata": {"name": "one"},
+        "spec": {
+            "accountRef": {"kind": "CloudAccount", "name": FLEET.name}, "region": "cn-beijing", "scope": "Instance",
+            "instanceId": FLEET.instance(0), "includeDetails": false, "limit": 50, "refreshInterval": "10m", "suspend": false,
+        },
+    });
+    world.api.create(&format!("{namespace}/backupinventories"), inventory);
+    let paths = [
+        FLEET.path(0),
+        format!("{namespace}/backupinventories/one"),
+        format!("{namespace}/cloudaccounts/{}", FLEET.name),
+    ];
+    world.start(world.clock.now());
+    sleep(INTERVAL).await;
+    let value = "now ".repeat(60_000);
+    let hashed = crate::api::handled_value(&value);
+    for path in &paths {
+        let annotations = json!({"crossregionbackup.io/reconcile-requested-at": value});
+        world.api.patch(path, &json!({"metadata": {"annotations": annotations}}));
+    }
+    for is_upgrade in [false, true] {
+        if is_upgrade {
+            world.stop().await;
+            for path in &paths {
+                let status = json!({"lastHandledReconcileAt": value});
+                world.api.patch(&format!("{path}/status"), &json!({"status": status}));
+            }
+            world.start(world.clock.now());
+        }
+        sleep(Duration::from_secs(60)).await;
+        for path in &paths {
+            let handled = &world.api.get(path)["status"]["lastHandledReconcileAt"];
+            assert!(*handled == hashed, "{path}: {:.100}", handled.to_string());
+        }
+        world.forget();
+        let begin = Instant::now();
+        sleep(2 * INTERVAL).await;
+        let calls = world.calls_of(&FLEET, begin);
+        let looks = calls.iter().filter(|call| call.action == DESCRIBE).count();
+        assert!((1..=3).contains(&looks) && calls.len() <= 12, "{looks} looks, {} calls", calls.len());
+        assert_eq!(world.status_writes().len(), 0);
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::fit::short;
 use crate::api::inventory as api;
@@ -12,6 +13,7 @@ use crate::observe::Details;
 use crate::plan::inventory::{Found, InstanceLine};
 
 /// The longest lists, as the API documents them.
+const ITEMS_MAX: usize = 300;
 const INSTANCES_MAX: usize = 200;
 const UNPROTECTED_MAX: usize = 100;
 
@@ -52,6 +54,32 @@ pub fn tell(found: &Found, status: &mut api::BackupInventoryStatus) {
         instances: beyond(found.instances.as_ref().map(Vec::len), INSTANCES_MAX),
         unprotected: beyond(found.unprotected.as_ref().map(|u| u.items.len()), UNPROTECTED_MAX),
     });
+}
+
+/// A stored status without what cannot be written again, whoever wrote it: times before 1970, which a listing never brings, counts
+/// below 0, and lists longer than ours. The next listing finds it anew.
+pub fn credible(mut status: api::BackupInventoryStatus) -> api::BackupInventoryStatus {
+    let are_late = |times: &[&Option<Time>]| times.iter().all(|time| time.as_ref().is_none_or(is_late));
+    status.total = status.total.filter(|total| *total >= 0);
+    status.total_size_bytes = status.total_size_bytes.filter(|bytes| *bytes >= 0);
+    status.newest = status.newest.filter(|newest| is_late(&newest.time));
+    status.items = status.items.filter(|items| {
+        let are_late =
+            |item: &api::InventoryItem| are_late(&[&item.start_time, &item.end_time, &item.expiry_time]);
+        items.len() <= ITEMS_MAX && items.iter().all(are_late)
+    });
+    status.instances = status.instances.filter(|instances| {
+        instances.len() <= INSTANCES_MAX
+            && instances.iter().all(|instance| are_late(&[&instance.newest_backup]))
+    });
+    status.unprotected = status
+        .unprotected
+        .filter(|unprotected| unprotected.items.len() <= UNPROTECTED_MAX && are_late(&[&unprotected.as_of]));
+    status
+}
+
+fn is_late(time: &Time) -> bool {
+    time.0 >= Timestamp::UNIX_EPOCH
 }
 
 fn item(backup: &Backup, with_details: bool) -> api::InventoryItem {

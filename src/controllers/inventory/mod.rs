@@ -16,15 +16,16 @@ use kube::{Api, ResourceExt};
 use tokio::time::sleep;
 
 use super::cached::{Cached, request_of};
+use super::guarded::Guarded;
 use super::memories::Latest;
 use super::rounds::TapSeat;
-use super::watch::{Gone, Guarded, lost, stored};
+use super::watch::{Gone, lost, stored};
 use super::{
     Admission, Context, NotReported, OVERTAKEN, Part, Purpose, Wake, metrics, policy, requests, requeue,
     surroundings, unreadable,
 };
-use crate::api::BackupInventory;
 use crate::api::inventory::{BackupInventorySpec, Scope};
+use crate::api::{BackupInventory, handled_value};
 use crate::cloud::Lane;
 use crate::controllers::policy::convert::condition_from;
 use crate::domain::condition::types;
@@ -161,10 +162,11 @@ impl Turn<'_> {
 
     /// After a start, what status tells.
     fn remember(&self, slot: &mut Slot, wanted: &Wanted) -> Memory {
-        let status = self.inventory.status.clone().unwrap_or_default();
+        let status = convert::credible(self.inventory.status.clone().unwrap_or_default());
         slot.details = convert::details_from(&status);
         let conditions: Vec<_> = status.conditions.iter().map(condition_from).collect();
-        let (observed, handled) = (status.observed_generation, status.last_handled_reconcile_at);
+        let handled = status.last_handled_reconcile_at.as_deref().map(handled_value);
+        let observed = status.observed_generation;
         Memory::new(&conditions, observed, handled, wanted, self.context.as_of, self.context.clock.now())
     }
 
@@ -319,7 +321,8 @@ impl Turn<'_> {
 
     /// Whether status has what a listing found: somebody may have emptied it.
     fn tells(&self) -> bool {
-        self.inventory.status.as_ref().is_some_and(|status| status.total.is_some() && status.items.is_some())
+        let status = self.inventory.status.clone().map(convert::credible);
+        status.is_some_and(|status| status.total.is_some() && status.items.is_some())
     }
 
     /// Whether the watch has brought nothing newer about what is wanted: a listing takes long, and must not go on for a

@@ -10,6 +10,7 @@ use crate::api::BackupInventory;
 use crate::api::inventory::BackupInventoryStatus;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
+use crate::controllers::guarded::{Guarded, readable};
 use crate::controllers::policy::convert::{condition_from, condition_to};
 use crate::controllers::{GONE, OVERTAKEN, Part, write_status};
 use crate::domain::condition::{self, Condition, types};
@@ -37,11 +38,11 @@ impl Turn<'_> {
         if failed_writes.wait(&self.inventory.metadata, Part::Status).is_some() {
             return None;
         }
-        let api = Api::<BackupInventory>::namespaced(self.context.kube.clone(), &self.namespace);
+        let api = Api::<Guarded<BackupInventory>>::namespaced(self.context.kube.clone(), &self.namespace);
+        let object = Guarded(Ok(BackupInventory::clone(&self.inventory)));
         let _place = self.context.place_to_write().await;
         let written =
-            write_status(&self.context.meters, &api, &*self.inventory, &new, |object| object.status.as_ref())
-                .await;
+            write_status(&self.context.meters, &api, &object, &new, |object| object.status.as_ref()).await;
         let applied = match written {
             Ok(applied) => applied,
             Err(error) => {
@@ -54,7 +55,7 @@ impl Turn<'_> {
                 return None;
             }
         };
-        match applied {
+        match readable(applied) {
             Applied::Written(object) => {
                 failed_writes.succeeded(&self.inventory.metadata, Part::Status);
                 self.inventory = slot.latest.keep(object);
@@ -105,12 +106,14 @@ fn status(
     memory: &Memory,
     now: Timestamp,
 ) -> Option<BackupInventoryStatus> {
-    let mut new = stored.clone();
+    let old = stored.conditions.iter().map(condition_from).collect();
+    let old = condition::credible(old, &types::OF_INVENTORY, now);
+    let mut new = convert::credible(stored.clone());
+    new.conditions = old.iter().map(condition_to).collect();
     if let Some(found) = found {
         convert::tell(found, &mut new);
         fit::cut(&mut new);
     }
-    let old: Vec<_> = stored.conditions.iter().map(condition_from).collect();
     if let Some(outcome) = memory.outcome(wanted, around, &old, now) {
         let conditions = condition::merge(&old, &[types::READY], &outcome, wanted.generation, now);
         new.conditions = conditions.iter().map(condition_to).collect();

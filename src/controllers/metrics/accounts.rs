@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Asked, REMEMBERED, Sources, account_label, lock, said, series_of};
 use crate::api::account::AnyAccount;
-use crate::controllers::watch::Guarded;
+use crate::controllers::guarded::Guarded;
 use crate::metrics::{Exposition, Family, Type};
 use crate::plan::since;
 

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::reflector::Store;
 
 use super::cached::Cached;
-use super::watch::Guarded;
+use super::guarded::Guarded;
 use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 use crate::cluster::elector::Leadership;
 use crate::domain::condition::types;

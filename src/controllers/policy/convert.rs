@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, Time};
 
 use crate::api::policy as api;
-use crate::api::whole_seconds;
+use crate::api::{handled_value, whole_seconds};
 use crate::domain::condition::{Condition, Truth};
 use crate::domain::facts::{
     BackupSummary, Cause, Drift, Facts, Instance, Modification, ModifyRefused, RecoveryPoint,
@@ -37,7 +37,7 @@ pub fn condition_to(c: &Condition) -> ApiCondition {
 pub fn facts_from(status: &api::CrossRegionBackupPolicyStatus, instance_id: &str) -> Facts {
     Facts {
         observed_generation: status.observed_generation.filter(|g| *g >= 0),
-        handled_request: status.last_handled_reconcile_at.clone(),
+        handled_request: status.last_handled_reconcile_at.as_deref().map(handled_value),
         synced_generation: status.synced_generation,
         policy: status.policy.as_ref().map(|p| PolicyState {
             active: p.active,

@@ -24,6 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::alarms::Alarm;
 use super::cached::Cached;
+use super::guarded::{Guarded, readable};
 use super::memories::Latest;
 use super::rounds::Seat;
 use super::watch::{Gone, lost, stored};
@@ -399,7 +400,8 @@ impl Turn<'_> {
         if let Some(wait) = failed_writes.wait(&self.policy.metadata, Part::Finalizers) {
             return Finalizer::Refused(wait);
         }
-        match Box::pin(set_finalizer(&self.api(), &*self.policy, FINALIZER, wanted)).await {
+        let (api, object) = (self.api(), Box::new(self.guarded()));
+        match Box::pin(set_finalizer(&api, &*object, FINALIZER, wanted)).await.map(readable) {
             Ok(Applied::Written(object)) => {
                 failed_writes.succeeded(&self.policy.metadata, Part::Finalizers);
                 self.policy = slot.latest.keep(object);
@@ -422,8 +424,14 @@ impl Turn<'_> {
         }
     }
 
-    fn api(&self) -> Api<CrossRegionBackupPolicy> {
+    fn api(&self) -> Api<Guarded<CrossRegionBackupPolicy>> {
         Api::namespaced(self.context.kube.clone(), &self.namespace)
+    }
+
+    /// The policy, for a write: without its status.
+    fn guarded(&self) -> Guarded<CrossRegionBackupPolicy> {
+        let CrossRegionBackupPolicy { metadata, spec, .. } = &*self.policy;
+        Guarded(Ok(CrossRegionBackupPolicy { metadata: metadata.clone(), spec: spec.clone(), status: None }))
     }
 
     /// The object as the watch last brought it.

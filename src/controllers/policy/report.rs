@@ -10,6 +10,7 @@ use crate::api::CrossRegionBackupPolicy;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
 use crate::controllers::cached::Kept;
+use crate::controllers::guarded::readable;
 use crate::controllers::{Part, load, write_status};
 use crate::domain::Facts;
 use crate::domain::condition::types;
@@ -62,9 +63,9 @@ impl Turn<'_> {
             return Told::Later(after(now, wait));
         }
         let _place = self.context.place_to_write().await;
-        let api = self.api();
+        let (api, object) = (self.api(), Box::new(self.guarded()));
         let write =
-            write_status(&self.context.meters, &api, &*self.policy, &wanted, |object| object.status.as_ref());
+            write_status(&self.context.meters, &api, &object, &wanted, |object| object.status.as_ref());
         let applied = match Box::pin(write).await {
             Ok(applied) => applied,
             Err(error) => {
@@ -73,7 +74,7 @@ impl Turn<'_> {
                 return Told::Later(after(self.context.clock.now(), wait));
             }
         };
-        match applied {
+        match readable(applied) {
             Applied::Written(object) => {
                 failed_writes.succeeded(&self.policy.metadata, Part::Status);
                 let calls = load::calls_for_backups(self.listed());

@@ -38,14 +38,14 @@ impl Rest {
                 (memory, others, told.clone())
             }
             None => {
-                let told = Packed::of(&policy.status.clone().unwrap_or_default());
+                let told = Packed::of(policy.status.clone().unwrap_or_default());
                 let (memory, others) = rest(memory, &facts_from(&told.unpack(), instance), desired, now);
                 let shared = kept.and_then(|kept| kept.status.clone()).filter(|kept| *kept == told);
                 (memory, others, shared.unwrap_or(told))
             }
         };
         let others: Vec<_> = others.iter().map(backup_to).collect();
-        Self { memory, told, others: (!others.is_empty()).then(|| Packed::of(&others)) }
+        Self { memory, told, others: (!others.is_empty()).then(|| Packed::of(others)) }
     }
 
     /// The memory of a policy in sync that is still the very object which the memory was laid down with: whatever the watch brings

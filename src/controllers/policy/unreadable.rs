@@ -1,6 +1,5 @@
 //! A policy that this version cannot read.
 
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
@@ -8,8 +7,8 @@ use kube::{Api, Resource};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cluster::events::Note;
 use crate::cluster::status::set_finalizer;
+use crate::controllers::guarded::Guarded;
 use crate::controllers::unreadable::{tell, words};
-use crate::controllers::watch::Guarded;
 use crate::controllers::{Context, NotReported, Part};
 use crate::domain::condition::types;
 
@@ -26,7 +25,7 @@ pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Act
         if let Some(wait) = context.failed_writes.wait(meta, Part::Status) {
             return Ok(Action::requeue(wait));
         }
-        let guarded: Guarded<CrossRegionBackupPolicy> = DeserializeGuard(Err(invalid.clone()));
+        let guarded: Guarded<CrossRegionBackupPolicy> = Guarded(Err(invalid.clone()));
         let note =
             Note { warning: false, reason: "DisableSkipped", action: "Reconcile", text: words(invalid) };
         context.events.publish(&guarded.object_ref(&()), note).await;

@@ -132,24 +132,76 @@ fn mutations(namespace: &str) -> Vec<Value> {
     all
 }
 
+/// Texts, and whether they are taken as startTime and as endTime.
+fn forms_of_times() -> Result<Vec<(String, bool)>> {
+    let forms: Value = serde_json::from_str(include_str!("../../data/times.json"))?;
+    let form = |form: &Value| Some((form["text"].as_str()?.to_owned(), form["taken"].as_bool()?));
+    forms.as_array().into_iter().flatten().map(|one| form(one).context("no form of a time")).collect()
+}
+
+/// An inventory for each form of a time in each field that is a time: the fields with the format date-time of all specs.
+fn with_times(namespace: &str) -> Result<Vec<(Value, bool)>> {
+    let base =
+        bases(namespace).into_iter().find(|base| base["kind"] == "BackupInventory").context("no base")?;
+    let mut all = Vec::new();
+    for (text, taken) in forms_of_times()? {
+        for (start, end) in [(text.as_str(), "9999-12-31T23:59:59Z"), ("1970-01-01T00:00:00Z", text.as_str())]
+        {
+            let mut inventory = base.clone();
+            inventory["metadata"]["name"] = json!(format!("time-{}", all.len()));
+            inventory["spec"]["filter"] = json!({"startTime": start, "endTime": end});
+            all.push((inventory, taken));
+        }
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn it_takes_the_forms_of_times_that_the_api_server_does() -> Result<()> {
+    let stage = Stage::new("validate-times").await?;
+    let (all, expected): (Vec<_>, Vec<_>) = with_times(&stage.namespace)?.into_iter().unzip();
+    ensure!(all.len() > 200, "{}", all.len());
+    agrees(&stage, &all).await?;
+    let taken = taken_by_the_api_server(&stage, &all).await?;
+    for (inventory, expected) in all.iter().zip(expected) {
+        let is_taken = taken.contains(inventory["metadata"]["name"].as_str().unwrap_or_default());
+        ensure!(is_taken == expected, "taken: {is_taken}: {}", inventory["spec"]["filter"]);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn it_takes_and_refuses_what_the_api_server_does() -> Result<()> {
     let stage = Stage::new("validate-agrees").await?;
     let all = mutations(&stage.namespace);
     ensure!(all.len() > 1000, "{}", all.len());
+    let taken = taken_by_the_api_server(&stage, &all).await?;
+    ensure!(taken.len() > 50 && taken.len() < all.len() / 2, "{} were taken", taken.len());
+    agrees(&stage, &all).await
+}
+
+/// The names of those manifests.
+async fn taken_by_the_api_server(stage: &Stage<'_>, all: &[Value]) -> Result<BTreeSet<String>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("all.yaml");
-    let text: String = all.iter().map(|manifest| format!("---\n{manifest}\n")).collect();
-    std::fs::write(&file, text)?;
+    std::fs::write(&file, documents(all))?;
     let path = file.display().to_string();
-
     let output = stage.kubectl().output(["create", "--dry-run=server", "-f", &path]).await?;
-    let taken: BTreeSet<String> = String::from_utf8(output.stdout)?
-        .lines()
-        .filter_map(|line| Some(line.split_once(' ')?.0.split_once('/')?.1.to_owned()))
-        .collect();
-    ensure!(taken.len() > 50 && taken.len() < all.len() / 2, "{} were taken", taken.len());
+    let name = |line: &str| Some(line.split_once(' ')?.0.split_once('/')?.1.to_owned());
+    Ok(String::from_utf8(output.stdout)?.lines().filter_map(name).collect())
+}
 
+fn documents(all: &[Value]) -> String {
+    all.iter().map(|manifest| format!("---\n{manifest}\n")).collect()
+}
+
+/// `validate` takes those manifests that the API server takes, and no others.
+async fn agrees(stage: &Stage<'_>, all: &[Value]) -> Result<()> {
+    let taken = taken_by_the_api_server(stage, all).await?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("all.yaml");
+    std::fs::write(&file, documents(all))?;
+    let path = file.display().to_string();
     let said = said(command(&["validate", "-o", "json", &path])).await?;
     ensure!(said.code == 1, "{}", said.err);
     let told: Value = serde_json::from_str(&said.out)?;
@@ -159,7 +211,7 @@ async fn it_takes_and_refuses_what_the_api_server_does() -> Result<()> {
         |error: &Value| error["object"].as_str().and_then(|o| o.rsplit(['/', ' ']).next()).map(str::to_owned);
     let refused: BTreeSet<String> = errors.iter().filter_map(name).collect();
     let mut differ = Vec::new();
-    for manifest in &all {
+    for manifest in all {
         let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
         if taken.contains(name) == refused.contains(name) {
             let why: Vec<_> =

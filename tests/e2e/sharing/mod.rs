@@ -12,6 +12,8 @@ mod seen;
 mod words;
 mod works;
 
+pub use scene::says;
+
 use std::process::Command;
 
 use anyhow::{Context, Result};

@@ -70,6 +70,11 @@ impl TenantStage {
         self.kubectl.apply(&list.to_string()).await.map(drop)
     }
 
+    /// Runs kubectl as the attacker, in the attacker's namespace.
+    pub async fn run(&self, args: &[&str]) -> Result<String> {
+        self.kubectl.run(["-n", &self.namespace].iter().chain(args)).await
+    }
+
     /// The API server as the attacker, for more objects than kubectl creates in time.
     pub async fn client(&self) -> Result<kube::Client> {
         let _ = rustls::crypto::ring::default_provider().install_default();
