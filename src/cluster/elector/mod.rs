@@ -102,9 +102,18 @@ struct Candidate {
 
 /// A rival's Lease as this process saw it last.
 struct Sighting {
+    holder: String,
     resource_version: Option<String>,
+    /// How long it lasts, as it says.
+    duration: Duration,
     /// When this process saw it so for the first time.
     since: Instant,
+}
+
+impl Sighting {
+    fn lasts_at(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < self.duration
+    }
 }
 
 /// A call to the API server that brought nothing.
@@ -217,6 +226,10 @@ impl Elector {
         };
         let now = Instant::now();
         let Some(found) = found else {
+            // Somebody has deleted it: its holder may lead on until it looks again.
+            if let Some(seen) = rival.as_ref().filter(|seen| seen.lasts_at(now)) {
+                return Attempt::HeldBy(seen.holder.clone());
+            }
             *before = Some(None);
             self.wrote = true;
             let started = Instant::now();
@@ -231,17 +244,20 @@ impl Elector {
         if !ours || before.is_none() {
             *before = Some(found.renewed());
         }
-        if !ours && !holder.is_empty() {
+        if ours || holder.is_empty() {
+            *rival = None;
+        } else {
             let version = &found.metadata.resource_version;
-            let since = match rival {
-                Some(seen) if seen.resource_version == *version => seen.since,
-                _ => {
-                    *rival = Some(Sighting { resource_version: version.clone(), since: now });
-                    now
-                }
-            };
-            if now.duration_since(since) < found.duration().unwrap_or(candidate.timing.lease) {
-                return Attempt::HeldBy(holder);
+            let since =
+                rival.as_ref().filter(|seen| seen.resource_version == *version).map(|seen| seen.since);
+            let seen = rival.insert(Sighting {
+                holder,
+                resource_version: version.clone(),
+                duration: found.duration().unwrap_or(candidate.timing.lease),
+                since: since.unwrap_or(now),
+            });
+            if seen.lasts_at(now) {
+                return Attempt::HeldBy(seen.holder.clone());
             }
         }
         self.wrote = true;

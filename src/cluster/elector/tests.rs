@@ -128,6 +128,22 @@ async fn whoever_finds_the_lease_taken_or_deleted_stops_at_its_next_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deleted_lease_is_not_taken_from_a_holder_that_may_still_lead() {
+    let server = Server::sound();
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    let leadership = first.acquire().await.unwrap();
+    let rival = tokio::spawn(async move { (second.acquire().await.unwrap(), second) });
+    sleep(7 * SECOND).await;
+    server.store.lock().unwrap().lease = None;
+    leadership.lost().await;
+    assert!(!rival.is_finished() && server.start.elapsed() <= 11 * SECOND);
+    // Who held it knows that nobody leads.
+    let lost = Instant::now();
+    let again = first.acquire().await.unwrap();
+    assert!(again.is_current() && lost.elapsed() <= SECOND && !rival.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_that_create_at_the_same_time_one_wins() {
     let server = Server::sound();
     let (mut first, mut second) = (server.elector(0), server.elector(1));
