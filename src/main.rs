@@ -36,6 +36,5 @@ fn work(cli: Cli) -> anyhow::Result<Exit> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was installed before"))?;
-    // One thread: nearly all of the time everything waits, and to wake a second one costs more than what it would do.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(app::run(cli))
+    app::run(cli)
 }

@@ -164,30 +164,15 @@ impl Replica {
 
     /// How it ended, where that is as it should be.
     fn judge(&self, code: Option<i32>) -> Result<&'static str> {
-        let log = self.process.log();
-        let lost = log.contains("the Lease was lost") || log.contains("the Lease could not be renewed");
         match code {
             None if self.killed => Ok("killed"),
             Some(0) if self.asked.is_some() => Ok("asked to"),
-            Some(1) if lost => Ok("lost the Lease"),
-            // An API server that has just started refuses everything until it has read its roles.
-            Some(1) if log.contains("cannot get the Lease") => Ok("refused the Lease"),
             _ => anyhow::bail!("a replica ended with {code:?}\n{}", self.process.log_tail()),
         }
     }
 }
 
-/// Everything but errors; and of those the ones that a replica ends with when it may not lead, and those of the Kubernetes client
-/// about an API server that is away.
+/// Everything but errors.
 fn is_harmless(line: &str) -> bool {
-    let Ok(line) = serde_json::from_str::<Value>(line) else { return false };
-    let of = |field: &str| line[field].as_str().unwrap_or_default();
-    let harmless = [
-        "no longer leading",
-        "the Lease was lost",
-        "cannot get the Lease",
-        "failed with error client error",
-        "failed with status 503",
-    ];
-    of("level") != "ERROR" || harmless.iter().any(|words| of("message").starts_with(words))
+    serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"] != "ERROR")
 }

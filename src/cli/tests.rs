@@ -80,7 +80,8 @@ fn has_the_documented_defaults() {
     assert!(
         text.contains(
             "READ Cli { global: Global { allowed_endpoint: [], log_format: None, \
-             log_level: Filter { directives: \"warn,cross_region_backup_operator=info\" } }, \
+             log_level: Filter { directives: \"warn,cross_region_backup_operator=info,\
+             kube_client::client=off,kube_runtime=off,kube_client::client::tls=warn\" } }, \
              command: Run(Run { watch_namespace: [], operator_namespace: None, http_address: [::]:8080, \
              leader_elect: true, read_only: false, concurrency: 256, resync_interval_override: None }) }"
         ),

@@ -7,6 +7,7 @@ pub mod connect;
 pub mod elector;
 pub mod events;
 pub mod failure_log;
+pub mod link;
 pub mod secrets;
 pub mod status;
 #[cfg(test)]
@@ -26,6 +27,33 @@ pub fn last_change(metadata: &ObjectMeta) -> Option<Timestamp> {
     let fields = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
     let changed = fields.filter_map(|entry| entry.time.as_ref());
     changed.chain(&metadata.creation_timestamp).map(|time| time.0).max()
+}
+
+/// Why a call to the API server brought nothing, for people: the API server's own words, or the causes from the first to the last.
+/// The texts of kube's errors repeat the whole Status of an answer in Rust's Debug format.
+pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+            texts.push(status.message.clone());
+            break;
+        }
+        // What wraps another error mostly repeats it.
+        let source = error.source();
+        let text = error.to_string();
+        let own = match source.map(ToString::to_string) {
+            Some(of_source) => {
+                text.strip_suffix(&*of_source).unwrap_or(&text).trim_end_matches([':', ' ']).to_owned()
+            }
+            None => text,
+        };
+        if !own.is_empty() && !matches!(&*own, "ServiceError" | "HyperError") {
+            texts.push(own);
+        }
+        next = source;
+    }
+    texts.join(": ")
 }
 
 #[cfg(test)]
@@ -56,5 +84,24 @@ mod tests {
             {"manager": "no time"},
         ]);
         assert_eq!(changed(edited).as_deref(), Some("2026-01-02T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_cause_is_told_once_and_without_a_dump() {
+        let status = kube::core::Status {
+            message: "leases is forbidden".to_owned(),
+            reason: "Forbidden".to_owned(),
+            code: 403,
+            ..kube::core::Status::default()
+        };
+        let api = kube::Error::Api(status.boxed());
+        assert!(api.to_string().contains("ApiError"), "{api}");
+        assert_eq!(cause(&api), "leases is forbidden");
+        assert_eq!(
+            cause(&kube::runtime::watcher::Error::InitialListFailed(api)),
+            "failed to perform initial object list: leases is forbidden"
+        );
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(cause(&kube::Error::Service(Box::new(refused))), "connection refused");
     }
 }

@@ -23,53 +23,45 @@ mod queues;
 mod requests;
 mod rounds;
 pub mod sharing;
+mod term;
+#[cfg(test)]
+mod terms_tests;
 mod unreadable;
 mod wakes;
 mod watch;
+mod watches;
 #[cfg(test)]
 mod world;
 
 use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::mpsc::unbounded;
-use futures::future::{BoxFuture, join_all, select_all};
-use futures::stream::select_all as select_all_streams;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::FutureExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::api::{CloudAccount, ClusterCloudAccount};
 use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
-use crate::cluster::secrets::Secrets;
 use crate::cluster::status::{Applied, StatusError, apply_status, replace_status};
-use crate::metrics::{Ended, Meters};
+use crate::metrics::{Ended as TurnEnded, Meters};
 use crate::observe::identity::Identity;
-use crate::observe::{Accounts, Means};
 use crate::telemetry::health::Health;
 use around::surroundings;
 pub use context::Context;
-use failed_writes::{FailedWrites, Part};
+use failed_writes::Part;
 use guarded::Guarded;
-use memories::Memories;
-use metrics::{Noted, Sources};
-use policy::Claims;
-use rounds::Rounds;
-use sharing::{Admission, Purpose, Shared};
-use wakes::{Wake, scopes};
-use watch::{Awaits, Stored, watched, watched_labels};
+use sharing::{Admission, Purpose};
+use term::Ended;
+use wakes::Wake;
+use watch::Stored;
+use watches::Watches;
 
 /// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,12 +74,15 @@ const WAITING: u16 = 4 * WRITES as u16;
 const OVERTAKEN: Duration = Duration::from_millis(100);
 /// What is gone says the watch, which may be late: until then nothing is left to do.
 const GONE: Duration = Duration::from_secs(30);
-/// How long reconciles that are under way may go on after the process was asked to stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long reconciles that are under way may go on after the process was asked to stop: what is left of the 2 s in which it ends is
+/// for giving the Lease up.
+const GRACE: Duration = Duration::from_millis(1_200);
 
 /// What the controllers are given.
 pub struct Settings {
     pub kube: kube::Client,
+    /// What lists and watches: it must not retry by itself, as watches have a backoff of their own.
+    pub watching: kube::Client,
     pub clock: Clock,
     pub rule: EndpointRule,
     pub transport: Transport,
@@ -105,200 +100,37 @@ pub struct Settings {
     pub health: Health,
 }
 
-/// Watches at once, so that everything is known when `leading` resolves; then runs the controllers until `stop` resolves.
-/// Reconciles that are under way then are ended first.
+/// Watches at once, so that everything is known when this process leads. Leads whenever `leading` resolves, until that leadership is
+/// over, and stands by for the next one; a term remembers nothing of an earlier one but what the watches hold.
+/// `stop` ends it; reconciles that are under way then may go on for [`GRACE`].
 ///
 /// # Errors
-/// The Lease could not be had or was lost, or a controller has ended by itself, which none should.
-pub async fn run(
+/// The Lease could not be had, or a controller has ended by itself, which none should.
+pub async fn run<L>(
     settings: Settings,
-    leading: impl Future<Output = anyhow::Result<Leadership>>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
+    mut leading: impl FnMut() -> L,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> anyhow::Result<()>
+where
+    L: Future<Output = anyhow::Result<Leadership>>,
+{
     let stop = stop.shared();
-    let began = settings.clock.now();
-    let (shared_wake, shared_wakes) = unbounded();
-    let (wakes, scopes) = scopes(&settings.namespaces, shared_wake);
-    let accounts = {
-        let (wake, changed) = (wakes.clone(), wakes.clone());
-        let means = Means {
-            secrets: Secrets::Cluster(settings.kube.clone()),
-            clock: settings.clock.clone(),
-            rule: settings.rule,
-            transport: settings.transport,
-            own_namespace: settings.own_namespace.clone(),
-            identity: settings.identity,
-            concurrency: settings.concurrency,
-            meters: settings.meters.clone(),
-        };
-        Arc::new(Accounts::new(
-            means,
-            move |key| wake.account(key),
-            move |key| changed.resources(&Wake::Account(key.clone())),
-        ))
-    };
-    let mut streams = Vec::new();
-    let (mut policy_stores, mut inventory_stores, mut account_stores) = (Vec::new(), Vec::new(), Vec::new());
-    let mut synced = Vec::new();
-    let (gone_policy, mut gone_policies) = unbounded();
-    let (gone_inventory, mut gone_inventories) = unbounded();
-    let (gone_account, mut gone_accounts) = unbounded();
-    for scope in &scopes {
-        let namespace = scope.namespace.as_deref();
-        let awaits = Awaits { health: &settings.health, namespace };
-        let policies = watched(api(&settings.kube, namespace), gone_policy.clone(), awaits);
-        let inventories = watched(api(&settings.kube, namespace), gone_inventory.clone(), awaits);
-        let known = accounts.clone();
-        let mut accounts =
-            watched::<Guarded<CloudAccount>>(api(&settings.kube, namespace), gone_account.clone(), awaits);
-        accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
-        policy_stores.push(policies.store.clone());
-        inventory_stores.push(inventories.store.clone());
-        account_stores.push(accounts.store.clone());
-        // Not the inventories: where that kind is not installed, or may not be read, as in the middle of an upgrade, policies
-        // are looked after all the same.
-        synced.extend([accounts.synced.clone(), policies.synced.clone()]);
-        streams.push((policies, inventories, accounts));
-    }
-    let mut sharing = None;
-    if settings.namespaces.is_empty() {
-        let known = accounts.clone();
-        let awaits = Awaits { health: &settings.health, namespace: None };
-        let mut accounts = watched::<Guarded<ClusterCloudAccount>>(
-            Api::all(settings.kube.clone()),
-            gone_account.clone(),
-            awaits,
-        );
-        accounts.stream = accounts.stream.inspect_ok(move |found| account::notice(&known, found)).boxed();
-        let namespaces = watched_labels(&settings.kube, awaits);
-        let shared = Shared {
-            accounts: accounts.store.clone(),
-            namespaces: namespaces.store.clone(),
-            synced: [accounts.synced.clone(), namespaces.synced.clone()],
-        };
-        sharing = Some((shared, accounts, namespaces.stream));
-    }
-    let (noted, leads) = (Arc::new(Noted::default()), Arc::new(OnceLock::new()));
-    let sources = Sources {
-        policies: policy_stores.clone(),
-        inventories: inventory_stores.clone(),
-        accounts: account_stores.clone(),
-        shared: sharing.as_ref().map(|(shared, ..)| shared.accounts.clone()),
-        known: accounts.clone(),
-        interval_override: settings.interval_override,
-        noted: noted.clone(),
-        leadership: leads.clone(),
-    };
+    let mut watches = Watches::begin(&settings);
     settings.health.started();
-    let clock = settings.clock.clone();
-    settings.meters.look_up(move |out| sources.write(out, clock.now()));
-    let mut standing_by = Vec::new();
-    for (policies, inventories, accounts) in &mut streams {
-        standing_by.extend([policies.stand_by(), inventories.stand_by(), accounts.stand_by()]);
-    }
-    if let Some((_, accounts, namespaces)) = &mut sharing {
-        standing_by.extend([accounts.stand_by(), namespaces.map(drop).boxed()]);
-    }
-    let leadership = tokio::select! {
-        biased;
-        leadership = leading => leadership?,
-        () = stop.clone() => return Ok(()),
-        // What is lost meanwhile was never remembered.
-        () = select_all_streams(standing_by).for_each(|()| {
-            for gone in [&mut gone_policies, &mut gone_inventories, &mut gone_accounts] {
-                while gone.try_recv().is_ok() {}
-            }
-            std::future::ready(())
-        }) => anyhow::bail!("the watches have ended"),
-    };
-    leads.get_or_init(|| leadership.clone());
-    let context = Arc::new(Context {
-        meters: settings.meters,
-        noted,
-        started: settings.clock.now(),
-        shared: sharing.as_ref().map(|(shared, ..)| shared.clone()),
-        kube: settings.kube,
-        clock: settings.clock,
-        events: settings.events,
-        as_of: leadership.previous_renewal().unwrap_or(began),
-        leadership: leadership.clone(),
-        read_only: settings.read_only,
-        interval_override: settings.interval_override,
-        accounts,
-        policy_stores,
-        inventory_stores,
-        account_stores,
-        synced,
-        policies: Memories::default(),
-        inventories: Memories::default(),
-        account_requests: account::Handled::default(),
-        claims: Claims::new({
-            let wakes = wakes.clone();
-            move |named| wakes.policy(named)
-        }),
-        rounds: Rounds::default(),
-        wakes: wakes.clone(),
-        alarms: Arc::default(),
-        turns: u16::try_from(settings.concurrency).unwrap_or(u16::MAX).saturating_add(WAITING),
-        writes: Semaphore::new(WRITES),
-        failed_writes: FailedWrites::default(),
-        seeded: tokio::sync::OnceCell::new(),
-        stopping: tokio::sync::watch::Sender::new(false),
-    });
-
-    let mut tasks: Vec<BoxFuture<'static, &'static str>> = Vec::new();
-    for (scope, (policies, inventories, accounts)) in scopes.into_iter().zip(streams) {
-        tasks.push(queues::policies(&context, policies, scope.policy_wakes, stop.clone()));
-        tasks.push(queues::inventories(&context, inventories, scope.inventory_wakes, stop.clone()));
-        let secrets = api::<Guarded<PartialObjectMeta<Secret>>>(&context.kube, scope.namespace.as_deref());
-        tasks.push(queues::accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
-    }
-    tasks.push({
-        let (context, stop) = (context.clone(), stop.clone());
-        async move {
-            tokio::select! {
-                () = stop => "alarm",
-                () = context.alarms.ring(|named| context.wakes.policy(named)) => "alarm",
-            }
+    loop {
+        let began = settings.clock.now();
+        watches.look_up(&settings, Arc::default(), None, None);
+        let leadership = tokio::select! {
+            biased;
+            () = stop.clone() => return Ok(()),
+            leadership = leading() => leadership?,
+            () = watches.stand_by() => anyhow::bail!("the watches have ended"),
+        };
+        match term::lead(&settings, &mut watches, leadership, began, stop.clone()).await? {
+            Ended::Stopped => return Ok(()),
+            Ended::Lost => {}
         }
-        .boxed()
-    });
-    if let Some((_, accounts, namespaces)) = sharing {
-        let secrets = api::<Guarded<PartialObjectMeta<Secret>>>(&context.kube, Some(&settings.own_namespace));
-        tasks.push(queues::accounts(&context, accounts, secrets, shared_wakes, stop.clone()));
-        tasks.push(queues::namespaces(&context, namespaces, wakes, stop.clone()));
     }
-    let forgetting = context.clone();
-    let forget = async move {
-        loop {
-            tokio::select! {
-                Some(gone) = gone_policies.next() => policy::forget(&forgetting, gone),
-                Some(gone) = gone_inventories.next() => inventory::forget(&forgetting, gone),
-                Some(gone) = gone_accounts.next() => account::forget(&forgetting, gone),
-                else => return "watch",
-            }
-        }
-    };
-    let mut tasks: Vec<_> = tasks.into_iter().chain([forget.boxed()]).map(tokio::spawn).collect();
-    let result = tokio::select! {
-        biased;
-        () = stop => {
-            context.stopping.send_replace(true);
-            // Without its controllers, the one that forgets would never end.
-            tasks.pop().iter().for_each(JoinHandle::abort);
-            if timeout(GRACE, join_all(&mut tasks)).await.is_err() {
-                tracing::warn!("some calls did not end in time; what became of them the next look will tell");
-            }
-            Ok(())
-        }
-        () = leadership.lost() => Err(anyhow::anyhow!("the Lease was lost; another replica takes over")),
-        (ended, _, _) = select_all(&mut tasks) => match ended {
-            Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
-            Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
-        },
-    };
-    tasks.iter().for_each(JoinHandle::abort);
-    result
 }
 
 /// The objects of one namespace, or of all.
@@ -330,11 +162,11 @@ async fn counted<O: Stored, F>(
     reconcile: impl FnOnce(Arc<O>, Arc<Context>) -> F,
 ) -> Result<Action, NotReported>
 where
-    F: Future<Output = Result<(Action, Ended), NotReported>>,
+    F: Future<Output = Result<(Action, TurnEnded), NotReported>>,
 {
     let (meters, begun) = (context.meters.clone(), Instant::now());
     let result = reconcile(object, context).await;
-    let ended = result.as_ref().map_or(Ended::Passing, |(_, ended)| *ended);
+    let ended = result.as_ref().map_or(TurnEnded::Passing, |(_, ended)| *ended);
     meters.reconciled(&O::kind(&()), ended, begun.elapsed());
     result.map(|(action, _)| action)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream, select};
+use futures::stream::{self, select};
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
@@ -17,18 +17,18 @@ use kube::{Api, Resource, ResourceExt};
 use super::cached::Cached;
 use super::guarded::Guarded;
 use super::wakes::{Wake, Wakes};
-use super::watch::{Stored, Watched, config, few_at_a_time};
+use super::watch::{Reconnect, SharedStream, Stored, Watched, config, few_at_a_time};
 use super::{Context, account, counted, inventory, policy, retry};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy};
 use crate::observe::AccountKey;
 
 pub fn policies(
     context: &Arc<Context>,
-    policies: Watched<Cached<CrossRegionBackupPolicy>>,
+    policies: &Watched<Cached<CrossRegionBackupPolicy>>,
     wakes: UnboundedReceiver<Wake>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let feed = policies.begin(ready(context));
+    let feed = policies.begin(ready(context), |_| ());
     let references = references(&feed.store, wakes, policy::is_concerned, |wake| match wake {
         Wake::Policy(reference) => Some(reference),
         _ => None,
@@ -45,11 +45,11 @@ pub fn policies(
 
 pub fn inventories(
     context: &Arc<Context>,
-    inventories: Watched<Cached<BackupInventory>>,
+    inventories: &Watched<Cached<BackupInventory>>,
     wakes: UnboundedReceiver<Wake>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let feed = inventories.begin(ready(context));
+    let feed = inventories.begin(ready(context), |_| ());
     let references = references(&feed.store, wakes, inventory::is_concerned, |wake| match wake {
         Wake::Inventory(reference) => Some(reference),
         _ => None,
@@ -65,32 +65,36 @@ pub fn inventories(
 
 pub fn accounts<K: account::Kind>(
     context: &Arc<Context>,
-    accounts: Watched<Guarded<K>>,
+    accounts: &Watched<Guarded<K>>,
     secrets: Api<Guarded<PartialObjectMeta<Secret>>>,
     wakes: UnboundedReceiver<AccountKey>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
-    let feed = accounts.begin(ready(context));
+    let known = context.accounts.clone();
+    let feed = accounts.begin(ready(context), move |found| account::notice(&known, found));
     let (store, by_secret) = (feed.store.clone(), feed.store.clone());
     let references = wakes.filter_map(move |key| {
         let reference = ObjectRef::new(&key.name).within(key.namespace.as_deref().unwrap_or_default());
         std::future::ready(store.get(&reference).map(|found| ObjectRef::from_obj(&*found)))
     });
-    Controller::for_stream(feed.changes, feed.store)
-        // Metadata alone: what a Secret holds is read by name when it is needed.
-        .watches(secrets, config(), move |secret| {
+    // Metadata alone: what a Secret holds is read by name when it is needed.
+    let secrets = watcher(secrets, config())
+        .backoff(Reconnect::default())
+        .touched_objects()
+        .filter_map(|secret| std::future::ready(secret.ok()))
+        .flat_map(move |secret| {
             let namespace = secret.namespace();
             let name = secret.name_any();
             // A shared account's Secrets are those of the one namespace that is watched for it.
             let is_near = |account: &Guarded<K>| {
                 account.meta().namespace.is_none() || account.meta().namespace == namespace
             };
-            by_secret
-                .state_filter(|account| is_near(account) && account::reads(account, &name))
-                .into_iter()
-                .map(|account| ObjectRef::from_obj(&*account))
-        })
-        .reconcile_on(select(feed.all, references))
+            let readers =
+                by_secret.state_filter(|account| is_near(account) && account::reads(account, &name));
+            stream::iter(readers.into_iter().map(|account| ObjectRef::from_obj(&*account)))
+        });
+    Controller::for_stream(feed.changes, feed.store)
+        .reconcile_on(select(feed.all, select(references, secrets)))
         .graceful_shutdown_on(stop)
         .run(|object, context| counted(object, context, account::reconcile::<K>), retry, context.clone())
         .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
@@ -124,22 +128,19 @@ fn ready(context: &Arc<Context>) -> impl Future<Output = ()> + Send + 'static {
 /// Wakes the resources of namespaces whose labels change.
 pub fn namespaces(
     context: &Arc<Context>,
-    namespaces: BoxStream<'static, Result<Guarded<PartialObjectMeta<Namespace>>, watcher::Error>>,
+    namespaces: SharedStream<Guarded<PartialObjectMeta<Namespace>>>,
     wakes: Wakes,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let accounts = context.accounts.clone();
     select(namespaces, late_namespaces(context).boxed())
+        .map(Ok::<_, watcher::Error>)
         .predicate_filter(predicates::labels, PredicateConfig::default())
+        .filter_map(|namespace| std::future::ready(namespace.ok()))
         .take_until(stop)
         .for_each(move |namespace| {
-            match namespace {
-                Ok(namespace) => {
-                    wakes.resources(&Wake::Namespace(namespace.name_any()));
-                    accounts.admissions_changed();
-                }
-                Err(error) => tracing::warn!(%error, "the watch of namespaces has failed"),
-            }
+            wakes.resources(&Wake::Namespace(namespace.name_any()));
+            accounts.admissions_changed();
             std::future::ready(())
         })
         .map(|()| "namespace")
@@ -150,7 +151,7 @@ pub fn namespaces(
 /// told, as everything has its turn after it.
 fn late_namespaces(
     context: &Arc<Context>,
-) -> impl Stream<Item = Result<Guarded<PartialObjectMeta<Namespace>>, watcher::Error>> + Send + 'static {
+) -> impl Stream<Item = Guarded<PartialObjectMeta<Namespace>>> + Send + 'static {
     let context = context.clone();
     let found = async move {
         context.ready().await;
@@ -160,16 +161,16 @@ fn late_namespaces(
         shared.synced().await;
         shared.namespaces.state()
     };
-    stream::once(found).flat_map(|found| stream::iter(found).map(|namespace| Ok(Guarded::clone(&namespace))))
+    stream::once(found).flat_map(|found| stream::iter(found).map(|namespace| Guarded::clone(&namespace)))
 }
 
-/// Reconciles report their own failures; what is left are the watch's, which heal with its backoff.
-fn log_queue_error<E: std::fmt::Display + std::fmt::Debug + std::error::Error + 'static>(
+/// Reconciles report their own failures, and watches theirs.
+fn log_queue_error<E: std::error::Error + 'static>(
     controller: &'static str,
     result: Result<(), ControllerError<E, watcher::Error>>,
 ) {
     match result {
-        Ok(()) | Err(ControllerError::ObjectNotFound(_)) => {}
+        Ok(()) | Err(ControllerError::ObjectNotFound(_) | ControllerError::ReconcilerFailed(..)) => {}
         Err(error) => tracing::warn!(controller, %error, "the queue of a controller has failed"),
     }
 }

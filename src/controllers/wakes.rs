@@ -43,7 +43,6 @@ impl Wake {
 
 /// One watched scope: its ends of the channels that wake its controllers.
 pub struct Scope {
-    pub namespace: Option<String>,
     pub policy_wakes: UnboundedReceiver<Wake>,
     pub inventory_wakes: UnboundedReceiver<Wake>,
     pub account_wakes: UnboundedReceiver<AccountKey>,
@@ -90,25 +89,29 @@ impl Wakes {
     }
 }
 
-/// `shared_accounts` wakes the controller of the accounts that no scope has.
-pub fn scopes(namespaces: &[String], shared_accounts: UnboundedSender<AccountKey>) -> (Wakes, Vec<Scope>) {
-    let mut senders = Senders { shared_accounts: Some(shared_accounts), ..Senders::default() };
+/// The namespaces that are watched, each by itself; `None`: all of them at once.
+pub fn watched_namespaces(namespaces: &[String]) -> Vec<Option<String>> {
     let mut wanted: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
     wanted.sort();
     wanted.dedup();
     if wanted.is_empty() {
         wanted.push(None);
     }
-    let scopes = wanted
-        .into_iter()
-        .map(|namespace| {
+    wanted
+}
+
+/// One of each of so many scopes. `shared_accounts` wakes the controller of the accounts that no scope has.
+pub fn scopes(count: usize, shared_accounts: UnboundedSender<AccountKey>) -> (Wakes, Vec<Scope>) {
+    let mut senders = Senders { shared_accounts: Some(shared_accounts), ..Senders::default() };
+    let scopes = (0..count)
+        .map(|_| {
             let (policy, policy_wakes) = unbounded();
             let (inventory, inventory_wakes) = unbounded();
             let (account, account_wakes) = unbounded();
             senders.policies.push(policy);
             senders.inventories.push(inventory);
             senders.accounts.push(account);
-            Scope { namespace, policy_wakes, inventory_wakes, account_wakes }
+            Scope { policy_wakes, inventory_wakes, account_wakes }
         })
         .collect();
     (Wakes(Arc::new(senders)), scopes)

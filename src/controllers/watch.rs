@@ -1,7 +1,9 @@
 //! A watch with its store, that also tells what is gone.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
@@ -11,12 +13,13 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::guarded::Guarded;
 use crate::cluster::answered;
@@ -27,12 +30,70 @@ const FEW: usize = 64;
 /// so long, in which a queue lets them go.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// The longest wait between two attempts to list or watch: so soon after an outage of the API server its changes are seen again.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+
 pub struct Watched<O: Stored> {
     pub store: Store<O>,
     /// Becomes true when the store holds everything for the first time. kube's own `Store::wait_until_ready` wakes only the
     /// last of several tasks that wait, and the controller is one of them.
     pub synced: watch::Receiver<bool>,
-    pub stream: BoxStream<'static, Result<O, watcher::Error>>,
+    pub stream: SharedStream<O>,
+}
+
+/// A watch's stream, which outlives its readers. It has one reader at a time: the one that polled it last is woken.
+pub struct SharedStream<T>(Arc<Mutex<BoxStream<'static, T>>>);
+
+impl<T> Clone for SharedStream<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Stream for SharedStream<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(cx)
+    }
+}
+
+impl<T: Send + 'static> SharedStream<T> {
+    /// The objects of a watch. Its errors were reported already, and its backoff has dealt with them: a controller that received
+    /// them would pause all of its triggers for a backoff of its own.
+    fn of_objects(watch: impl Stream<Item = Result<T, watcher::Error>> + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(watch.filter_map(|event| std::future::ready(event.ok())).boxed())))
+    }
+}
+
+/// After this long without a failure the next wait is the shortest one again.
+const RESET: Duration = Duration::from_secs(10);
+
+/// Exponential, with jitter, up to [`LONGEST_WAIT`].
+#[derive(Default)]
+pub struct Reconnect {
+    failures: u32,
+    last: Option<Instant>,
+}
+
+impl Iterator for Reconnect {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        if self.last.replace(now).is_some_and(|last| now - last > RESET) {
+            self.failures = 0;
+        }
+        let wait = SHORTEST_WAIT.saturating_mul(1 << self.failures.min(8)).min(LONGEST_WAIT);
+        self.failures = self.failures.saturating_add(1);
+        Some(wait.mul_f64(0.5 + fastrand::f64() / 2.0))
+    }
+}
+
+impl Backoff for Reconnect {
+    /// Nothing: an event does not show that the API server answers. Each try to list begins with one.
+    fn reset(&mut self) {}
 }
 
 /// What a controller is fed with.
@@ -82,14 +143,15 @@ where
 }
 
 impl<O: Stored + Send + Sync> Watched<O> {
-    /// Keeps the store as the API server has it while another replica leads.
-    pub fn stand_by(&mut self) -> BoxStream<'_, ()> {
-        self.stream.by_ref().map(drop).boxed()
-    }
-
-    /// What a controller that begins when this is `ready` is fed with.
-    pub fn begin(self, ready: impl Future<Output = ()> + Send + 'static) -> Feed<O> {
-        let Self { store, mut synced, stream } = self;
+    /// What a controller that begins when this is `ready` is fed with, until it is dropped. `notice` is told of each change as soon
+    /// as it is read.
+    pub fn begin(
+        &self,
+        ready: impl Future<Output = ()> + Send + 'static,
+        notice: impl FnMut(&O) + Send + 'static,
+    ) -> Feed<O> {
+        let Self { store, synced, stream } = self;
+        let (store, mut synced, stream) = (store.clone(), synced.clone(), stream.clone());
         let stored = store.clone();
         let all = async move {
             // It fails only where the watch has ended, and the process with it.
@@ -98,7 +160,7 @@ impl<O: Stored + Send + Sync> Watched<O> {
             stream::iter(stored.state().into_iter().map(|object| object.reference()))
         };
         let all = few_at_a_time(stream::once(all).flatten()).boxed();
-        Feed { changes: few_at_a_time(stream).boxed(), all, store }
+        Feed { changes: few_at_a_time(stream.inspect(notice).map(Ok)).boxed(), all, store }
     }
 }
 
@@ -204,7 +266,7 @@ fn note<O: Resource>(awaited: &Awaited, event: &Result<Event<O>, watcher::Error>
 pub struct Namespaces {
     pub store: Store<Guarded<PartialObjectMeta<Namespace>>>,
     pub synced: watch::Receiver<bool>,
-    pub stream: BoxStream<'static, Result<Guarded<PartialObjectMeta<Namespace>>, watcher::Error>>,
+    pub stream: SharedStream<Guarded<PartialObjectMeta<Namespace>>>,
 }
 
 /// Watches all namespaces, and keeps their labels alone.
@@ -213,7 +275,7 @@ pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
     let (store, writer) = reflector::store();
     let (first, synced) = watch::channel(false);
     let events = watcher(Api::<Guarded<PartialObjectMeta<Namespace>>>::all(kube.clone()), config())
-        .default_backoff()
+        .backoff(Reconnect::default())
         .reflect(writer)
         .inspect(move |event| note(&awaited, event))
         .inspect_ok(move |event| {
@@ -221,7 +283,7 @@ pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
                 first.send_replace(true);
             }
         });
-    Namespaces { stream: once_stored(events, store.clone()), store, synced }
+    Namespaces { stream: SharedStream::of_objects(once_stored(events, store.clone())), store, synced }
 }
 
 /// Watches all objects that `api` reaches.
@@ -233,7 +295,7 @@ where
     let (first, synced) = watch::channel(false);
     let awaited = awaits.list_of::<O>();
     let events = watcher(api, config())
-        .default_backoff()
+        .backoff(Reconnect::default())
         .modify({
             let store = store.clone();
             move |object: &mut O| object.settle(store.get(&object.reference()).as_deref())
@@ -257,14 +319,26 @@ where
             // Nobody listens any more when the controllers have ended.
             let _ = gone.unbounded_send(news);
         });
-    Watched { stream: once_stored(events, store.clone()), store, synced }
+    Watched { stream: SharedStream::of_objects(once_stored(events, store.clone())), store, synced }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_waits_between_attempts_grow_to_two_seconds() {
+        let mut backoff = Reconnect::default();
+        let most = [250, 500, 1_000, 2_000, 2_000, 2_000].map(Duration::from_millis);
+        for most in most.into_iter().chain([LONGEST_WAIT; 100]) {
+            let wait = backoff.next().unwrap();
+            assert!(wait >= most / 2 && wait <= most, "{wait:?} of {most:?}");
+            sleep(wait).await;
+            backoff.reset();
+        }
+        sleep(RESET).await;
+        assert!(backoff.next().unwrap() <= SHORTEST_WAIT, "all was well meanwhile");
+    }
 
     fn namespace(name: &str, version: &str) -> Guarded<PartialObjectMeta<Namespace>> {
         let (name, version) = (Some(name.to_owned()), Some(version.to_owned()));

@@ -19,7 +19,7 @@ thread_local! {
 /// remembers the answer for all threads. With a subscriber of one's own thread, a test beside it decides what is logged.
 static SUBSCRIBER: LazyLock<()> = LazyLock::new(|| {
     let out = || LISTENING.with_borrow(|lines| lines.clone().unwrap_or_default());
-    let layer = tracing_subscriber::fmt::layer().with_writer(out);
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(out);
     let listened_to = dynamic_filter_fn(|_, _| LISTENING.with_borrow(Option::is_some));
     tracing_subscriber::registry().with(layer.with_filter(listened_to)).init();
     tracing::callsite::rebuild_interest_cache();

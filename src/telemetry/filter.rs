@@ -9,8 +9,14 @@ use tracing_subscriber::EnvFilter;
 const OWN: &str = "cross_region_backup_operator";
 const OWN_DEFAULT: LevelFilter = LevelFilter::INFO;
 
+/// What kube logs of each request that failed, which names neither request nor object, and of answers that it could not read, whole:
+/// the operator logs each change of state itself.
+const SILENCED: [&str; 2] = ["kube_client::client", "kube_runtime"];
+/// But for this, which nobody else says: that a certificate authority could not be read again.
+const HEARD: &str = "kube_client::client::tls=warn";
+
 /// A checked filter: directives as tracing-subscriber's EnvFilter has them, separated by commas. A bare level is the operator's own;
-/// other crates stay at warn unless named.
+/// other crates stay at warn unless named, but for kube's requests and watches, of which nothing is logged unless they are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     directives: String,
@@ -50,9 +56,20 @@ impl FromStr for Filter {
             return Err("is empty".to_owned());
         }
         // The named ones come last: of two for the same target the later one holds.
-        let defaults = format!("warn,{OWN}={}", own.unwrap_or(OWN_DEFAULT));
-        let directives = std::iter::once(defaults.as_str()).chain(named).collect::<Vec<_>>().join(",");
-        Ok(Self { directives })
+        let mut directives = vec![format!("warn,{OWN}={}", own.unwrap_or(OWN_DEFAULT))];
+        for target in SILENCED {
+            // As EnvFilter has it, a directive is for all targets that begin with its own.
+            let is_named = |directive: &&str| {
+                let of = directive.split(['=', '[']).next().unwrap_or_default();
+                !of.is_empty() && target.starts_with(of)
+            };
+            if !named.iter().any(is_named) {
+                directives.push(format!("{target}=off"));
+            }
+        }
+        directives.push(HEARD.to_owned());
+        directives.extend(named.into_iter().map(str::to_owned));
+        Ok(Self { directives: directives.join(",") })
     }
 }
 
@@ -63,9 +80,23 @@ mod tests {
     #[test]
     fn adds_what_is_not_said() {
         let directives = |text: &str| text.parse::<Filter>().unwrap().directives;
-        assert_eq!(directives("debug"), "warn,cross_region_backup_operator=debug");
-        assert_eq!(directives(" kube=trace , "), "warn,cross_region_backup_operator=info,kube=trace");
-        assert_eq!(directives("off,kube=info"), "warn,cross_region_backup_operator=off,kube=info");
+        let silenced = "kube_client::client=off,kube_runtime=off,kube_client::client::tls=warn";
+        assert_eq!(directives("debug"), format!("warn,cross_region_backup_operator=debug,{silenced}"));
+        let heard = "kube_client::client::tls=warn";
+        assert_eq!(
+            directives(" kube=trace , "),
+            format!("warn,cross_region_backup_operator=info,{heard},kube=trace")
+        );
+        assert_eq!(
+            directives("off,kube_runtime=info"),
+            format!(
+                "warn,cross_region_backup_operator=off,kube_client::client=off,{heard},kube_runtime=info"
+            )
+        );
+        assert_eq!(
+            directives("kube_client::client::builder=error"),
+            format!("warn,cross_region_backup_operator=info,{silenced},kube_client::client::builder=error")
+        );
     }
 
     #[test]

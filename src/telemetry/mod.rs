@@ -158,18 +158,28 @@ mod tests {
             info!(target: "kube_client", "foreign info");
             debug!(target: "kube_client::client", "foreign debug");
             warn!(target: "hyper", "foreign warning");
+            error!(target: "kube_client::client::builder", "failed with error");
+            warn!(target: "kube_client::client::tls", "failed to reload");
         };
         let told = |filter| {
             let out = logged(Format::Text, filter, log);
-            ["own debug", "own info", "foreign info", "foreign debug", "foreign warning"]
-                .map(|text| out.contains(text))
+            [
+                "own debug",
+                "own info",
+                "foreign info",
+                "foreign debug",
+                "foreign warning",
+                "failed with error",
+                "failed to reload",
+            ]
+            .map(|text| out.contains(text))
         };
-        assert_eq!(told("info"), [false, true, false, false, true]);
-        assert_eq!(told("debug"), [true, true, false, false, true]);
-        assert_eq!(told("WARN"), [false, false, false, false, true]);
-        assert_eq!(told("kube_client=debug"), [false, true, true, true, true]);
-        assert_eq!(told("debug, kube_client=info"), [true, true, true, false, true]);
-        assert_eq!(told("error,hyper=off"), [false, false, false, false, false]);
+        assert_eq!(told("info"), [false, true, false, false, true, false, true]);
+        assert_eq!(told("debug"), [true, true, false, false, true, false, true]);
+        assert_eq!(told("WARN"), [false, false, false, false, true, false, true]);
+        assert_eq!(told("kube_client=debug"), [false, true, true, true, true, true, true]);
+        assert_eq!(told("debug, kube_client=info"), [true, true, true, false, true, true, true]);
+        assert_eq!(told("error,hyper=off"), [false, false, false, false, false, false, true]);
     }
 
     #[test]

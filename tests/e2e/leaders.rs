@@ -219,7 +219,8 @@ async fn three_lead_one_after_the_other_and_none_acts_in_another_s_term() -> Res
     crew.works("cn-guangzhou").await?;
     stage.drift(Policy::default())?;
     crew.all[third].1.signal(Signal::CONT)?;
-    ends_with(&mut crew.all[third].1, 1, LIMIT).await?;
+    crew.until_logged(third, "no longer leading").await?;
+    until_logged_times(&crew.all[third].1, "standing by for the Lease", 2).await?;
     stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
     let terms = crew.judge()?;
     ensure!(terms.len() == 4, "{terms:#?}");
@@ -242,22 +243,68 @@ async fn a_leader_cut_off_from_the_api_server_stops_before_another_can_lead() ->
     // The cloud still answers, and there is always something to correct.
     proxy.cut();
     let cut = Timestamp::now();
-    let leader = &mut crew.all[0].1;
-    let ended = wait_until(LIMIT, "the leader to end", async || {
+    let leader = &crew.all[0].1;
+    wait_until(LIMIT, "the leader to step down", async || {
         if stage.held()?.active {
             stage.drift(Policy::default())?;
         }
-        leader.try_wait()
-    });
-    let status = ended.await?;
-    ensure!(status.code() == Some(1) && leader.log().contains("the Lease was lost"), "{}", leader.log_tail());
+        Ok(leader.log().contains("no longer leading").then_some(()))
+    })
+    .await?;
     crew.until_logged(1, ": leading").await?;
     stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
-
     let terms = crew.judge()?;
     let [first, second] = &terms[..] else { bail!("{terms:#?}") };
     ensure!(second.from.duration_since(first.last_write) >= LEASE, "{terms:#?}");
     let corrected = modifies("first", &crew.all[0].1.log())?.iter().any(|act| act.from > cut);
     ensure!(corrected, "cut off, it went on for a while: {}", crew.all[0].1.log_tail());
+
+    // The same process leads again when it is its turn, and has seen what has changed meanwhile.
+    proxy.restore();
+    crew.until_logged(0, "standing by for the Lease").await?;
+    crew.works("cn-guangzhou").await?;
+    crew.all[1].1.signal(Signal::KILL)?;
+    crew.all[1].1.wait(LIMIT).await?;
+    until_logged_times(&crew.all[0].1, ": leading", 2).await?;
+    crew.works("cn-shanghai").await?;
+    let terms = crew.judge()?;
+    ensure!(terms.len() == 3, "{terms:#?}");
+    Ok(())
+}
+
+async fn until_logged_times(process: &Process, words: &str, times: usize) -> Result<()> {
+    let found = wait_until(LIMIT, format!("{words} in the log, {times} times"), async || {
+        Ok((process.log().matches(words).count() >= times).then_some(()))
+    });
+    found.await.map_err(|error| process.with_log(&error))
+}
+
+/// Renewals are refused for longer than a term, again and again; its two candidates are never restarted.
+#[tokio::test]
+async fn two_processes_lose_and_regain_the_lease_by_turns() -> Result<()> {
+    let stage = Stage::new("leaders-by-turns").await?;
+    let mut crew = Crew::new(&stage, &["first", "second"]).await?;
+    crew.join("first", None).await?;
+    crew.until_logged(0, ": leading").await?;
+    crew.join("second", None).await?;
+    crew.until_logged(1, "standing by").await?;
+    stage.apply_policy(json!({})).await?;
+    stage.until_reason("InSync").await?;
+    for turn in 0..4 {
+        let (leads, next) = (turn % 2, (turn + 1) % 2);
+        let target = ["cn-guangzhou", "cn-shanghai"][turn % 2];
+        let binding = format!("{}-may-lead", crew.all[leads].0);
+        stage.run(["delete", "rolebinding", &binding]).await?;
+        until_logged_times(&crew.all[next].1, ": leading", turn / 2 + 1 + (next == 0) as usize).await?;
+        let subject = format!("--serviceaccount={}:{}", stage.namespace, crew.all[leads].0);
+        stage.run(["create", "rolebinding", &binding, "--role=lease", &subject]).await?;
+        until_logged_times(&crew.all[leads].1, "standing by for the Lease", turn / 2 + 1 + leads).await?;
+        crew.works(target).await?;
+        for (name, process) in &mut crew.all {
+            ensure!(process.try_wait()?.is_none(), "{name} has ended: {}", process.log_tail());
+        }
+    }
+    let terms = crew.judge()?;
+    ensure!(terms.len() == 5, "{terms:#?}");
     Ok(())
 }

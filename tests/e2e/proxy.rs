@@ -39,6 +39,11 @@ impl Proxy {
         self.cut.send_replace(true);
     }
 
+    /// New connections come through again; those that were cut stay so.
+    pub fn restore(&self) {
+        self.cut.send_replace(false);
+    }
+
     /// A kubeconfig of this ServiceAccount that leads here.
     pub async fn kubeconfig(&self, plane: &ControlPlane, namespace: &str, name: &str) -> Result<PathBuf> {
         let direct = plane.service_account_kubeconfig(namespace, name).await?;

@@ -26,7 +26,7 @@ pub use leadership::Leadership;
 use leadership::Term;
 use renewal::Renewals;
 
-use super::{MANAGER, answered};
+use super::{MANAGER, answered, cause};
 use crate::clock::Clock;
 
 /// The Lease's name.
@@ -64,7 +64,11 @@ impl Timing {
     }
 }
 
-/// A Lease that cannot be had, and that waiting does not bring.
+/// How long a Lease may be refused after the start before that is an error. An API server that has just started refuses everything
+/// until it has read its roles, and manifests that are applied together bring the operator before its rights.
+const REFUSED: Duration = Duration::from_secs(30);
+
+/// A Lease that was refused since the start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} the Lease {LEASE} in namespace {namespace}: {reason}")]
 pub struct ElectionError {
@@ -81,6 +85,8 @@ pub struct Elector {
     candidate: Candidate,
     /// Whether the Lease may carry our name: a write whose answer was lost may have been made.
     wrote: bool,
+    /// Whether the Lease was ever had, or seen in another's hands: a later refusal may pass.
+    permitted: bool,
     renewals: Option<Renewals>,
 }
 
@@ -96,9 +102,18 @@ struct Candidate {
 
 /// A rival's Lease as this process saw it last.
 struct Sighting {
+    holder: String,
     resource_version: Option<String>,
+    /// How long it lasts, as it says.
+    duration: Duration,
     /// When this process saw it so for the first time.
     since: Instant,
+}
+
+impl Sighting {
+    fn lasts_at(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < self.duration
+    }
 }
 
 /// A call to the API server that brought nothing.
@@ -114,6 +129,11 @@ impl CallError {
     fn is(&self, code: u16) -> bool {
         matches!(self, CallError::Api(error) if answered(error, code))
     }
+
+    /// For the log.
+    fn text(&self) -> String {
+        cause(self)
+    }
 }
 
 impl Elector {
@@ -127,7 +147,7 @@ impl Elector {
             timing,
             clock: Clock::system(),
         };
-        Self { candidate, wrote: false, renewals: None }
+        Self { candidate, wrote: false, permitted: false, renewals: None }
     }
 
     /// Takes the times that are written into the Lease from `clock`.
@@ -141,37 +161,53 @@ impl Elector {
     /// An earlier leadership of this elector ends. Cancelling it is safe; a Lease won meanwhile is freed by [`Elector::release`].
     ///
     /// # Errors
-    /// Where the API server forbids a verb on the Lease, or the namespace does not exist or is being deleted.
-    /// Everything else is logged and tried again.
+    /// Where from the start on, for 30 s, the API server forbids a verb on the Lease, or the namespace does not exist or is being
+    /// deleted. Everything else is logged, once until it changes, and tried again.
     pub async fn acquire(&mut self) -> Result<Leadership, ElectionError> {
         self.renewals = None;
         let mut rival: Option<Sighting> = None;
         let mut before: Option<Option<Timestamp>> = None;
-        let mut told = String::new();
+        let mut refused: Option<Instant> = None;
+        let mut logged = Logged::Nothing;
         loop {
-            let state = match self.attempt(&mut rival, &mut before).await? {
+            let attempt = self.attempt(&mut rival, &mut before).await;
+            if !matches!(attempt, Attempt::Refused(_)) {
+                refused = None;
+            }
+            match attempt {
                 Attempt::Won(lease, term) => {
+                    self.permitted = true;
                     info!(identity = self.candidate.identity, "leading");
                     let (renewals, term) = Renewals::start(self.candidate.clone(), *lease, term);
                     self.renewals = Some(renewals);
                     return Ok(Leadership::new(term, before.flatten()));
                 }
                 Attempt::HeldBy(holder) => {
-                    let state = format!("held by {holder}");
-                    if state != told {
+                    self.permitted = true;
+                    let state = Logged::HeldBy(holder.clone());
+                    if state != logged {
                         info!(holder, "standing by for the Lease");
+                        logged = state;
                     }
-                    state
                 }
+                Attempt::Overtaken => {}
                 Attempt::Failed(error) => {
-                    let state = error.to_string();
-                    if state != told {
-                        warn!(error = state, "could not take the Lease, trying on");
+                    if logged != Logged::Failed {
+                        warn!(error = %error.text(), "could not reach the Lease, trying on");
+                        logged = Logged::Failed;
                     }
-                    state
                 }
-            };
-            told = state;
+                Attempt::Refused(error) => {
+                    let since = *refused.get_or_insert_with(Instant::now);
+                    if !self.permitted && since.elapsed() >= REFUSED {
+                        return Err(error);
+                    }
+                    if logged != Logged::Refused {
+                        warn!(%error, "refused the Lease, trying on");
+                        logged = Logged::Refused;
+                    }
+                }
+            }
             sleep(self.candidate.timing.retry).await;
         }
     }
@@ -182,22 +218,24 @@ impl Elector {
         &mut self,
         rival: &mut Option<Sighting>,
         before: &mut Option<Option<Timestamp>>,
-    ) -> Result<Attempt, ElectionError> {
+    ) -> Attempt {
         let candidate = &self.candidate;
         let found = match candidate.get().await {
             Ok(found) => found,
-            // Permitted before, so a stand-by waits: an API server that has just started refuses until it has read its roles.
-            Err(error) if before.is_some() => return Ok(Attempt::Failed(error)),
             Err(error) => return candidate.judge("get", error),
         };
         let now = Instant::now();
         let Some(found) = found else {
+            // Somebody has deleted it: its holder may lead on until it looks again.
+            if let Some(seen) = rival.as_ref().filter(|seen| seen.lasts_at(now)) {
+                return Attempt::HeldBy(seen.holder.clone());
+            }
             *before = Some(None);
             self.wrote = true;
             let started = Instant::now();
             return match candidate.create().await {
-                Ok(lease) => Ok(Attempt::Won(Box::new(lease), candidate.term_from(started))),
-                Err(error) if error.is(409) => Ok(Attempt::Failed(error)),
+                Ok(lease) => Attempt::Won(Box::new(lease), candidate.term_from(started)),
+                Err(error) if error.is(409) => Attempt::Overtaken,
                 Err(error) => candidate.judge("create", error),
             };
         };
@@ -206,40 +244,43 @@ impl Elector {
         if !ours || before.is_none() {
             *before = Some(found.renewed());
         }
-        if !ours && !holder.is_empty() {
+        if ours || holder.is_empty() {
+            *rival = None;
+        } else {
             let version = &found.metadata.resource_version;
-            let since = match rival {
-                Some(seen) if seen.resource_version == *version => seen.since,
-                _ => {
-                    *rival = Some(Sighting { resource_version: version.clone(), since: now });
-                    now
-                }
-            };
-            if now.duration_since(since) < found.duration().unwrap_or(candidate.timing.lease) {
-                return Ok(Attempt::HeldBy(holder));
+            let since =
+                rival.as_ref().filter(|seen| seen.resource_version == *version).map(|seen| seen.since);
+            let seen = rival.insert(Sighting {
+                holder,
+                resource_version: version.clone(),
+                duration: found.duration().unwrap_or(candidate.timing.lease),
+                since: since.unwrap_or(now),
+            });
+            if seen.lasts_at(now) {
+                return Attempt::HeldBy(seen.holder.clone());
             }
         }
         self.wrote = true;
         let started = Instant::now();
         match candidate.replace(candidate.taken(found)).await {
-            Ok(lease) => Ok(Attempt::Won(Box::new(lease), candidate.term_from(started))),
-            // Someone was faster, or has deleted it: the next look tells.
-            Err(error) if error.is(409) || error.is(404) => Ok(Attempt::Failed(error)),
+            Ok(lease) => Attempt::Won(Box::new(lease), candidate.term_from(started)),
+            Err(error) if error.is(409) || error.is(404) => Attempt::Overtaken,
             Err(error) => candidate.judge("update", error),
         }
     }
 
     /// Ends the leadership, then gives the Lease up, so that the next process starts at once.
     /// Call it when all that only a leader may do has ended. A failure is logged: the Lease runs out by itself.
-    pub async fn release(mut self) {
+    pub async fn release(&mut self, within: Duration) {
         self.renewals = None;
         if !self.wrote {
             return;
         }
-        let limit = self.candidate.timing.call() * 2;
-        match timeout(limit, self.candidate.give_up()).await {
+        match timeout(within, self.candidate.give_up()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "could not give the Lease up, it runs out by itself"),
+            Ok(Err(error)) => {
+                warn!(error = %error.text(), "could not give the Lease up, it runs out by itself");
+            }
             Err(_) => warn!("could not give the Lease up in time, it runs out by itself"),
         }
     }
@@ -249,7 +290,20 @@ impl Elector {
 enum Attempt {
     Won(Box<Lease>, Term),
     HeldBy(String),
+    /// Someone was faster, or has deleted it: the next look tells.
+    Overtaken,
     Failed(CallError),
+    /// In a way that only a change of rights or of the namespace heals.
+    Refused(ElectionError),
+}
+
+/// What the log says of the Lease, so that it says it once.
+#[derive(PartialEq, Eq)]
+enum Logged {
+    Nothing,
+    HeldBy(String),
+    Failed,
+    Refused,
 }
 
 impl Candidate {
@@ -338,21 +392,17 @@ impl Candidate {
         i32::try_from(self.timing.lease.as_secs()).unwrap_or(i32::MAX).max(1)
     }
 
-    /// Tells errors that heal from those that do not.
-    fn judge(&self, verb: &'static str, error: CallError) -> Result<Attempt, ElectionError> {
-        let heals = match &error {
-            CallError::Timeout(_) => true,
-            // A Lease that is not there is created; 404 for that means that the namespace is not there.
-            CallError::Api(kube::Error::Api(status)) => {
-                status.code != 403 && !(status.code == 404 && verb == "create")
-            }
-            CallError::Api(_) => true,
-        };
+    /// Tells errors that heal by themselves from those that do not.
+    fn judge(&self, verb: &'static str, error: CallError) -> Attempt {
         match error {
-            CallError::Api(kube::Error::Api(status)) if !heals => {
-                Err(ElectionError { namespace: self.namespace.clone(), verb, reason: status.message.clone() })
+            // A Lease that is not there is created; 404 for that means that the namespace is not there.
+            CallError::Api(kube::Error::Api(status))
+                if status.code == 403 || status.code == 404 && verb == "create" =>
+            {
+                let reason = status.message.clone();
+                Attempt::Refused(ElectionError { namespace: self.namespace.clone(), verb, reason })
             }
-            error => Ok(Attempt::Failed(error)),
+            error => Attempt::Failed(error),
         }
     }
 }

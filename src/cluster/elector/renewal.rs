@@ -4,7 +4,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::{error, warn};
+use tracing::{info, warn};
 
 use super::leadership::Term;
 use super::{CallError, Candidate, LeaseExt};
@@ -30,7 +30,7 @@ impl Renewals {
             async move {
                 let why = renew(&candidate, lease, &sender).await;
                 sender.send_modify(Term::mark_ended);
-                error!(why, "no longer leading");
+                warn!(why, "no longer leading, standing by");
             }
         });
         (Self { term: sender, task }, receiver)
@@ -50,6 +50,7 @@ async fn renew(candidate: &Candidate, mut lease: Lease, term: &watch::Sender<Ter
     let timing = candidate.timing;
     let mut next = Instant::now() + timing.renew;
     let mut failure = "no try was made".to_owned();
+    let mut failing: Option<Instant> = None;
     loop {
         let end = term.borrow().end();
         sleep_until(next.min(end)).await;
@@ -67,15 +68,21 @@ async fn renew(candidate: &Candidate, mut lease: Lease, term: &watch::Sender<Ter
                     }
                     lasts
                 });
+                if let Some(since) = failing.take() {
+                    info!(seconds = since.elapsed().as_secs(), "renewed the Lease again");
+                }
                 next = started + timing.renew;
                 failure = "the answer came too late".to_owned();
                 continue;
             }
             Ok(Err(Failure::Lost(why))) => return why,
-            Ok(Err(Failure::Passing(error))) => failure = error.to_string(),
+            Ok(Err(Failure::Passing(error))) => failure = error.text(),
             Err(_) => failure = "no answer before its end".to_owned(),
         }
-        warn!(error = failure, "could not renew the Lease");
+        if failing.is_none() {
+            failing = Some(started);
+            warn!(error = failure, "could not renew the Lease, trying on while the term lasts");
+        }
         next = started + timing.retry;
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use self::server::{Fault, Server};
 use super::*;
+use crate::telemetry::capture::capture;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -127,6 +128,22 @@ async fn whoever_finds_the_lease_taken_or_deleted_stops_at_its_next_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deleted_lease_is_not_taken_from_a_holder_that_may_still_lead() {
+    let server = Server::sound();
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    let leadership = first.acquire().await.unwrap();
+    let rival = tokio::spawn(async move { (second.acquire().await.unwrap(), second) });
+    sleep(7 * SECOND).await;
+    server.store.lock().unwrap().lease = None;
+    leadership.lost().await;
+    assert!(!rival.is_finished() && server.start.elapsed() <= 11 * SECOND);
+    // Who held it knows that nobody leads.
+    let lost = Instant::now();
+    let again = first.acquire().await.unwrap();
+    assert!(again.is_current() && lost.elapsed() <= SECOND && !rival.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_that_create_at_the_same_time_one_wins() {
     let server = Server::sound();
     let (mut first, mut second) = (server.elector(0), server.elector(1));
@@ -144,7 +161,7 @@ async fn a_released_lease_is_taken_at_once() {
     let rival = tokio::spawn(async move { (second.acquire().await.unwrap(), Instant::now(), second) });
     // Just after a look.
     sleep(6 * SECOND + SECOND / 10).await;
-    first.release().await;
+    first.release(5 * SECOND).await;
     let released = Instant::now();
     assert!(!leadership.is_current());
     leadership.lost().await;
@@ -167,7 +184,7 @@ async fn releases_also_what_it_won_without_learning_it() {
     let mut elector = server.elector(0);
     assert!(tokio::time::timeout(SECOND, elector.acquire()).await.is_err());
     assert_eq!(server.spec()["holderIdentity"], "candidate-0");
-    elector.release().await;
+    elector.release(5 * SECOND).await;
     assert_eq!(server.spec()["holderIdentity"], "");
 }
 
@@ -177,7 +194,7 @@ async fn release_leaves_a_rival_s_lease_alone_and_ends_when_nothing_answers() {
     let mut elector = server.elector(0);
     elector.acquire().await.unwrap();
     server.put(json!({"holderIdentity": "someone-else", "leaseDurationSeconds": 15}));
-    elector.release().await;
+    elector.release(5 * SECOND).await;
     assert_eq!(server.spec()["holderIdentity"], "someone-else");
 
     let server = cut_off(SECOND, Fault::Hangs);
@@ -185,7 +202,7 @@ async fn release_leaves_a_rival_s_lease_alone_and_ends_when_nothing_answers() {
     elector.acquire().await.unwrap();
     sleep(SECOND).await;
     let asked = Instant::now();
-    elector.release().await;
+    elector.release(5 * SECOND).await;
     assert!(asked.elapsed() <= 5 * SECOND);
 }
 
@@ -249,6 +266,8 @@ async fn a_lease_that_cannot_be_had_is_an_error_that_names_namespace_and_verb() 
             server.put(json!({}));
         }
         let error = server.elector(0).acquire().await.unwrap_err();
+        let waited = server.start.elapsed();
+        assert!(30 * SECOND <= waited && waited <= 32 * SECOND, "{waited:?}");
         assert_eq!(
             error.to_string(),
             format!(
@@ -275,9 +294,96 @@ async fn a_stand_by_survives_an_api_server_that_refuses_for_a_while() {
     first.acquire().await.unwrap();
     let waiting = tokio::spawn(async move { second.acquire().await.map(|_| second) });
     sleep(30 * SECOND).await;
-    first.release().await;
+    first.release(5 * SECOND).await;
     let _second = waiting.await.unwrap().unwrap();
     assert_eq!(server.spec()["holderIdentity"], "candidate-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_passes_soon_after_the_start_is_waited_for() {
+    for method in [Method::GET, Method::POST] {
+        // Not there for longer than a refusal may last; then it refuses until it has read its roles.
+        let server = Server::new(move |_, now, asked| match now.as_secs() {
+            0..45 => Fault::Refused(StatusCode::INTERNAL_SERVER_ERROR),
+            45..70 if *asked == method => Fault::Refused(StatusCode::FORBIDDEN),
+            _ => Fault::None,
+        });
+        server.elector(0).acquire().await.unwrap();
+        assert!(server.start.elapsed() <= 72 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_permitted_once_waits_through_any_refusal() {
+    let server = Server::new(|_, now, _| match now.as_secs() {
+        100..1_000 => Fault::Refused(StatusCode::FORBIDDEN),
+        _ => Fault::None,
+    });
+    let mut elector = server.elector(0);
+    let first = elector.acquire().await.unwrap();
+    first.lost().await;
+    assert!(server.start.elapsed() <= 111 * SECOND);
+    let again = elector.acquire().await.unwrap();
+    assert!(again.is_current() && !first.is_current());
+    assert!(server.start.elapsed() >= 1_000 * SECOND && server.start.elapsed() <= 1_002 * SECOND);
+    // It was renewed for the last time shortly before it was refused.
+    let until = again.previous_renewal().unwrap();
+    assert_eq!(server.spec()["leaseTransitions"], 0, "nobody else had it: {until}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_times_lost_and_regained_it_has_one_leader_and_a_line_for_each_change() {
+    let log = capture();
+    // By turns one cannot reach the Lease for half a minute.
+    let server = Server::new(|number, now, _| match now.as_secs() {
+        at if at % 60 >= 30 && usize::try_from(at / 60 % 2).unwrap() == number => Fault::Hangs,
+        _ => Fault::None,
+    });
+    let (shown, regained) = (Arc::new(Mutex::new(vec![None::<Leadership>; 2])), Arc::new(Mutex::new(0)));
+    for number in 0..2 {
+        let (server, shown, regained) = (server.clone(), shown.clone(), regained.clone());
+        tokio::spawn(async move {
+            let mut elector = server.elector(number);
+            loop {
+                let leadership = elector.acquire().await.unwrap();
+                shown.lock().unwrap()[number] = Some(leadership.clone());
+                leadership.lost().await;
+                *regained.lock().unwrap() += 1;
+            }
+        });
+    }
+    let minutes = 110;
+    let mut tasks = Vec::new();
+    while server.start.elapsed() < 60 * minutes * SECOND {
+        sleep(SECOND / 10).await;
+        let leading = shown.lock().unwrap().iter().flatten().filter(|l| l.is_current()).count();
+        assert!(leading <= 1, "{leading} lead after {:?}", server.start.elapsed());
+        if server.start.elapsed().as_secs() % 60 == 20 {
+            tasks.push(tokio::runtime::Handle::current().metrics().num_alive_tasks());
+        }
+    }
+    let lost = *regained.lock().unwrap();
+    assert!(lost >= 100, "lost {lost} times");
+    assert_eq!(tasks.iter().min(), tasks.iter().max(), "a term leaves a task behind");
+    let lines = log.text();
+    let of = |words: &str| lines.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(of(": leading"), lost + 1);
+    assert_eq!(of("no longer leading"), lost);
+    for once in ["could not renew the Lease", "could not reach the Lease", "standing by for the Lease"] {
+        assert!(of(once) <= lost + 2, "{once}: {} times", of(once));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_race_is_told_by_the_holder_s_name() {
+    let log = capture();
+    let server = Server::sound();
+    let (mut first, mut second) = (server.elector(0), server.elector(1));
+    let both = tokio::time::timeout(60 * SECOND, async { tokio::join!(first.acquire(), second.acquire()) });
+    assert!(both.await.is_err());
+    let lines = log.text();
+    assert!(lines.contains("standing by for the Lease holder=\"candidate-"), "{lines}");
+    assert!(!lines.contains("WARN") && !lines.contains("ApiError"), "{lines}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -359,16 +465,19 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// Leads again and again, each time as another process, and shows its leadership to the judge.
+/// Leads again and again, mostly as the same process, and shows its leadership to the judge.
 async fn candidate(server: Server, number: usize, shown: Arc<Mutex<Vec<Option<Leadership>>>>) {
+    let mut elector = server.elector(number);
     loop {
-        let mut elector = server.elector(number);
-        elector.candidate.identity = identity();
+        if fastrand::u8(..4) == 0 {
+            elector = server.elector(number);
+            elector.candidate.identity = identity();
+        }
         let leadership = elector.acquire().await.unwrap();
         shown.lock().unwrap()[number] = Some(leadership.clone());
         leadership.lost().await;
         if fastrand::bool() {
-            elector.release().await;
+            elector.release(5 * SECOND).await;
         }
     }
 }

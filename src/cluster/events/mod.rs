@@ -63,6 +63,11 @@ impl Events {
         Self { client, instance: identity, clock, memory: Arc::default(), failures: Arc::default() }
     }
 
+    /// The same without what was published: another process may have counted it on since.
+    pub fn anew(&self) -> Self {
+        Self::new(self.client.clone(), self.instance.clone(), self.clock.clone())
+    }
+
     /// Tells `note` about the object; one that was told before is counted instead. A failure is logged and changes nothing.
     pub async fn publish(&self, about: &ObjectReference, note: Note) {
         let reason = note.reason;

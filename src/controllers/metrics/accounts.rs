@@ -26,8 +26,10 @@ impl Sources {
         for account in self.shared.iter().flat_map(|store| store.state()) {
             conditions_of(&mut family, &account)?;
         }
+        let accounts = self.known.as_ref();
+        let known = accounts.map(|accounts| accounts.all()).unwrap_or_default();
         let mut known: Vec<_> =
-            self.known.all().into_iter().map(|account| (account_label(&account.key), account)).collect();
+            known.into_iter().map(|account| (account_label(&account.key), account)).collect();
         known.sort_by(|(one, _), (other, _)| one.cmp(other));
         let help = "The shortest interval at which resources of the account are looked at: what they ask for, or what its \
              budget allows.";
@@ -35,7 +37,8 @@ impl Sources {
         let mut family = out.family(name, Type::Gauge, help)?;
         for (label, account) in &known {
             if let Some(interval) = asked.get(&account.key) {
-                let in_force = self.known.floor(&account.key).max(*interval);
+                let floor = accounts.map(|accounts| accounts.floor(&account.key));
+                let in_force = floor.unwrap_or_default().max(*interval);
                 family.series(&[("account", label)], in_force.as_secs_f64())?;
             }
         }

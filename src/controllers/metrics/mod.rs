@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -32,11 +32,12 @@ pub struct Sources {
     pub accounts: Vec<Store<Guarded<CloudAccount>>>,
     /// `None` where the operator is limited to namespaces.
     pub shared: Option<Store<Guarded<ClusterCloudAccount>>>,
-    pub known: Arc<Accounts>,
+    /// Those of this term; `None` while this replica stands by.
+    pub known: Option<Arc<Accounts>>,
     pub interval_override: Option<Duration>,
     pub noted: Arc<Noted>,
-    /// Set once this process leads.
-    pub leadership: Arc<OnceLock<Leadership>>,
+    /// The last one of this process, which may be over.
+    pub leadership: Option<Leadership>,
 }
 
 /// What is told that no status tells.
@@ -77,7 +78,7 @@ impl Sources {
     /// # Errors
     /// The writer's.
     pub fn write(&self, out: &mut Exposition<'_>, now: Timestamp) -> io::Result<()> {
-        let leads = self.leadership.get().is_some_and(Leadership::is_current);
+        let leads = self.leadership.as_ref().is_some_and(Leadership::is_current);
         out.family("crossregionbackup_leader", Type::Gauge, "Whether this replica leads.")?
             .series(&[], u8::from(leads))?;
         let mut asked = HashMap::new();

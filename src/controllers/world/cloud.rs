@@ -55,6 +55,11 @@ impl Arrivals {
         self.0.lock().unwrap().clear();
     }
 
+    /// How many hold this: the transports of processes and of their clients among them.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     pub fn since(&self, start: Instant) -> Vec<Arrival> {
         let all = self.0.lock().unwrap();
         let first = all.partition_point(|arrival| arrival.at < start);

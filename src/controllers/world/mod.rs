@@ -84,12 +84,29 @@ impl World {
 
     /// The same for a replica that takes over when this tells the Lease's last renewal.
     pub fn start_when(&mut self, as_of: impl Future<Output = Timestamp> + Send + 'static) {
+        let wire = self.wire();
+        let settings = self.settings(&wire, self.api.client(&wire));
+        let (stop, asked) = oneshot::channel();
+        let mut as_of = Some(as_of.map(|as_of| Ok(Leadership::after(as_of, Timing::default()))).boxed());
+        // There is no second leadership.
+        let leading = move || as_of.take().unwrap_or_else(|| pending().boxed());
+        let ended = tokio::spawn(run(settings, leading, asked.map(drop)));
+        self.running = Some(Running { stop, ended, wire });
+    }
+
+    /// The wire of one more process.
+    pub fn wire(&mut self) -> Wire {
         self.started += 1;
         let wire = Wire::new(self.started, self.journal.clone());
         wire.note(|| What::Started);
-        let kube = self.api.client(&wire);
-        let settings = Settings {
+        wire
+    }
+
+    /// What the controllers of a process are given, which reaches the API server by this client.
+    pub fn settings(&self, wire: &Wire, kube: kube::Client) -> Settings {
+        Settings {
             events: Events::new(kube.clone(), "operator-0".to_owned(), self.clock.clone()),
+            watching: kube.clone(),
             kube,
             clock: self.clock.clone(),
             rule: EndpointRule::new(&[]).unwrap(),
@@ -102,11 +119,7 @@ impl World {
             interval_override: None,
             meters: self.meters.clone(),
             health: Health::default(),
-        };
-        let (stop, asked) = oneshot::channel();
-        let leading = as_of.map(|as_of| Ok(Leadership::after(as_of, Timing::default())));
-        let ended = tokio::spawn(run(settings, leading, asked.map(drop)));
-        self.running = Some(Running { stop, ended, wire });
+        }
     }
 
     /// Ends the controllers, as SIGTERM does. API server and cloud stay as they are.

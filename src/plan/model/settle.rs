@@ -77,7 +77,7 @@ fn core(state: &State) -> State {
 pub fn fault_free(state: &State) -> Option<Step> {
     let deposed = state.replicas.iter().position(|replica| replica.role == Role::Deposed);
     if let Some(deposed) = deposed {
-        return Some(Step::Restart(deposed));
+        return Some(Step::StandBy(deposed));
     }
     if state.account == Account::Throttled {
         return Some(Step::Account(Account::Open));

@@ -326,7 +326,7 @@ pub enum Role {
     #[default]
     StandsBy,
     Leads,
-    /// It lost the Lease, and has not ended yet.
+    /// It lost the Lease, and what is under way has not been cancelled yet.
     Deposed,
 }
 

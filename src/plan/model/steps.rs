@@ -42,6 +42,8 @@ pub enum Step {
     Depose(usize),
     /// The process ends, and starts anew with what the API server has by then.
     Restart(usize),
+    /// What was under way when it lost the Lease is cancelled and forgotten; the process waits for the Lease again.
+    StandBy(usize),
     DeliverPolicy(Seat),
     DeliverAccount(usize),
     Turn(Seat),
@@ -61,8 +63,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Elect(replica) => write!(f, "replica {replica} takes the Lease"),
-            Step::Depose(replica) => write!(f, "replica {replica} loses the Lease, and does not end yet"),
+            Step::Depose(replica) => write!(f, "replica {replica} loses the Lease, and does not know it yet"),
             Step::Restart(replica) => write!(f, "replica {replica} ends, and starts anew"),
+            Step::StandBy(replica) => write!(f, "replica {replica} forgets its term, and stands by"),
             Step::DeliverPolicy(seat) => write!(f, "{seat}: the watch brings the object"),
             Step::DeliverAccount(replica) => write!(f, "replica {replica}: the watch brings the account"),
             Step::Turn(seat) => write!(f, "{seat}: a turn begins"),
@@ -116,7 +119,7 @@ impl Scenario {
                     steps.extend(may(May::Depose).then_some(Step::Depose(number)));
                     steps.extend(may(May::Crash).then_some(Step::Restart(number)));
                 }
-                Role::Deposed => steps.push(Step::Restart(number)),
+                Role::Deposed => steps.push(Step::StandBy(number)),
             }
             let leads = replica.role == Role::Leads;
             if leads && replica.account != state.account {
@@ -247,6 +250,7 @@ impl World {
                 state.renewed = state.now;
             }
             Step::Restart(replica) => restart(state, replica),
+            Step::StandBy(replica) => stand_by(state, replica),
             Step::DeliverPolicy(seat) => self.deliver_policy(state, seat),
             Step::DeliverAccount(replica) => deliver_account(state, replica),
             Step::Turn(seat) => return self.begin(state, seat),
@@ -348,18 +352,28 @@ fn seed_claim(state: &mut State, seat: Seat) {
     set_claim(state, seat, proven.filter(|_| is_known).map(|object| object.is_refused()));
 }
 
-/// The calls under way are nobody's any more; the watch begins anew.
+/// The process ends; the next one's watch begins anew.
 fn restart(state: &mut State, replica: usize) {
     if state.replicas[replica].role == Role::Leads {
         state.renewed = state.now;
     }
+    let sees = state.objects.clone();
+    forget_all(state, replica, state.account, sees);
+}
+
+/// The process goes on with what its watches have brought, which may be old, and with nothing else.
+fn stand_by(state: &mut State, replica: usize) {
+    let sees = state.replicas[replica].processes.clone().map(|process| process.sees);
+    forget_all(state, replica, state.replicas[replica].account, sees);
+}
+
+/// The calls under way are nobody's any more.
+fn forget_all(state: &mut State, replica: usize, account: Account, sees: [Option<Held<Object>>; POLICIES]) {
     for flight in &mut state.flights {
         flight.by = flight.by.filter(|seat| seat.replica != replica);
     }
     state.flights.sort();
-    let sees = state.objects.clone();
     let processes = sees.map(|sees| Process { sees, ..Process::default() });
-    let account = state.account;
     state.replicas[replica] =
         Replica { role: Role::StandsBy, account, epoch: 0, credentials: None, as_of: 0, processes };
 }

@@ -10,6 +10,7 @@ use testbed::{ControlPlane, Options, Process, wait_until};
 
 use super::RELEASE;
 use crate::harness::{LIMIT, OPERATOR_NAMESPACE, POLICY, Stage, operator_binary, root};
+use crate::replicas::until_logged;
 use crate::tools::{read, run, set, tool};
 
 /// As it was packed first. Never changed: what is upgraded from.
@@ -142,7 +143,14 @@ async fn installed_upgraded_and_uninstalled_it_leaves_what_is_told() -> Result<(
     corrected.map_err(|error| operator.with_log(&error))?;
     ends_well(operator).await?;
 
+    // Its rights go before it has ended, so that it cannot give the Lease up.
+    let mut operator = release.start_operator().await?;
+    until_logged(&operator, ": leading").await?;
     run(&mut release.helm(&["uninstall", RELEASE])?)?;
+    operator.terminate(LIMIT).await?;
+    let leases = ["get", "leases", "-n", OPERATOR_NAMESPACE, "-o", "name"];
+    let left = stage.kubectl().run(leases).await?;
+    ensure!(left.is_empty(), "{left}\n{}", operator.log_tail());
     wait_until(LIMIT, "nothing of the release", async || {
         let left = release.left().await?;
         if left.is_empty() { Ok(Some(())) } else { bail!("{left}") }

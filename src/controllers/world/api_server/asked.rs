@@ -75,6 +75,7 @@ fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
         Method::POST => "create",
         Method::DELETE => "delete",
         Method::PATCH => "patch",
+        Method::PUT => "update",
         _ if target.name.is_some() => "get",
         _ if query.get("watch") == Some("true") => "watch",
         _ => "list",

@@ -86,7 +86,7 @@ pub enum Reply {
 pub struct Seen {
     /// When it came.
     pub at: Instant,
-    /// As audit logs have it: get, list, watch, create, patch, delete. What spoils is asked about each [`EVENT`] of a watch too.
+    /// As audit logs have it: get, list, watch, create, update, patch, delete. What spoils is asked about each [`EVENT`] of a watch too.
     pub verb: &'static str,
     /// With its subresource, `crossregionbackuppolicies/status`.
     pub resource: String,
@@ -101,7 +101,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn is_write(&self) -> bool {
-        ["create", "patch", "delete"].contains(&self.verb)
+        ["create", "update", "patch", "delete"].contains(&self.verb)
     }
 }
 
@@ -125,6 +125,16 @@ impl ApiServer {
     /// Asked about each request, when it comes; it must not use this server.
     pub fn spoil(&self, spoil: impl FnMut(&Seen) -> Option<Spoilt> + Send + 'static) {
         self.lock().spoil = Some(Box::new(spoil));
+    }
+
+    /// Watches that are open.
+    pub fn watches(&self) -> usize {
+        self.lock().store.watches()
+    }
+
+    /// How many hold this server: clients, requests and watches among them.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.state)
     }
 
     /// Nothing is spoilt any more.
@@ -267,6 +277,7 @@ impl ApiServer {
             }
             "get" => store.get(target),
             "create" => store.create(target, asked.body.clone(), now),
+            "update" => store.update(target, &asked.body),
             "delete" => store.delete(target, now),
             _ if asked.is_apply => store.apply_status(target, &asked.body),
             _ => store.patch(target, &asked.body),

@@ -217,6 +217,18 @@ impl Store {
         Ok(self.replace(target, &before, after))
     }
 
+    /// Replaces an object of a kind without a status.
+    pub fn update(&mut self, target: &Target, object: &Value) -> Result<Bytes, Refusal> {
+        let before = self.read(target, object)?;
+        Ok(self.replace(target, &before, object.clone()))
+    }
+
+    /// Watches that somebody still reads.
+    pub fn watches(&self) -> usize {
+        let open = |(_, sender): &&(Option<String>, UnboundedSender<Change>)| !sender.is_closed();
+        self.kinds.values().map(|kind| kind.watchers.iter().filter(open).count()).sum()
+    }
+
     /// Server-side apply of a status by its only owner: what an earlier one had and this one has not is gone.
     pub fn apply_status(&mut self, target: &Target, body: &Value) -> Result<Bytes, Refusal> {
         let before = self.read(target, body)?;

@@ -1,0 +1,168 @@
+//! One term: the controllers of a process while it leads. All that they remember begins and ends with it, as another replica may
+//! have changed anything before the next one; the watches alone are older.
+
+use std::sync::Arc;
+
+use futures::channel::mpsc::unbounded;
+use futures::future::{BoxFuture, join_all, select_all};
+use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::core::PartialObjectMeta;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::failed_writes::FailedWrites;
+use super::guarded::Guarded;
+use super::memories::Memories;
+use super::metrics::Noted;
+use super::policy::Claims;
+use super::rounds::Rounds;
+use super::wakes::{Wake, scopes};
+use super::watches::{AllGone, Watches};
+use super::{Context, GRACE, Settings, WAITING, WRITES, account, api, inventory, policy, queues};
+use crate::cluster::elector::Leadership;
+use crate::cluster::secrets::Secrets;
+use crate::observe::{Accounts, Means};
+
+/// Why a term is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The process was asked to stop.
+    Stopped,
+    /// The leadership is over.
+    Lost,
+}
+
+/// Runs the controllers until `stop` resolves or the leadership is over. What is in flight is given [`GRACE`] in the first case; in
+/// the second it is cancelled at once, and has been when this returns.
+///
+/// `began`: since when this process has waited for the Lease.
+///
+/// # Errors
+/// A controller has ended by itself, which none should.
+pub async fn lead(
+    settings: &Settings,
+    watches: &mut Watches,
+    leadership: Leadership,
+    began: Timestamp,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
+) -> anyhow::Result<Ended> {
+    let (shared_wake, shared_wakes) = unbounded();
+    let (wakes, scope_wakes) = scopes(watches.scopes.len(), shared_wake);
+    let accounts = {
+        let (wake, changed) = (wakes.clone(), wakes.clone());
+        let means = Means {
+            secrets: Secrets::Cluster(settings.kube.clone()),
+            clock: settings.clock.clone(),
+            rule: settings.rule.clone(),
+            transport: settings.transport.clone(),
+            own_namespace: settings.own_namespace.clone(),
+            identity: settings.identity.clone(),
+            concurrency: settings.concurrency,
+            meters: settings.meters.clone(),
+        };
+        Arc::new(Accounts::new(
+            means,
+            move |key| wake.account(key),
+            move |key| changed.resources(&Wake::Account(key.clone())),
+        ))
+    };
+    let noted = Arc::new(Noted::default());
+    watches.look_up(settings, noted.clone(), Some(accounts.clone()), Some(leadership.clone()));
+    let context = Arc::new(Context {
+        meters: settings.meters.clone(),
+        noted,
+        started: settings.clock.now(),
+        shared: watches.shared(),
+        kube: settings.kube.clone(),
+        clock: settings.clock.clone(),
+        events: settings.events.anew(),
+        as_of: leadership.previous_renewal().unwrap_or(began),
+        leadership: leadership.clone(),
+        read_only: settings.read_only,
+        interval_override: settings.interval_override,
+        accounts,
+        policy_stores: watches.policy_stores(),
+        inventory_stores: watches.inventory_stores(),
+        account_stores: watches.account_stores(),
+        synced: watches.synced(),
+        policies: Memories::default(),
+        inventories: Memories::default(),
+        account_requests: account::Handled::default(),
+        claims: Claims::new({
+            let wakes = wakes.clone();
+            move |named| wakes.policy(named)
+        }),
+        rounds: Rounds::default(),
+        wakes: wakes.clone(),
+        alarms: Arc::default(),
+        turns: u16::try_from(settings.concurrency).unwrap_or(u16::MAX).saturating_add(WAITING),
+        writes: Semaphore::new(WRITES),
+        failed_writes: FailedWrites::default(),
+        seeded: tokio::sync::OnceCell::new(),
+        stopping: tokio::sync::watch::Sender::new(false),
+    });
+
+    let mut tasks: Vec<BoxFuture<'static, &'static str>> = Vec::new();
+    for (watched, wakes) in watches.scopes.iter().zip(scope_wakes) {
+        tasks.push(queues::policies(&context, &watched.policies, wakes.policy_wakes, stop.clone()));
+        tasks.push(queues::inventories(&context, &watched.inventories, wakes.inventory_wakes, stop.clone()));
+        let secrets =
+            api::<Guarded<PartialObjectMeta<Secret>>>(&settings.watching, watched.namespace.as_deref());
+        tasks.push(queues::accounts(&context, &watched.accounts, secrets, wakes.account_wakes, stop.clone()));
+    }
+    tasks.push({
+        let (context, stop) = (context.clone(), stop.clone());
+        async move {
+            tokio::select! {
+                () = stop => "alarm",
+                () = context.alarms.ring(|named| context.wakes.policy(named)) => "alarm",
+            }
+        }
+        .boxed()
+    });
+    if let Some(shared) = &watches.shared {
+        let secrets: Api<Guarded<PartialObjectMeta<Secret>>> =
+            Api::namespaced(settings.watching.clone(), &settings.own_namespace);
+        tasks.push(queues::accounts(&context, &shared.accounts, secrets, shared_wakes, stop.clone()));
+        tasks.push(queues::namespaces(&context, shared.namespaces.stream.clone(), wakes, stop.clone()));
+    }
+    let mut tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let result = tokio::select! {
+        biased;
+        () = stop => {
+            context.stopping.send_replace(true);
+            if timeout(GRACE, join_all(&mut tasks)).await.is_err() {
+                tracing::warn!("some calls did not end in time; what became of them the next look will tell");
+            }
+            Ok(Ended::Stopped)
+        }
+        () = leadership.lost() => Ok(Ended::Lost),
+        (ended, _, _) = select_all(&mut tasks) => match ended {
+            Ok(name) => Err(anyhow::anyhow!("the {name} controller has ended")),
+            Err(error) => Err(anyhow::anyhow!("a controller has ended: {error}")),
+        },
+        () = forget(&context, &mut watches.gone) => Err(anyhow::anyhow!("the watches have ended")),
+    };
+    // The tasks that read backups end by this, the others by being aborted.
+    context.stopping.send_replace(true);
+    tasks.iter().for_each(JoinHandle::abort);
+    let unfinished = tasks.into_iter().filter(|task| !task.is_finished());
+    join_all(unfinished).await;
+    result
+}
+
+/// Forgets what the watches have lost.
+async fn forget(context: &Context, gone: &mut AllGone) {
+    loop {
+        tokio::select! {
+            Some(gone) = gone.policies.next() => policy::forget(context, gone),
+            Some(gone) = gone.inventories.next() => inventory::forget(context, gone),
+            Some(gone) = gone.accounts.next() => account::forget(context, gone),
+            else => return,
+        }
+    }
+}
