@@ -1,7 +1,6 @@
 //! Wires the rooms together; the only one that knows them all.
 
 use std::env;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::FutureExt;
@@ -12,15 +11,13 @@ use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Proxies, reqwest_transport};
 use crate::cluster::elector::{Elector, Leadership, Timing, identity};
 use crate::cluster::events::Events;
+use crate::cluster::list_watch::SILENCE;
 use crate::commands::{self, Exit};
 use crate::controllers::{self, Settings};
 use crate::metrics::Meters;
 use crate::observe::identity::Identity;
 use crate::serve::serve;
 use crate::telemetry::health::Health;
-
-/// Longer than a watch without events: the API server ends one after 5 minutes at the latest.
-const SILENCE: Duration = Duration::from_secs(310);
 
 /// Does what the command line asks for.
 ///
@@ -54,6 +51,7 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let mut config = kube::Config::infer().await.context("no Kubernetes cluster to connect to")?;
     // The environment's proxy is for the clouds alone.
     config.proxy_url = config.proxy_url.filter(|url| !is_of_environment(url));
+    // Also of connections that wait in the pool: what a firewall has dropped is not taken for a request later on.
     config.read_timeout = Some(SILENCE);
     let kube = kube::Client::try_from(config.clone())?;
     let identity = identity();

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub mod elector;
 pub mod events;
 pub mod failure_log;
+pub mod list_watch;
 pub mod secrets;
 pub mod status;
 #[cfg(test)]
@@ -25,6 +26,12 @@ pub fn last_change(metadata: &ObjectMeta) -> Option<Timestamp> {
     let fields = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
     let changed = fields.filter_map(|entry| entry.time.as_ref());
     changed.chain(&metadata.creation_timestamp).map(|time| time.0).max()
+}
+
+/// A resourceVersion as a number. Those of one resource type can be compared so (Kubernetes API concepts, since 1.35; etcd's revisions
+/// before). `None`: it is none.
+pub fn resource_version(text: &str) -> Option<u128> {
+    text.parse().ok()
 }
 
 #[cfg(test)]

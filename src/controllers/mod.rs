@@ -52,6 +52,7 @@ use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
+use crate::cluster::list_watch::Caches;
 use crate::cluster::secrets::Secrets;
 use crate::cluster::status::{Applied, StatusError, apply_status, replace_status};
 use crate::metrics::{Ended, Meters};
@@ -67,7 +68,7 @@ use policy::Claims;
 use rounds::Rounds;
 use sharing::{Admission, Purpose, Shared};
 use wakes::{Wake, scopes};
-use watch::{Awaits, Guarded, Stored, watched, watched_labels};
+use watch::{Awaits, Guarded, Stored, touched_metadata, watched, watched_labels};
 
 /// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -135,6 +136,7 @@ pub async fn run(
             move |key| changed.resources(&Wake::Account(key.clone())),
         ))
     };
+    let caches = Caches::new(settings.clock.clone());
     let mut streams = Vec::new();
     let (mut policy_stores, mut inventory_stores, mut account_stores) = (Vec::new(), Vec::new(), Vec::new());
     let mut synced = Vec::new();
@@ -143,7 +145,7 @@ pub async fn run(
     let (gone_account, mut gone_accounts) = unbounded();
     for scope in &scopes {
         let namespace = scope.namespace.as_deref();
-        let awaits = Awaits { health: &settings.health, namespace };
+        let awaits = Awaits { health: &settings.health, caches: &caches, namespace };
         let policies = watched(api(&settings.kube, namespace), gone_policy.clone(), awaits);
         let inventories = watched(api(&settings.kube, namespace), gone_inventory.clone(), awaits);
         let known = accounts.clone();
@@ -161,7 +163,7 @@ pub async fn run(
     let mut sharing = None;
     if settings.namespaces.is_empty() {
         let known = accounts.clone();
-        let awaits = Awaits { health: &settings.health, namespace: None };
+        let awaits = Awaits { health: &settings.health, caches: &caches, namespace: None };
         let mut accounts = watched::<Guarded<ClusterCloudAccount>>(
             Api::all(settings.kube.clone()),
             gone_account.clone(),
@@ -209,11 +211,13 @@ pub async fn run(
             std::future::ready(())
         }) => anyhow::bail!("the watches have ended"),
     };
+    caches.take_lead();
     leads.get_or_init(|| leadership.clone());
     let context = Arc::new(Context {
         meters: settings.meters,
         noted,
         started: settings.clock.now(),
+        caches: caches.clone(),
         shared: sharing.as_ref().map(|(shared, ..)| shared.clone()),
         kube: settings.kube,
         clock: settings.clock,
@@ -248,7 +252,9 @@ pub async fn run(
     for (scope, (policies, inventories, accounts)) in scopes.into_iter().zip(streams) {
         tasks.push(queues::policies(&context, policies, scope.policy_wakes, stop.clone()));
         tasks.push(queues::inventories(&context, inventories, scope.inventory_wakes, stop.clone()));
-        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, scope.namespace.as_deref());
+        let namespace = scope.namespace.as_deref();
+        let awaits = Awaits { health: &settings.health, caches: &caches, namespace };
+        let secrets = touched_metadata(api::<PartialObjectMeta<Secret>>(&context.kube, namespace), awaits);
         tasks.push(queues::accounts(&context, accounts, secrets, scope.account_wakes, stop.clone()));
     }
     tasks.push({
@@ -262,7 +268,9 @@ pub async fn run(
         .boxed()
     });
     if let Some((_, accounts, namespaces)) = sharing {
-        let secrets = api::<PartialObjectMeta<Secret>>(&context.kube, Some(&settings.own_namespace));
+        let namespace = Some(&*settings.own_namespace);
+        let awaits = Awaits { health: &settings.health, caches: &caches, namespace };
+        let secrets = touched_metadata(api::<PartialObjectMeta<Secret>>(&context.kube, namespace), awaits);
         tasks.push(queues::accounts(&context, accounts, secrets, shared_wakes, stop.clone()));
         tasks.push(queues::namespaces(&context, namespaces, wakes, stop.clone()));
     }
@@ -339,7 +347,7 @@ where
 
 /// From one of the places to write: makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
 async fn write_status<K, S>(
-    meters: &Meters,
+    context: &Context,
     api: &Api<K>,
     object: &K,
     wanted: &S,
@@ -357,8 +365,10 @@ where
         }
         applied => applied,
     };
-    if let Ok(Applied::Written(_)) = applied {
-        meters.wrote_status(&K::kind(&()));
+    match &applied {
+        Ok(Applied::Written(_)) => context.meters.wrote_status(&K::kind(&())),
+        Ok(Applied::Stale(Some(found))) => context.refused(object, found),
+        _ => {}
     }
     applied
 }

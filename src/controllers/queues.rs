@@ -12,7 +12,7 @@ use kube::runtime::controller::Config;
 use kube::runtime::controller::Error as ControllerError;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 
 use super::cached::Cached;
 use super::wakes::{Wake, Wakes};
@@ -65,7 +65,7 @@ pub fn inventories(
 pub fn accounts<K: account::Kind>(
     context: &Arc<Context>,
     accounts: Watched<Guarded<K>>,
-    secrets: Api<PartialObjectMeta<Secret>>,
+    secrets: BoxStream<'static, Result<PartialObjectMeta<Secret>, watcher::Error>>,
     wakes: UnboundedReceiver<AccountKey>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
@@ -77,7 +77,7 @@ pub fn accounts<K: account::Kind>(
     });
     Controller::for_stream(feed.changes, feed.store)
         // Metadata alone: what a Secret holds is read by name when it is needed.
-        .watches(secrets, watcher::Config::default(), move |secret| {
+        .watches_stream(secrets, move |secret| {
             let namespace = secret.namespace();
             let name = secret.name_any();
             // A shared account's Secrets are those of the one namespace that is watched for it.

@@ -6,9 +6,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::watch;
 
-use super::watch::Guarded;
+use super::watch::{Guarded, Synced};
 use crate::api::ClusterCloudAccount;
 use crate::api::account::{AllowedFrom, AllowedNamespaces, AnyAccount, Permissions};
 
@@ -19,7 +18,7 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Shared {
     pub accounts: Store<Guarded<ClusterCloudAccount>>,
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
-    pub synced: [watch::Receiver<bool>; 2],
+    pub synced: [Synced; 2],
 }
 
 /// What a resource wants of an account.
@@ -70,13 +69,12 @@ impl Shared {
     /// Resolves when accounts and namespaces have been read.
     pub async fn synced(&self) {
         for synced in &self.synced {
-            // It fails only where the watch has ended, and the process with it.
-            let _ = synced.clone().wait_for(|synced| *synced).await;
+            synced.wait().await;
         }
     }
 
     pub fn is_synced(&self) -> bool {
-        self.synced.iter().all(|synced| *synced.borrow())
+        self.synced.iter().all(Synced::is_synced)
     }
 
     /// Whether resources of this namespace may use the account so.
@@ -256,7 +254,7 @@ mod tests {
             });
             namespaces.apply_watcher_event(&Event::Apply(serde_json::from_value(namespace).unwrap()));
         }
-        let (_, synced) = watch::channel(true);
+        let synced = Synced::of_a_list();
         Shared {
             accounts: accounts.as_reader(),
             namespaces: namespaces.as_reader(),

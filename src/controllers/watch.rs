@@ -16,10 +16,13 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::cluster::{answered, last_change};
-use crate::telemetry::health::{Awaited, Health};
+#[cfg(test)]
+use crate::clock::Clock;
+use crate::cluster::last_change;
+use crate::cluster::list_watch::{Caches, list_watch};
+use crate::telemetry::health::Health;
 
 /// So many events at once are held back,
 const FEW: usize = 64;
@@ -31,10 +34,41 @@ pub type Guarded<K> = DeserializeGuard<K>;
 
 pub struct Watched<O: Stored> {
     pub store: Store<O>,
-    /// Becomes true when the store holds everything for the first time. kube's own `Store::wait_until_ready` wakes only the
-    /// last of several tasks that wait, and the controller is one of them.
-    pub synced: watch::Receiver<bool>,
+    /// kube's own `Store::wait_until_ready` wakes only the last of several tasks that wait, and the controller is one of them.
+    pub synced: Synced,
     pub stream: BoxStream<'static, Result<O, watcher::Error>>,
+}
+
+/// Whether a store holds a whole list that is new enough: for a leader, one that began since it took the lead.
+#[derive(Clone)]
+pub struct Synced {
+    /// When the list that the store holds began. `None`: it holds none yet.
+    listed: watch::Receiver<Option<Instant>>,
+    caches: Caches,
+}
+
+impl Synced {
+    pub fn is_synced(&self) -> bool {
+        self.listed.borrow().is_some_and(|at| self.caches.trusts(at))
+    }
+
+    /// Of a store that holds a list.
+    #[cfg(test)]
+    pub fn of_a_list() -> Self {
+        let listed = watch::channel(Some(Instant::now())).1;
+        Self { listed, caches: Caches::new(Clock::system()) }
+    }
+
+    /// Whether it was listed since everything was last doubted.
+    pub fn is_undoubted(&self) -> bool {
+        self.listed.borrow().is_some_and(|at| !self.caches.doubts(at))
+    }
+
+    pub async fn wait(&self) {
+        let is_new_enough = |listed: &Option<Instant>| listed.is_some_and(|at| self.caches.trusts(at));
+        // It fails only where the watch has ended, and the process with it.
+        let _ = self.listed.clone().wait_for(is_new_enough).await;
+    }
 }
 
 /// What a controller is fed with.
@@ -87,11 +121,10 @@ impl<O: Stored + Send + Sync> Watched<O> {
 
     /// What a controller that begins when this is `ready` is fed with.
     pub fn begin(self, ready: impl Future<Output = ()> + Send + 'static) -> Feed<O> {
-        let Self { store, mut synced, stream } = self;
+        let Self { store, synced, stream } = self;
         let stored = store.clone();
         let all = async move {
-            // It fails only where the watch has ended, and the process with it.
-            let _ = synced.wait_for(|synced| *synced).await;
+            synced.wait().await;
             ready.await;
             stream::iter(stored.state().into_iter().map(|object| object.reference()))
         };
@@ -164,65 +197,78 @@ pub fn stored<O: Stored>(stores: &[Store<O>], object: &impl ResourceExt, uid: &s
     found.filter(|stored| stored.uid() == Some(uid))
 }
 
-/// Has the process not ready before a list was had.
+/// What all watches of a process have in common, and the namespace that they are limited to.
 #[derive(Clone, Copy)]
 pub struct Awaits<'a> {
     pub health: &'a Health,
+    pub caches: &'a Caches,
     pub namespace: Option<&'a str>,
 }
 
 impl Awaits<'_> {
-    fn list_of<K: Resource<DynamicType = ()>>(self) -> Awaited {
+    fn list_of<K: Resource<DynamicType = ()>>(self) -> String {
         let kind = K::kind(&());
-        self.health.awaits(match self.namespace {
+        match self.namespace {
             Some(namespace) => format!("the list of {kind} in namespace {namespace}"),
             None => format!("the list of {kind}"),
-        })
+        }
+    }
+
+    /// Lists and watches all objects that `api` reaches; the process is not ready before they were listed, nor while that is out of date.
+    fn list_watch<K>(
+        self,
+        api: Api<K>,
+    ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        list_watch(api, self.caches.clone(), self.health.awaits(self.list_of::<K>())).default_backoff()
+    }
+
+    /// Keeps when the list that the store holds was begun.
+    fn synced<O>(self) -> (impl FnMut(&Event<O>) + Send + use<O>, Synced) {
+        let (sender, listed) = watch::channel(None);
+        let mut begun = None;
+        let note = move |event: &Event<O>| match event {
+            Event::Init => begun = Some(Instant::now()),
+            Event::InitDone => drop(sender.send_replace(begun)),
+            _ => {}
+        };
+        (note, Synced { listed, caches: self.caches.clone() })
     }
 }
 
-fn note<O: Resource>(awaited: &Awaited, event: &Result<Event<O>, watcher::Error>) {
-    match event {
-        Ok(Event::InitDone) => awaited.is_there(),
-        Ok(_) => {}
-        Err(error) => {
-            let hint = match error {
-                watcher::Error::InitialListFailed(error) if answered(error, 404) => "is its CRD installed? ",
-                watcher::Error::InitialListFailed(error) if answered(error, 403) => {
-                    "may the ServiceAccount list it? "
-                }
-                _ => "",
-            };
-            awaited.failed(&format!("{hint}{error}"));
-        }
-    }
+/// The metadata of all objects that `api` reaches, each as it comes, the deleted ones included.
+pub fn touched_metadata<K>(
+    api: Api<PartialObjectMeta<K>>,
+    awaits: Awaits<'_>,
+) -> BoxStream<'static, Result<PartialObjectMeta<K>, watcher::Error>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let cache = awaits.health.relies_on(awaits.list_of::<K>());
+    list_watch(api, awaits.caches.clone(), cache).default_backoff().touched_objects().boxed()
 }
 
 /// The namespaces, for their labels.
 pub struct Namespaces {
     pub store: Store<PartialObjectMeta<Namespace>>,
-    pub synced: watch::Receiver<bool>,
+    pub synced: Synced,
     pub stream: BoxStream<'static, Result<PartialObjectMeta<Namespace>, watcher::Error>>,
 }
 
 /// Watches all namespaces, and keeps their labels alone.
 pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
-    let awaited = awaits.list_of::<Namespace>();
     let (store, writer) = reflector::store();
-    let (first, synced) = watch::channel(false);
-    let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(kube.clone()), watcher::Config::default())
-        .default_backoff()
+    let (mut note, synced) = awaits.synced();
+    let events = awaits
+        .list_watch(Api::<PartialObjectMeta<Namespace>>::all(kube.clone()))
         .modify(|namespace| {
             namespace.metadata.managed_fields = None;
             namespace.metadata.annotations = None;
         })
         .reflect(writer)
-        .inspect(move |event| note(&awaited, event))
-        .inspect_ok(move |event| {
-            if matches!(event, Event::InitDone) {
-                first.send_replace(true);
-            }
-        });
+        .inspect_ok(move |event| note(event));
     Namespaces { stream: once_stored(events, store.clone()), store, synced }
 }
 
@@ -232,17 +278,16 @@ where
     O: Stored + DeserializeOwned + std::fmt::Debug + Send + Sync,
 {
     let (store, writer) = reflector::store();
-    let (first, synced) = watch::channel(false);
-    let awaited = awaits.list_of::<O>();
-    let events = watcher(api, watcher::Config::default())
-        .default_backoff()
+    let (mut note, synced) = awaits.synced();
+    let events = awaits
+        .list_watch(api)
         .modify({
             let store = store.clone();
             move |object: &mut O| object.settle(store.get(&object.reference()).as_deref())
         })
         .reflect(writer)
-        .inspect(move |event| note(&awaited, event))
         .inspect_ok(move |event| {
+            note(event);
             let news = match event {
                 Event::Delete(object) => Gone::One(Box::new(ObjectMeta {
                     uid: object.uid().map(str::to_owned),
@@ -250,10 +295,7 @@ where
                     namespace: object.meta().namespace.clone(),
                     ..ObjectMeta::default()
                 })),
-                Event::InitDone => {
-                    first.send_replace(true);
-                    Gone::Unlisted
-                }
+                Event::InitDone => Gone::Unlisted,
                 _ => return,
             };
             // Nobody listens any more when the controllers have ended.

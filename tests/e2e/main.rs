@@ -33,3 +33,4 @@ mod status;
 mod tools;
 mod unreadable;
 mod validation;
+mod view;
