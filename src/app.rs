@@ -1,6 +1,7 @@
 //! Wires the rooms together; the only one that knows them all.
 
 use std::env;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::FutureExt;
@@ -52,7 +53,8 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     // The environment's proxy is for the clouds alone.
     config.proxy_url = config.proxy_url.filter(|url| !is_of_environment(url));
     // Also of connections that wait in the pool: what a firewall has dropped is not taken for a request later on.
-    config.read_timeout = Some(SILENCE);
+    // A watch notices its silence by itself, before.
+    config.read_timeout = Some(SILENCE + Duration::from_secs(1));
     let kube = kube::Client::try_from(config.clone())?;
     let identity = identity();
     let elector = run.leader_elect.then(|| {

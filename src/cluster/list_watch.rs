@@ -5,7 +5,9 @@
 //! until the number is reached again; and a connection that a firewall has dropped is silent as well.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt::Debug;
+use std::future::pending;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +33,7 @@ pub const SILENCE: Duration = Duration::from_secs(45);
 const WATCH_SECONDS: u32 = 40;
 /// Between two doubts about everything, each of which makes every kind be listed anew.
 const BETWEEN_DOUBTS: Duration = Duration::from_secs(10);
+const NO_ANSWER: &str = "no answer from the API server within 45 s";
 /// Objects in a page of a list, as in client-go.
 const PAGE: u32 = 500;
 
@@ -55,7 +58,7 @@ impl Caches {
         let now = Instant::now();
         let is_new = self.doubted.send_if_modified(|at| {
             let due = at.map_or(now, |last| now.max(last + BETWEEN_DOUBTS));
-            let is_new = at.is_none_or(|last| last <= now);
+            let is_new = at.is_none_or(|last| last < now);
             if is_new {
                 *at = Some(due);
             }
@@ -79,6 +82,12 @@ impl Caches {
         self.lead_taken.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|taken| listed >= taken)
     }
 
+    /// Resolves when a leader cannot trust a list that began then.
+    async fn mistrusted(&self, listed: Instant) {
+        // `self` holds a sender, so the channel stays open.
+        let _ = self.doubted.subscribe().wait_for(|_| !self.trusts(listed)).await;
+    }
+
     /// Whether a list that began then is to be read anew.
     pub fn doubts(&self, listed: Instant) -> bool {
         self.doubted.borrow().is_some_and(|at| at > listed && at <= Instant::now())
@@ -90,22 +99,6 @@ impl Caches {
         // `self` holds a sender, so the channel stays open.
         if let Ok(at) = doubted.wait_for(|at| at.is_some_and(|at| at > listed)).await.map(|at| *at) {
             sleep_until(at.unwrap_or(listed)).await;
-        }
-    }
-
-    /// The API server's answer, or an error where none comes. `None`: the list that began then is to be read anew, so that the answer is
-    /// of no use any more.
-    async fn answer<T>(
-        &self,
-        listed: Instant,
-        call: impl Future<Output = kube::Result<T>>,
-    ) -> Option<kube::Result<T>> {
-        tokio::select! {
-            biased;
-            () = self.outdated(listed) => None,
-            answer = timeout(SILENCE, call) => Some(answer.unwrap_or_else(|_| {
-                Err(kube::Error::Service("no answer from the API server within 45 s".into()))
-            })),
         }
     }
 }
@@ -122,9 +115,8 @@ pub fn list_watch<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let heard = (Instant::now(), caches.clock.now());
-    let started =
-        ListWatch { api, caches, cache, phase: Phase::Unlisted, listed: heard.0, heard, newest: None };
+    let known = Known { caches, cache, listed: Instant::now(), heard: None, newest: None };
+    let started = ListWatch { api, known, phase: Phase::Unlisted };
     stream::unfold(started, |mut list_watch| async move {
         let event = list_watch.next().await;
         Some((event, list_watch))
@@ -133,13 +125,18 @@ where
 
 struct ListWatch<K> {
     api: Api<K>,
+    known: Known,
+    phase: Phase<K>,
+}
+
+/// How far what was read can be trusted.
+struct Known {
     caches: Caches,
     cache: Awaited,
-    phase: Phase<K>,
     /// When the list that the watch goes on from was begun.
     listed: Instant,
-    /// When the API server last answered.
-    heard: (Instant, Timestamp),
+    /// When the API server last answered. `None`: it never did.
+    heard: Option<(Instant, Timestamp)>,
     /// The resourceVersion that the API server has reached, as far as it was seen. `None` where it is no number.
     newest: Option<u128>,
 }
@@ -176,7 +173,7 @@ where
         loop {
             match mem::replace(&mut self.phase, Phase::Unlisted) {
                 Phase::Unlisted => {
-                    self.listed = Instant::now();
+                    self.known.listed = Instant::now();
                     self.phase = Phase::Listing { token: None, objects: VecDeque::new(), complete: None };
                     return Ok(Event::Init);
                 }
@@ -187,23 +184,27 @@ where
                     }
                     if let Some(version) = complete {
                         self.phase = Phase::Opening { version };
-                        self.cache.is_there();
+                        self.known.cache.is_there();
                         return Ok(Event::InitDone);
                     }
                     let is_first = token.is_none();
                     let params = ListParams { continue_token: token, ..ListParams::default().limit(PAGE) };
-                    let Some(answer) = self.caches.answer(self.listed, self.api.list(&params)).await else {
-                        continue;
+                    // Other doubts let a list come to its end: one that takes long would never.
+                    let answer = tokio::select! {
+                        biased;
+                        () = self.known.caches.mistrusted(self.known.listed) => continue,
+                        answer = self.known.answer(self.api.list(&params)) => answer,
                     };
-                    let page = answer.map_err(|error| self.failed(Error::InitialListFailed(error)))?;
-                    self.hears();
+                    let page = answer.map_err(|error| self.known.failed(Error::InitialListFailed(error)))?;
+                    self.known.hears();
                     let version = page.metadata.resource_version.filter(|version| !version.is_empty());
-                    let version = version.ok_or_else(|| self.failed(Error::NoResourceVersion))?;
-                    if is_first && self.goes_back_to(&version) {
-                        self.caches
+                    let version = version.ok_or_else(|| self.known.failed(Error::NoResourceVersion))?;
+                    if is_first && self.known.goes_back_to(&version) {
+                        self.known
+                            .caches
                             .doubt(&K::kind(&()), "a list is of an earlier resourceVersion than known");
                     }
-                    self.newest = resource_version(&version);
+                    self.known.newest = resource_version(&version);
                     let token = page.metadata.continue_.filter(|token| !token.is_empty());
                     let complete = token.is_none().then_some(version);
                     self.phase = Phase::Listing { token, objects: page.items.into(), complete };
@@ -212,54 +213,58 @@ where
                     // A quorum read that costs next to nothing, and shows how far the API server is. The watch would not: from a
                     // resourceVersion that was not reached yet it is silent, and no error.
                     let params = ListParams::default().limit(1);
-                    let Some(answer) = self.caches.answer(self.listed, self.api.list(&params)).await else {
-                        continue;
+                    let answer = tokio::select! {
+                        biased;
+                        () = self.known.caches.outdated(self.known.listed) => continue,
+                        answer = self.known.answer(self.api.list(&params)) => answer,
                     };
                     let look = answer.map_err(|error| self.resumes(version.clone(), error))?;
-                    self.hears();
+                    self.known.hears();
                     let reached = look.metadata.resource_version.unwrap_or_default();
-                    if self.goes_back_to(&reached) {
-                        self.caches.doubt(&K::kind(&()), "the API server's resourceVersion went back");
+                    if self.known.goes_back_to(&reached) {
+                        self.known.caches.doubt(&K::kind(&()), "the API server's resourceVersion went back");
                         continue;
                     }
-                    self.newest = resource_version(&reached);
+                    self.known.newest = resource_version(&reached);
                     self.phase = Phase::Opening { version };
                 }
                 Phase::Opening { version } => {
                     let params = WatchParams::default().timeout(WATCH_SECONDS);
-                    let Some(answer) =
-                        self.caches.answer(self.listed, self.api.watch(&params, &version)).await
-                    else {
-                        continue;
+                    let answer = tokio::select! {
+                        biased;
+                        () = self.known.caches.outdated(self.known.listed) => continue,
+                        answer = self.known.answer(self.api.watch(&params, &version)) => answer,
                     };
                     let stream = match answer {
                         Ok(stream) => stream.boxed(),
                         Err(error) if answered(&error, 410) => {
-                            return Err(self.failed(Error::WatchStartFailed(error)));
+                            return Err(self.known.failed(Error::WatchStartFailed(error)));
                         }
                         Err(error) => return Err(self.resumes(version, error)),
                     };
-                    self.hears();
-                    self.cache.is_there();
+                    self.known.hears();
+                    self.known.cache.is_there();
                     self.phase = Phase::Watching { version, stream, heard: Instant::now() };
                 }
                 Phase::Watching { version, mut stream, heard } => {
                     let message = tokio::select! {
                         biased;
-                        () = self.caches.outdated(self.listed) => continue,
+                        () = self.known.caches.outdated(self.known.listed) => continue,
                         message = timeout_at(heard + SILENCE, stream.next()) => message,
                     };
                     let Ok(message) = message else {
                         let why = "a watch was silent for 45 s";
-                        self.cache.is_outdated(self.heard.1, why);
-                        self.caches.doubt(&K::kind(&()), why);
+                        self.known.is_outdated(why);
+                        self.known.caches.doubt(&K::kind(&()), why);
                         continue;
                     };
                     let Some(message) = message else {
                         self.phase = Phase::Ended { version };
                         continue;
                     };
-                    self.hears();
+                    if message.is_ok() {
+                        self.known.hears();
+                    }
                     let (event, version) = match message {
                         Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                             let version = object.resource_version().unwrap_or_default();
@@ -275,17 +280,17 @@ where
                             if status.code != 410 {
                                 self.phase = Phase::Ended { version };
                             }
-                            return Err(self.failed(Error::WatchError(status.boxed())));
+                            return Err(self.known.failed(Error::WatchError(status.boxed())));
                         }
                         Err(error) => {
                             self.phase = Phase::Ended { version };
-                            return Err(self.failed(Error::WatchFailed(error)));
+                            return Err(self.known.failed(Error::WatchFailed(error)));
                         }
                     };
                     if version.is_empty() {
-                        return Err(self.failed(Error::NoResourceVersion));
+                        return Err(self.known.failed(Error::NoResourceVersion));
                     }
-                    self.newest = self.newest.max(resource_version(&version));
+                    self.known.newest = self.known.newest.max(resource_version(&version));
                     self.phase = Phase::Watching { version, stream, heard: Instant::now() };
                     if let Some(event) = event {
                         return Ok(event);
@@ -295,18 +300,44 @@ where
         }
     }
 
+    /// The watch could not be opened again, which is to be tried from the same version.
+    fn resumes(&mut self, version: String, error: kube::Error) -> Error {
+        self.phase = Phase::Ended { version };
+        self.known.failed(Error::WatchStartFailed(error))
+    }
+}
+
+impl Known {
+    /// The API server's answer, or an error where none comes.
+    async fn answer<T>(&self, call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+        let ages = async {
+            if let Some((at, _)) = self.heard {
+                sleep_until(at + SILENCE).await;
+                self.is_outdated(NO_ANSWER);
+            }
+            pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            never = ages => match never {},
+            answer = timeout(SILENCE, call) => {
+                answer.unwrap_or_else(|_| Err(kube::Error::Service(NO_ANSWER.into())))
+            }
+        }
+    }
+
+    fn is_outdated(&self, why: &str) {
+        if let Some((_, as_of)) = self.heard {
+            self.cache.is_outdated(as_of, why);
+        }
+    }
+
     fn hears(&mut self) {
-        self.heard = (Instant::now(), self.caches.clock.now());
+        self.heard = Some((Instant::now(), self.caches.clock.now()));
     }
 
     fn goes_back_to(&self, version: &str) -> bool {
         resource_version(version).zip(self.newest).is_some_and(|(now, newest)| now < newest)
-    }
-
-    /// The watch could not be opened again, which is to be tried from the same version.
-    fn resumes(&mut self, version: String, error: kube::Error) -> Error {
-        self.phase = Phase::Ended { version };
-        self.failed(Error::WatchStartFailed(error))
     }
 
     fn failed(&self, error: Error) -> Error {
@@ -316,8 +347,8 @@ where
             _ => "",
         };
         let why = format!("{hint}{error}");
-        if self.heard.0.elapsed() >= SILENCE {
-            self.cache.is_outdated(self.heard.1, &why);
+        if self.heard.is_some_and(|(at, _)| at.elapsed() >= SILENCE) {
+            self.is_outdated(&why);
         } else {
             self.cache.failed(&why);
         }

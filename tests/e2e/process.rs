@@ -27,7 +27,7 @@ pub async fn until_healthy(process: &Process) -> Result<()> {
 }
 
 /// The first line of what a process answers.
-pub async fn probe(process: &Process, path: &str) -> Result<String> {
+async fn probe(process: &Process, path: &str) -> Result<String> {
     Ok(get(process, path).await?.lines().next().unwrap_or_default().to_owned())
 }
 
