@@ -27,11 +27,13 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (cut, is_cut) = watch::channel(false);
-        let (swallowed, is_swallowed) = watch::channel(());
+        let (swallowed, mut is_swallowed) = watch::channel(());
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
+                // What was swallowed before does not concern this one.
+                is_swallowed.mark_unchanged();
                 connections.spawn(pass_on(client, server.clone(), is_cut.clone(), is_swallowed.clone()));
             }
         });

@@ -62,7 +62,8 @@ async fn a_changed_spec_is_acted_on_within_50_s_of_swallowed_connections_by_one_
     for stage in [&alone, &led] {
         stage.patch_policy(json!({"crossBackupRegion": "cn-guangzhou"})).await?;
     }
-    let (by_one, by_two) = tokio::try_join!(follows(&alone, "cn-guangzhou"), follows(&led, "cn-guangzhou"))?;
+    let followed = tokio::try_join!(follows(&alone, "cn-guangzhou"), follows(&led, "cn-guangzhou"));
+    let (by_one, by_two) = followed.map_err(|error| one.with_log(&first.with_log(&error)))?;
     println!("acted on by one replica after {by_one:?}, by two after {by_two:?}");
     ensure!(by_one < NOTICED && by_two < NOTICED, "{by_one:?} and {by_two:?}");
     // The Lease is renewed over new connections, long before its term ends.
