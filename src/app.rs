@@ -18,15 +18,13 @@ use crate::cluster::connect::{self, Target};
 use crate::cluster::elector::{Elector, Leadership, Timing, identity};
 use crate::cluster::events::Events;
 use crate::cluster::link::Link;
+use crate::cluster::list_watch::SILENCE;
 use crate::commands::{self, Exit};
 use crate::controllers::{self, Settings};
 use crate::metrics::Meters;
 use crate::observe::identity::Identity;
 use crate::serve::serve;
 use crate::telemetry::health::Health;
-
-/// Longer than a watch without events: the API server ends one after 5 minutes at the latest.
-const SILENCE: Duration = Duration::from_secs(310);
 
 /// So long after SIGTERM the Lease was given up, or runs out by itself.
 const RELEASED: Duration = Duration::from_millis(1_750);
@@ -78,7 +76,9 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     // The environment's proxy is for the clouds alone; the kubeconfig's own one holds.
     let Target { mut config, proxy } =
         Target::find(None, None).await.context("no Kubernetes cluster to connect to")?;
-    config.read_timeout = Some(SILENCE);
+    // Also of connections that wait in the pool: what a firewall has dropped is not taken for a request later on.
+    // A watch notices its silence by itself, before.
+    config.read_timeout = Some(SILENCE + Duration::from_secs(1));
     let link = Link::default();
     let kube = link.around(connect::client(config.clone(), proxy.as_ref())?);
     let identity = identity();

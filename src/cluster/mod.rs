@@ -8,6 +8,7 @@ pub mod elector;
 pub mod events;
 pub mod failure_log;
 pub mod link;
+pub mod list_watch;
 pub mod secrets;
 pub mod status;
 #[cfg(test)]
@@ -54,6 +55,12 @@ pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
         next = source;
     }
     texts.join(": ")
+}
+
+/// A resourceVersion as a number. Those of one resource type can be compared so (Kubernetes API concepts, since 1.35; etcd's revisions
+/// before). `None`: it is none.
+pub fn resource_version(text: &str) -> Option<u128> {
+    text.parse().ok()
 }
 
 #[cfg(test)]

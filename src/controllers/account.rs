@@ -111,6 +111,7 @@ pub fn notice<K: AnyAccount>(accounts: &Accounts, found: &Guarded<K>) {
     let meta = found.meta();
     let key = AccountKey { namespace: meta.namespace.clone(), name: meta.name.clone().unwrap_or_default() };
     let read = found.0.as_ref().ok();
+    accounts.notice_generation(&key, meta.uid.as_deref().unwrap_or_default(), meta.generation);
     let suspended = read.is_some_and(|account| account.settings().suspend);
     accounts.notice(&key, meta.uid.as_deref().unwrap_or_default(), read.and_then(sharing_of), suspended);
 }

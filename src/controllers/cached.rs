@@ -17,6 +17,7 @@ use super::watch::Stored;
 use crate::api::inventory::{BackupInventorySpec, BackupInventoryStatus};
 use crate::api::policy::{BoxedStatus, CrossRegionBackupPolicySpec};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy, FINALIZER, RECONCILE_REQUESTED_AT};
+use crate::cluster::resource_version;
 use crate::domain::Named;
 
 /// A kind of which there are many objects, or long ones.
@@ -228,6 +229,14 @@ fn text(text: &str) -> Option<String> {
 impl<K: Kept> Cached<K> {
     pub fn generation(&self) -> Option<i64> {
         self.0.as_ref().map_or_else(|invalid| invalid.metadata.generation, |lean| lean.generation)
+    }
+
+    /// The resourceVersion as a number, where it is one.
+    pub fn version(&self) -> Option<u128> {
+        match &self.0 {
+            Ok(lean) => resource_version(&lean.version()),
+            Err(invalid) => resource_version(invalid.metadata.resource_version.as_deref()?),
+        }
     }
 
     pub fn is_deleted(&self) -> bool {

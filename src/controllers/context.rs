@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use super::policy::Claims;
 use super::rounds::Rounds;
 use super::sharing::{Admission, Denial, Purpose, Shared};
 use super::wakes::Wakes;
+use super::watch::Synced;
 use super::{PATIENCE, account, inventory, policy};
 use crate::api::account::{AnyAccount, CloudAccountSpec};
 use crate::api::{BackupInventory, CloudAccount, CrossRegionBackupPolicy};
@@ -25,6 +27,8 @@ use crate::clock::Clock;
 use crate::cloud::{Caller, Check};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
+use crate::cluster::list_watch::Caches;
+use crate::cluster::resource_version;
 use crate::metrics::Meters;
 use crate::observe::{Account, AccountKey, Accounts, just_changed};
 
@@ -47,7 +51,8 @@ pub struct Context {
     /// `None` where the operator is limited to namespaces.
     pub(super) shared: Option<Shared>,
     pub(super) started: Timestamp,
-    pub(super) synced: Vec<tokio::sync::watch::Receiver<bool>>,
+    pub(super) caches: Caches,
+    pub(super) synced: Vec<Synced>,
     pub(super) policies: Memories<policy::Slot>,
     pub(super) inventories: Memories<inventory::Slot>,
     pub(super) account_requests: account::Handled,
@@ -74,8 +79,7 @@ impl Context {
         self.seeded
             .get_or_init(|| async {
                 for synced in &self.synced {
-                    // It fails only where the watch has ended, and the process with it.
-                    let _ = synced.clone().wait_for(|synced| *synced).await;
+                    synced.wait().await;
                 }
                 if let Some(shared) = &self.shared {
                     let _ = timeout(PATIENCE, shared.synced()).await;
@@ -83,6 +87,21 @@ impl Context {
                 policy::seed_claims(self);
             })
             .await;
+    }
+
+    /// A write of `object` was refused as outdated, and `found` is there: of an earlier resourceVersion where the API server is behind what
+    /// was read before.
+    pub(super) fn refused<K: Resource<DynamicType = ()>>(&self, object: &K, found: &K) {
+        let [known, found] = [object, found]
+            .map(|object| object.meta().resource_version.as_deref().and_then(resource_version));
+        if found.is_some() && found < known {
+            self.caches.doubt(&K::kind(&()), "a write was refused by an earlier resourceVersion than known");
+        }
+    }
+
+    /// Whether policies and accounts are being listed anew, as they may have changed without a word.
+    pub(super) fn is_doubted(&self) -> bool {
+        !self.synced.iter().all(Synced::is_undoubted)
     }
 
     /// One of the places to write from.

@@ -173,7 +173,7 @@ where
 
 /// From one of the places to write: makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
 async fn write_status<K, S>(
-    meters: &Meters,
+    context: &Context,
     api: &Api<Guarded<K>>,
     object: &Guarded<K>,
     wanted: &S,
@@ -192,8 +192,10 @@ where
         }
         applied => applied,
     };
-    if let Ok(Applied::Written(_)) = applied {
-        meters.wrote_status(&K::kind(&()));
+    match &applied {
+        Ok(Applied::Written(_)) => context.meters.wrote_status(&K::kind(&())),
+        Ok(Applied::Stale(Some(found))) => context.refused(object, found),
+        _ => {}
     }
     applied
 }

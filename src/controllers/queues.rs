@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
-use futures::stream::{self, select};
+use futures::stream::{self, BoxStream, select};
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
@@ -12,12 +12,12 @@ use kube::runtime::controller::Config;
 use kube::runtime::controller::Error as ControllerError;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 
 use super::cached::Cached;
 use super::guarded::Guarded;
 use super::wakes::{Wake, Wakes};
-use super::watch::{Reconnect, SharedStream, Stored, Watched, config, few_at_a_time};
+use super::watch::{SharedStream, Stored, Watched, few_at_a_time};
 use super::{Context, account, counted, inventory, policy, retry};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy};
 use crate::observe::AccountKey;
@@ -66,7 +66,7 @@ pub fn inventories(
 pub fn accounts<K: account::Kind>(
     context: &Arc<Context>,
     accounts: &Watched<Guarded<K>>,
-    secrets: Api<Guarded<PartialObjectMeta<Secret>>>,
+    secrets: BoxStream<'static, Guarded<PartialObjectMeta<Secret>>>,
     wakes: UnboundedReceiver<AccountKey>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
@@ -78,21 +78,16 @@ pub fn accounts<K: account::Kind>(
         std::future::ready(store.get(&reference).map(|found| ObjectRef::from_obj(&*found)))
     });
     // Metadata alone: what a Secret holds is read by name when it is needed.
-    let secrets = watcher(secrets, config())
-        .backoff(Reconnect::default())
-        .touched_objects()
-        .filter_map(|secret| std::future::ready(secret.ok()))
-        .flat_map(move |secret| {
-            let namespace = secret.namespace();
-            let name = secret.name_any();
-            // A shared account's Secrets are those of the one namespace that is watched for it.
-            let is_near = |account: &Guarded<K>| {
-                account.meta().namespace.is_none() || account.meta().namespace == namespace
-            };
-            let readers =
-                by_secret.state_filter(|account| is_near(account) && account::reads(account, &name));
-            stream::iter(readers.into_iter().map(|account| ObjectRef::from_obj(&*account)))
-        });
+    let secrets = secrets.flat_map(move |secret| {
+        let namespace = secret.namespace();
+        let name = secret.name_any();
+        // A shared account's Secrets are those of the one namespace that is watched for it.
+        let is_near = |account: &Guarded<K>| {
+            account.meta().namespace.is_none() || account.meta().namespace == namespace
+        };
+        let readers = by_secret.state_filter(|account| is_near(account) && account::reads(account, &name));
+        stream::iter(readers.into_iter().map(|account| ObjectRef::from_obj(&*account)))
+    });
     Controller::for_stream(feed.changes, feed.store)
         .reconcile_on(select(feed.all, select(references, secrets)))
         .graceful_shutdown_on(stop)

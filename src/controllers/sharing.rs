@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use kube::Resource;
 use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::watch;
 
 use super::guarded::Guarded;
+use super::watch::Synced;
 use crate::api::ClusterCloudAccount;
 use crate::api::account::{AllowedFrom, AllowedNamespaces, AnyAccount, Permissions};
 
@@ -20,7 +20,7 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Shared {
     pub accounts: Store<Guarded<ClusterCloudAccount>>,
     pub namespaces: Store<Guarded<PartialObjectMeta<Namespace>>>,
-    pub synced: [watch::Receiver<bool>; 2],
+    pub synced: [Synced; 2],
 }
 
 /// What a resource wants of an account.
@@ -71,13 +71,12 @@ impl Shared {
     /// Resolves when accounts and namespaces have been read.
     pub async fn synced(&self) {
         for synced in &self.synced {
-            // It fails only where the watch has ended, and the process with it.
-            let _ = synced.clone().wait_for(|synced| *synced).await;
+            synced.wait().await;
         }
     }
 
     pub fn is_synced(&self) -> bool {
-        self.synced.iter().all(|synced| *synced.borrow())
+        self.synced.iter().all(Synced::is_synced)
     }
 
     /// Whether resources of this namespace may use the account so.
@@ -257,7 +256,7 @@ mod tests {
             });
             namespaces.apply_watcher_event(&Event::Apply(serde_json::from_value(namespace).unwrap()));
         }
-        let (_, synced) = watch::channel(true);
+        let synced = Synced::of_a_list();
         Shared {
             accounts: accounts.as_reader(),
             namespaces: namespaces.as_reader(),

@@ -8,7 +8,6 @@ use futures::future::{BoxFuture, join_all, select_all};
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
 use kube::core::PartialObjectMeta;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -21,6 +20,7 @@ use super::metrics::Noted;
 use super::policy::Claims;
 use super::rounds::Rounds;
 use super::wakes::{Wake, scopes};
+use super::watch::{Awaits, touched_metadata};
 use super::watches::{AllGone, Watches};
 use super::{Context, GRACE, Settings, WAITING, WRITES, account, api, inventory, policy, queues};
 use crate::cluster::elector::Leadership;
@@ -50,6 +50,7 @@ pub async fn lead(
     began: Timestamp,
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<Ended> {
+    watches.caches.take_lead();
     let (shared_wake, shared_wakes) = unbounded();
     let (wakes, scope_wakes) = scopes(watches.scopes.len(), shared_wake);
     let accounts = {
@@ -77,6 +78,7 @@ pub async fn lead(
         noted,
         started: settings.clock.now(),
         shared: watches.shared(),
+        caches: watches.caches.clone(),
         kube: settings.kube.clone(),
         clock: settings.clock.clone(),
         events: settings.events.anew(),
@@ -110,8 +112,12 @@ pub async fn lead(
     for (watched, wakes) in watches.scopes.iter().zip(scope_wakes) {
         tasks.push(queues::policies(&context, &watched.policies, wakes.policy_wakes, stop.clone()));
         tasks.push(queues::inventories(&context, &watched.inventories, wakes.inventory_wakes, stop.clone()));
-        let secrets =
-            api::<Guarded<PartialObjectMeta<Secret>>>(&settings.watching, watched.namespace.as_deref());
+        let namespace = watched.namespace.as_deref();
+        let awaits = Awaits { health: &settings.health, caches: &watches.caches, namespace };
+        let secrets = touched_metadata(
+            api::<Guarded<PartialObjectMeta<Secret>>>(&settings.watching, namespace),
+            awaits,
+        );
         tasks.push(queues::accounts(&context, &watched.accounts, secrets, wakes.account_wakes, stop.clone()));
     }
     tasks.push({
@@ -125,8 +131,12 @@ pub async fn lead(
         .boxed()
     });
     if let Some(shared) = &watches.shared {
-        let secrets: Api<Guarded<PartialObjectMeta<Secret>>> =
-            Api::namespaced(settings.watching.clone(), &settings.own_namespace);
+        let namespace = Some(&*settings.own_namespace);
+        let awaits = Awaits { health: &settings.health, caches: &watches.caches, namespace };
+        let secrets = touched_metadata(
+            api::<Guarded<PartialObjectMeta<Secret>>>(&settings.watching, namespace),
+            awaits,
+        );
         tasks.push(queues::accounts(&context, &shared.accounts, secrets, shared_wakes, stop.clone()));
         tasks.push(queues::namespaces(&context, shared.namespaces.stream.clone(), wakes, stop.clone()));
     }

@@ -22,8 +22,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::guarded::Guarded;
-use crate::cluster::answered;
-use crate::telemetry::health::{Awaited, Health};
+#[cfg(test)]
+use crate::clock::Clock;
+use crate::cluster::list_watch::{Caches, list_watch};
+use crate::telemetry::health::Health;
 
 /// So many events at once are held back,
 const FEW: usize = 64;
@@ -36,9 +38,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(250);
 
 pub struct Watched<O: Stored> {
     pub store: Store<O>,
-    /// Becomes true when the store holds everything for the first time. kube's own `Store::wait_until_ready` wakes only the
-    /// last of several tasks that wait, and the controller is one of them.
-    pub synced: watch::Receiver<bool>,
+    /// kube's own `Store::wait_until_ready` wakes only the last of several tasks that wait, and the controller is one of them.
+    pub synced: Synced,
     pub stream: SharedStream<O>,
 }
 
@@ -96,6 +97,38 @@ impl Backoff for Reconnect {
     fn reset(&mut self) {}
 }
 
+/// Whether a store holds a whole list that is new enough: for a leader, one that began since it took the lead.
+#[derive(Clone)]
+pub struct Synced {
+    /// When the list that the store holds began. `None`: it holds none yet.
+    listed: watch::Receiver<Option<Instant>>,
+    caches: Caches,
+}
+
+impl Synced {
+    pub fn is_synced(&self) -> bool {
+        self.listed.borrow().is_some_and(|at| self.caches.trusts(at))
+    }
+
+    /// Of a store that holds a list.
+    #[cfg(test)]
+    pub fn of_a_list() -> Self {
+        let listed = watch::channel(Some(Instant::now())).1;
+        Self { listed, caches: Caches::new(Clock::system()) }
+    }
+
+    /// Whether it was listed since everything was last doubted.
+    pub fn is_undoubted(&self) -> bool {
+        self.listed.borrow().is_some_and(|at| !self.caches.doubts(at))
+    }
+
+    pub async fn wait(&self) {
+        let is_new_enough = |listed: &Option<Instant>| listed.is_some_and(|at| self.caches.trusts(at));
+        // It fails only where the watch has ended, and the process with it.
+        let _ = self.listed.clone().wait_for(is_new_enough).await;
+    }
+}
+
 /// What a controller is fed with.
 pub struct Feed<O: Stored> {
     pub store: Store<O>,
@@ -103,16 +136,6 @@ pub struct Feed<O: Stored> {
     pub all: BoxStream<'static, ObjectRef<O>>,
     /// What changes from then on.
     pub changes: BoxStream<'static, Result<O, watcher::Error>>,
-}
-
-/// Objects in one page of a list. A page is held as it came, some three times over, while it is read, and an object can have 1.5 MB,
-/// whatever of it is kept: so a page takes 110 MiB at most. With kube's 500, a namespace full of long annotations would take more
-/// than the pod has, at each start.
-const PAGE: u32 = 25;
-
-/// How everything is watched.
-pub fn config() -> watcher::Config {
-    watcher::Config::default().page_size(PAGE)
 }
 
 /// An object as a store holds it.
@@ -151,11 +174,10 @@ impl<O: Stored + Send + Sync> Watched<O> {
         notice: impl FnMut(&O) + Send + 'static,
     ) -> Feed<O> {
         let Self { store, synced, stream } = self;
-        let (store, mut synced, stream) = (store.clone(), synced.clone(), stream.clone());
+        let (store, synced, stream) = (store.clone(), synced.clone(), stream.clone());
         let stored = store.clone();
         let all = async move {
-            // It fails only where the watch has ended, and the process with it.
-            let _ = synced.wait_for(|synced| *synced).await;
+            synced.wait().await;
             ready.await;
             stream::iter(stored.state().into_iter().map(|object| object.reference()))
         };
@@ -228,61 +250,80 @@ pub fn stored<O: Stored>(stores: &[Store<O>], object: &impl ResourceExt, uid: &s
     found.filter(|stored| stored.uid() == Some(uid))
 }
 
-/// Has the process not ready before a list was had.
+/// What all watches of a process have in common, and the namespace that they are limited to.
 #[derive(Clone, Copy)]
 pub struct Awaits<'a> {
     pub health: &'a Health,
+    pub caches: &'a Caches,
     pub namespace: Option<&'a str>,
 }
 
 impl Awaits<'_> {
-    fn list_of<K: Resource<DynamicType = ()>>(self) -> Awaited {
+    fn list_of<K: Resource<DynamicType = ()>>(self) -> String {
         let kind = K::kind(&());
-        self.health.awaits(match self.namespace {
+        match self.namespace {
             Some(namespace) => format!("the list of {kind} in namespace {namespace}"),
             None => format!("the list of {kind}"),
-        })
+        }
+    }
+
+    /// Lists and watches all objects that `api` reaches; the process is not ready before they were listed, nor while that is out of date.
+    fn list_watch<K>(
+        self,
+        api: Api<K>,
+    ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        list_watch(api, self.caches.clone(), self.health.awaits(self.list_of::<K>()))
+            .backoff(Reconnect::default())
+    }
+
+    /// Keeps when the list that the store holds was begun.
+    fn synced<O>(self) -> (impl FnMut(&Event<O>) + Send + use<O>, Synced) {
+        let (sender, listed) = watch::channel(None);
+        let mut begun = None;
+        let note = move |event: &Event<O>| match event {
+            Event::Init => begun = Some(Instant::now()),
+            Event::InitDone => drop(sender.send_replace(begun)),
+            _ => {}
+        };
+        (note, Synced { listed, caches: self.caches.clone() })
     }
 }
 
-fn note<O: Resource>(awaited: &Awaited, event: &Result<Event<O>, watcher::Error>) {
-    match event {
-        Ok(Event::InitDone) => awaited.is_there(),
-        Ok(_) => {}
-        Err(error) => {
-            let hint = match error {
-                watcher::Error::InitialListFailed(error) if answered(error, 404) => "is its CRD installed? ",
-                watcher::Error::InitialListFailed(error) if answered(error, 403) => {
-                    "may the ServiceAccount list it? "
-                }
-                _ => "",
-            };
-            awaited.failed(&format!("{hint}{error}"));
-        }
-    }
+/// The metadata of all objects that `api` reaches, each as it comes, the deleted ones included.
+pub fn touched_metadata<K>(
+    api: Api<Guarded<PartialObjectMeta<K>>>,
+    awaits: Awaits<'_>,
+) -> BoxStream<'static, Guarded<PartialObjectMeta<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let cache = awaits.health.relies_on(awaits.list_of::<K>());
+    list_watch(api, awaits.caches.clone(), cache)
+        .backoff(Reconnect::default())
+        .touched_objects()
+        // Its errors were reported, and its backoff has dealt with them.
+        .filter_map(|object| std::future::ready(object.ok()))
+        .boxed()
 }
 
 /// The namespaces, for their labels.
 pub struct Namespaces {
     pub store: Store<Guarded<PartialObjectMeta<Namespace>>>,
-    pub synced: watch::Receiver<bool>,
+    pub synced: Synced,
     pub stream: SharedStream<Guarded<PartialObjectMeta<Namespace>>>,
 }
 
 /// Watches all namespaces, and keeps their labels alone.
 pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
-    let awaited = awaits.list_of::<Namespace>();
     let (store, writer) = reflector::store();
-    let (first, synced) = watch::channel(false);
-    let events = watcher(Api::<Guarded<PartialObjectMeta<Namespace>>>::all(kube.clone()), config())
-        .backoff(Reconnect::default())
+    let (mut note, synced) = awaits.synced();
+    let events = awaits
+        .list_watch(Api::<Guarded<PartialObjectMeta<Namespace>>>::all(kube.clone()))
         .reflect(writer)
-        .inspect(move |event| note(&awaited, event))
-        .inspect_ok(move |event| {
-            if matches!(event, Event::InitDone) {
-                first.send_replace(true);
-            }
-        });
+        .inspect_ok(move |event| note(event));
     Namespaces { stream: SharedStream::of_objects(once_stored(events, store.clone())), store, synced }
 }
 
@@ -292,17 +333,16 @@ where
     O: Stored + DeserializeOwned + std::fmt::Debug + Send + Sync,
 {
     let (store, writer) = reflector::store();
-    let (first, synced) = watch::channel(false);
-    let awaited = awaits.list_of::<O>();
-    let events = watcher(api, config())
-        .backoff(Reconnect::default())
+    let (mut note, synced) = awaits.synced();
+    let events = awaits
+        .list_watch(api)
         .modify({
             let store = store.clone();
             move |object: &mut O| object.settle(store.get(&object.reference()).as_deref())
         })
         .reflect(writer)
-        .inspect(move |event| note(&awaited, event))
         .inspect_ok(move |event| {
+            note(event);
             let news = match event {
                 Event::Delete(object) => Gone::One(Box::new(ObjectMeta {
                     uid: object.uid().map(str::to_owned),
@@ -310,10 +350,7 @@ where
                     namespace: object.meta().namespace.clone(),
                     ..ObjectMeta::default()
                 })),
-                Event::InitDone => {
-                    first.send_replace(true);
-                    Gone::Unlisted
-                }
+                Event::InitDone => Gone::Unlisted,
                 _ => return,
             };
             // Nobody listens any more when the controllers have ended.

@@ -13,13 +13,17 @@ use super::guarded::Guarded;
 use super::metrics::{Noted, Sources};
 use super::sharing::Shared;
 use super::wakes::watched_namespaces;
-use super::watch::{Awaits, Gone, Namespaces, SharedStream, Stored, Watched, watched, watched_labels};
+use super::watch::{
+    Awaits, Gone, Namespaces, SharedStream, Stored, Synced, Watched, watched, watched_labels,
+};
 use super::{Settings, api};
 use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 use crate::cluster::elector::Leadership;
+use crate::cluster::list_watch::Caches;
 use crate::observe::Accounts;
 
 pub struct Watches {
+    pub caches: Caches,
     pub scopes: Vec<WatchedScope>,
     /// `None` where the operator is limited to namespaces.
     pub shared: Option<WatchedShared>,
@@ -52,10 +56,11 @@ impl Watches {
         let ((policies, gone_policies), (inventories, gone_inventories), (accounts, gone_accounts)) =
             (unbounded(), unbounded(), unbounded());
         let kube = &settings.watching;
+        let caches = Caches::new(settings.clock.clone());
         let scopes = watched_namespaces(&settings.namespaces);
         let scopes = scopes.into_iter().map(|namespace| {
             let within = namespace.as_deref();
-            let awaits = Awaits { health: &settings.health, namespace: within };
+            let awaits = Awaits { health: &settings.health, caches: &caches, namespace: within };
             WatchedScope {
                 policies: watched(api(kube, within), policies.clone(), awaits),
                 inventories: watched(api(kube, within), inventories.clone(), awaits),
@@ -64,10 +69,10 @@ impl Watches {
             }
         });
         let scopes = scopes.collect();
-        let shared = settings.namespaces.is_empty().then(|| shared(settings, accounts.clone()));
+        let shared = settings.namespaces.is_empty().then(|| shared(settings, &caches, accounts.clone()));
         let gone =
             AllGone { policies: gone_policies, inventories: gone_inventories, accounts: gone_accounts };
-        Self { scopes, shared, gone }
+        Self { caches, scopes, shared, gone }
     }
 
     /// Keeps the stores as the API server has them while this replica remembers nothing. It returns where the watches have ended,
@@ -114,7 +119,7 @@ impl Watches {
 
     /// What a first reconcile waits for. Not the inventories: where that kind is not installed, or may not be read, as in the
     /// middle of an upgrade, policies are looked after all the same.
-    pub fn synced(&self) -> Vec<tokio::sync::watch::Receiver<bool>> {
+    pub fn synced(&self) -> Vec<Synced> {
         let of = |scope: &WatchedScope| [scope.accounts.synced.clone(), scope.policies.synced.clone()];
         self.scopes.iter().flat_map(of).collect()
     }
@@ -142,8 +147,8 @@ impl Watches {
     }
 }
 
-fn shared(settings: &Settings, gone: UnboundedSender<Gone>) -> WatchedShared {
-    let awaits = Awaits { health: &settings.health, namespace: None };
+fn shared(settings: &Settings, caches: &Caches, gone: UnboundedSender<Gone>) -> WatchedShared {
+    let awaits = Awaits { health: &settings.health, caches, namespace: None };
     WatchedShared {
         accounts: watched(Api::all(settings.watching.clone()), gone, awaits),
         namespaces: watched_labels(&settings.watching, awaits),

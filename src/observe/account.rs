@@ -57,6 +57,8 @@ pub(super) struct State {
     /// What the client was made from: it is made anew when any of it changes.
     pub(super) made_from: Option<MadeFrom>,
     pub(super) recipe: Option<Recipe>,
+    /// Of the spec that the watch last brought. It goes back where etcd is restored.
+    pub(super) watched_generation: Option<i64>,
     /// Of the key id, as status shows it.
     pub(super) hint: Option<String>,
     /// When the client's credentials end.
@@ -76,6 +78,13 @@ pub struct MadeFrom {
     pub generation: i64,
     /// The fingerprint of the Secret's key; zeros where there is none.
     pub source: [u8; 32],
+}
+
+impl State {
+    /// Whether the generation `this` of the spec came after `other`. One beyond what the watch brought is of a history that was lost.
+    pub(super) fn is_later(&self, this: i64, other: i64) -> bool {
+        this > other && self.watched_generation.is_none_or(|watched| this <= watched)
+    }
 }
 
 pub(super) fn is_current(state: &State, credentials: &Credentials) -> bool {
@@ -120,7 +129,7 @@ impl Change<'_> {
 
     /// Nothing more is signed with the client, unless it was made from a later spec than what has failed.
     pub fn end(&mut self, failed: &MadeFrom) {
-        if self.state.made_from.as_ref().is_some_and(|made| made.generation <= failed.generation) {
+        if self.state.made_from.is_some() && !self.is_made_from_later(failed) {
             self.state.expires = Some(Instant::now());
         }
     }
@@ -133,7 +142,8 @@ impl Change<'_> {
 
     /// Whether the present client was made from a later spec.
     pub fn is_made_from_later(&self, made_from: &MadeFrom) -> bool {
-        self.state.made_from.as_ref().is_some_and(|present| present.generation > made_from.generation)
+        let present = self.state.made_from.as_ref().map(|present| present.generation);
+        present.is_some_and(|present| self.state.is_later(present, made_from.generation))
     }
 
     /// Whether the present client was made from this and signs with these.

@@ -176,6 +176,7 @@ impl Accounts {
                 client: None,
                 made_from: None,
                 recipe: None,
+                watched_generation: None,
                 hint: None,
                 expires: None,
                 sharing: None,
@@ -338,6 +339,14 @@ impl Accounts {
         }
         if news {
             (self.changed)(key);
+        }
+    }
+
+    /// The generation of an account that is known, as the watch brought it.
+    pub fn notice_generation(&self, key: &AccountKey, uid: &str, generation: Option<i64>) {
+        let account = lock(&self.known).get(key).filter(|account| account.uid == uid).cloned();
+        if let Some(account) = account {
+            lock(&account.state).watched_generation = generation;
         }
     }
 

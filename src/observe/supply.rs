@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::account::{Account, MadeFrom};
+use super::account::{Account, MadeFrom, lock};
 use super::accounts::Accounts;
 use super::reach::just_changed;
 use super::recipe::{Recipe, Role, Source};
@@ -143,7 +143,7 @@ impl Accounts {
         made_from: &MadeFrom,
         why: Why<'_>,
     ) -> Result<(Current, Instant), NoCredentials> {
-        if held.generation > made_from.generation {
+        if lock(&account.state).is_later(held.generation, made_from.generation) {
             return Err(NoCredentials::Unreadable("the spec has changed meanwhile".to_owned()));
         }
         held.generation = made_from.generation;

@@ -34,3 +34,4 @@ mod tenants;
 mod tools;
 mod unreadable;
 mod validation;
+mod view;

@@ -12,10 +12,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Passes on what comes over TCP, TLS and all, until it is cut; then connections stay open, and nothing comes through any more,
-/// as behind a firewall that drops packets.
+/// as behind a firewall that drops packets. Or the connections that are open are swallowed, and new ones work, as behind a load
+/// balancer that has forgotten them.
 pub struct Proxy {
     address: SocketAddr,
     cut: watch::Sender<bool>,
+    swallowed: watch::Sender<()>,
     _serving: JoinSet<()>,
 }
 
@@ -25,14 +27,17 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (cut, is_cut) = watch::channel(false);
+        let (swallowed, mut is_swallowed) = watch::channel(());
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass_on(client, server.clone(), is_cut.clone()));
+                // What was swallowed before does not concern this one.
+                is_swallowed.mark_unchanged();
+                connections.spawn(pass_on(client, server.clone(), is_cut.clone(), is_swallowed.clone()));
             }
         });
-        Ok(Self { address, cut, _serving: serving })
+        Ok(Self { address, cut, swallowed, _serving: serving })
     }
 
     pub fn cut(&self) {
@@ -42,6 +47,11 @@ impl Proxy {
     /// New connections come through again; those that were cut stay so.
     pub fn restore(&self) {
         self.cut.send_replace(false);
+    }
+
+    /// Nothing comes through any more on the connections that are open now.
+    pub fn swallow(&self) {
+        self.swallowed.send_replace(());
     }
 
     /// A kubeconfig of this ServiceAccount that leads here.
@@ -56,7 +66,12 @@ impl Proxy {
     }
 }
 
-async fn pass_on(mut client: TcpStream, server: String, mut is_cut: watch::Receiver<bool>) {
+async fn pass_on(
+    mut client: TcpStream,
+    server: String,
+    mut is_cut: watch::Receiver<bool>,
+    mut is_swallowed: watch::Receiver<()>,
+) {
     let passing = async {
         if let Ok(mut server) = TcpStream::connect(server).await {
             // However it ends, it has ended for both.
@@ -65,7 +80,10 @@ async fn pass_on(mut client: TcpStream, server: String, mut is_cut: watch::Recei
     };
     let cut = async {
         // Without a sender the test is over.
-        if is_cut.wait_for(|is_cut| *is_cut).await.is_ok() {}
+        tokio::select! {
+            _ = is_cut.wait_for(|is_cut| *is_cut) => {}
+            _ = is_swallowed.changed() => {}
+        }
     };
     tokio::pin!(passing);
     tokio::select! {

@@ -26,7 +26,8 @@ pub fn leads(process: &Process) -> bool {
     process.log().lines().any(|line| line.contains(": leading"))
 }
 
-/// Every replica lists once when it starts, whether it leads or stands by, and no more when it takes over.
+/// Every replica lists once when it starts, whether it leads or stands by, and once more when it takes over: what it was told while it
+/// stood by may be old. A look at the resourceVersion alone, with `limit=1`, is none.
 fn lists(stage: &Stage<'_>) -> Result<usize> {
     let filter = AuditFilter {
         user: Some(OPERATOR_USER),
@@ -35,7 +36,11 @@ fn lists(stage: &Stage<'_>) -> Result<usize> {
         namespace: Some(&stage.namespace),
         ..AuditFilter::default()
     };
-    Ok(stage.plane.audit_entries(&filter)?.len())
+    let entries = stage.plane.audit_entries(&filter)?;
+    Ok(entries
+        .iter()
+        .filter(|entry| !entry.request_uri.contains("limit=1&") && !entry.request_uri.ends_with("limit=1"))
+        .count())
 }
 
 #[tokio::test]
@@ -53,7 +58,9 @@ async fn one_leads_and_the_other_takes_over_when_it_goes() -> Result<()> {
     stage.apply_policy(json!({})).await?;
     stage.until_reason("InSync").await?;
     stage.more_looks(4).await?;
-    ensure!(!leads(&second) && lists(&stage)? == 2, "who stands by reads everything: {}", second.log());
+    // The first one took the lead while it listed, or right after.
+    let listed = lists(&stage)?;
+    ensure!(!leads(&second) && (2..=3).contains(&listed), "{listed} lists: {}", second.log());
 
     let asked = Instant::now();
     first.signal(Signal::TERM)?;
@@ -62,7 +69,7 @@ async fn one_leads_and_the_other_takes_over_when_it_goes() -> Result<()> {
     ensure!(taken - asked < Duration::from_secs(8), "it took {:?}", taken - asked);
     stage.drift(Policy::default())?;
     stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
-    ensure!(stage.modifies() == 2 && lists(&stage)? == 2);
+    ensure!(stage.modifies() == 2 && lists(&stage)? == listed + 1);
 
     let third = stage.another_operator("third", OPERATOR, &[]).await?;
     until_logged(&third, "standing by").await?;
@@ -106,7 +113,7 @@ async fn a_leader_that_was_frozen_does_nothing_any_more() -> Result<()> {
     // The Lease still belongs to the other.
     stage.drift(Policy::default())?;
     stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 2).await?;
-    ensure!(lists(&stage)? == 2 && stage.modifies() == 3);
+    ensure!((3..=4).contains(&lists(&stage)?) && stage.modifies() == 3);
     Ok(())
 }
 

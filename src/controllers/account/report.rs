@@ -74,7 +74,7 @@ pub async fn report<K: Kind>(
         return (Some(wait), ended);
     }
     let _place = context.place_to_write().await;
-    match write_status(&context.meters, api, object, &new, AnyAccount::status).await {
+    match write_status(context, api, object, &new, AnyAccount::status).await {
         Ok(Applied::Written(_)) => {
             context.failed_writes.succeeded(object.meta(), Part::Status);
             tell(context, object, &old, &new, outcome.as_ref()).await;

@@ -65,7 +65,8 @@ fn nor_is_an_inventory() {
         let is_late = Arc::new(AtomicBool::new(false));
         let late = is_late.clone();
         world.api.spoil(move |seen| {
-            let is_inventory = seen.verb == EVENT && seen.resource == "backupinventories";
+            // Neither the watch nor the list that follows its silence tells of the deletion in time.
+            let is_inventory = [EVENT, "list"].contains(&seen.verb) && seen.resource == "backupinventories";
             let delay = Duration::from_secs(150);
             (is_inventory && late.load(Relaxed)).then(|| Spoilt { delay, ..Spoilt::default() })
         });

@@ -10,6 +10,7 @@ mod liveness;
 mod oracle;
 mod play;
 mod refusals;
+mod restored;
 mod scenarios;
 mod stale;
 mod steps;

@@ -64,6 +64,8 @@ struct Turn<'a> {
     context: &'a Arc<Context>,
     inventory: Arc<BackupInventory>,
     uid: Arc<str>,
+    /// The resourceVersion that the watch had brought when this began.
+    watched: String,
     namespace: String,
     key: AccountKey,
 }
@@ -121,10 +123,11 @@ pub async fn reconcile(
     let uid = inventory.named.uid.clone();
     let slot = context.inventories.slot(&uid);
     let mut slot = slot.lock().await;
+    let watched = inventory.version();
     let inventory = slot.latest.newest(inventory);
     let namespace = inventory.namespace().unwrap_or_default();
     let key = account_of(&inventory.spec, &namespace);
-    let mut turn = Turn { context: &context, inventory, uid, namespace, key };
+    let mut turn = Turn { context: &context, inventory, uid, watched, namespace, key };
     let result = turn.take(&mut slot).await;
     if turn.stored().is_none() {
         context.inventories.forget(&turn.uid);

@@ -41,8 +41,7 @@ impl Turn<'_> {
         let api = Api::<Guarded<BackupInventory>>::namespaced(self.context.kube.clone(), &self.namespace);
         let object = Guarded(Ok(BackupInventory::clone(&self.inventory)));
         let _place = self.context.place_to_write().await;
-        let written =
-            write_status(&self.context.meters, &api, &object, &new, |object| object.status.as_ref()).await;
+        let written = write_status(self.context, &api, &object, &new, |object| object.status.as_ref()).await;
         let applied = match written {
             Ok(applied) => applied,
             Err(error) => {
@@ -58,13 +57,13 @@ impl Turn<'_> {
         match readable(applied) {
             Applied::Written(object) => {
                 failed_writes.succeeded(&self.inventory.metadata, Part::Status);
-                self.inventory = slot.latest.keep(object);
+                self.inventory = slot.latest.keep(object, &self.watched);
                 slot.found = None;
                 self.tell_between(&stored, &new).await;
                 None
             }
             Applied::Stale(Some(object)) => {
-                slot.latest.keep(object);
+                slot.latest.keep(object, &self.watched);
                 Some(OVERTAKEN)
             }
             Applied::Stale(None) => Some(GONE),

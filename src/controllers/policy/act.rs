@@ -224,12 +224,13 @@ impl Turn<'_> {
     /// Tells whether the resource is still the one that this turn began with and may use its account, and this process still leads.
     fn holds(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let (context, policy, uid) = (self.context.clone(), self.policy.clone(), self.uid.clone());
+        let watched = self.watched.clone();
         let (key, namespace) = (self.key.clone(), self.namespace.clone());
         let account = self.account.map(|account| account.uid.clone());
         move || {
             let admission = context.admission(&key, &namespace, purpose_of(&context, &policy.spec));
             let serves = |uid: &String| context.accounts.serves(&key, uid);
-            is_current(&context, &policy, &uid)
+            is_current(&context, &policy, &uid, &watched)
                 && !matches!(admission, Admission::Denied(_))
                 && account.as_ref().is_none_or(serves)
         }

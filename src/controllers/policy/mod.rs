@@ -34,6 +34,7 @@ use super::{
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cloud::{Caller, Lane, Ticket};
+use crate::cluster::resource_version;
 use crate::cluster::status::{Applied, set_finalizer};
 use crate::domain::{Facts, Failure, InstanceRef, PolicyState};
 use crate::metrics::Ended;
@@ -92,6 +93,8 @@ struct Turn<'a> {
     context: &'a Arc<Context>,
     policy: Arc<CrossRegionBackupPolicy>,
     uid: Arc<str>,
+    /// The resourceVersion that the watch had brought when this began.
+    watched: String,
     desk: Arc<Desk>,
     /// Makes the calls of this turn; `None` until the budget lets one go.
     caller: Option<Caller>,
@@ -176,6 +179,7 @@ pub async fn reconcile(
         account: account.as_deref(),
         key,
         uid: named.uid.clone(),
+        watched: policy.version(),
         policy: watched,
         ended: Ended::Ok,
     };
@@ -263,6 +267,8 @@ impl Turn<'_> {
                     slot.waiting = None;
                     Do::Wait(until)
                 }
+                // What is wanted may have changed without a word.
+                Do::Modify if self.context.is_doubted() => Do::Wait(Some(after(now, AGAIN))),
                 step if self.may_begin(slot, lane(desired, memory, &step, now)) => step,
                 // Of a new spec nothing is told before its look: one write carries all.
                 _ if memory.facts.observed_generation != Some(desired.generation) => {
@@ -404,11 +410,12 @@ impl Turn<'_> {
         match Box::pin(set_finalizer(&api, &*object, FINALIZER, wanted)).await.map(readable) {
             Ok(Applied::Written(object)) => {
                 failed_writes.succeeded(&self.policy.metadata, Part::Finalizers);
-                self.policy = slot.latest.keep(object);
+                self.policy = slot.latest.keep(object, &self.watched);
                 Finalizer::AsWanted
             }
             Ok(Applied::Stale(Some(object))) => {
-                slot.latest.keep(object);
+                self.context.refused(&*self.policy, &object);
+                slot.latest.keep(object, &self.watched);
                 Finalizer::Overtaken(OVERTAKEN)
             }
             Ok(Applied::Stale(None)) => Finalizer::Overtaken(GONE),
@@ -440,12 +447,16 @@ impl Turn<'_> {
     }
 
     fn is_current(&self) -> bool {
-        is_current(self.context, &self.policy, &self.uid)
+        is_current(self.context, &self.policy, &self.uid, &self.watched)
     }
 }
 
 /// Whether this process still leads, and the watch has brought nothing newer about what is desired.
-fn is_current(context: &Context, policy: &CrossRegionBackupPolicy, uid: &str) -> bool {
-    let stored = || stored(&context.policy_stores, policy, uid);
-    context.leadership.is_current() && stored().is_some_and(|s| s.generation() <= policy.metadata.generation)
+fn is_current(context: &Context, policy: &CrossRegionBackupPolicy, uid: &str, watched: &str) -> bool {
+    // A resourceVersion that went back is of an etcd that was restored, with whatever was wanted then.
+    let went_back = |version: Option<u128>| version.is_some() && version < resource_version(watched);
+    let is_newest = |stored: Arc<Cached<_>>| {
+        stored.generation() <= policy.metadata.generation && !went_back(stored.version())
+    };
+    context.leadership.is_current() && stored(&context.policy_stores, policy, uid).is_some_and(is_newest)
 }

@@ -64,8 +64,7 @@ impl Turn<'_> {
         }
         let _place = self.context.place_to_write().await;
         let (api, object) = (self.api(), Box::new(self.guarded()));
-        let write =
-            write_status(&self.context.meters, &api, &object, &wanted, |object| object.status.as_ref());
+        let write = write_status(self.context, &api, &object, &wanted, |object| object.status.as_ref());
         let applied = match Box::pin(write).await {
             Ok(applied) => applied,
             Err(error) => {
@@ -78,7 +77,7 @@ impl Turn<'_> {
             Applied::Written(object) => {
                 failed_writes.succeeded(&self.policy.metadata, Part::Status);
                 let calls = load::calls_for_backups(self.listed());
-                self.policy = slot.latest.keep(object);
+                self.policy = slot.latest.keep(object, &self.watched);
                 slot.written = Some(self.context.clock.now());
                 if load::calls_for_backups(self.listed()) != calls {
                     self.context.accounts.resources_changed(&self.key);
@@ -91,7 +90,7 @@ impl Turn<'_> {
                 Told::All
             }
             Applied::Stale(Some(object)) => {
-                slot.latest.keep(object);
+                slot.latest.keep(object, &self.watched);
                 Told::Outdated
             }
             Applied::Stale(None) => Told::Gone,

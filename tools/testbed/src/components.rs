@@ -41,6 +41,10 @@ impl Layout {
         self.file("etcd.sock")
     }
 
+    pub fn etcd_data(&self) -> PathBuf {
+        self.file("etcd")
+    }
+
     fn etcd_url(&self) -> String {
         format!("unix://{}", self.etcd_socket().display())
     }
@@ -50,7 +54,7 @@ impl Layout {
 pub fn etcd(assets: &Assets, layout: &Layout) -> Command {
     let mut command = Command::new(&assets.etcd);
     command
-        .arg(option("data-dir", layout.file("etcd")))
+        .arg(option("data-dir", layout.etcd_data()))
         .arg(option("listen-client-urls", layout.etcd_url()))
         // A formality, which has to be a host and port, as has the default of what it advertises to peers: no client
         // asks for it, and there are no peers.

@@ -41,7 +41,8 @@ pub struct ControlPlane {
     _controller_manager: Process,
     /// None while it is stopped.
     apiserver: Mutex<Option<Process>>,
-    _etcd: Process,
+    /// None while it is stopped.
+    etcd: Mutex<Option<Process>>,
     kubectl: Kubectl,
     identities: Identities,
     options: Options,
@@ -104,7 +105,7 @@ impl ControlPlane {
         Ok(Self {
             _controller_manager: controller_manager,
             apiserver: Mutex::new(Some(apiserver)),
-            _etcd: etcd,
+            etcd: Mutex::new(Some(etcd)),
             kubectl,
             identities,
             options,
@@ -197,15 +198,68 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Copies etcd's data, for [`ControlPlane::restore_data`]; etcd and the API server are away meanwhile.
+    ///
+    /// # Errors
+    /// When one of them does not end, or is not ready again in time, or the data cannot be copied.
+    pub async fn copy_data(&self) -> Result<PathBuf> {
+        let copy = self.layout.file("etcd-copy");
+        self.with_stopped_etcd(|data| copy_folder(data, &copy)).await?;
+        Ok(copy)
+    }
+
+    /// Starts etcd and the API server again on a copy of etcd's data, as from a backup: resourceVersions go back.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::copy_data`].
+    pub async fn restore_data(&self, copy: &Path) -> Result<()> {
+        let restore = |data: &Path| {
+            std::fs::remove_dir_all(data).context("cannot remove etcd's data")?;
+            copy_folder(copy, data)
+        };
+        self.with_stopped_etcd(restore).await
+    }
+
+    async fn with_stopped_etcd(&self, what: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.stop_apiserver().await?;
+        let mut slot = self.etcd.lock().await;
+        if let Some(mut etcd) = slot.take() {
+            etcd.terminate(STOPPED_WITHIN).await?;
+        }
+        what(&self.layout.etcd_data())?;
+        *slot = Some(start_etcd(&self.assets, &self.layout).await?);
+        drop(slot);
+        self.start_apiserver().await
+    }
+
     fn write_kubeconfig(&self, user: &str, token: &str) -> Result<PathBuf> {
         let path = self.layout.file(&format!("{user}.kubeconfig"));
         write_kubeconfig(path, &self.server(), &self.layout.certificates.authority, user, token)
     }
 }
 
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let copy = || -> std::io::Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                copy_folder(&entry.path(), &target).map_err(std::io::Error::other)?;
+            } else {
+                std::fs::copy(entry.path(), target)?;
+            }
+        }
+        Ok(())
+    };
+    copy().with_context(|| format!("cannot copy {}", from.display()))
+}
+
 /// Starts etcd, and returns when it listens: an API server that comes earlier waits a second before it tries again.
 async fn start_etcd(assets: &Assets, layout: &Layout) -> Result<Process> {
     let command = components::etcd(assets, layout);
+    // One that was killed leaves its socket behind.
+    let _ = std::fs::remove_file(layout.etcd_socket());
     let mut etcd = Process::spawn(command, layout.file("etcd.log"))?.silent_on_panic();
     let listens = wait_until(READY_WITHIN, "etcd to listen", async || match etcd.try_wait()? {
         Some(status) => Ok(Some(Err(anyhow!("etcd ended with {status}")))),

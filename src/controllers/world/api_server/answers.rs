@@ -10,9 +10,9 @@ use futures::{FutureExt, StreamExt, stream};
 use http::Response;
 use serde_json::{Value, json};
 
-use super::ApiServer;
 use super::asked::Asked;
 use super::store::{Change, Page, Refusal};
+use super::{ApiServer, LOOK};
 use crate::controllers::world::journal::{How, What};
 use crate::controllers::world::wire::Wire;
 
@@ -55,6 +55,7 @@ impl ApiServer {
 pub fn tell(wire: &Wire, asked: &Asked, answer: &Answer) {
     match answer {
         Answer::Object(object) => wire.note(|| What::Told(asked.told(How::Answered, object.clone()))),
+        Answer::Page(_) if asked.verb == LOOK => {}
         Answer::Page(page) => {
             if asked.query.get("continue").is_none() {
                 wire.note(|| What::Told(asked.told(How::Anew, Bytes::new())));

@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tower::BoxError;
 
-use super::Seen;
 use super::target::Target;
+use super::{LOOK, Seen};
 use crate::controllers::world::journal::{How, Told};
 
 pub struct Asked {
@@ -77,6 +77,7 @@ fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
         Method::PATCH => "patch",
         Method::PUT => "update",
         _ if target.name.is_some() => "get",
+        _ if query.get("limit") == Some("1") => LOOK,
         _ if query.get("watch") == Some("true") => "watch",
         _ => "list",
     }

@@ -35,6 +35,7 @@ impl ApiServer {
     ) -> impl Stream<Item = io::Result<Bytes>> + use<> {
         let seconds = asked.query.get("timeoutSeconds").and_then(|t| t.parse().ok()).unwrap_or(1800);
         let end = Instant::now() + Duration::from_secs(seconds);
+        let after = asked.query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
         let bookmarks = asked.query.get("allowWatchBookmarks") == Some("true");
         let (server, asked, wire) = (self, asked.clone(), wire.clone());
         let dead = wire.clone();
@@ -49,11 +50,17 @@ impl ApiServer {
                 tokio::select! {
                     // What has happened is told first, so that nothing lies before the last line.
                     biased;
-                    Some(change) = changes.next() => server.event(change, changes, &asked, end, &wire).await,
+                    change = changes.next() => match change {
+                        Some(change) => server.event(change, changes, &asked, &wire).await,
+                        // etcd was restored, and the API server started anew.
+                        None => None,
+                    },
                     () = sleep_until(end) => {
                         let version = server.lock().store.version().to_string();
                         let object = json!({"kind": "", "apiVersion": "", "metadata": {"resourceVersion": version}});
-                        bookmarks.then(|| (Ok(line("BOOKMARK", object.to_string().as_bytes())), Watch::Ended))
+                        let is_reached = server.lock().store.version() >= after;
+                        (bookmarks && is_reached)
+                            .then(|| (Ok(line("BOOKMARK", object.to_string().as_bytes())), Watch::Ended))
                     }
                 }
             }
@@ -67,7 +74,6 @@ impl ApiServer {
         change: Change,
         rest: UnboundedReceiver<Change>,
         asked: &Asked,
-        end: Instant,
         wire: &Wire,
     ) -> Option<(io::Result<Bytes>, Watch)> {
         let spoilt = self.spoilt_event(asked);
@@ -87,10 +93,7 @@ impl ApiServer {
             }
             Reply::Half => Some((Ok(text.slice(..text.len() / 2)), Watch::Cut)),
             Reply::Lost => None,
-            Reply::Silent => {
-                sleep_until(end).await;
-                None
-            }
+            Reply::Silent => std::future::pending().await,
         }
     }
 }

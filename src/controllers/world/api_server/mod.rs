@@ -26,18 +26,20 @@ use tower::{BoxError, ServiceBuilder, service_fn};
 use super::journal::{Journal, Stored, USER, What};
 use super::wire::Wire;
 use crate::clock::Clock;
+use crate::cluster::list_watch::SILENCE;
 use answers::{Answer, halved, tell};
 use asked::Asked;
-pub use store::Refusal;
-use store::Store;
+pub use store::{Refusal, Store};
 use target::Target;
 
 /// What the network and etcd take of each request.
 const LATENCY: Duration = Duration::from_millis(2);
 /// So long the operator's client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(310);
+const PATIENCE: Duration = SILENCE;
 /// The verb of an event of a watch.
 pub const EVENT: &str = "event";
+/// The verb of a list whose resourceVersion alone is of interest.
+pub const LOOK: &str = "look";
 
 #[derive(Clone)]
 pub struct ApiServer {
@@ -76,8 +78,7 @@ pub enum Reply {
     Half,
     /// The connection is closed before it. What was asked has happened.
     Lost,
-    /// Nothing is heard on the connection any more: of a watch, until its time is over, else until the client gives up. What was
-    /// asked has happened.
+    /// Nothing is heard on the connection any more until the client gives up. What was asked has happened.
     Silent,
 }
 
@@ -188,6 +189,16 @@ impl ApiServer {
         self.note_stored(USER, &target, &deleted);
     }
 
+    /// A copy of etcd, for [`ApiServer::restore`].
+    pub fn backup(&self) -> Store {
+        self.lock().store.backup()
+    }
+
+    /// Starts from a copy of etcd again: resourceVersions go back, and all watches end.
+    pub fn restore(&self, backup: Store) {
+        self.lock().store.restore(backup);
+    }
+
     /// All objects of a kind, by its plural.
     pub fn all(&self, resource: &str) -> Vec<Value> {
         let all = self.lock().store.all(resource);
@@ -270,7 +281,7 @@ impl ApiServer {
                 let after = asked.query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
                 return store.watch(target, after).map(Answer::Changes);
             }
-            "list" => {
+            "list" | LOOK => {
                 let limit = asked.query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(usize::MAX);
                 let list = store.list(target, limit.min(most), asked.query.get("continue"), behind);
                 return list.map(Answer::Page);

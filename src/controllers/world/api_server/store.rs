@@ -50,7 +50,7 @@ const EXISTS: Refusal = Refusal::new(409, "AlreadyExists");
 const CONFLICT: Refusal = Refusal::new(409, "Conflict");
 const EXPIRED: Refusal = Refusal::new(410, "Expired");
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Store {
     version: u64,
     created: u64,
@@ -59,14 +59,14 @@ pub struct Store {
     unread: HashMap<String, Unread>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Kind {
     /// By namespace and name.
     objects: BTreeMap<(String, String), Bytes>,
     changes: VecDeque<Change>,
     /// The version of the last change that is forgotten.
     forgotten: u64,
-    watchers: Vec<(Option<String>, UnboundedSender<Change>)>,
+    watchers: Vec<Watcher>,
 }
 
 impl Kind {
@@ -95,6 +95,15 @@ pub struct Change {
     pub object: Bytes,
 }
 
+#[derive(Clone)]
+struct Watcher {
+    namespace: Option<String>,
+    /// It is told nothing up to this version, also where that is yet to come: so does an API server.
+    after: u64,
+    sender: UnboundedSender<Change>,
+}
+
+#[derive(Clone)]
 struct Unread {
     version: u64,
     rest: VecDeque<Bytes>,
@@ -110,6 +119,19 @@ pub struct Page {
 impl Store {
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// A copy that nobody watches.
+    pub fn backup(&self) -> Self {
+        let mut backup = self.clone();
+        backup.kinds.values_mut().for_each(|kind| kind.watchers.clear());
+        backup
+    }
+
+    /// Is a copy again, but for the UIDs, which are given out once.
+    pub fn restore(&mut self, backup: Self) {
+        let created = self.created;
+        *self = Self { created, ..backup };
     }
 
     pub fn get(&self, target: &Target) -> Result<Bytes, Refusal> {
@@ -178,7 +200,7 @@ impl Store {
             // It lies in this very function.
             let _ = sender.unbounded_send(change.clone());
         }
-        kind.watchers.push((target.namespace.clone(), sender));
+        kind.watchers.push(Watcher { namespace: target.namespace.clone(), after, sender });
         Ok(receiver)
     }
 
@@ -225,7 +247,7 @@ impl Store {
 
     /// Watches that somebody still reads.
     pub fn watches(&self) -> usize {
-        let open = |(_, sender): &&(Option<String>, UnboundedSender<Change>)| !sender.is_closed();
+        let open = |watcher: &&Watcher| !watcher.sender.is_closed();
         self.kinds.values().map(|kind| kind.watchers.iter().filter(open).count()).sum()
     }
 
@@ -286,10 +308,12 @@ impl Store {
             DELETED => drop(kind.objects.remove(&at)),
             _ => drop(kind.objects.insert(at, text.clone())),
         }
-        let far = |watched: &Option<String>| watched.as_ref().is_some_and(|n| *n != change.namespace);
+        let far = |watcher: &Watcher| {
+            watcher.namespace.as_ref().is_some_and(|n| *n != change.namespace)
+                || change.version <= watcher.after
+        };
         // A watcher that is gone is forgotten with the first change that it would be told.
-        kind.watchers
-            .retain(|(watched, sender)| far(watched) || sender.unbounded_send(change.clone()).is_ok());
+        kind.watchers.retain(|watcher| far(watcher) || watcher.sender.unbounded_send(change.clone()).is_ok());
         kind.changes.push_back(change);
         if kind.changes.len() > REMEMBERED {
             kind.forgotten = kind.changes.pop_front().map_or(0, |oldest| oldest.version);
