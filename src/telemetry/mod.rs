@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn no_line_shows_credentials_that_a_library_logs() {
         for format in [Format::Json, Format::Text] {
-            let out = logged(format, "trace", || {
+            let out = logged(format, "trace,hyper=trace", || {
                 let span = tracing::debug_span!("HTTP", http.url = "http://ci:Pa55word@p:3128/");
                 let _entered = span.enter();
                 warn!(target: "kube_client", "failed with \"http://ci:Pa55 \"word@:bad\"");
