@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use cross_region_backup_operator::clock::Clock;
 use cross_region_backup_operator::cloud::{
-    Budget, Client, ClientConfig, Credentials, EndpointRule, Listing, Proxies, Selection, Site,
+    Budget, Client, ClientConfig, Credentials, EndpointRule, Listing, Proxies, Selection, Site, SizeLimits,
     reqwest_transport,
 };
 use cross_region_backup_operator::domain::InstanceRef;
@@ -99,6 +99,7 @@ impl Task {
             budget: Arc::new(Budget::new(NO_LIMIT, NO_LIMIT, Arc::new(Semaphore::new(AT_ONCE)))),
             clock: Clock::system(),
             timeout: Duration::from_secs(5),
+            sizes: SizeLimits::default(),
             time_zone: Offset::UTC,
         }))
     }
