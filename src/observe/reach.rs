@@ -83,11 +83,11 @@ impl Reached<'_> {
         answer
     }
 
-    /// Until when the cloud's throttling holds every call back.
-    pub fn paused_until(&self) -> Option<Instant> {
+    /// Whether the cloud's throttling has held calls back at any time since then.
+    pub fn was_paused_since(&self, since: Instant) -> bool {
         match self {
-            Reached::Account(_, account, _) => account.budget.paused_until(),
-            Reached::LastSeen(..) => None,
+            Reached::Account(_, account, _) => account.budget.was_paused_since(since),
+            Reached::LastSeen(..) => false,
         }
     }
 

@@ -94,6 +94,11 @@ impl Budget {
         self.bucket().paused_until(Instant::now())
     }
 
+    /// Whether the cloud's throttling has held calls back at any time since then.
+    pub fn was_paused_since(&self, since: Instant) -> bool {
+        self.bucket().paused_until(since).is_some()
+    }
+
     /// Waits for the right to send one request. The permit is held until its answer is there.
     pub async fn acquire(self: &Arc<Self>, caller: &Caller) -> Permit {
         if let Some(permit) = self.try_acquire(caller) {

@@ -164,7 +164,9 @@ impl Elector {
     /// Where from the start on, for 30 s, the API server forbids a verb on the Lease, or the namespace does not exist or is being
     /// deleted. Everything else is logged, once until it changes, and tried again.
     pub async fn acquire(&mut self) -> Result<Leadership, ElectionError> {
-        self.renewals = None;
+        if let Some(renewals) = self.renewals.take() {
+            renewals.end().await;
+        }
         let mut rival: Option<Sighting> = None;
         let mut before: Option<Option<Timestamp>> = None;
         let mut refused: Option<Instant> = None;

@@ -35,6 +35,13 @@ impl Renewals {
         });
         (Self { term: sender, task }, receiver)
     }
+
+    /// Ends the leadership. One that is over by itself is waited for, as its task is about to log why.
+    pub(super) async fn end(mut self) {
+        if !self.term.borrow().is_current() {
+            let _ = (&mut self.task).await;
+        }
+    }
 }
 
 /// Why one renewal did not happen.

@@ -94,7 +94,7 @@ pub async fn list(
             }
             continue;
         }
-        let (asked, paused) = (Instant::now(), reached.paused_until().is_some());
+        let asked = Instant::now();
         let answers = reached.backups_pages(listing.requests(due)).await;
         if schedule.is_none()
             && let Some((request, Ok(page))) = answers.first()
@@ -117,7 +117,8 @@ pub async fn list(
         let (steps, failure) = listing.take(answers);
         let smaller = size.zip(listing.request().map(|request| request.size()));
         if let Some(schedule) = &mut schedule {
-            let took = Some(asked.elapsed()).filter(|_| failure.is_none() && !paused);
+            let took =
+                Some(asked.elapsed()).filter(|_| failure.is_none() && !reached.was_paused_since(asked));
             schedule.answered(steps.len(), took);
             if took.is_none() {
                 schedule.lost(asked.elapsed());

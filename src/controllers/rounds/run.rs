@@ -153,11 +153,11 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
                     .map(|of| read_one(context, region, &view.account, of))
                     .buffer_unordered(AT_ONCE)
             );
-            // A cloud that fails is not slow.
+            // A cloud that fails, or asks for a pause, is not slow.
             let mut is_measured = !hurried;
             while let Some(was_read) = readings.next().await {
                 read += 1;
-                is_measured &= was_read;
+                is_measured &= was_read && !view.account.budget.was_paused_since(begun);
                 let elapsed = begun.elapsed();
                 if is_measured && read > AT_ONCE && elapsed >= interval / 4 {
                     region.expect(context, elapsed.mul_f64(all as f64 / read as f64));

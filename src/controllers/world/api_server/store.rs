@@ -57,6 +57,8 @@ pub struct Store {
     kinds: HashMap<String, Kind>,
     /// What is left of lists that were read by page, by token: they go on as of their beginning.
     unread: HashMap<String, Unread>,
+    /// Pages that had a next one, so that no token is used twice.
+    pages: u64,
 }
 
 #[derive(Clone, Default)]
@@ -181,7 +183,10 @@ impl Store {
         };
         let items = unread.rest.drain(..limit.min(unread.rest.len())).collect();
         let version = unread.version;
-        let next = (!unread.rest.is_empty()).then(|| format!("{version}-{}", unread.rest.len()));
+        let next = (!unread.rest.is_empty()).then(|| {
+            self.pages += 1;
+            format!("{version}-{}", self.pages)
+        });
         if let Some(next) = &next {
             self.unread.insert(next.clone(), unread);
         }
