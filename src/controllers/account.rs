@@ -19,8 +19,8 @@ use crate::api::account::{AnyAccount, CloudAccountSpec};
 use crate::api::{CloudAccount, ClusterCloudAccount, RECONCILE_REQUESTED_AT, handled_value};
 use crate::cloud::{Caller, Site};
 use crate::cluster::last_change;
-use crate::domain::Truth;
 use crate::domain::condition::types;
+use crate::domain::{Kind as FailureKind, Truth};
 use crate::metrics::Ended;
 use crate::observe::{
     Account, AccountKey, Accounts, NoCredentials, Reached, Sharing, Why, home_region, provider_name,
@@ -323,6 +323,8 @@ async fn verify(context: &Context, spec: &CloudAccountSpec, account: &Account, i
     let now = context.clock.now();
     accounts.update(account, |change| match &answer {
         Ok(()) => change.memory().accepted(now),
+        // It was taken in on the way, unless the Secret has other credentials by now: those are verified instead.
+        Err(failure) if failure.kind == FailureKind::CredentialsRejected => {}
         Err(failure) => change.memory().refused(failure, interval, now, fastrand::f64()),
     });
 }

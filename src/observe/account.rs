@@ -285,6 +285,11 @@ impl Account {
         lock(&self.state).recipe.clone()
     }
 
+    /// Whether it signs with credentials that an STS has issued.
+    pub(super) fn is_temporary(&self) -> bool {
+        lock(&self.state).recipe.as_ref().is_some_and(Recipe::is_temporary)
+    }
+
     pub fn memory(&self) -> AccountMemory {
         lock(&self.state).memory.clone()
     }

@@ -10,6 +10,9 @@ use super::accounts::Accounts;
 use crate::cloud::{BackupPage, Caller, Client, PageRequest, Reachability, is_not_sent};
 use crate::domain::{Failure, Kind};
 
+/// How often a call reads a Secret again: a key that was rotated while it was rejected can itself be gone when it is used.
+const READ_AGAIN: usize = 2;
+
 /// How a resource's calls reach the cloud.
 #[derive(Clone)]
 pub enum Reached<'a> {
@@ -60,14 +63,20 @@ impl Reached<'_> {
             Reached::LastSeen(client, _, caller) => return op(client.on_behalf_of(caller.clone())).await,
         };
         let Some(client) = accounts.client(account).await? else { return Err(just_changed(action)) };
-        let (client, answer) = match op(client.on_behalf_of(caller.clone())).await {
-            Err(failure) if failure.kind == Kind::CredentialsRejected => {
-                let again = accounts.read_again(account, client.credentials()).await?.unwrap_or(client);
-                let answer = op(again.on_behalf_of(caller.clone())).await;
-                (again, answer)
+        let (mut client, mut answer) = (client.clone(), op(client.on_behalf_of(caller.clone())).await);
+        let is_rejected =
+            |answer: &Result<T, Failure>| matches!(answer, Err(f) if f.kind == Kind::CredentialsRejected);
+        for _ in 0..READ_AGAIN {
+            if !is_rejected(&answer) {
+                break;
             }
-            answer => (client, answer),
-        };
+            let before = client.credentials().fingerprint();
+            client = accounts.read_again(account, client.credentials()).await?.unwrap_or(client);
+            answer = op(client.on_behalf_of(caller.clone())).await;
+            if client.credentials().fingerprint() == before || account.is_temporary() {
+                break;
+            }
+        }
         match account.budget.outages().news() {
             Reachability::Same => {}
             Reachability::Lost => accounts.wake(&account.key),

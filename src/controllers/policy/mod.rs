@@ -166,6 +166,7 @@ pub async fn reconcile(
     let watched = Arc::new(policy.without_status());
     let key = account_of(&watched.spec, named.namespace());
     let account = context.accounts.view(&key).map(|view| view.account);
+    let account_of_newest;
     let namespace = named.namespace().to_string();
     let desk = slot.desk.get_or_insert_with(|| Arc::new(Desk::new(named.clone(), context.wakes.clone())));
     let mut turn = Turn {
@@ -187,6 +188,14 @@ pub async fn reconcile(
         Some(action) => action,
         None => {
             turn.policy = slot.latest.newest(policy);
+            // The answer to a write can be of a later spec than the watch has brought.
+            let key = account_of(&turn.policy.spec, named.namespace());
+            if key != turn.key {
+                account_of_newest = context.accounts.view(&key).map(|view| view.account);
+                turn.account = account_of_newest.as_deref();
+                turn.key = key;
+                (turn.caller, turn.answer) = (None, None);
+            }
             turn.take(&mut slot).await
         }
     };

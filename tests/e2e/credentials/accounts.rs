@@ -86,7 +86,8 @@ async fn a_cloud_that_is_not_reached_at_first_is_tried_again() -> Result<()> {
     stage.start_operator().await?;
     let account = stage.until_account("EndpointUnreachable").await?;
     expect(&account, "False", "EndpointUnreachable", With::Reconciling)?;
-    ensure!(message(&account) == format!("{VERIFY}: connection reset"), "{}", message(&account));
+    let wanted = format!("{VERIFY}: connection reset: the endpoint ended the connection without an answer");
+    ensure!(message(&account) == wanted, "{}", message(&account));
     let policy = stage.until_reason("AccountNotReady").await?;
     expect(&policy, "False", "AccountNotReady", With::Reconciling)?;
     let wanted = "CloudAccount prod: not verified yet: EndpointUnreachable";
