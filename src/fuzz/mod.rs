@@ -105,21 +105,34 @@ fn assert_plain(text: &str) {
     assert!(text.chars().count() <= TEXT_MAX, "{} characters: {text}", text.chars().count());
 }
 
+/// All that signs a call.
+const SECRETS: [&str; 3] = [KEY_ID, SECRET, TOKEN];
+
 /// Nothing that signs a call is in it.
 fn assert_hidden(shown: &impl Debug) {
+    assert_without(shown, &SECRETS);
+}
+
+/// None of these is in it.
+fn assert_without(shown: &impl Debug, secrets: &[&str]) {
     let shown = format!("{shown:?}");
-    for secret in [KEY_ID, SECRET, TOKEN] {
-        assert!(!shown.contains(secret), "a secret: {shown}");
+    for secret in secrets {
+        assert!(!shown.contains(*secret), "a secret: {shown}");
     }
 }
 
-/// The value, where the call has one; a failure is told as it may be shown.
+/// The value, where the call has one; a failure is told as it may be shown, without what its call was signed with.
 fn told<T>(result: Result<T, Failure>) -> Option<T> {
+    told_without(result, &SECRETS)
+}
+
+/// The same for a call that was signed with these alone.
+fn told_without<T>(result: Result<T, Failure>, secrets: &[&str]) -> Option<T> {
     let failure = match result {
         Ok(value) => return Some(value),
         Err(failure) => failure,
     };
-    assert_hidden(&failure);
+    assert_without(&failure, secrets);
     for text in
         [Some(&failure.code), failure.message.as_ref(), failure.request_id.as_ref()].into_iter().flatten()
     {

@@ -108,7 +108,10 @@ fn leaves_to(state: &State, seat: Seat, policy: usize) -> bool {
     let other = state.process(Seat { policy, ..seat });
     let (Some(own), Some(seen)) = (&state.process(seat).sees, &other.sees) else { return false };
     let is_of_now = |object: &Object| object.status.observed_generation == Some(object.generation);
-    let is_refused = own.status.modify_refused.is_some() && is_of_now(own);
+    // One that was accepted since ends a refusal, before status tells of it.
+    let memory = state.process(seat).memory.as_ref();
+    let is_accepted = memory.is_some_and(|memory| memory.facts.modification != own.status.modification);
+    let is_refused = own.status.modify_refused.is_some() && is_of_now(own) && !is_accepted;
     let other_is_refused =
         seen.is_refused() || other.memory.as_ref().is_some_and(|memory| memory.is_refused());
     let other_manages =

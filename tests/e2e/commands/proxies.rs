@@ -101,7 +101,9 @@ fn shows_no_password(said: &Said, of: &str) -> Result<()> {
 async fn commands_reach_the_api_server_through_the_proxy_that_kubectl_would_use() -> Result<()> {
     let stage = Stage::new("commands-proxied").await?;
     stage.apply_account().await?;
-    let policy = stage.policy_manifest("sessions", json!({}));
+    // Of its own: `plan` sees the policies of all namespaces.
+    stage.add_instances(&["redis-proxied"])?;
+    let policy = stage.policy_manifest("sessions", json!({"instanceId": "redis-proxied"}));
     stage.apply(policy.clone()).await?;
     let folder = tempfile::tempdir()?;
     write(folder.path(), &[policy])?;

@@ -111,9 +111,12 @@ async fn wrong_sts(name: &str, effect: Effect, reason: &str, code: &str) -> Resu
 #[tokio::test]
 async fn an_sts_that_talks_nonsense_is_unreachable() -> Result<()> {
     let promised = "an answer that is not what the API promises";
-    for (name, shape) in [("words-types", Malformed::WrongTypes), ("words-html", Malformed::Html)] {
+    let missing = format!("{promised}: key id, secret or token is missing");
+    for (name, shape, words) in
+        [("words-types", Malformed::WrongTypes, &*missing), ("words-html", Malformed::Html, promised)]
+    {
         let effect = Effect::Malformed { shape, status: 200 };
-        wrong_sts(name, effect, "EndpointUnreachable", promised).await?;
+        wrong_sts(name, effect, "EndpointUnreachable", words).await?;
     }
     Ok(())
 }
