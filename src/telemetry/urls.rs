@@ -97,7 +97,9 @@ fn without_userinfo(text: &str) -> Cow<'_, str> {
     let mut done = 0;
     let begins: Vec<usize> = AUTHORITY.find_iter(text).map(|found| found.end()).collect();
     for (at, &begin) in begins.iter().enumerate() {
-        let end = begins.get(at + 1).copied().unwrap_or(text.len());
+        // A password can hold what looks like the beginning of a URL.
+        let is_next = |next: &usize| text[begin..*next].contains('@');
+        let end = begins[at + 1..].iter().copied().find(is_next).unwrap_or(text.len());
         if let Some(length) = userinfo(&text[begin..end]).filter(|_| begin >= done) {
             cleaned.push_str(&text[done..begin]);
             cleaned.push_str(HIDDEN);
@@ -195,6 +197,14 @@ mod tests {
         let value: Value = serde_json::from_str(&cleaned).unwrap();
         assert_eq!(value["message"], "a \"http://[redacted]@h\"");
         assert_eq!(value["mail"], "x@y");
+    }
+
+    #[test]
+    fn a_password_with_a_url_in_it_does_not_come_through() {
+        for password in ["*Pa55word://", "x Pa55word://", "x://Pa55word", "a://b Pa55word://c"] {
+            let text = format!("http://ci:{password}@proxy.example.com/ and http://u:Pa55word@h");
+            assert!(!clean(&text).contains("Pa55word"), "{}", clean(&text));
+        }
     }
 
     proptest! {

@@ -79,11 +79,11 @@ pub fn rivals() -> Scenario {
 
 /// Two policies that begin at the same time, of which one may be refused before a restart.
 pub fn twins() -> Scenario {
-    use May::{Crash, LoseModify, RefuseModify};
+    use May::{Crash, RefuseModify};
     Scenario {
         name: "twins",
         new: vec![ON, OTHER],
-        may: vec![(LoseModify, 1), (RefuseModify, 1), (Crash, 1)],
+        may: vec![(RefuseModify, 1), (Crash, 1)],
         faults: 2,
         refusals: vec![Kind::PermissionDenied],
         ..Scenario::default()
