@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The longest value of a credential in bytes: a key id, secret or token. The clouds' own have some hundred, and a request's
@@ -81,8 +82,8 @@ impl<'a> Redactor<'a> {
         // No form of a value is shorter than the value.
         for (value, shown) in self.0.iter().filter(|(value, _)| value.len() <= text.len()) {
             for form in forms(value) {
-                let found = text.match_indices(&form).map(|(start, _)| (start, start + form.len()));
-                all.extend(found.map(|(start, end)| Found { start, end, shown }));
+                let found = memmem::find_iter(text.as_bytes(), &form);
+                all.extend(found.map(|start| Found { start, end: start + form.len(), shown }));
             }
         }
         all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end)));
