@@ -35,11 +35,36 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
+# Which third of the cases of a long suite `make test` takes: another one after each commit. `make test-extended` takes all.
+TEST_SEED ?= $(shell git rev-list --count HEAD 2>/dev/null || echo 0)
+export TEST_SEED
+# Tests in virtual time, explorers and corpora: no part of `make check`.
+LONG_SUITES := plan::model:: fault_tests:: fleet_tests:: fuzz::
+# End-to-end tests mostly wait.
+E2E_THREADS ?= 4
+LINTS = cargo fmt --all --check; cargo clippy --locked --workspace --all-targets -- -D warnings
+TESTS = export CRBO_SDK_PYTHON='$(abspath $(VENV)/bin/python)'; \
+	cargo test --locked --workspace --lib --bins -- $(1); \
+	cargo test --locked --package cloud-simulator --package testbed --test '*' -- $(1); \
+	cargo test --locked --test e2e -- --test-threads=$(E2E_THREADS) $(1)
+
+.PHONY: check
+check: ## Format, lints and pure tests: for the inner loop
+	$(LINTS)
+	cargo test --locked --lib -- $(addprefix --skip ,$(LONG_SUITES))
+
 .PHONY: test
-test: control-plane ship $(VENV)/ready ## Format, lints, and all tests
-	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	CRBO_SDK_PYTHON='$(abspath $(VENV)/bin/python)' cargo test --locked --workspace
+test: control-plane ship $(VENV)/ready ## Format, lints and all tests, of the long suites a share: for every change
+	$(LINTS)
+	@echo 'TEST_SEED=$(TEST_SEED)'
+	$(call TESTS)
+
+.PHONY: test-extended
+test-extended: export TEST_EXTENDED := 1
+test-extended: control-plane ship $(VENV)/ready ## All tests, the long suites as a whole, and a soak: each night, before a release
+	$(LINTS)
+	$(call TESTS,--include-ignored)
+	$(MAKE) soak
 
 # `make bench N=10000 RATE=20 PHASES=create,steady,drip,restart`: a variable for each flag that is often set. ARGS is for the
 # others, which `make bench ARGS=--help` lists.
@@ -128,6 +153,10 @@ chart: ## Copies the CRDs, alerts and dashboard into the Helm chart
 .PHONY: deny
 deny: $(CARGO_DENY) ## Licences, sources and duplicates of the dependencies
 	$(CARGO_DENY) --workspace --locked check licenses sources bans
+
+.PHONY: deny-advisories
+deny-advisories: $(CARGO_DENY) ## Advisories about the dependencies, by the database on the network
+	$(CARGO_DENY) --workspace --locked check advisories
 
 $(CARGO_DENY):
 	cargo install --locked cargo-deny --version 0.20.2 --root $(BUILD)/tools
