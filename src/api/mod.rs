@@ -1,5 +1,8 @@
 //! The custom resources: types, schema and CEL rules. No logic, no IO.
 
+// The doc comments of fields are plain text for `kubectl explain`, and no Markdown.
+#![allow(rustdoc::bare_urls, rustdoc::invalid_html_tags)]
+
 pub mod account;
 pub mod duration;
 mod generate;

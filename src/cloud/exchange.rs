@@ -304,7 +304,7 @@ pub fn not_sent(action: &'static str, message: String) -> Failure {
     Failure { message: Some(message), ..failure(action, Kind::InvalidRequest, NOT_SENT) }
 }
 
-/// Whether the failure is one of [`not_sent`], or of a call that the cloud does not have.
+/// Whether the failure is one of `not_sent`, or of a call that the cloud does not have.
 pub fn is_not_sent(failure: &Failure) -> bool {
     failure.raw.is_none() && failure.code == NOT_SENT
 }

@@ -102,7 +102,7 @@ pub struct Settings {
 
 /// Watches at once, so that everything is known when this process leads. Leads whenever `leading` resolves, until that leadership is
 /// over, and stands by for the next one; a term remembers nothing of an earlier one but what the watches hold.
-/// `stop` ends it; reconciles that are under way then may go on for [`GRACE`].
+/// `stop` ends it; reconciles that are under way then may go on for `GRACE`.
 ///
 /// # Errors
 /// The Lease could not be had, or a controller has ended by itself, which none should.

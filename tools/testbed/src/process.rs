@@ -22,7 +22,7 @@ const TAIL_LINES: usize = 40;
 /// A running (or ended) child and all that it starts itself: they are one process group.
 ///
 /// Dropping it kills the group, also in a panicking test; then the end of the log goes to stderr. When this process
-/// is killed itself, a [`Watchdog`] kills the group.
+/// is killed itself, a watchdog kills the group.
 #[derive(Debug)]
 pub struct Process {
     name: String,
