@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use testbed::{ControlPlane, Options, wait_until};
 
 use crate::checks::{DESCRIBE, MODIFY, With, expect, message, seconds};
+use crate::client;
 use crate::harness::{KEY_ID, OPERATOR_NAMESPACE, SECRET_KEY, Stage, condition, install};
 
 /// Instances that are in sync from the beginning, so that nothing is modified.
@@ -150,15 +151,14 @@ async fn three_hundred_policies_of_a_hundred_namespaces_wait_for_the_budget_with
     })
     .await?;
     let ready = async || {
-        let policies = stage.kubectl().json(["get", "crbp", "-A"]).await?;
-        let policies = policies["items"].as_array().cloned().unwrap_or_default();
+        let policies = client::list(&stage.client, "crbp", None).await?;
         let is_ready = |policy: &&Value| condition(policy, "Ready")["reason"] == "InSync";
         Ok((policies.iter().filter(is_ready).count() == POLICIES).then_some(()))
     };
     wait_until(ROLL_OUT, "all to be Ready", ready).await?;
-    let events = stage.kubectl().json(["get", "events.events.k8s.io", "-A"]).await?;
+    let events = client::list(&stage.client, "Event", None).await?;
     let mut reasons = BTreeMap::<&str, usize>::new();
-    for event in events["items"].as_array().into_iter().flatten() {
+    for event in &events {
         if event["regarding"]["kind"] == "CrossRegionBackupPolicy" {
             *reasons.entry(event["reason"].as_str().unwrap_or_default()).or_default() += 1;
         }

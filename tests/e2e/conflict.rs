@@ -27,7 +27,7 @@ async fn rivals(name: &str) -> Result<Stage<'static>> {
 #[tokio::test]
 async fn the_older_manages_and_the_younger_takes_over_after_it() -> Result<()> {
     let stage = rivals("conflict").await?;
-    let younger = stage.json(["get", "crbp", YOUNGER]).await?;
+    let younger = stage.get("crbp", YOUNGER).await?;
     ensure!(condition(&younger, "Stalled")["status"] == "True", "{younger:#}");
     ensure!(condition(&younger, "Ready")["status"] == "False", "{younger:#}");
     ensure!(message(&younger) == "CrossRegionBackupPolicy elder manages this instance", "{younger:#}");
@@ -175,13 +175,13 @@ async fn refused_elder(name: &str) -> Result<Stage<'static>> {
 
 /// The elder and the younger, with their versions.
 async fn both(stage: &Stage<'_>) -> Result<[Value; 2]> {
-    Ok([stage.json(["get", "crbp", ELDER]).await?, stage.json(["get", "crbp", YOUNGER]).await?])
+    Ok([stage.get("crbp", ELDER).await?, stage.get("crbp", YOUNGER).await?])
 }
 
 #[tokio::test]
 async fn who_may_not_modify_ranks_behind_over_restarts() -> Result<()> {
     let mut stage = refused_elder("conflict-refused-restart").await?;
-    let elder = stage.json(["get", "crbp", ELDER]).await?;
+    let elder = stage.get("crbp", ELDER).await?;
     ensure!(elder["status"]["modifyRefused"]["code"] == "AccessDenied", "{elder:#}");
     let before = both(&stage).await?;
     for _ in 0..3 {

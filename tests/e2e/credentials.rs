@@ -74,11 +74,11 @@ async fn an_unknown_key_id_is_rejected_and_another_one_heals() -> Result<()> {
     stage.apply_policy(json!({})).await?;
     stage.start_operator().await?;
     until_rejected(&stage, "InvalidAccessKey").await?;
-    let account = stage.json(["get", "cacct", "prod"]).await?;
+    let account = stage.get("cacct", "prod").await?;
     ensure!(account["status"]["accessKeyIdHint"].is_null(), "too short to be shown in part");
     stage.put_secret(key(SECRET_KEY)).await?;
     until_recovered(&stage).await?;
-    let account = stage.json(["get", "cacct", "prod"]).await?;
+    let account = stage.get("cacct", "prod").await?;
     ensure!(account["status"]["accessKeyIdHint"] == "AKLT…0077", "{account:#}");
     Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use testbed::wait_until;
 
 use crate::checks::{DESCRIBE, MODIFY};
+use crate::client;
 use crate::harness::{INSTANCE, LIMIT, POLICY, Stage};
 use crate::objects::FINALIZER;
 
@@ -133,8 +134,8 @@ async fn a_whole_namespace_goes_and_its_instance_is_off() -> Result<()> {
     ensure!(!stage.held()?.active && stage.modifies() == 2);
     // A namespace that is going takes no new Events.
     wait_until(LIMIT, "the Event in default", async || {
-        let list = stage.kubectl().json(["get", "events.events.k8s.io", "-n", "default"]).await?;
-        let told = list["items"].as_array().into_iter().flatten().any(|e| {
+        let events = client::list(&stage.client, "Event", Some("default")).await?;
+        let told = events.iter().any(|e| {
             e["reason"] == "DisabledOnDelete" && e["regarding"]["namespace"] == stage.namespace.as_str()
         });
         Ok(told.then_some(()))
@@ -170,7 +171,7 @@ async fn what_would_not_modify_otherwise_does_not_disable_either() -> Result<()>
     stage.until_reason_of("loser", "Conflict").await?;
     let modifies = stage.calls(MODIFY);
     for name in ["observes", "suspended", "loser", "vanished"] {
-        ensure!(finalizers(&stage.json(["get", "crbp", name]).await?) == [FINALIZER], "{name}");
+        ensure!(finalizers(&stage.get("crbp", name).await?) == [FINALIZER], "{name}");
         stage.delete("crbp", name).await?;
         stage.until_gone("crbp", name).await?;
         stage.until_event(name, "DisableSkipped").await?;

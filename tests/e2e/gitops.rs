@@ -176,8 +176,7 @@ async fn every_tool_says_of_each_state_what_the_page_says() -> Result<()> {
     let cases = store(&stage).await?;
     let mut all = Vec::new();
     for kind in KINDS {
-        let list = stage.json(["get", kind]).await?;
-        all.extend(list["items"].as_array().cloned().unwrap_or_default());
+        all.extend(stage.list(kind).await?);
     }
     let objects: Vec<Value> = cases.iter().map(|case| case.object(&all).cloned()).collect::<Result<_>>()?;
     for ((case, object), verdict) in cases.iter().zip(&objects).zip(judged(&objects)?) {

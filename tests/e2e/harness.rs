@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use testbed::{ControlPlane, Kubectl, Process, wait_until};
 use tokio::sync::OnceCell;
 
+use crate::client;
+
 /// Long enough for a busy machine; every wait ends as soon as what it waits for is there.
 pub const LIMIT: Duration = Duration::from_secs(60);
 pub const OPERATOR_NAMESPACE: &str = "cross-region-backup-operator";
@@ -63,6 +65,8 @@ pub async fn plane() -> Result<&'static ControlPlane> {
 /// One test's world.
 pub struct Stage<'a> {
     pub plane: &'a ControlPlane,
+    /// As the administrator.
+    pub client: kube::Client,
     pub namespace: String,
     pub cloud: Simulator,
     pub endpoint: String,
@@ -102,6 +106,7 @@ impl<'a> Stage<'a> {
         let server = Server::start(cloud.clone()).await?;
         let stage = Self {
             plane,
+            client: client::client(plane.kubeconfig()).await?,
             namespace: name.to_owned(),
             endpoint: server.url(),
             cloud,
@@ -188,9 +193,14 @@ impl<'a> Stage<'a> {
         self.kubectl().run(args).await
     }
 
-    pub async fn json(&self, args: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Value> {
-        let args = self.in_namespace(args);
-        self.kubectl().json(args).await
+    /// An object of the test's namespace, or of none.
+    pub async fn get(&self, kind: &str, name: &str) -> Result<Value> {
+        client::get(&self.client, kind, &self.namespace, name).await
+    }
+
+    /// All objects of a kind in the test's namespace.
+    pub async fn list(&self, kind: &str) -> Result<Vec<Value>> {
+        client::list(&self.client, kind, Some(&self.namespace)).await
     }
 
     fn in_namespace(&self, args: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
@@ -264,7 +274,7 @@ impl<'a> Stage<'a> {
     }
 
     pub async fn policy(&self) -> Result<Value> {
-        self.json(["get", "crbp", POLICY]).await
+        self.get("crbp", POLICY).await
     }
 
     /// Waits until the object passes, and gives it; the failure shows the object.
@@ -277,7 +287,7 @@ impl<'a> Stage<'a> {
     ) -> Result<Value> {
         let mut last = Value::Null;
         let found = wait_until(LIMIT, what, async || {
-            last = self.json(["get", kind, name]).await?;
+            last = self.get(kind, name).await?;
             Ok(holds(&last).then(|| last.clone()))
         })
         .await;
@@ -302,13 +312,8 @@ impl<'a> Stage<'a> {
 
     /// The Events about an object, as `reason: note`.
     pub async fn events(&self, name: &str) -> Result<Vec<String>> {
-        let list = self.json(["get", "events.events.k8s.io"]).await?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        let of = |e: &Value| e["regarding"]["name"] == name;
-        let text = |e: &Value| {
-            format!("{}: {}", e["reason"].as_str().unwrap_or(""), e["note"].as_str().unwrap_or(""))
-        };
-        Ok(items.iter().filter(|e| of(e)).map(text).collect())
+        let events = self.list("Event").await?;
+        Ok(events.iter().filter(|e| e["regarding"]["name"] == name).map(client::event_text).collect())
     }
 
     pub async fn until_event(&self, name: &str, start: &str) -> Result<()> {

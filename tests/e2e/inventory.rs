@@ -72,7 +72,7 @@ impl Stage<'_> {
     /// [`Stage::until_inventory`] for a listing that takes long.
     pub async fn until_long(&self, name: &str, reason: &str) -> Result<Value> {
         let found = wait_until(Duration::from_secs(300), reason, async || {
-            let inventory = self.json(["get", "bkinv", name]).await?;
+            let inventory = self.get("bkinv", name).await?;
             let ready = condition(&inventory, "Ready")["reason"] == reason && settled(&inventory);
             Ok(ready.then(|| inventory["status"].clone()))
         });

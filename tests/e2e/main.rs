@@ -7,6 +7,7 @@ mod budget;
 mod canary;
 mod chart;
 mod checks;
+mod client;
 mod commands;
 mod conflict;
 mod credentials;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use testbed::{Process, wait_until};
 
 use crate::checks::{DESCRIBE, MODIFY};
+use crate::client;
 use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage};
 
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
@@ -25,8 +26,10 @@ impl Stage<'_> {
     /// Waits until there is no such object.
     pub async fn until_gone(&self, kind: &str, name: &str) -> Result<()> {
         let found = wait_until(LIMIT, format!("{kind} {name} to be gone"), async || {
-            let left = self.run(["get", kind, name, "--ignore-not-found", "-o", "yaml"]).await?;
-            if left.is_empty() { Ok(Some(())) } else { bail!("{left}") }
+            match client::get_opt(&self.client, kind, &self.namespace, name).await? {
+                None => Ok(Some(())),
+                Some(left) => bail!("{left:#}"),
+            }
         });
         found.await.with_context(|| format!("operator:\n{}", self.log()))
     }
@@ -41,7 +44,7 @@ impl Stage<'_> {
         mut holds: impl FnMut(&Value) -> bool,
     ) -> Result<Value> {
         let found = wait_until(LIMIT, what, async || {
-            let object = self.kubectl().json(["get", kind, name, "-n", namespace]).await?;
+            let object = client::get(&self.client, kind, namespace, name).await?;
             if holds(&object) { Ok(Some(object)) } else { bail!("{object:#}") }
         });
         found.await.with_context(|| format!("operator:\n{}", self.log()))
@@ -64,7 +67,7 @@ impl Stage<'_> {
     /// Applies a policy that is older than all that come after it: creation times are whole seconds.
     pub async fn apply_elder(&self, name: &str, spec: Value) -> Result<()> {
         self.apply(self.policy_manifest(name, spec)).await?;
-        let policy = self.json(["get", "crbp", name]).await?;
+        let policy = self.get("crbp", name).await?;
         let created: jiff::Timestamp =
             policy["metadata"]["creationTimestamp"].as_str().unwrap_or_default().parse()?;
         self.wait("the next second", || jiff::Timestamp::now().as_second() > created.as_second()).await

@@ -94,7 +94,7 @@ async fn a_restart_at_rest_writes_nothing_and_keeps_the_facts() -> Result<()> {
     stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
     stage.until_event(POLICY, "DriftCorrected").await?;
     stage.more_looks(2).await?;
-    let (policy, account) = (stage.policy().await?, stage.json(["get", "cacct", "prod"]).await?);
+    let (policy, account) = (stage.policy().await?, stage.get("cacct", "prod").await?);
 
     let begun = Instant::now();
     stage.operator().signal(Signal::TERM)?;
@@ -107,7 +107,7 @@ async fn a_restart_at_rest_writes_nothing_and_keeps_the_facts() -> Result<()> {
     ensure!((writes(&stage)?, stage.calls(MODIFY)) == before, "{}", stage.log());
     let now = stage.policy().await?;
     ensure!(now == policy, "{now:#}");
-    let now = stage.json(["get", "cacct", "prod"]).await?;
+    let now = stage.get("cacct", "prod").await?;
     ensure!(now == account, "{now:#}");
 
     stage.patch_policy(json!({"crossBackupRegion": "cn-guangzhou"})).await?;

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use cloud_simulator::Policy;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::{AuditFilter, ControlPlane, Options, wait_until};
 
+use crate::client;
 use crate::harness::{self, LIMIT, OPERATOR_NAMESPACE, POLICY, Stage};
 use crate::tools::{documents, read};
 
@@ -63,20 +62,8 @@ async fn stir(stage: &Stage<'_>, round: usize) -> Result<()> {
 }
 
 /// Writes each resource without a pause, as long as it is polled: what the operator has read is outdated when it writes.
-async fn meddle(plane: &ControlPlane, namespace: &str) -> Result<()> {
-    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let client = kube::Client::try_from(config)?;
-    let api = |plural: &str| {
-        let gvk = GroupVersionKind::gvk("crossregionbackup.io", "v1alpha1", "");
-        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
-        match plural {
-            "clustercloudaccounts" => Api::<DynamicObject>::all_with(client.clone(), &resource),
-            _ => Api::namespaced_with(client.clone(), namespace, &resource),
-        }
-    };
-    let plurals = ["crossregionbackuppolicies", "backupinventories", "cloudaccounts", "clustercloudaccounts"];
-    let all: Vec<_> = plurals.iter().zip(OBJECTS).map(|(plural, (_, name))| (api(plural), name)).collect();
+async fn meddle(stage: &Stage<'_>) -> Result<()> {
+    let all = OBJECTS.map(|(kind, name)| (client::api(&stage.client, kind, &stage.namespace), name));
     let params = PatchParams::default();
     for round in 0_u64.. {
         let patch = Patch::Merge(json!({"metadata": {"labels": {"round": round.to_string()}}}));
@@ -122,7 +109,7 @@ async fn each_right_that_deploy_grants_is_used_and_no_other_is_needed() -> Resul
     });
     tokio::select! {
         all_used = stirring => all_used.with_context(|| stage.log_tail())?,
-        ended = meddle(&plane, &stage.namespace) => return ended,
+        ended = meddle(&stage) => return ended,
     }
     stage.operator().terminate(LIMIT).await?;
     wait_until(LIMIT, "the end of every watch", async || {

@@ -109,19 +109,19 @@ async fn a_secret_that_is_replaced_by_force_writes_no_status() -> Result<()> {
     stage.until_reason("InSync").await?;
     stage.more_looks(2).await?;
     let versions = async || -> Result<[Value; 2]> {
-        let account = stage.json(["get", "cacct", "prod"]).await?;
+        let account = stage.get("cacct", "prod").await?;
         Ok([stage.policy().await?, account].map(|mut object| object["metadata"]["resourceVersion"].take()))
     };
     let before = versions().await?;
     for _ in 0..3 {
-        let mut secret = stage.json(["get", "secret", "cloud-key"]).await?;
+        let mut secret = stage.get("secret", "cloud-key").await?;
         let uid = secret["metadata"]["uid"].take();
         secret["metadata"] = json!({"name": "cloud-key", "namespace": stage.namespace});
         let file = stage.plane.file(&format!("secret-{}.json", stage.namespace));
         std::fs::write(&file, secret.to_string())?;
         let path = file.display().to_string();
         stage.run(["replace", "--force", "-f", &path]).await?;
-        let again = stage.json(["get", "secret", "cloud-key"]).await?;
+        let again = stage.get("secret", "cloud-key").await?;
         ensure!(again["metadata"]["uid"] != uid, "it was not created again");
         stage.more_looks(3).await?;
         ensure!(versions().await? == before, "{}", stage.log_tail());

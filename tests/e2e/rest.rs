@@ -8,6 +8,7 @@ use cloud_simulator::{FaultSpec, InstanceSpec, Policy};
 use serde_json::{Value, json};
 use testbed::{AuditEntry, AuditFilter, wait_until};
 
+use crate::client;
 use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage, condition};
 
 const POLICIES: usize = 50;
@@ -68,8 +69,7 @@ async fn fleet(stage: &Stage<'_>) -> Result<()> {
 /// Waits until all policies are Ready, and their Events are written.
 async fn all_ready(stage: &Stage<'_>) -> Result<()> {
     wait_until(LIMIT, "all policies to be Ready", async || {
-        let list = stage.json(["get", "crbp"]).await?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let items = stage.list("crbp").await?;
         let waiting: Vec<_> = items
             .iter()
             .filter(|p| condition(p, "Ready")["status"] != "True")
@@ -86,9 +86,8 @@ async fn all_ready(stage: &Stage<'_>) -> Result<()> {
 
 /// The Events about policies: name, reason, and how often each was told.
 async fn policy_events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> {
-    let list = stage.json(["get", "events.events.k8s.io"]).await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let items = list["items"].as_array().cloned().unwrap_or_default();
+    let items = stage.list("Event").await?;
     Ok(items
         .iter()
         .filter(|e| e["regarding"]["kind"] == "CrossRegionBackupPolicy")
@@ -102,7 +101,7 @@ async fn policy_events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> 
 /// What the operator wrote in the stage's namespace so far, renewals of the Lease excepted.
 pub async fn writes(stage: &Stage<'_>, marker: &str) -> Result<Vec<AuditEntry>> {
     // The log is complete up to an entry of our own.
-    stage.run(["get", "configmap", marker, "--ignore-not-found"]).await?;
+    client::get_opt(&stage.client, "configmap", &stage.namespace, marker).await?;
     let own = AuditFilter { namespace: Some(&stage.namespace), name: Some(marker), ..AuditFilter::default() };
     wait_until(LIMIT, "the audit log", async || Ok(stage.plane.audit_entries(&own)?.pop())).await?;
     let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}");
@@ -214,7 +213,7 @@ async fn an_unchanged_world_causes_no_write_also_when_some_looks_fail() -> Resul
 async fn allow_lease(stage: &Stage<'_>) -> Result<()> {
     for kind in ["role", "rolebinding"] {
         let name = "cross-region-backup-operator-leader-election";
-        let mut object = stage.kubectl().json(["get", kind, name, "-n", OPERATOR_NAMESPACE]).await?;
+        let mut object = client::get(&stage.client, kind, OPERATOR_NAMESPACE, name).await?;
         object["metadata"] = json!({"name": name, "namespace": stage.namespace});
         stage.apply(object).await?;
     }

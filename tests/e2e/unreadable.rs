@@ -58,9 +58,9 @@ async fn what_cannot_be_read_is_told_and_holds_nothing_up() -> Result<()> {
     stage.more_looks(2).await?;
     stage.request_now("cacct", "strange", "again").await?;
     stage.more_looks(2).await?;
-    let told = stage.json(["get", "crbp", POLICY]).await?;
+    let told = stage.get("crbp", POLICY).await?;
     ensure!(told["status"] == strange["status"], "{told:#}");
-    let told = stage.json(["get", "cacct", "strange"]).await?;
+    let told = stage.get("cacct", "strange").await?;
     ensure!(told["status"] == account["status"], "{told:#}\n{account:#}");
 
     stage.delete("crbp", POLICY).await?;

@@ -119,7 +119,7 @@ async fn defaults_columns_and_selectors_are_the_contracts() -> Result<()> {
     ensure!(spec["accountRef"]["kind"] == "CloudAccount" && spec["managementPolicy"] == "Manage", "{spec:#}");
     ensure!(spec["deletionPolicy"] == "Retain" && spec["suspend"] == false, "{spec:#}");
     ensure!(spec["resyncInterval"] == "10m" && spec["backups"]["limit"] == 10, "{spec:#}");
-    let account = stage.json(["get", "cacct", "prod"]).await?;
+    let account = stage.get("cacct", "prod").await?;
     let reference = &account["spec"]["credentials"]["secretRef"];
     ensure!(reference["sessionTokenKey"] == "sessionToken", "{account:#}");
 

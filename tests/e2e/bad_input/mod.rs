@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 use testbed::{AuditFilter, ControlPlane, Options, wait_until};
 
+use crate::client;
 use crate::harness::{INSTANCE, LIMIT, Stage, condition, install, settled};
 use crate::objects::OPERATOR_USER;
 
@@ -26,23 +25,14 @@ const INTERVAL: Duration = Duration::from_secs(4);
 /// So many of the values of one field that are taken are created as well.
 const EACH: usize = 4;
 const ODD: &str = "odd-";
-const KINDS: [(&str, &str, &str); 4] = [
+const KINDS: [(&str, &str); 4] = [
     (
         "CrossRegionBackupPolicy",
-        "crossregionbackuppolicies",
         include_str!("../../../crds/crossregionbackup.io_crossregionbackuppolicies.yaml"),
     ),
-    (
-        "BackupInventory",
-        "backupinventories",
-        include_str!("../../../crds/crossregionbackup.io_backupinventories.yaml"),
-    ),
-    ("CloudAccount", "cloudaccounts", include_str!("../../../crds/crossregionbackup.io_cloudaccounts.yaml")),
-    (
-        "ClusterCloudAccount",
-        "clustercloudaccounts",
-        include_str!("../../../crds/crossregionbackup.io_clustercloudaccounts.yaml"),
-    ),
+    ("BackupInventory", include_str!("../../../crds/crossregionbackup.io_backupinventories.yaml")),
+    ("CloudAccount", include_str!("../../../crds/crossregionbackup.io_cloudaccounts.yaml")),
+    ("ClusterCloudAccount", include_str!("../../../crds/crossregionbackup.io_clustercloudaccounts.yaml")),
 ];
 
 /// Manifests that together have every object and list of the kind's schema.
@@ -103,51 +93,32 @@ fn good(stage: &Stage<'_>, kind: &str) -> Vec<Value> {
     }
 }
 
-struct Server(kube::Client);
-
-impl Server {
-    async fn of(plane: &ControlPlane) -> Result<Self> {
-        let config = Kubeconfig::read_from(plane.kubeconfig())?;
-        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-        Ok(Self(kube::Client::try_from(config)?))
-    }
-
-    fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
-        let plural = KINDS.iter().find(|(name, ..)| *name == kind).map_or("", |(_, plural, _)| plural);
-        let resource =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1alpha1", kind), plural);
-        match kind {
-            "ClusterCloudAccount" => Api::all_with(self.0.clone(), &resource),
-            _ => Api::namespaced_with(self.0.clone(), namespace, &resource),
-        }
-    }
-
-    /// Whether the API server takes it; else its words.
-    async fn takes(&self, manifest: &Value) -> Result<Result<(), String>> {
-        let (kind, namespace) = (&manifest["kind"], &manifest["metadata"]["namespace"]);
-        let api = self.api(kind.as_str().unwrap_or_default(), namespace.as_str().unwrap_or_default());
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        match api.create(&params, &serde_json::from_value(manifest.clone())?).await {
-            Ok(_) => Ok(Ok(())),
-            Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => Ok(Err(status.message)),
-            Err(error) => Err(error.into()),
-        }
+/// Whether the API server takes it; else its words.
+async fn takes(stage: &Stage<'_>, manifest: &Value) -> Result<Result<(), String>> {
+    let (kind, namespace) = (&manifest["kind"], &manifest["metadata"]["namespace"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let api = client::api(&stage.client, &text(kind), &text(namespace));
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    match api.create(&params, &serde_json::from_value(manifest.clone())?).await {
+        Ok(_) => Ok(Ok(())),
+        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => Ok(Err(status.message)),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Tries every value of every field, and returns the manifests that are taken.
-async fn odd_ones(stage: &Stage<'_>, server: &Server) -> Result<Vec<Value>> {
+async fn odd_ones(stage: &Stage<'_>) -> Result<Vec<Value>> {
     let (mut taken, mut all, mut refused, mut paths) = (Vec::new(), 0, 0, BTreeSet::new());
-    for (kind, _, crd) in KINDS {
+    for (kind, crd) in KINDS {
         let schema = fields::schema(crd);
         let mut cases = Vec::new();
         for manifest in good(stage, kind) {
-            server.takes(&manifest).await?.map_err(|told| anyhow::anyhow!("{kind}: {told}"))?;
+            takes(stage, &manifest).await?.map_err(|told| anyhow::anyhow!("{kind}: {told}"))?;
             cases.extend(fields::cases(&schema, &manifest));
         }
         paths.extend(cases.iter().map(|case| format!("{kind} {}", case.path)));
         let answers = stream::iter(cases)
-            .map(|case| async move { Ok::<_, anyhow::Error>((server.takes(&case.manifest).await?, case)) })
+            .map(|case| async move { Ok::<_, anyhow::Error>((takes(stage, &case.manifest).await?, case)) })
             .buffered(AT_ONCE);
         let answers: Vec<_> = answers.try_collect().await?;
         let mut created = BTreeMap::<String, usize>::new();
@@ -193,12 +164,12 @@ fn put_hostile_backups(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// All objects of ours, by kind and name.
-async fn all(stage: &Stage<'_>, server: &Server) -> Result<BTreeMap<String, Value>> {
+async fn all(stage: &Stage<'_>) -> Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for (kind, ..) in KINDS {
-        for object in server.api(kind, &stage.namespace).list(&ListParams::default()).await? {
-            let name = object.metadata.name.clone().unwrap_or_default();
-            found.insert(format!("{kind} {name}"), serde_json::to_value(object)?);
+        for object in stage.list(kind).await? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            found.insert(format!("{kind} {name}"), object);
         }
     }
     Ok(found)
@@ -221,20 +192,20 @@ async fn every_field_of_every_manifest_is_refused_by_name_or_lived_with() -> Res
     stage.add_instance("redis-odd")?;
     stage.add_instance("redis-hostile")?;
     put_hostile_backups(&stage)?;
-    let server = Server::of(&plane).await?;
     stage.apply_account().await?;
     stage.start_operator().await?;
     stage.apply_policy(json!({"recoveryPointObjective": "26h"})).await?;
     stage.until_reason("InSync").await?;
 
-    let odd = odd_ones(&stage, &server).await?;
+    let odd = odd_ones(&stage).await?;
     let hostile = json!({"instanceId": "redis-hostile", "recoveryPointObjective": "26h"});
     stage.apply(stage.policy_manifest("hostile", hostile)).await?;
     stream::iter(odd.iter().enumerate())
         .map(|(number, manifest)| {
             let mut manifest = manifest.clone();
             manifest["metadata"]["name"] = json!(format!("{ODD}{number}"));
-            let api = server.api(manifest["kind"].as_str().unwrap_or_default(), &stage.namespace);
+            let api =
+                client::api(&stage.client, manifest["kind"].as_str().unwrap_or_default(), &stage.namespace);
             async move {
                 let object = serde_json::from_value(manifest)?;
                 api.create(&PostParams::default(), &object).await?;
@@ -246,7 +217,7 @@ async fn every_field_of_every_manifest_is_refused_by_name_or_lived_with() -> Res
         .await?;
     let mut silent = Vec::new();
     let told = wait_until(LIMIT, "every odd one to be told", async || {
-        let objects = all(&stage, &server).await?;
+        let objects = all(&stage).await?;
         silent = objects
             .iter()
             .filter(|(_, o)| !is_told(o))
@@ -271,7 +242,7 @@ async fn every_field_of_every_manifest_is_refused_by_name_or_lived_with() -> Res
 
     let policy = stage.policy().await?;
     ensure!(condition(&policy, "Ready")["reason"] == "InSync", "{policy:#}");
-    let hostile = stage.json(["get", "crbp", "hostile"]).await?;
+    let hostile = stage.get("crbp", "hostile").await?;
     ensure!(condition(&hostile, "Ready")["reason"] == "InSync", "{hostile:#}");
     ensure!(hostile["status"]["backups"]["total"] == 3, "{hostile:#}");
     ensure!(

@@ -120,13 +120,13 @@ async fn an_account_that_was_verified_does_not_flap() -> Result<()> {
     ensure!(stage.fired(probes) >= 1, "the request is a verification");
     ensure!(account["status"]["conditions"] == before["status"]["conditions"], "{account:#}");
     stage.wait("failed verifications", || stage.fired(probes) >= 3).await?;
-    let account = stage.json(["get", "cacct", "prod"]).await?;
+    let account = stage.get("cacct", "prod").await?;
     ensure!(account["status"]["conditions"] == before["status"]["conditions"], "{account:#}");
     ensure!(stage.policy().await?["status"] == policy["status"]);
 
     stage.cloud.clear_faults();
     stage.until_another_look().await?;
-    let account = stage.json(["get", "cacct", "prod"]).await?;
+    let account = stage.get("cacct", "prod").await?;
     ensure!(account["status"]["conditions"] == before["status"]["conditions"], "{account:#}");
     let events = stage.events("prod").await?;
     ensure!(events.iter().all(|e| e.starts_with("AccountVerified")), "{events:?}");

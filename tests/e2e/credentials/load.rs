@@ -49,8 +49,7 @@ async fn fleet(stage: &Stage<'_>) -> Result<()> {
 }
 
 async fn policies(stage: &Stage<'_>) -> Result<Vec<Value>> {
-    let list = stage.json(["get", "crbp"]).await?;
-    list["items"].as_array().cloned().context("no list")
+    stage.list("crbp").await
 }
 
 async fn all_ready(stage: &Stage<'_>) -> Result<()> {
@@ -66,13 +65,12 @@ async fn all_ready(stage: &Stage<'_>) -> Result<()> {
 
 /// Every Event of the namespace: about what, why, and how often it was told.
 async fn events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> {
-    let list = stage.json(["get", "events.events.k8s.io"]).await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let read = |e: &Value| {
         let count = e["series"]["count"].as_i64().unwrap_or(1);
         (text(&e["regarding"]["name"]), text(&e["reason"]), count)
     };
-    let mut events: Vec<_> = list["items"].as_array().context("no list")?.iter().map(read).collect();
+    let mut events: Vec<_> = stage.list("Event").await?.iter().map(read).collect();
     events.sort();
     Ok(events)
 }

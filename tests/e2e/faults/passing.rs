@@ -41,8 +41,7 @@ fn instance(name: &str) -> String {
 }
 
 async fn policies(stage: &Stage<'_>) -> Result<Vec<Value>> {
-    let list = stage.json(["get", "crbp"]).await?;
-    Ok(list["items"].as_array().cloned().unwrap_or_default())
+    stage.list("crbp").await
 }
 
 async fn until_all(stage: &Stage<'_>, reason: &str) -> Result<Vec<Value>> {

@@ -47,7 +47,7 @@ async fn retry_after_holds_the_whole_account_and_no_other() -> Result<()> {
     ensure!(meanwhile >= 2, "the other account is asked every two seconds: {requests:#?}");
     let now = stage.policy().await?;
     ensure!(now["status"]["conditions"] == before["status"]["conditions"], "a pause is no news: {now:#}");
-    let other = stage.json(["get", "crbp", "other"]).await?;
+    let other = stage.get("crbp", "other").await?;
     ensure!(other["status"] == other_before["status"]);
     expect(&stage.until_account("CredentialsVerified").await?, "True", "CredentialsVerified", With::Nothing)
 }

@@ -40,7 +40,7 @@ async fn a_key_that_is_wrong_or_missing_is_told_and_the_right_one_is_taken_at_on
     stage.add_pages(1)?;
     for (account, _, list) in CLOUDS {
         let (secret, id) = secret_of(account);
-        let right: Value = stage.json(["get", "secret", secret]).await?["data"].clone();
+        let right: Value = stage.get("secret", secret).await?["data"].clone();
         stage
             .put_secret_named(secret, json!({"accessKeyId": id, "secretAccessKey": "not-the-right-one"}))
             .await?;

@@ -79,7 +79,7 @@ async fn details_are_fetched_once_also_over_a_restart() -> Result<()> {
     let inventory = stage.until("bkinv", "all", "the fifth", has_it).await?;
     ensure!(inventory["status"]["items"][0]["shardNum"] == 3, "{inventory:#}");
     ensure!(stage.calls(T_DETAIL) == 5, "{} details", stage.calls(T_DETAIL));
-    let after = stage.json(["get", "bkinv", "all"]).await?;
+    let after = stage.get("bkinv", "all").await?;
     ensure!(after["status"]["items"][4]["memSizeMiB"] == 2048, "{after:#}");
     Ok(())
 }

@@ -228,7 +228,7 @@ async fn what_is_suspended_is_not_asked_for() -> Result<()> {
     let listings = stage.calls(LIST);
     stage.wait("listings of the other", || stage.calls(LIST) >= listings + 3).await?;
     ensure!(of_all() == before, "{} listings", of_all() - before);
-    let inventory = stage.json(["get", "bkinv", "all"]).await?;
+    let inventory = stage.get("bkinv", "all").await?;
     ensure!(inventory["status"]["lastHandledReconcileAt"].is_null(), "{inventory:#}");
     // The whole account.
     stage.patch_inventory("all", json!({"suspend": false})).await?;

@@ -33,7 +33,7 @@ async fn columns_selectors_and_defaults_are_the_contracts() -> Result<()> {
     stage.flag("--resync-interval-override=9999h");
     stage.apply_account().await?;
     stage.apply_inventory("all", json!({})).await?;
-    let fresh = stage.json(["get", "bkinv", "all"]).await?;
+    let fresh = stage.get("bkinv", "all").await?;
     ensure!(fresh["status"] == json!({"observedGeneration": -1}), "{fresh:#}");
     let spec = &fresh["spec"];
     ensure!(spec["limit"] == 50 && spec["refreshInterval"] == "10m" && spec["suspend"] == false, "{spec:#}");

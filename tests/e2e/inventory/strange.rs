@@ -77,7 +77,7 @@ async fn an_answer_about_another_instance_takes_nothing_away() -> Result<()> {
         stage.fault(list, None, Effect::WrongInstance { instance_id: "redis-other".to_owned() })?;
         let asked = stage.calls(list);
         stage.wait("wrong answers", || stage.calls(list) >= asked + 3).await?;
-        let after = stage.json(["get", "bkinv", account]).await?["status"].clone();
+        let after = stage.get("bkinv", account).await?["status"].clone();
         ensure!(after == before, "{after:#}");
     }
     let policy = stage.policy().await?;

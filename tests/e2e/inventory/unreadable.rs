@@ -39,7 +39,7 @@ async fn an_inventory_that_cannot_be_read_is_told_and_holds_nothing_up() -> Resu
     stage.request_now("bkinv", "strange", "now").await?;
     let listings = stage.calls(LIST);
     stage.wait("listings of the other", || stage.calls(LIST) >= listings + 3).await?;
-    let still: Value = stage.json(["get", "bkinv", "strange"]).await?;
+    let still: Value = stage.get("bkinv", "strange").await?;
     ensure!(still["status"] == told["status"], "{still:#}");
     // Readable again.
     stage.patch_inventory("strange", json!({"filter": {"statuses": ["Available"]}})).await?;

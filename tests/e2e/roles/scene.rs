@@ -5,16 +5,15 @@ use std::ops::Deref;
 use anyhow::{Context, Result, ensure};
 use cloud_simulator::{InstanceSpec, KeySpec, TencentBackupSpec, TencentInstanceSpec};
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::wait_until;
 
 use super::{TOKEN, World, world};
 use crate::checks::{With, expect, message};
+use crate::client;
 use crate::harness::{LIMIT, POLICY, condition, settled};
 
-const GROUP: &str = "crossregionbackup.io";
 pub const SECRET_KEY: &str = "Um9sZVNlY3JldEtleU11c3ROb3RBcHBlYXI=";
 
 /// How its account comes to credentials.
@@ -28,7 +27,7 @@ pub enum By {
 
 pub struct Scene {
     world: &'static World,
-    kube: kube::Client,
+    client: kube::Client,
     pub name: String,
     pub tencent: bool,
     pub by: By,
@@ -51,14 +50,11 @@ impl Scene {
     /// With the roles `assumed`, which keys of the account may assume, and `trusted`, which trusts the operator's identity.
     pub async fn new(name: &str, tencent: bool, by: By) -> Result<Self> {
         let world = world().await?;
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = Kubeconfig::read_from(world.plane.kubeconfig())?;
-        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         let number = name.bytes().fold(7_u64, |n, b| n.wrapping_mul(131).wrapping_add(u64::from(b)));
         let start = if tencent { "AKID" } else { "AKLT" };
         let scene = Self {
             world,
-            kube: kube::Client::try_from(config)?,
+            client: client::client(world.plane.kubeconfig()).await?,
             name: name.to_owned(),
             tencent,
             by,
@@ -92,21 +88,7 @@ impl Scene {
     }
 
     fn api_in(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
-        let (group, version, plural) = match kind {
-            "Namespace" => ("", "v1", "namespaces"),
-            "Secret" => ("", "v1", "secrets"),
-            "Event" => ("events.k8s.io", "v1", "events"),
-            "CloudAccount" => (GROUP, "v1alpha1", "cloudaccounts"),
-            "ClusterCloudAccount" => (GROUP, "v1alpha1", "clustercloudaccounts"),
-            "BackupInventory" => (GROUP, "v1alpha1", "backupinventories"),
-            _ => (GROUP, "v1alpha1", "crossregionbackuppolicies"),
-        };
-        let resource =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-        match kind {
-            "Namespace" | "ClusterCloudAccount" => Api::all_with(self.kube.clone(), &resource),
-            _ => Api::namespaced_with(self.kube.clone(), namespace, &resource),
-        }
+        client::api(&self.client, kind, namespace)
     }
 
     /// Applies a manifest.
@@ -210,7 +192,7 @@ impl Scene {
     }
 
     pub async fn get(&self, kind: &str) -> Result<Value> {
-        Ok(serde_json::to_value(self.api(kind).get(self.name_of(kind)).await?)?)
+        client::get(&self.client, kind, &self.name, self.name_of(kind)).await
     }
 
     pub async fn until(
@@ -219,10 +201,9 @@ impl Scene {
         what: &str,
         mut holds: impl FnMut(&Value) -> bool,
     ) -> Result<Value> {
-        let api = self.api(kind);
         let mut last = Value::Null;
         let found = wait_until(LIMIT, what, async || {
-            last = serde_json::to_value(api.get(self.name_of(kind)).await?)?;
+            last = self.get(kind).await?;
             Ok(holds(&last).then(|| last.clone()))
         });
         found.await.with_context(|| format!("{}: last seen: {last:#}\n{}", self.name, self.log_tail()))

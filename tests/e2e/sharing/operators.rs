@@ -102,7 +102,7 @@ async fn limited_to_namespaces_it_uses_no_shared_account_and_says_so() -> Result
     stage.apply_account().await?;
     stage.apply_policy(json!({})).await?;
     stage.until_reason("InSync").await?;
-    let shared = stage.kubectl().json(["get", "ccacct", "limited"]).await?;
+    let shared = stage.get("ccacct", "limited").await?;
     ensure!(shared["status"] == json!({"observedGeneration": -1}), "{shared:#}");
     Ok(())
 }
@@ -191,7 +191,7 @@ async fn a_shared_account_that_cannot_be_read_is_told_to_its_owner_and_admits_no
     })
     .await?;
     let found = wait_until(LIMIT, "InvalidRequest", async || {
-        let account = stage.kubectl().json(["get", "ccacct", "strange"]).await?;
+        let account = stage.get("ccacct", "strange").await?;
         let told = settled(&account) && condition(&account, "Ready")["reason"] == "InvalidRequest";
         Ok(told.then_some(account))
     });

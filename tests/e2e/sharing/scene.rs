@@ -5,23 +5,22 @@ use std::ops::Deref;
 use anyhow::{Context, Result};
 use cloud_simulator::{Effect, FaultSpec, InstanceSpec, KeySpec, Policy, RequestRecord};
 use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use testbed::Kubectl;
 
 use super::{World, world};
 use crate::checks::{DESCRIBE, MODIFY};
+use crate::client;
 use crate::harness::{OPERATOR_NAMESPACE, POLICY, condition, settled};
 
-const GROUP: &str = "crossregionbackup.io";
 /// Namespaces are allowed by this label: its value is the account's name.
 pub const LABEL: &str = "uses-account";
 pub const SECRET_KEY: &str = "U2hhcmVkU2VjcmV0S2V5TXVzdE5vdEFwcGVhcg==";
 
 pub struct Scene {
     world: &'static World,
-    kube: kube::Client,
+    pub client: kube::Client,
     pub namespace: String,
     /// The ClusterCloudAccount.
     pub account: String,
@@ -45,14 +44,11 @@ impl Scene {
     /// A namespace that carries the label, and a key and an instance in the cloud. Names are made of `name`.
     pub async fn new(name: &str) -> Result<Self> {
         let world = world().await?;
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = Kubeconfig::read_from(world.plane.kubeconfig())?;
-        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         let number =
             name.bytes().fold(1_u64, |n, b| n.wrapping_mul(131).wrapping_add(u64::from(b))) % 1_000_000_000;
         let scene = Self {
             world,
-            kube: kube::Client::try_from(config)?,
+            client: client::client(world.plane.kubeconfig()).await?,
             namespace: name.to_owned(),
             account: format!("account-{name}"),
             secret: format!("hidden-key-of-{name}"),
@@ -144,23 +140,7 @@ impl Scene {
     }
 
     pub fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
-        let (group, version, plural) = match kind {
-            "Namespace" => ("", "v1", "namespaces"),
-            "Secret" => ("", "v1", "secrets"),
-            "ServiceAccount" => ("", "v1", "serviceaccounts"),
-            "RoleBinding" => ("rbac.authorization.k8s.io", "v1", "rolebindings"),
-            "Event" => ("events.k8s.io", "v1", "events"),
-            "CloudAccount" => (GROUP, "v1alpha1", "cloudaccounts"),
-            "ClusterCloudAccount" => (GROUP, "v1alpha1", "clustercloudaccounts"),
-            "BackupInventory" => (GROUP, "v1alpha1", "backupinventories"),
-            _ => (GROUP, "v1alpha1", "crossregionbackuppolicies"),
-        };
-        let resource =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-        match kind {
-            "Namespace" | "ClusterCloudAccount" => Api::all_with(self.kube.clone(), &resource),
-            _ => Api::namespaced_with(self.kube.clone(), namespace, &resource),
-        }
+        client::api(&self.client, kind, namespace)
     }
 
     pub fn of(&self, kind: &str) -> Api<DynamicObject> {

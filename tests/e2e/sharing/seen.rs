@@ -1,21 +1,21 @@
 //! What a scene is waited for to show: objects, Events, and what the operator logs.
 
 use anyhow::{Context, Result, ensure};
-use kube::api::{DynamicObject, ListParams};
 use serde_json::Value;
 use testbed::wait_until;
 
 use super::scene::{Scene, says};
 use crate::checks::{With, expect, message};
+use crate::client;
 use crate::harness::{LIMIT, POLICY};
 
 impl Scene {
     pub async fn get(&self, kind: &str, name: &str) -> Result<Value> {
-        Ok(serde_json::to_value(self.of(kind).get(name).await?)?)
+        self.get_in(&self.namespace, kind, name).await
     }
 
     pub async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Result<Value> {
-        Ok(serde_json::to_value(self.api(kind, namespace).get(name).await?)?)
+        client::get(&self.client, kind, namespace, name).await
     }
 
     pub async fn until_gone(&self, kind: &str, name: &str) -> Result<()> {
@@ -44,10 +44,9 @@ impl Scene {
         what: &str,
         mut holds: impl FnMut(&Value) -> bool,
     ) -> Result<Value> {
-        let api = self.api(kind, namespace);
         let mut last = Value::Null;
         let found = wait_until(LIMIT, what, async || {
-            last = serde_json::to_value(api.get(name).await?)?;
+            last = self.get_in(namespace, kind, name).await?;
             Ok(holds(&last).then(|| last.clone()))
         });
         found.await.with_context(|| format!("last seen: {last:#}\n{}", self.log_tail()))
@@ -83,12 +82,8 @@ impl Scene {
 
     /// The Events of a namespace about an object, as `reason: note`.
     pub async fn events_in(&self, namespace: &str, name: &str) -> Result<Vec<String>> {
-        let list = self.api("Event", namespace).list(&ListParams::default()).await?;
-        let text = |e: &DynamicObject| {
-            let of = |field: &str| e.data[field].as_str().unwrap_or_default().to_owned();
-            format!("{}: {}", of("reason"), of("note"))
-        };
-        Ok(list.items.iter().filter(|e| e.data["regarding"]["name"] == name).map(text).collect())
+        let events = client::list(&self.client, "Event", Some(namespace)).await?;
+        Ok(events.iter().filter(|e| e["regarding"]["name"] == name).map(client::event_text).collect())
     }
 
     pub async fn until_event(&self, name: &str, start: &str) -> Result<String> {

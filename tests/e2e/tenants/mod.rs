@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use cloud_simulator::RequestRecord;
 use jiff::Timestamp;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use testbed::{ControlPlane, Kubectl, wait_until};
 
 use crate::checks::{DESCRIBE, seconds};
+use crate::client;
 use crate::harness::{LIMIT, Stage};
 
 /// Poll interval of every resource.
@@ -77,10 +77,7 @@ impl TenantStage {
 
     /// The API server as the attacker, for more objects than kubectl creates in time.
     pub async fn client(&self) -> Result<kube::Client> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = Kubeconfig::read_from(self.kubectl.kubeconfig())?;
-        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-        Ok(kube::Client::try_from(config)?)
+        client::client(self.kubectl.kubeconfig()).await
     }
 
     /// Waits until one of the attacker's objects passes.
@@ -150,11 +147,12 @@ pub async fn namespace_admin(plane: &ControlPlane, namespace: &str) -> Result<Ku
     }
     let kubeconfig = plane.service_account_kubeconfig(namespace, name).await?;
     let kubectl = plane.kubectl().with_kubeconfig(kubeconfig);
+    let client = client::client(kubectl.kubeconfig()).await?;
     // A controller aggregates the operator's kinds into the role some moments after deploy/ was applied.
     wait_until(LIMIT, "ClusterRole admin to hold the operator's kinds", async || {
-        let args = ["auth", "can-i", "create", "cloudaccounts", "-n", namespace];
-        let answer = String::from_utf8(kubectl.output(args).await?.stdout)?;
-        Ok((answer.trim() == "yes").then_some(()))
+        Ok(client::may(&client, "create", "crossregionbackup.io", "cloudaccounts", namespace)
+            .await?
+            .then_some(()))
     })
     .await?;
     Ok(kubectl)

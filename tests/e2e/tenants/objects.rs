@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 use testbed::wait_until;
 
 use super::TenantStage;
+use crate::client;
 use crate::harness::LIMIT;
 use crate::sharing::says;
 
@@ -100,10 +100,9 @@ async fn long_annotations_are_kept_as_hashes_and_cost_no_memory() -> Result<()> 
         .attack(async |stage| {
             let before = stage.honest.memory_kib("VmRSS")?;
             let client = stage.client().await?;
-            let objects = (0..OBJECTS).map(|number| object_with_long_annotation(number, &stage.namespace));
-            let created = stream::iter(objects).map(|(resource, object)| {
-                let api: Api<DynamicObject> =
-                    Api::namespaced_with(client.clone(), &stage.namespace, &resource);
+            let created = stream::iter(0..OBJECTS).map(|number| {
+                let (kind, object) = object_with_long_annotation(number, &stage.namespace);
+                let api = client::api(&client, kind, &stage.namespace);
                 async move {
                     let object = serde_json::from_value(object)?;
                     api.create(&PostParams::default(), &object).await?;
@@ -112,10 +111,14 @@ async fn long_annotations_are_kept_as_hashes_and_cost_no_memory() -> Result<()> 
             });
             created.buffer_unordered(4).try_collect::<Vec<_>>().await?;
             wait_until(2 * LIMIT, "every request to be handled", async || {
-                let path = r#"jsonpath={range .items[*]}{.status.lastHandledReconcileAt}{"\n"}{end}"#;
-                let handled = stage.run(&["get", "crbp,bkinv,cacct", "-o", path]).await?;
-                let is_hash = |line: &&str| line.starts_with("sha256:") && line.len() == 71;
-                Ok((handled.lines().filter(is_hash).count() == OBJECTS).then_some(()))
+                let mut handled = 0;
+                for kind in KINDS {
+                    let objects = client::list(&client, kind, Some(&stage.namespace)).await?;
+                    let value = |o: &Value| o["status"]["lastHandledReconcileAt"].as_str().map(str::to_owned);
+                    let is_hash = |value: &String| value.starts_with("sha256:") && value.len() == 71;
+                    handled += objects.iter().filter_map(value).filter(is_hash).count();
+                }
+                Ok((handled == OBJECTS).then_some(()))
             })
             .await?;
             let growth = stage.honest.memory_kib("VmRSS")?.saturating_sub(before);
@@ -126,14 +129,10 @@ async fn long_annotations_are_kept_as_hashes_and_cost_no_memory() -> Result<()> 
         .await
 }
 
-const KINDS: [(&str, &str); 3] = [
-    ("CrossRegionBackupPolicy", "crossregionbackuppolicies"),
-    ("BackupInventory", "backupinventories"),
-    ("CloudAccount", "cloudaccounts"),
-];
+const KINDS: [&str; 3] = ["CrossRegionBackupPolicy", "BackupInventory", "CloudAccount"];
 
-fn object_with_long_annotation(number: usize, namespace: &str) -> (ApiResource, Value) {
-    let (kind, plural) = KINDS[number % KINDS.len()];
+fn object_with_long_annotation(number: usize, namespace: &str) -> (&'static str, Value) {
+    let kind = KINDS[number % KINDS.len()];
     let account = json!({"name": "missing"});
     let spec = match kind {
         "CloudAccount" => json!({"provider": "Volcengine", "credentials": {"secretRef": account}}),
@@ -151,6 +150,5 @@ fn object_with_long_annotation(number: usize, namespace: &str) -> (ApiResource, 
         },
         "spec": spec,
     });
-    let gvk = GroupVersionKind::gvk("crossregionbackup.io", "v1alpha1", kind);
-    (ApiResource::from_gvk_with_plural(&gvk, plural), object)
+    (kind, object)
 }

@@ -82,7 +82,12 @@ pub fn read(path: &Path, filter: &AuditFilter) -> Result<Vec<AuditEntry>> {
     let bytes = fs::read(path).with_context(|| format!("no audit log {}", path.display()))?;
     let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &bytes[..end]);
     let mut entries = Vec::new();
+    // Most lines are those of other tests: parsing them all takes longer than all else that a test does with the log.
+    let words = [filter.user, filter.namespace, filter.name].map(|word| word.unwrap_or_default());
     for line in complete.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        if std::str::from_utf8(line).is_ok_and(|line| words.iter().any(|word| !line.contains(word))) {
+            continue;
+        }
         let entry: AuditEntry = serde_json::from_slice(line)
             .with_context(|| format!("not an audit event: {}", String::from_utf8_lossy(line)))?;
         if filter.matches(&entry) {
