@@ -107,6 +107,7 @@ async fn until_in_use(stage: &Stage<'_>, key: &str, calls: u64, log: &mut Log) -
 }
 
 #[tokio::test]
+#[ignore = "long: make test-extended"]
 async fn twenty_rotations_under_two_hundred_policies_are_noticed_by_none() -> Result<()> {
     let mut stage = Stage::new("creds-load").await?;
     stage.flag("--resync-interval-override=2s");

@@ -82,6 +82,7 @@ async fn list_all(stage: &mut Stage<'_>, list: &str, spec: Value) -> Result<Valu
 }
 
 #[tokio::test]
+#[ignore = "long: make test-extended"]
 async fn a_large_account_of_volcengine() -> Result<()> {
     let mut stage = Stage::new("inv-scale-volc").await?;
     stage.cloud.seed(world())?;
@@ -99,6 +100,7 @@ async fn a_large_account_of_volcengine() -> Result<()> {
 }
 
 #[tokio::test]
+#[ignore = "long: make test-extended"]
 async fn a_large_account_of_tencent_cloud() -> Result<()> {
     let mut stage = Stage::new("inv-scale-tencent").await?;
     stage.cloud.seed(tencent_world())?;
