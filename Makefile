@@ -33,7 +33,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # Which third of the cases of a long suite `make test` takes: another one after each commit. `make test-extended` takes all.
 TEST_SEED ?= $(shell git rev-list --count HEAD 2>/dev/null || echo 0)
@@ -63,6 +63,7 @@ test: control-plane ship $(VENV)/ready ## Format, lints and all tests, of the lo
 test-extended: export TEST_EXTENDED := 1
 test-extended: control-plane ship $(VENV)/ready ## All tests, the long suites as a whole, and a soak: each night, before a release
 	$(LINTS)
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	$(call TESTS,--include-ignored)
 	$(MAKE) soak
 
@@ -149,13 +150,13 @@ chart: ## Copies the CRDs, alerts and dashboard into the Helm chart
 	cp crds/crossregionbackup.io_*.yaml deploy/helm/files/crds/
 	cp deploy/prometheus/rules.yaml deploy/grafana/dashboard.json deploy/helm/files/
 
-# Without `advisories`: they need a database from the network, and would fail a build for what somebody published today.
+# Without advisories, see `deny-advisories`: they would fail a build for what somebody published today.
 .PHONY: deny
 deny: $(CARGO_DENY) ## Licences, sources and duplicates of the dependencies
 	$(CARGO_DENY) --workspace --locked check licenses sources bans
 
 .PHONY: deny-advisories
-deny-advisories: $(CARGO_DENY) ## Advisories about the dependencies, by the database on the network
+deny-advisories: $(CARGO_DENY) ## Advisories on the dependencies; fetches their database from the network
 	$(CARGO_DENY) --workspace --locked check advisories
 
 $(CARGO_DENY):

@@ -153,7 +153,7 @@ fn pages(folder: &Path) -> Result<Vec<(std::path::PathBuf, String)>> {
 #[test]
 fn links_between_the_documents_lead_somewhere() -> Result<()> {
     let mut links = 0;
-    for folder in [root("."), root("docs"), root("deploy/helm"), root("simulator")] {
+    for folder in [root("."), root("docs"), root("docs/adr"), root("deploy/helm"), root("simulator")] {
         for (path, page) in pages(&folder)? {
             for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
                 let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
