@@ -4,6 +4,9 @@
 mod arrivals;
 mod bare;
 mod changes;
+#[path = "../../tests/e2e/client.rs"]
+#[allow(dead_code, reason = "the client of the end-to-end tests has more than is used here")]
+mod client;
 #[path = "../../tests/e2e/harness.rs"]
 #[allow(dead_code, reason = "the stage of the end-to-end tests has more than is used here")]
 mod harness;

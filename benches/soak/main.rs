@@ -2,6 +2,9 @@
 //! and against the simulated cloud, while specs change, the cloud drifts and fails, replicas die and the API server restarts.
 //! Afterwards all must be as declared, and nothing must have been lost on the way. See docs/reliability.md.
 
+#[path = "../../tests/e2e/client.rs"]
+#[allow(dead_code, reason = "the client of the end-to-end tests has more than is used here")]
+mod client;
 mod decide;
 #[path = "../../tests/e2e/harness.rs"]
 #[allow(dead_code, reason = "the stage of the end-to-end tests has more than is used here")]
