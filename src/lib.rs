@@ -18,3 +18,5 @@ pub mod plan;
 mod rooms;
 pub mod serve;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;

@@ -13,7 +13,7 @@ const RANKS: [&[&str]; 8] = [
     &["observe"],
     &["cluster", "cloud", "plan"],
     &["api", "domain"],
-    &["clock", "metrics", "telemetry"],
+    &["clock", "metrics", "telemetry", "testing"],
 ];
 /// Crates that a room must not name, and words that must not occur in it.
 const FOREIGN: [(&str, &[&str]); 6] = [

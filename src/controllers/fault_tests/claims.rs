@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::play::{in_time_of_its_own, stage};
-use super::scenarios::surroundings;
+use super::scenarios::Scenario;
 use super::steps;
 use crate::controllers::world::World;
 use crate::controllers::world::figures::MODIFY;
@@ -16,6 +16,8 @@ use crate::controllers::world::fleet::{Fleet, OTHER_TARGET};
 
 /// So many that some have their first turn long after others have made three calls.
 const FLEET: Fleet = Fleet { policies: 2_000, backups: 1, in_sync: true, ..Fleet::DEFAULT };
+
+const TURNS_AWAY: &str = "the_elder_turns_to_an_account_that_does_not_exist_and_the_younger_takes_over";
 
 /// For each policy a younger one, which wants another target and has lost.
 fn contest(world: &World) {
@@ -50,7 +52,7 @@ async fn who_has_lost_modifies_nothing_after_a_start() {
 
 /// A life of rivals, lived until it is at rest.
 async fn lived(name: &str) -> World {
-    let scenario = surroundings().into_iter().find(|scenario| scenario.name == name).unwrap();
+    let scenario = Scenario::named(name);
     let mut world = stage(&scenario);
     world.start(world.clock.now());
     for (pause, step) in &scenario.steps {
@@ -76,7 +78,7 @@ fn reason(world: &World, name: &str) -> String {
 #[test]
 fn after_a_start_the_one_that_may_not_modify_leaves_the_instance_to_the_other() {
     in_time_of_its_own("refused", 1, async {
-        let mut world = lived("the elder may not modify and the younger manages").await;
+        let mut world = lived("the_elder_may_not_modify_and_the_younger_manages").await;
         assert_eq!([reason(&world, "one"), reason(&world, "two")], ["Conflict", "InSync"]);
         let refused = policy(&world, "one")["status"]["modifyRefused"].clone();
         assert_eq!(refused["code"], "AccessDenied", "{refused}");
@@ -95,7 +97,7 @@ fn after_a_start_the_one_that_may_not_modify_leaves_the_instance_to_the_other() 
 #[test]
 fn a_secret_that_was_changed_while_the_operator_was_down_ends_a_refusal_at_the_start() {
     in_time_of_its_own("changed meanwhile", 1, async {
-        let mut world = lived("the elder may not modify and the younger manages").await;
+        let mut world = lived("the_elder_may_not_modify_and_the_younger_manages").await;
         world.kill();
         steps::Step::Rotate.happen(&world);
         let changed = world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -118,9 +120,8 @@ fn a_secret_that_was_changed_while_the_operator_was_down_ends_a_refusal_at_the_s
 
 #[test]
 fn who_turned_to_another_account_while_the_operator_was_down_keeps_no_place() {
-    let name = "the elder turns to an account that does not exist and the younger takes over";
-    in_time_of_its_own(name, 1, async {
-        let scenario = surroundings().into_iter().find(|scenario| scenario.name == name).unwrap();
+    in_time_of_its_own(TURNS_AWAY, 1, async {
+        let scenario = Scenario::named(TURNS_AWAY);
         let (last, before) = scenario.steps.split_last().unwrap();
         let mut world = stage(&scenario);
         world.start(world.clock.now());
@@ -150,8 +151,7 @@ fn who_turned_to_another_account_while_the_operator_was_down_keeps_no_place() {
 #[test]
 fn a_spec_that_was_changed_while_the_operator_was_down_lets_no_younger_one_modify() {
     in_time_of_its_own("another spec meanwhile", 1, async {
-        let scenario =
-            surroundings().into_iter().find(|scenario| scenario.name.contains("turns to")).unwrap();
+        let scenario = Scenario::named(TURNS_AWAY);
         let mut world = stage(&scenario);
         world.start(world.clock.now());
         for (pause, step) in &scenario.steps[..2] {

@@ -8,14 +8,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
-use super::scenarios::{core, ends};
+use super::scenarios::Scenario;
 use super::steps::{FLEET, Step, inventory_path};
 use crate::controllers::world::api_server::{EVENT, Refusal, Spoilt};
 use crate::controllers::world::figures::VERIFY;
 
 #[test]
 fn a_finalizer_whose_removal_is_refused_goes_all_the_same() {
-    let scenario = core().into_iter().find(|scenario| scenario.name == "disabled").unwrap();
+    let scenario = Scenario::named("disabled");
     in_time_of_its_own(scenario.name, 1, async {
         let mut world = stage(&scenario);
         let mut patches = 0;
@@ -35,7 +35,7 @@ fn a_finalizer_whose_removal_is_refused_goes_all_the_same() {
 
 #[test]
 fn a_policy_that_is_gone_is_not_written_to_again_and_again_until_the_watch_says_so() {
-    let scenario = ends().into_iter().find(|scenario| scenario.name == "namesake").unwrap();
+    let scenario = Scenario::named("namesake");
     in_time_of_its_own(scenario.name, 1, async {
         let mut world = stage(&scenario);
         let mut events = 0;
@@ -59,7 +59,7 @@ fn a_policy_that_is_gone_is_not_written_to_again_and_again_until_the_watch_says_
 
 #[test]
 fn nor_is_an_inventory() {
-    let scenario = core().into_iter().find(|scenario| scenario.name == "disabled").unwrap();
+    let scenario = Scenario::named("disabled");
     in_time_of_its_own("an inventory that is gone", 1, async {
         let mut world = stage(&scenario);
         let is_late = Arc::new(AtomicBool::new(false));
@@ -86,7 +86,7 @@ fn nor_is_an_inventory() {
 
 #[test]
 fn an_account_that_is_suspended_while_its_secret_is_read_stays_so() {
-    let scenario = core().into_iter().find(|scenario| scenario.name == "created").unwrap();
+    let scenario = Scenario::named("created");
     in_time_of_its_own("suspended meanwhile", 1, async {
         let mut world = stage(&scenario);
         world.api.spoil(|seen| {

@@ -7,8 +7,9 @@ use jiff::SignedDuration;
 
 use super::oracle::events::all_told;
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
-use super::scenarios::{Scenario, core, ends, restrained, surroundings};
+use super::scenarios::{Scenario, each_scenario};
 use crate::controllers::world::journal::Stage;
+use crate::testing::shard;
 
 /// The controllers have read everything.
 const STARTED: Duration = Duration::from_millis(400);
@@ -58,65 +59,77 @@ fn run(scenario: &Scenario, point: Option<(usize, Stage)>, comeback: Comeback) -
     })
 }
 
-fn every_point(scenarios: &[Scenario], ways: Ways) {
-    for scenario in scenarios {
-        let own = run(scenario, None, COMEBACKS[0]);
-        let mut points = 0;
-        for number in own.clone() {
-            for (turn, (stage, comeback)) in WAYS.into_iter().enumerate() {
-                if ways == Ways::All || number % WAYS.len() == turn {
-                    run(scenario, Some((number, stage)), comeback);
-                    points += 1;
-                }
-            }
-        }
-        println!("{}: interactions {own:?}, killed {points} times", scenario.name);
+/// Plays it once for each point at which it is killed, in each of the ways.
+fn every_point(scenario: &Scenario, ways: Ways) {
+    let own = run(scenario, None, COMEBACKS[0]);
+    let of_way = |(turn, way)| {
+        let numbers = own.clone().filter(move |number| ways == Ways::All || number % WAYS.len() == turn);
+        numbers.map(move |number| (number, way))
+    };
+    let points: Vec<_> = WAYS.into_iter().enumerate().flat_map(of_way).collect();
+    println!("{}: interactions {own:?}", scenario.name);
+    for (number, (stage, comeback)) in shard(scenario.name, scenario.number, points) {
+        run(scenario, Some((number, stage)), comeback);
     }
+}
+
+fn killed_in_all_ways(scenario: &Scenario) {
+    every_point(scenario, Ways::All);
+}
+
+fn killed_in_one_way_in_turn(scenario: &Scenario) {
+    every_point(scenario, Ways::InTurn);
 }
 
 /// What a start asks is the same in every life.
 #[test]
 fn a_start() {
-    let scenario = &core()[0];
-    let own = run(scenario, None, COMEBACKS[0]);
-    for number in 1..*own.start() {
-        for (stage, comeback) in WAYS {
-            run(scenario, Some((number, stage)), comeback);
-        }
+    let scenario = Scenario::named("created");
+    let own = run(&scenario, None, COMEBACKS[0]);
+    let of_way = |way| (1..*own.start()).map(move |number| (number, way));
+    let points: Vec<_> = WAYS.into_iter().flat_map(of_way).collect();
+    for (number, (stage, comeback)) in shard("a start", 0, points) {
+        run(&scenario, Some((number, stage)), comeback);
     }
-    println!("a start: {} interactions, each killed {} times", own.start() - 1, WAYS.len());
 }
 
-#[test]
-fn from_creation_to_deletion() {
-    every_point(&core(), Ways::All);
-}
-
-#[test]
-fn what_is_left_alone() {
-    every_point(&restrained(), Ways::InTurn);
-}
-
-#[test]
-fn what_a_policy_depends_on() {
-    every_point(&surroundings(), Ways::InTurn);
-}
-
-#[test]
-fn deletions_and_what_follows() {
-    every_point(&ends(), Ways::InTurn);
-}
-
-#[test]
-fn again_and_again() {
-    let mut runs = 0;
-    for scenario in core().into_iter().chain(restrained()).chain(surroundings()).chain(ends()) {
-        // A start takes some 20 interactions.
-        for interactions in [22, 27, 34] {
-            let comeback = Comeback { and_again: Some(interactions), ..COMEBACKS[0] };
-            run(&scenario, Some((interactions, Stage::Before)), comeback);
-            runs += 1;
-        }
+fn killed_again_and_again(scenario: &Scenario) {
+    // A start takes some 20 interactions.
+    for interactions in shard(scenario.name, scenario.number, vec![22, 27, 34]) {
+        let comeback = Comeback { and_again: Some(interactions), ..COMEBACKS[0] };
+        run(scenario, Some((interactions, Stage::Before)), comeback);
     }
-    println!("killed again and again in {runs} runs");
 }
+
+/// One test for each scenario.
+macro_rules! tests {
+    (
+        core { $($core:ident)* }
+        restrained { $($restrained:ident)* }
+        needing_the_latest { $($latest:ident)* }
+        surroundings { $($surroundings:ident)* }
+        ends { $($ends:ident)* }
+    ) => {
+        tests! { from_creation_to_deletion: $($core)* => killed_in_all_ways }
+        tests! { what_is_left_alone: $($restrained)* $($latest)* => killed_in_one_way_in_turn }
+        tests! { what_a_policy_depends_on: $($surroundings)* => killed_in_one_way_in_turn }
+        tests! { deletions_and_what_follows: $($ends)* => killed_in_one_way_in_turn }
+        tests! {
+            again_and_again: $($core)* $($restrained)* $($latest)* $($surroundings)* $($ends)* => killed_again_and_again
+        }
+    };
+    ($suite:ident: $($name:ident)* => $check:ident) => {
+        mod $suite {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    $check(&Scenario::named(stringify!($name)));
+                }
+            )*
+        }
+    };
+}
+
+each_scenario!(tests);

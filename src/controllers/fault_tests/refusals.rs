@@ -9,7 +9,7 @@ use serde_json::json;
 use super::liveness::is_well;
 use super::oracle::events::all_told;
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
-use super::scenarios::core;
+use super::scenarios::Scenario;
 use super::steps::Step;
 use crate::controllers::world::World;
 use crate::controllers::world::api_server::{Refusal, Reply, Spoilt};
@@ -24,7 +24,7 @@ fn writes(world: &World, status: &str) -> usize {
 
 /// How often the status of this kind is written while that is refused; `soon` after, all is well.
 fn tries(status: &'static str, refusal: Refusal, soon: Duration) -> usize {
-    let scenario = core().into_iter().find(|scenario| scenario.name == "created").unwrap();
+    let scenario = Scenario::named("created");
     in_time_of_its_own(&format!("{status} is refused: {refusal:?}"), 1, async {
         let mut world = stage(&scenario);
         world.api.spoil(move |seen| {
@@ -64,7 +64,7 @@ fn one_that_fails_is_made_again_after_a_second_at_the_soonest() {
 
 #[test]
 fn what_nobody_heard_of_is_told_by_an_event_all_the_same() {
-    let scenario = core().into_iter().find(|scenario| scenario.name == "created").unwrap();
+    let scenario = Scenario::named("created");
     for reply in [Reply::Lost, Reply::Half, Reply::Silent] {
         in_time_of_its_own(&format!("{reply:?}"), 1, async {
             let mut world = stage(&scenario);
@@ -86,7 +86,7 @@ fn what_nobody_heard_of_is_told_by_an_event_all_the_same() {
 
 #[test]
 fn how_a_deletion_ends_is_told_once_although_the_finalizer_cannot_be_removed() {
-    let scenario = core().into_iter().find(|scenario| scenario.name == "disabled").unwrap();
+    let scenario = Scenario::named("disabled");
     in_time_of_its_own(scenario.name, 1, async {
         let mut world = stage(&scenario);
         let mut play = Play::new(&mut world, Comeback::default());

@@ -6,9 +6,10 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
-use super::scenarios::{Scenario, core, ends, restrained, surroundings};
+use super::scenarios::{Scenario, each_scenario};
 use super::trouble::{KINDS, Kind};
 use crate::controllers::world::World;
+use crate::testing::shard;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// After the last step trouble goes on for twice so long, with a restart in the midst of it in every other run.
@@ -55,45 +56,65 @@ fn most_in_a_minute(world: &World) -> usize {
     (0..seen.len()).map(within).max().unwrap_or(0)
 }
 
-/// Each kind alone in each scenario.
-fn each(scenarios: &[Scenario], percents: impl Fn(usize) -> &'static [u8]) {
-    let (mut runs, mut most, mut longest) = (0, 0, Duration::ZERO);
-    for (row, scenario) in scenarios.iter().enumerate() {
-        for column in 0..KINDS.len() {
-            for percent in percents(row + column) {
-                let (requests, took) = run(scenario, &KINDS[column..=column], *percent, runs);
-                (runs, most, longest) = (runs + 1, most.max(requests), longest.max(took));
-            }
-        }
-    }
-    println!("{runs} runs, at most {most} requests a minute, well after {longest:?}");
-}
+/// A kind of trouble by its number, the share of requests that meet it, and the seed of chance.
+type Case = (usize, u8, u64);
 
-#[test]
-fn each_trouble_from_creation_to_deletion() {
-    each(&core(), |_| &[SOME, MANY]);
-}
-
-#[test]
-fn each_trouble_in_other_lives() {
-    each(&others(), |number| if number % 2 == 0 { &[SOME] } else { &[MANY] });
-}
-
-#[test]
-fn all_troubles_at_once() {
+/// Each kind alone.
+fn each(scenario: &Scenario, cases: Vec<Case>) {
     let (mut most, mut longest) = (0, Duration::ZERO);
-    let scenarios: Vec<_> = core().into_iter().chain(others()).collect();
-    for (number, scenario) in scenarios.iter().enumerate() {
-        for (percent, seed) in [(SOME, 1_000), (MANY, 2_000)] {
-            let (requests, took) = run(scenario, &KINDS, percent, seed + number as u64);
-            (most, longest) = (most.max(requests), longest.max(took));
-        }
+    for (kind, percent, seed) in shard(scenario.name, scenario.number, cases) {
+        let (requests, took) = run(scenario, &KINDS[kind..=kind], percent, seed);
+        (most, longest) = (most.max(requests), longest.max(took));
     }
-    println!("{} runs, at most {most} requests a minute, well after {longest:?}", 2 * scenarios.len());
+    println!("{}: at most {most} requests a minute, well after {longest:?}", scenario.name);
 }
 
-/// Where nothing but what was told decides whether the instance may be modified.
-fn others() -> Vec<Scenario> {
-    let all = restrained().into_iter().chain(surroundings()).chain(ends());
-    all.filter(|scenario| !scenario.needs_the_latest).collect()
+/// Some and many requests meet it.
+fn each_trouble(scenario: &Scenario) {
+    let first = 2 * scenario.number * KINDS.len();
+    let cases = (0..2 * KINDS.len()).map(|case| (case / 2, [SOME, MANY][case % 2], (first + case) as u64));
+    each(scenario, cases.collect());
 }
+
+/// Some or many requests meet it, in turn.
+fn each_trouble_in_turn(scenario: &Scenario) {
+    let first = scenario.number * KINDS.len();
+    let percent = |kind| [SOME, MANY][(scenario.number + kind) % 2];
+    each(scenario, (0..KINDS.len()).map(|kind| (kind, percent(kind), (first + kind) as u64)).collect());
+}
+
+fn all_troubles(scenario: &Scenario) {
+    for (percent, seed) in [(SOME, 1_000), (MANY, 2_000)] {
+        let (most, longest) = run(scenario, &KINDS, percent, seed + scenario.number as u64);
+        println!("{}, {percent} %: at most {most} requests a minute, well after {longest:?}", scenario.name);
+    }
+}
+
+/// One test for each scenario in which nothing but what was told decides whether the instance may be modified.
+macro_rules! tests {
+    (
+        core { $($core:ident)* }
+        restrained { $($restrained:ident)* }
+        needing_the_latest { $($latest:ident)* }
+        surroundings { $($surroundings:ident)* }
+        ends { $($ends:ident)* }
+    ) => {
+        tests! { each_trouble_from_creation_to_deletion: $($core)* => each_trouble }
+        tests! { each_trouble_in_other_lives: $($restrained)* $($surroundings)* $($ends)* => each_trouble_in_turn }
+        tests! { all_troubles_at_once: $($core)* $($restrained)* $($surroundings)* $($ends)* => all_troubles }
+    };
+    ($suite:ident: $($name:ident)* => $check:ident) => {
+        mod $suite {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    $check(&Scenario::named(stringify!($name)));
+                }
+            )*
+        }
+    };
+}
+
+each_scenario!(tests);

@@ -1,7 +1,8 @@
 //! The worlds that are explored, each small enough to be explored as a whole.
 
 use super::state::*;
-use super::steps::{May, Scenario};
+use super::steps::May;
+pub use super::steps::Scenario;
 use crate::domain::Kind;
 
 pub const ON: Spec = Spec { value: Value::Shanghai, manages: true, suspended: false, disables: false };
@@ -153,8 +154,4 @@ pub fn departures() -> Scenario {
         accounts: vec![Account::Gone],
         ..Scenario::default()
     }
-}
-
-pub fn all() -> Vec<Scenario> {
-    vec![leaders(), clouds(), specs(), rivals(), twins(), deletions(), accounts(), departures()]
 }

@@ -159,6 +159,7 @@ fn is_not_slowed_down(beside: &Waits, alone: &Waits) {
 }
 
 #[test]
+#[ignore = "long: make test-extended"]
 fn thousands_of_policies() {
     let alone = in_time_of_its_own("an account alone", SEED, figures(&[]));
     let cells: Vec<_> = PERCENTS.into_iter().flat_map(cells).collect();

@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::*;
 use crate::controllers::fault_tests::play::{Comeback, Play, in_time_of_its_own, stage};
-use crate::controllers::fault_tests::scenarios::{Scenario, core};
+use crate::controllers::fault_tests::scenarios::Scenario;
 use crate::controllers::world::journal::How;
 
 const POLICIES: &str = "crossregionbackuppolicies";
 
 /// What happened in the life of this name.
 fn journal(name: &str) -> Vec<Entry> {
-    let scenario: Scenario = core().into_iter().find(|scenario| scenario.name == name).unwrap();
+    let scenario = Scenario::named(name);
     in_time_of_its_own(name, 1, async {
         let mut world = stage(&scenario);
         let mut play = Play::new(&mut world, Comeback::default());
