@@ -194,6 +194,7 @@ pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result
     let text = match timeout(CALL, client.request_text(request)).await.map_err(|_| ReadError::Timeout)? {
         Ok(text) => SecretString::from(text),
         Err(error) if answered(&error, 404) => return Ok(None),
+        Err(kube::Error::FromUtf8(_)) => return Err(ReadError::Malformed),
         Err(error) => return Err(error.into()),
     };
     let secret: core::Secret =

@@ -106,9 +106,9 @@ macro_rules! tests {
     (
         core { $($core:ident)* }
         restrained { $($restrained:ident)* }
-        needing_the_latest { $($latest:ident)* }
         surroundings { $($surroundings:ident)* }
         ends { $($ends:ident)* }
+        needing_the_latest { $($latest:ident)* }
     ) => {
         tests! { from_creation_to_deletion: $($core)* => killed_in_all_ways }
         tests! { what_is_left_alone: $($restrained)* $($latest)* => killed_in_one_way_in_turn }

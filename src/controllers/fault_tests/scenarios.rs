@@ -44,10 +44,6 @@ macro_rules! each_scenario {
                 suspended_and_deleted
                 retained
             }
-            // Who does not know the latest does something else.
-            needing_the_latest {
-                drift_while_the_account_is_suspended
-            }
             // What is switched to and fro, and what a policy depends on.
             surroundings {
                 resumed
@@ -70,6 +66,10 @@ macro_rules! each_scenario {
                 retained_at_last
                 the_elder_disables_and_the_younger_takes_over
                 namespace_torn_down
+            }
+            // Who does not know the latest does something else.
+            needing_the_latest {
+                drift_while_the_account_is_suspended
             }
         }
     };

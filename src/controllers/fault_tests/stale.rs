@@ -95,9 +95,9 @@ macro_rules! tests {
     (
         core { $($core:ident)* }
         restrained { $($restrained:ident)* }
-        needing_the_latest { $($latest:ident)* }
         surroundings { $($surroundings:ident)* }
         ends { $($ends:ident)* }
+        needing_the_latest { $($latest:ident)* }
     ) => {
         tests! { each_trouble_from_creation_to_deletion: $($core)* => each_trouble }
         tests! { each_trouble_in_other_lives: $($restrained)* $($surroundings)* $($ends)* => each_trouble_in_turn }
