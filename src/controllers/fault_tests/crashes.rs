@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::oracle::events::all_told;
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
-use super::scenarios::{Scenario, each_scenario};
+use super::scenarios::{Scenario, each_scenario, suite};
 use crate::controllers::world::journal::Stage;
 use crate::testing::shard;
 
@@ -110,24 +110,12 @@ macro_rules! tests {
         ends { $($ends:ident)* }
         needing_the_latest { $($latest:ident)* }
     ) => {
-        tests! { from_creation_to_deletion: $($core)* => killed_in_all_ways }
-        tests! { what_is_left_alone: $($restrained)* $($latest)* => killed_in_one_way_in_turn }
-        tests! { what_a_policy_depends_on: $($surroundings)* => killed_in_one_way_in_turn }
-        tests! { deletions_and_what_follows: $($ends)* => killed_in_one_way_in_turn }
-        tests! {
+        suite! { from_creation_to_deletion: $($core)* => killed_in_all_ways }
+        suite! { what_is_left_alone: $($restrained)* $($latest)* => killed_in_one_way_in_turn }
+        suite! { what_a_policy_depends_on: $($surroundings)* => killed_in_one_way_in_turn }
+        suite! { deletions_and_what_follows: $($ends)* => killed_in_one_way_in_turn }
+        suite! {
             again_and_again: $($core)* $($restrained)* $($latest)* $($surroundings)* $($ends)* => killed_again_and_again
-        }
-    };
-    ($suite:ident: $($name:ident)* => $check:ident) => {
-        mod $suite {
-            use super::*;
-
-            $(
-                #[test]
-                fn $name() {
-                    $check(&Scenario::named(stringify!($name)));
-                }
-            )*
         }
     };
 }

@@ -76,6 +76,23 @@ macro_rules! each_scenario {
 }
 pub(super) use each_scenario;
 
+/// A module with one test for each of these scenarios, which calls the check with it.
+macro_rules! suite {
+    ($suite:ident: $($name:ident)* => $check:ident) => {
+        mod $suite {
+            use super::*;
+
+            $(
+                #[test]
+                fn $name() {
+                    $check(&Scenario::named(stringify!($name)));
+                }
+            )*
+        }
+    }
+}
+pub(super) use suite;
+
 macro_rules! list {
     ($($group:ident { $($name:ident)* })*) => {
         const ALL: &[(&str, fn() -> Scenario)] = &[$($((stringify!($name), $name)),*),*];

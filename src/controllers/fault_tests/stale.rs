@@ -6,7 +6,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::play::{Comeback, Play, in_time_of_its_own, stage};
-use super::scenarios::{Scenario, each_scenario};
+use super::scenarios::{Scenario, each_scenario, suite};
 use super::trouble::{KINDS, Kind};
 use crate::controllers::world::World;
 use crate::testing::shard;
@@ -99,21 +99,9 @@ macro_rules! tests {
         ends { $($ends:ident)* }
         needing_the_latest { $($latest:ident)* }
     ) => {
-        tests! { each_trouble_from_creation_to_deletion: $($core)* => each_trouble }
-        tests! { each_trouble_in_other_lives: $($restrained)* $($surroundings)* $($ends)* => each_trouble_in_turn }
-        tests! { all_troubles_at_once: $($core)* $($restrained)* $($surroundings)* $($ends)* => all_troubles }
-    };
-    ($suite:ident: $($name:ident)* => $check:ident) => {
-        mod $suite {
-            use super::*;
-
-            $(
-                #[test]
-                fn $name() {
-                    $check(&Scenario::named(stringify!($name)));
-                }
-            )*
-        }
+        suite! { each_trouble_from_creation_to_deletion: $($core)* => each_trouble }
+        suite! { each_trouble_in_other_lives: $($restrained)* $($surroundings)* $($ends)* => each_trouble_in_turn }
+        suite! { all_troubles_at_once: $($core)* $($restrained)* $($surroundings)* $($ends)* => all_troubles }
     };
 }
 
