@@ -11,24 +11,42 @@ use crate::domain::{Named, Reason};
 pub struct Claim {
     pub named: Arc<Named>,
     pub created: Timestamp,
-    /// The cloud refused it: it ranks behind all that were not.
-    pub refused: bool,
+    pub refused: Refusal,
 }
 
-/// The claim that manages: not refused first, then the older, then the smaller UID.
+/// Whether the cloud refused a policy's Describe or Modify. The surer the refusal, the further the policy ranks behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    #[default]
+    None,
+    /// After a start: the stored reason is `Conflict`, which hides the refusal by which a policy may have lost, until a Describe
+    /// shows whether there is one.
+    Possible,
+    Known,
+}
+
+impl Refusal {
+    /// What the stored reason of a policy's Synced means.
+    pub fn of_reason(reason: &str) -> Self {
+        if [Reason::PermissionDenied, Reason::InstanceNotFound].iter().any(|known| known.as_str() == reason) {
+            Self::Known
+        } else if reason == Reason::Conflict.as_str() {
+            Self::Possible
+        } else {
+            Self::None
+        }
+    }
+
+    pub fn known(refused: bool) -> Self {
+        if refused { Self::Known } else { Self::None }
+    }
+}
+
+/// The claim that manages: the least refused first, then the older, then the smaller UID.
 pub fn manager<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Option<&'a Claim> {
     claims
         .into_iter()
         .min_by(|a, b| (a.refused, a.created, &a.named.uid).cmp(&(b.refused, b.created, &b.named.uid)))
-}
-
-/// Whether the stored reason of a policy's Synced means that its last Describe may have been refused, so that it ranks behind
-/// until one succeeds. `Conflict` hides the refusal that an older policy lost by; for all others that say it, the rank is the
-/// same.
-pub fn ranks_behind(reason: &str) -> bool {
-    [Reason::PermissionDenied, Reason::InstanceNotFound, Reason::Conflict]
-        .iter()
-        .any(|behind| behind.as_str() == reason)
 }
 
 #[cfg(test)]
@@ -36,6 +54,7 @@ mod tests {
     use super::*;
 
     fn claim(uid: &str, created: i64, refused: bool) -> Claim {
+        let refused = Refusal::known(refused);
         Claim { named: Named::new(uid, "a", uid), created: Timestamp::from_second(created).unwrap(), refused }
     }
 
@@ -53,10 +72,27 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_reason_ranks_behind_where_it_may_mean_a_refusal() {
-        let behind = [Reason::PermissionDenied, Reason::InstanceNotFound, Reason::Conflict];
-        assert!(behind.iter().all(|reason| ranks_behind(reason.as_str())));
-        let others = [Reason::InSync, Reason::CloudUnavailable, Reason::Suspended, Reason::AccountNotFound];
-        assert!(!others.iter().any(|reason| ranks_behind(reason.as_str())));
+    fn what_may_be_a_refusal_ranks_between_none_and_a_known_one() {
+        let with = |uid: &str, created, refused| Claim { refused, ..claim(uid, created, false) };
+        let known = with("a", 5, Refusal::Known);
+        let possible = with("b", 10, Refusal::Possible);
+        let none = with("c", 20, Refusal::None);
+        assert_eq!(manager(&[known.clone(), possible.clone()]), Some(&possible));
+        assert_eq!(manager(&[known, possible, none.clone()]), Some(&none));
+    }
+
+    #[test]
+    fn a_stored_conflict_may_hide_a_refusal() {
+        for (reason, refusal) in [
+            (Reason::PermissionDenied, Refusal::Known),
+            (Reason::InstanceNotFound, Refusal::Known),
+            (Reason::Conflict, Refusal::Possible),
+            (Reason::InSync, Refusal::None),
+            (Reason::CloudUnavailable, Refusal::None),
+            (Reason::Suspended, Refusal::None),
+            (Reason::AccountNotFound, Refusal::None),
+        ] {
+            assert_eq!(Refusal::of_reason(reason.as_str()), refusal, "{reason:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backups::Known;
-use super::conflict::ranks_behind;
+use super::conflict::Refusal;
 use super::pace::{LONGEST, PERSON_LONGEST, after_failure, next_turn};
 use super::readings::BackupMemory;
 use super::{Desired, after, since, whole};
@@ -52,9 +52,8 @@ pub struct Memory {
     pub unanswered: Option<(Change, Change)>,
     /// The difference is drift, to be counted once it is corrected.
     pub drifted: bool,
-    /// A Describe was refused as PermissionDenied or InstanceNotFound, and none has succeeded since: the policy ranks behind
-    /// those that were not refused.
-    pub look_refused: bool,
+    /// Whether a Describe was refused as PermissionDenied or InstanceNotFound, and none has succeeded since.
+    pub look_refusal: Refusal,
     /// `facts.policy` is from another generation, as an earlier process left it: it is no proof of access, since the account may
     /// be another one.
     pub unproven: bool,
@@ -125,8 +124,8 @@ impl Memory {
             && facts.drift.last_difference == difference;
         let is_new = facts.observed_generation != Some(desired.generation);
         let is_same_spec = facts.observed_generation.is_some_and(|observed| desired.is_spec_of(observed));
-        let look_refused = facts.modify_refused.is_none()
-            && facts.condition(types::SYNCED).is_some_and(|synced| ranks_behind(&synced.reason));
+        let synced_reason = facts.condition(types::SYNCED).filter(|_| facts.modify_refused.is_none());
+        let look_refusal = synced_reason.map_or(Refusal::None, |synced| Refusal::of_reason(&synced.reason));
         facts.modify_refused = facts.modify_refused.filter(|_| is_same_spec);
         let mut memory = Self {
             generation: desired.generation,
@@ -146,7 +145,7 @@ impl Memory {
             regions: Regions::Unknown,
             unanswered: None,
             drifted,
-            look_refused,
+            look_refusal,
             unproven: !is_same_spec && facts.policy.is_some(),
             refusal_unchecked: facts.modify_refused.is_some(),
             request: Request::default(),
@@ -244,9 +243,9 @@ impl Memory {
         self.unproven && !self.looked
     }
 
-    /// Whether the policy ranks behind those that the cloud did not refuse.
-    pub fn is_refused(&self) -> bool {
-        self.look_refused || self.facts.modify_refused.is_some()
+    /// What ranks the policy behind those that the cloud did not refuse.
+    pub fn refusal(&self) -> Refusal {
+        self.look_refusal.max(Refusal::known(self.facts.modify_refused.is_some()))
     }
 
     /// Takes in when account or Secret last changed, once after a start: a refusal from before that time counts no more.
@@ -318,7 +317,7 @@ impl Memory {
             Ok(state) => self.saw(desired, state, now),
             Err(failure) => {
                 if matches!(failure.kind, Kind::PermissionDenied | Kind::InstanceNotFound) {
-                    self.look_refused = true;
+                    self.look_refusal = Refusal::Known;
                 }
                 self.failed_since = true;
                 // What an earlier look showed is no ground for a change any more; or else it would ask for a look at once,
@@ -348,7 +347,7 @@ impl Memory {
             self.failures = 0;
         }
         self.look_failure = None;
-        (self.look_refused, self.unproven) = (false, false);
+        (self.look_refusal, self.unproven) = (Refusal::None, false);
         let confirming = self.confirming.take();
         self.difference = difference;
         match (self.difference.clone(), confirming) {

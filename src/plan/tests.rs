@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::conflict::Refusal;
 use super::memory::Memory;
 use super::next::{Do, next};
 use super::resting::{Resting, Settled, rest};

@@ -10,11 +10,11 @@ use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT};
 use crate::commands::access::{Access, Entry, Opened};
 use crate::controllers::policy::desired::{account_of, desired_of, instance_of, own_interval};
-use crate::controllers::policy::is_refused;
+use crate::controllers::policy::stored_refusal;
 use crate::controllers::sharing::Purpose;
 use crate::domain::{Change, InstanceRef, Named, PolicyState, Reason, Truth};
 use crate::observe::{AccountKey, provider_name};
-use crate::plan::conflict::{Claim, manager};
+use crate::plan::conflict::{Claim, Refusal, manager};
 use crate::plan::deletion::{self, Farewell, Reach, Release, switched_off};
 use crate::plan::memory::{Memory, Regions};
 use crate::plan::next::{Do, next};
@@ -262,7 +262,7 @@ impl Claims {
                 let claim = Claim {
                     named: Named::new(&place(at, stored), &case.wanted.namespace, name(&case.wanted.policy)),
                     created: stored.map_or(Timestamp::MAX, created),
-                    refused: stored.is_some_and(|stored| stays_refused(stored, case.wanted)),
+                    refused: stored.map_or(Refusal::None, |stored| remaining_refusal(stored, case.wanted)),
                 };
                 claims.add(provider_name(opened.provider), case.instance.clone(), claim);
             }
@@ -282,7 +282,7 @@ impl Claims {
             let claim = Claim {
                 named: Named::new(uid, namespace, name(other)),
                 created: created(other),
-                refused: is_refused(other),
+                refused: stored_refusal(other),
             };
             claims.add(provider_name(provider), instance, claim);
         }
@@ -328,14 +328,16 @@ fn has_proof(policy: &CrossRegionBackupPolicy) -> bool {
     policy.status.as_ref().is_some_and(|status| status.policy.is_some())
 }
 
-/// Whether `run` would go on ranking it behind: a Describe has succeeded by now, and neither spec nor annotation change.
-fn stays_refused(stored: &CrossRegionBackupPolicy, wanted: &Wanted) -> bool {
-    let is_suspended = wanted.policy.spec.suspend && is_refused(stored);
+/// What `run` would go on ranking it behind by: a Describe has succeeded by now, and neither spec nor annotation change.
+fn remaining_refusal(stored: &CrossRegionBackupPolicy, wanted: &Wanted) -> Refusal {
+    if wanted.policy.spec.suspend {
+        return stored_refusal(stored);
+    }
     let status = stored.status.as_ref();
     let request = wanted.policy.annotations().get(RECONCILE_REQUESTED_AT);
     let handled = status.and_then(|status| status.last_handled_reconcile_at.as_ref());
     let is_unchanged = stored.spec == wanted.policy.spec
         && status.is_some_and(|status| status.observed_generation == stored.metadata.generation)
         && request.is_none_or(|request| Some(request) == handled);
-    is_suspended || is_unchanged && status.is_some_and(|status| status.modify_refused.is_some())
+    Refusal::known(is_unchanged && status.is_some_and(|status| status.modify_refused.is_some()))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cloud_simulator::{Effect, FaultSpec};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -11,7 +12,7 @@ use super::play::{in_time_of_its_own, stage};
 use super::scenarios::Scenario;
 use super::steps;
 use crate::controllers::world::World;
-use crate::controllers::world::figures::MODIFY;
+use crate::controllers::world::figures::{DESCRIBE, MODIFY};
 use crate::controllers::world::fleet::{Fleet, OTHER_TARGET};
 
 /// So many that some have their first turn long after others have made three calls.
@@ -90,6 +91,33 @@ fn after_a_start_the_one_that_may_not_modify_leaves_the_instance_to_the_other() 
             assert_eq!(world.writes().len(), 0, "{:?}", world.api.counts());
             assert!(!world.calls(&steps::FLEET, start).contains_key(MODIFY));
         }
+        world.stop().await;
+    });
+}
+
+#[test]
+fn a_conflict_left_from_before_a_refusal_gives_no_place_back_to_the_refused_one() {
+    in_time_of_its_own("both in conflict", 1, async {
+        let mut world = lived("the_elder_may_not_modify_and_the_younger_manages").await;
+        world.kill();
+        // As stored where the process ended between the refusal and the younger policy's next status.
+        let conditions = policy(&world, "one")["status"]["conditions"].clone();
+        let younger = format!("{}/two/status", steps::FLEET.collection(0));
+        world.api.patch(&younger, &json!({"status": {"conditions": conditions}}));
+        assert_eq!([reason(&world, "one"), reason(&world, "two")], ["Conflict", "Conflict"]);
+        // The refused one has its answer first.
+        let of_the_younger = Fleet { name: steps::SECOND, ..steps::FLEET };
+        let late = FaultSpec::new(Effect::Delay { seconds: 5.0 }).on_action(DESCRIBE);
+        world.cloud.place_fault(late.on_key(of_the_younger.key()).times(1)).unwrap();
+        world.start(world.clock.now());
+        let start = Instant::now();
+        world
+            .until("the younger one manages again", Duration::from_secs(30), |world| {
+                [reason(world, "one"), reason(world, "two")] == ["Conflict", "InSync"]
+            })
+            .await;
+        sleep(Duration::from_secs(150)).await;
+        assert!(!world.calls(&steps::FLEET, start).contains_key(MODIFY));
         world.stop().await;
     });
 }

@@ -85,13 +85,14 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::plan::conflict::Refusal;
 
     fn claim(claims: &Claims, uid: &str, namespace: &str, created: i64) {
         let instance = InstanceRef { region: "cn-beijing".to_owned(), id: "redis-a1".to_owned() };
         let claim = Claim {
             named: Named::new(uid, namespace, &format!("name-{uid}")),
             created: Timestamp::from_second(created).unwrap(),
-            refused: false,
+            refused: Refusal::None,
         };
         claims.set(&uid.into(), Some(("Volcengine", &instance, claim)));
     }

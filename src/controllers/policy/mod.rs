@@ -51,7 +51,7 @@ pub use desk::{Delivery, Desk};
 use entry::lane;
 use report::Told;
 use rest::Rest;
-pub use stake::{is_refused, seed_claims};
+pub use stake::{seed_claims, stored_refusal};
 
 /// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
 const STEPS: usize = 64;

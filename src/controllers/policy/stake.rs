@@ -18,7 +18,7 @@ use crate::domain::Named;
 use crate::domain::condition::types;
 use crate::observe::{View, provider_name};
 use crate::plan::Gate;
-use crate::plan::conflict::{Claim, ranks_behind};
+use crate::plan::conflict::{Claim, Refusal};
 use crate::plan::memory::Memory;
 
 /// What stored statuses prove, before the first reconcile.
@@ -31,7 +31,7 @@ pub fn seed_claims(context: &Context) {
         let provider = account.and_then(|account| account.spec).map(|spec| spec.provider);
         if let Some(provider) = provider.filter(|_| proven) {
             let instance = instance_of(&policy.spec);
-            let refused = is_refused(&policy);
+            let refused = stored_refusal(&policy);
             let claim = claim(context, &policy.spec, &lean.named, lean.created(), refused);
             let claim = claim.map(|claim| (provider_name(provider), &instance, claim));
             context.claims.set(&lean.named.uid, claim);
@@ -39,17 +39,18 @@ pub fn seed_claims(context: &Context) {
     }
 }
 
-/// Whether the stored status means that the cloud refused the policy, so that it ranks behind.
-pub fn is_refused(policy: &CrossRegionBackupPolicy) -> bool {
-    let Some(status) = &policy.status else { return false };
+/// Whether the stored status means that the cloud refused the policy.
+pub fn stored_refusal(policy: &CrossRegionBackupPolicy) -> Refusal {
+    let Some(status) = &policy.status else { return Refusal::None };
     if status.modify_refused.is_some() {
         // A deletion raises the generation by one although the spec stays.
         let raised = i64::from(policy.metadata.deletion_timestamp.is_some());
         let observed = status.observed_generation.unwrap_or(-1);
-        return policy.metadata.generation.is_some_and(|now| (now - raised..=now).contains(&observed));
+        let is_of_now = |now: i64| (now - raised..=now).contains(&observed);
+        return Refusal::known(policy.metadata.generation.is_some_and(is_of_now));
     }
     let mut synced = status.conditions.iter().filter(|condition| condition.type_ == types::SYNCED);
-    synced.any(|synced| ranks_behind(&synced.reason))
+    synced.next().map_or(Refusal::None, |synced| Refusal::of_reason(&synced.reason))
 }
 
 impl Turn<'_> {
@@ -69,7 +70,7 @@ impl Turn<'_> {
         };
         let admission = self.context.admission(&self.key, &self.namespace, self.purpose());
         // Who may not use the account any more ranks as who was refused by the cloud.
-        let refused = memory.is_refused() || matches!(admission, Admission::Denied(_));
+        let refused = memory.refusal().max(Refusal::known(matches!(admission, Admission::Denied(_))));
         let created = self.policy.metadata.creation_timestamp.as_ref();
         let claim = claim(self.context, &self.policy.spec, self.desk.named(), created, refused);
         let claim = claim.filter(|_| proven).map(|claim| (view.provider, &self.instance, claim));
@@ -82,7 +83,7 @@ fn claim(
     spec: &CrossRegionBackupPolicySpec,
     named: &Arc<Named>,
     created: Option<&Time>,
-    refused: bool,
+    refused: Refusal,
 ) -> Option<Claim> {
     (purpose_of(context, spec) == Purpose::Manage).then(|| Claim {
         named: named.clone(),

@@ -2,7 +2,7 @@
 
 use super::state::*;
 use crate::domain::Named;
-use crate::plan::conflict::{Claim, manager};
+use crate::plan::conflict::{Claim, Refusal, manager};
 use crate::plan::deletion::Reach;
 use crate::plan::memory::Memory;
 use crate::plan::{Rival, Surroundings};
@@ -24,7 +24,7 @@ pub fn surroundings(state: &mut State, seat: Seat, object: &Object, memory: &Mem
             set_claim(state, seat, None);
         }
     } else if !awaits_proof {
-        let refused = memory.is_refused() || account == Account::NotAllowed;
+        let refused = memory.refusal().max(Refusal::known(account == Account::NotAllowed));
         set_claim(state, seat, Some(refused).filter(|_| proven));
     }
     let rival = memory.facts.policy.as_ref().and_then(|_| rival(state, seat));
@@ -34,7 +34,7 @@ pub fn surroundings(state: &mut State, seat: Seat, object: &Object, memory: &Mem
 }
 
 /// Sets a claim, and wakes the others where that changes something.
-pub fn set_claim(state: &mut State, seat: Seat, claim: Option<bool>) {
+pub fn set_claim(state: &mut State, seat: Seat, claim: Option<Refusal>) {
     if std::mem::replace(&mut state.process_mut(seat).claim, claim) == claim {
         return;
     }

@@ -3,6 +3,7 @@
 use super::mutants::says_in_sync;
 use super::state::*;
 use crate::domain::condition::types;
+use crate::plan::conflict::Refusal;
 use crate::plan::deletion::Release;
 use crate::plan::memory::FRESHNESS;
 
@@ -98,8 +99,8 @@ fn ranks_before(state: &State, seat: Seat, policy: usize) -> bool {
         return false;
     };
     let claims = seen.spec.manages && memory.generation == seen.generation && memory.is_proven();
-    let rank = (memory.is_refused(), seen.created, policy);
-    claims && rank < (own.claim == Some(true), own_seen.created, seat.policy)
+    let rank = (memory.refusal(), seen.created, policy);
+    claims && rank < (own.claim.unwrap_or_default(), own_seen.created, seat.policy)
 }
 
 /// Whether the stored statuses say that the cloud refused a Modify of this policy, and did not refuse the other one, which manages
@@ -112,8 +113,8 @@ fn leaves_to(state: &State, seat: Seat, policy: usize) -> bool {
     let memory = state.process(seat).memory.as_ref();
     let is_accepted = memory.is_some_and(|memory| memory.facts.modification != own.status.modification);
     let is_refused = own.status.modify_refused.is_some() && is_of_now(own) && !is_accepted;
-    let other_is_refused =
-        seen.is_refused() || other.memory.as_ref().is_some_and(|memory| memory.is_refused());
+    let told = other.memory.as_ref().map_or(Refusal::None, |memory| memory.refusal());
+    let other_is_refused = seen.refusal().max(told) == Refusal::Known;
     let other_manages =
         other.claim.is_some() && seen.spec.manages && seen.status.policy.is_some() && is_of_now(seen);
     // An account that has changed ends a refusal.

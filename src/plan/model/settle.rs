@@ -116,10 +116,10 @@ fn is_well(state: &State) -> Result<(), Broken> {
         let manages = state.objects[*policy].as_ref().is_some_and(|object| object.spec.manages);
         manages && processes[*policy].memory.as_ref().is_some_and(has_proof)
     };
-    let is_refused = |memory: &Held<Memory>| memory.is_refused();
+    let refusal = |memory: &Held<Memory>| memory.refusal();
     let rank = |policy: &usize| {
         let created = state.objects[*policy].as_ref().map(|object| object.created);
-        (processes[*policy].memory.as_ref().is_some_and(is_refused), created, *policy)
+        (processes[*policy].memory.as_ref().map(refusal), created, *policy)
     };
     let manager = (0..POLICIES).filter(claims).min_by_key(rank);
     for (policy, object) in state.objects.iter().enumerate() {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::condition::types;
 use crate::domain::{Change, Facts, PolicyState, Reason};
-use crate::plan::conflict::ranks_behind;
+use crate::plan::conflict::Refusal;
 use crate::plan::memory::Memory;
 use crate::plan::{Desired, Gate, hash_of};
 
@@ -102,11 +102,17 @@ impl Object {
     }
 
     /// Whether its status means that the cloud refused it, as a start takes it.
-    pub fn is_refused(&self) -> bool {
+    pub fn refusal(&self) -> Refusal {
         let status = &self.status;
         match status.modify_refused {
-            Some(_) => status.observed_generation.is_some_and(|observed| self.desired().is_spec_of(observed)),
-            None => status.condition(types::SYNCED).is_some_and(|synced| ranks_behind(&synced.reason)),
+            Some(_) => {
+                let of = status.observed_generation;
+                Refusal::known(of.is_some_and(|observed| self.desired().is_spec_of(observed)))
+            }
+            None => {
+                let synced = status.condition(types::SYNCED);
+                synced.map_or(Refusal::None, |synced| Refusal::of_reason(&synced.reason))
+            }
         }
     }
 
@@ -217,7 +223,7 @@ impl Pool<Memory> {
         let facts = &memory.facts;
         let part = (
             (memory.generation, memory.looked, memory.next_look, memory.last_good, memory.correctable),
-            (memory.look_refused, facts.modify_refused.as_ref().map(|refused| refused.time)),
+            (memory.look_refusal, facts.modify_refused.as_ref().map(|refused| refused.time)),
             (memory.epoch, memory.failures, memory.not_taken, memory.backups.read),
             (facts.observed_generation, facts.synced_generation, facts.modification.as_ref().map(|m| m.time)),
             (facts.drift.last_time, facts.conditions.first().map(|c| c.last_transition)),
@@ -296,7 +302,7 @@ pub struct Process {
     /// When the next turn is due.
     pub due: Option<i64>,
     /// What it told the others about whether it claims the instance, and whether the cloud refused it.
-    pub claim: Option<bool>,
+    pub claim: Option<Refusal>,
     pub witness: Witness,
 }
 

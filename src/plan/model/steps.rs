@@ -349,7 +349,7 @@ fn seed_claim(state: &mut State, seat: Seat) {
     let sees = state.process(seat).sees.clone();
     let proven = sees.filter(|object| object.spec.manages && object.status.policy.is_some());
     let is_known = state.replicas[seat.replica].account != Account::Gone;
-    set_claim(state, seat, proven.filter(|_| is_known).map(|object| object.is_refused()));
+    set_claim(state, seat, proven.filter(|_| is_known).map(|object| object.refusal()));
 }
 
 /// The process ends; the next one's watch begins anew.

@@ -126,12 +126,12 @@ fn a_modify_refused_needs_a_person_and_ranks_behind() {
     w.modify_fails = Some(failure(Kind::PermissionDenied, "AccessDenied"));
     w.live(100);
     assert_eq!(w.reason(), "PermissionDenied");
-    assert!(w.memory.is_refused());
+    assert_eq!(w.memory.refusal(), Refusal::Known);
     w.modify_fails = None;
     w.around.epoch = Some(2);
     w.turn();
     assert_eq!(w.reason(), "InSync");
-    assert!(!w.memory.is_refused());
+    assert_eq!(w.memory.refusal(), Refusal::None);
 }
 
 #[test]

@@ -36,12 +36,10 @@ fn a_refused_modify_is_told_once_and_ranks_behind_over_a_restart() {
             "an unchanged world causes no write"
         );
         w.restart(at(6_000));
-        assert!(w.memory.is_refused());
+        assert_eq!(w.memory.refusal(), Refusal::Known);
         w.turn();
-        assert!(
-            w.memory.is_refused() && told_refusal(&w).is_some(),
-            "a Describe that succeeds does not end it"
-        );
+        assert_eq!(w.memory.refusal(), Refusal::Known, "a Describe that succeeds does not end it");
+        assert!(told_refusal(&w).is_some());
     }
 }
 
@@ -63,7 +61,7 @@ fn a_refused_modify_counts_until_spec_account_secret_or_annotation_change() {
         happen(&mut w);
         let (desired, epoch, now) = (w.desired.clone(), w.around.epoch, w.now);
         w.memory.notice(&desired, epoch, now);
-        assert_eq!(w.memory.is_refused(), is_refused, "{what}");
+        assert_eq!(w.memory.refusal(), Refusal::known(is_refused), "{what}");
     }
 }
 
@@ -74,7 +72,7 @@ fn after_a_start_a_refusal_is_compared_once_with_the_last_change_of_account_and_
         w.restart(at(200));
         assert!(w.memory.refusal_unchecked);
         w.memory.check_refusal(changed.map(at), at(200));
-        assert_eq!(w.memory.is_refused(), is_refused, "{changed:?}");
+        assert_eq!(w.memory.refusal(), Refusal::known(is_refused), "{changed:?}");
         assert!(!w.memory.refusal_unchecked);
     }
     let mut w = refused();
@@ -91,20 +89,24 @@ fn a_refused_describe_ranks_behind_until_one_succeeds_whatever_else_changes() {
     w.turn();
     w.describe_fails = Some(failure(Kind::PermissionDenied, CODE));
     w.live(700);
-    assert!(w.memory.is_refused() && w.memory.is_proven());
+    assert!(w.memory.refusal() == Refusal::Known && w.memory.is_proven());
     // As a loser it says Conflict, over restarts.
     w.around.rival = Some(Rival { name: None });
     w.turn();
     assert_eq!((w.reason(), told_refusal(&w)), ("Conflict", None));
     w.restart(w.now);
-    assert!(w.memory.is_refused() && w.memory.is_proven());
+    assert!(w.memory.refusal() == Refusal::Possible && w.memory.is_proven());
     w.desired.request = Some("now".to_owned());
     let (desired, now) = (w.desired.clone(), w.now);
     w.memory.notice(&desired, Some(1), now);
-    assert!(w.memory.is_refused());
-    w.describe_fails = None;
+    assert_eq!(w.memory.refusal(), Refusal::Possible);
     w.turn();
-    assert!(!w.memory.is_refused());
+    assert_eq!(w.memory.refusal(), Refusal::Known);
+    w.live(w.now.as_second() - START + 700);
+    w.describe_fails = None;
+    w.live(w.now.as_second() - START + 700);
+    w.turn();
+    assert_eq!(w.memory.refusal(), Refusal::None);
 }
 
 #[test]
