@@ -38,20 +38,19 @@ help: ## Lists the targets
 # Which third of the cases of a long suite `make test` takes: another one after each commit. `make test-extended` takes all.
 TEST_SEED ?= $(shell git rev-list --count HEAD 2>/dev/null || echo 0)
 export TEST_SEED
-# Tests in virtual time, explorers and corpora: no part of `make check`.
-LONG_SUITES := plan::model:: fault_tests:: fleet_tests:: fuzz::
 # End-to-end tests mostly wait.
 E2E_THREADS ?= 4
 LINTS = cargo fmt --all --check; cargo clippy --locked --workspace --all-targets -- -D warnings
 TESTS = export CRBO_SDK_PYTHON='$(abspath $(VENV)/bin/python)'; \
 	cargo test --locked --workspace --lib --bins -- $(1); \
+	cargo test --locked --test corpus --test simulation -- $(1); \
 	cargo test --locked --package cloud-simulator --package testbed --test '*' -- $(1); \
 	cargo test --locked --test e2e -- --test-threads=$(E2E_THREADS) $(1)
 
 .PHONY: check
 check: ## Format, lints and pure tests: for the inner loop
 	$(LINTS)
-	cargo test --locked --lib -- $(addprefix --skip ,$(LONG_SUITES))
+	cargo test --locked --lib -- --skip plan::model::
 
 .PHONY: test
 test: control-plane ship $(VENV)/ready ## Format, lints and all tests, of the long suites a share: for every change

@@ -4,8 +4,11 @@
 
 use std::sync::LazyLock;
 
-use cross_region_backup_operator::fuzz::{TARGETS, Target, mutate};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+
+mod targets;
+
+use targets::{TARGETS, Target, mutate};
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let own = |(name, _): &(&str, Target)| *name == env!("CARGO_BIN_NAME");

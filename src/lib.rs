@@ -9,8 +9,6 @@ pub mod cluster;
 pub mod commands;
 pub mod controllers;
 pub mod domain;
-#[cfg(any(test, fuzzing))]
-pub mod fuzz;
 pub mod metrics;
 pub mod observe;
 pub mod plan;
@@ -18,5 +16,3 @@ pub mod plan;
 mod rooms;
 pub mod serve;
 pub mod telemetry;
-#[cfg(test)]
-mod testing;

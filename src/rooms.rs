@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 /// From left to right. A room uses rooms of later ranks, and not its siblings.
 const RANKS: [&[&str]; 8] = [
     &["main"],
-    &["app", "fuzz"],
+    &["app"],
     &["commands"],
     &["cli", "serve", "controllers"],
     &["observe"],
     &["cluster", "cloud", "plan"],
     &["api", "domain"],
-    &["clock", "metrics", "telemetry", "testing"],
+    &["clock", "metrics", "telemetry"],
 ];
 /// Crates that a room must not name, and words that must not occur in it.
 const FOREIGN: [(&str, &[&str]); 6] = [

@@ -2,10 +2,10 @@ use super::*;
 use crate::cloud::fake::{Fake, error, ok, raw};
 use crate::cloud::{Client, InstancePage};
 use crate::domain::Kind;
-use crate::telemetry::capture::capture;
 use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use testbed::capture::capture;
 use tokio::time::{Instant, sleep};
 
 /// A refusal as none of the clouds has it.

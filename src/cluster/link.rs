@@ -78,7 +78,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::telemetry::capture::capture;
+    use testbed::capture::capture;
 
     fn refused() -> Result<Response<()>, kube::Error> {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);

@@ -3,16 +3,10 @@
 mod account;
 mod alarms;
 mod around;
-mod cached;
+pub mod cached;
 mod context;
 mod failed_writes;
-#[cfg(test)]
-mod fault_tests;
-#[cfg(test)]
-mod fleet_tests;
-#[cfg(any(test, fuzzing))]
-pub mod fuzz;
-mod guarded;
+pub mod guarded;
 pub mod inventory;
 mod load;
 mod memories;
@@ -24,14 +18,10 @@ mod requests;
 mod rounds;
 pub mod sharing;
 mod term;
-#[cfg(test)]
-mod terms_tests;
-mod unreadable;
+pub mod unreadable;
 mod wakes;
 mod watch;
 mod watches;
-#[cfg(test)]
-mod world;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Logs, and the redactor that the texts of a cloud pass where its answers are read, before anything logs or shows them.
 
-#[cfg(test)]
-pub mod capture;
 mod clean_log;
 mod filter;
 pub mod health;
@@ -99,8 +97,8 @@ fn message_of(payload: &dyn Any) -> &str {
 mod tests {
     use tracing::{debug, info, warn};
 
-    use super::capture::{Lines, every_event_is_asked_about};
     use super::*;
+    use testbed::capture::{Lines, every_event_is_asked_about};
 
     fn logged(format: Format, filter: &str, log: impl FnOnce()) -> String {
         every_event_is_asked_about();

@@ -2,11 +2,11 @@ use super::*;
 use crate::cloud::fake::{Fake, KEY_ID, SECRET, raw};
 use crate::cloud::{Client, Site};
 use crate::domain::{InstanceRef, Kind};
-use crate::telemetry::capture::capture;
 use axum::body::Body;
 use http::Response;
 use serde_json::{Value, json};
 use std::time::Duration;
+use testbed::capture::capture;
 
 const BACKUP: &str = "154571841-1165701309-438602494";
 

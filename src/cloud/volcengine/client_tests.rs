@@ -6,12 +6,12 @@ use crate::cloud::{
     service_transport,
 };
 use crate::domain::{Change, Kind};
-use crate::telemetry::capture::capture;
 use axum::body::Body;
 use jiff::tz::Offset;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use testbed::capture::capture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::service_fn;

@@ -10,16 +10,17 @@ use tokio::time::{Instant, sleep_until};
 /// As good as never, and still a time that can be calculated with.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// How long a leadership lasts as far as is known now.
+/// How long a leadership lasts, as far as is known now.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Term {
+pub struct Term {
     /// `None`: it does not depend on a Lease.
     until: Option<Instant>,
     ended: bool,
 }
 
 impl Term {
-    pub(super) fn until(end: Instant) -> Self {
+    /// No rival can lead before then.
+    pub fn until(end: Instant) -> Self {
         Self { until: Some(end), ended: false }
     }
 
@@ -45,7 +46,8 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    pub(super) fn new(term: watch::Receiver<Term>, previous_renewal: Option<Timestamp>) -> Self {
+    /// A leadership with terms of whoever keeps the Lease; without a sender the last one runs out.
+    pub fn new(term: watch::Receiver<Term>, previous_renewal: Option<Timestamp>) -> Self {
         Self { term, previous_renewal }
     }
 
@@ -53,22 +55,6 @@ impl Leadership {
     pub fn always() -> Self {
         let (_, term) = watch::channel(Term { until: None, ended: false });
         Self::new(term, None)
-    }
-
-    /// One that follows on a leadership which was last renewed then, and whose Lease is renewed in time, each time.
-    #[cfg(test)]
-    pub fn after(previous_renewal: Timestamp, timing: super::Timing) -> Self {
-        let term = move || Term::until(Instant::now() + timing.renew_deadline);
-        let (sender, receiver) = watch::channel(term());
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(timing.renew) => drop(sender.send(term())),
-                    () = sender.closed() => return,
-                }
-            }
-        });
-        Self::new(receiver, Some(previous_renewal))
     }
 
     /// Whether this process leads right now.

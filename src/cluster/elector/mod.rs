@@ -22,8 +22,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-pub use leadership::Leadership;
-use leadership::Term;
+pub use leadership::{Leadership, Term};
 use renewal::Renewals;
 
 use super::{MANAGER, answered, cause};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use self::server::{Fault, Server};
 use super::*;
-use crate::telemetry::capture::capture;
+use testbed::capture::capture;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -411,7 +411,9 @@ async fn dropping_the_elector_ends_the_leadership_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_term_that_is_renewed_ends_no_work_before_its_last_seconds() {
-    let leadership = Leadership::after(Timestamp::UNIX_EPOCH, Timing::default());
+    let server = Server::sound();
+    let mut elector = server.elector(0);
+    let leadership = elector.acquire().await.unwrap();
     let left = Duration::from_secs(2);
     // Renewed every 5 s, it always has 5 s left.
     assert!(timeout(Duration::from_secs(60), leadership.ends_within(left)).await.is_err());

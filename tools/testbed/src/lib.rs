@@ -8,6 +8,7 @@
 
 mod assets;
 mod audit;
+pub mod capture;
 mod certificates;
 mod components;
 mod control_plane;

@@ -1,0 +1,131 @@
+//! Whether a world of failing accounts was good: to the one that is well, and to the failing ones.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::from_utf8;
+use std::time::Duration;
+
+use super::faults::{Cell, Class};
+use super::pace;
+use super::phases::{Phase, Played, Seen};
+use crate::faults::oracle;
+use crate::faults::play::told;
+use crate::harness::fleet::Fleet;
+use crate::harness::journal::{Entry, What};
+
+/// What changes at the account that is well take, the cloud's own time included.
+const TO_CLOUD: Duration = Duration::from_secs(1);
+const TO_READY: Duration = Duration::from_secs(2);
+
+/// The most calls while a fault lasts, over those of an account that is well.
+pub fn factor(class: Class, percent: u8) -> f64 {
+    let share = f64::from(percent) / 100.0;
+    match class {
+        Class::Slow => 1.0,
+        // Each call that fails is made again; after a change that failed, a look comes first.
+        Class::Passing | Class::Throttled => 1.1 / (1.0 - share),
+        // Rejected credentials are tried once more, and an instance that is not found soon after its policy was created.
+        Class::NeedsPerson => 1.15,
+        // An accepted change is looked for eight times, and made three times.
+        Class::Late => 1.0 + 8.0 * share,
+    }
+}
+
+/// How far a random count of this mean can lie above it: 5 standard deviations, and a few.
+fn slack(mean: f64) -> f64 {
+    5.0 * mean.sqrt() + 5.0
+}
+
+/// Judges the failing accounts by the one that is well, and that one by itself.
+pub fn judge(cells: &[Cell], played: &Played) {
+    for (phase, seen) in &played.seen {
+        for (number, cell) in cells.iter().enumerate() {
+            is_bounded(*phase, cell, &seen[number + 1], &seen[0]);
+        }
+    }
+    for (phase, waits) in &played.waits {
+        let (to_cloud, to_ready) = (waits.to_cloud.percentile(99), waits.to_ready.percentile(99));
+        assert!(to_cloud < TO_CLOUD && to_ready < TO_READY, "{phase:?}: {to_cloud:?}, Ready {to_ready:?}");
+    }
+    assert!(played.left[0].is_empty(), "the account that is well leaves instances on: {:?}", played.left[0]);
+    for (cell, left) in cells.iter().zip(&played.left[1..]) {
+        let may_leave = |why: &String| match cell.fault.class {
+            Class::Slow | Class::Passing | Class::Throttled => false,
+            Class::Late => why == "DisableAbandoned",
+            Class::NeedsPerson => ["DisableAbandoned", "DisableSkipped"].contains(&&**why),
+        };
+        assert!(left.keys().all(may_leave), "{}: instances are left on: {left:?}", cell.told());
+    }
+}
+
+fn is_bounded(phase: Phase, cell: &Cell, seen: &Seen, without: &Seen) {
+    let mean = factor(cell.fault.class, cell.percent) * without.total() as f64;
+    let told = cell.told();
+    assert!(
+        seen.total() as f64 <= mean + slack(mean),
+        "{phase:?}, {told}: {:?}, and of the one that is well {:?}",
+        seen.calls,
+        without.calls
+    );
+}
+
+/// By the oracle and by its pace, each policy by itself.
+pub fn judge_each_policy(cells: &[Cell], played: &Played) {
+    let mut journals = by_policy(played);
+    for (number, fleet) in played.fleets.iter().enumerate() {
+        for policy in 0..fleet.policies {
+            let entries = journals.remove(&fleet.instance(policy)).unwrap_or_default();
+            let judged = oracle::judge(&entries).and_then(|()| pace::judge(&entries, played.start));
+            if let Err(broken) = judged {
+                let cell = number.checked_sub(1).map_or("no fault".to_owned(), |cell| cells[cell].told());
+                panic!("{}\n{cell}: {}", told(&entries, Some(broken.at)), broken.why);
+            }
+        }
+    }
+}
+
+/// What concerns each policy, by its instance.
+fn by_policy(played: &Played) -> HashMap<String, Vec<Entry>> {
+    let instances =
+        |fleet: &Fleet| (0..fleet.policies).map(|number| fleet.instance(number)).collect::<Vec<_>>();
+    let of_account: BTreeMap<_, _> =
+        played.fleets.iter().map(|fleet| (fleet.namespace(0), instances(fleet))).collect();
+    let mut journals = HashMap::<String, Vec<Entry>>::new();
+    let mut under_way = HashMap::new();
+    for entry in &played.entries {
+        let own = match &entry.what {
+            What::Told(told) if told.resource == "crossregionbackuppolicies" => {
+                text(&told.object, "instanceId").map(str::to_owned)
+            }
+            What::Stored(stored) if stored.resource.starts_with("crossregionbackuppolicies") => {
+                text(&stored.object, "instanceId").map(str::to_owned)
+            }
+            What::Called(call) if !call.instance().is_empty() => {
+                under_way.insert((entry.by, call.number), call.instance().to_owned());
+                Some(call.instance().to_owned())
+            }
+            What::Answered(number, _) => under_way.remove(&(entry.by, *number)),
+            _ => None,
+        };
+        let many: Vec<&String> = match &entry.what {
+            What::Started | What::Killed => of_account.values().flatten().collect(),
+            What::Told(told) if told.object.is_empty() => of_account.values().flatten().collect(),
+            What::Told(told) if told.resource == "cloudaccounts" => text(&told.object, "namespace")
+                .and_then(|name| of_account.get(name))
+                .into_iter()
+                .flatten()
+                .collect(),
+            _ => Vec::new(),
+        };
+        for instance in own.iter().chain(many) {
+            journals.entry(instance.clone()).or_default().push(entry.clone());
+        }
+    }
+    journals
+}
+
+/// The first text of this name in an object, which is read whole nowhere else.
+fn text<'a>(object: &'a [u8], name: &str) -> Option<&'a str> {
+    let object = from_utf8(object).ok()?;
+    let rest = object.split_once(&format!("\"{name}\":\""))?.1;
+    rest.split('"').next()
+}

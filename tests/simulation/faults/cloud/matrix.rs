@@ -1,0 +1,73 @@
+//! Each fault at each action in each phase, some policies each.
+
+use super::faults::{ACTIONS, Cell, Fault, all, of_content, of_visibility};
+use super::judge::{judge, judge_each_policy};
+use super::phases::Stage;
+use super::table::Table;
+use crate::faults::play::in_time_of_its_own;
+use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY, REGIONS, VERIFY};
+use crate::shard::shard;
+
+fn cells(faults: Vec<Fault>, actions: &[&'static str], percent: u8) -> Vec<Cell> {
+    let cell = |fault| Cell { fault, actions: actions.to_vec(), percent };
+    faults.into_iter().map(cell).collect()
+}
+
+/// Plays one world in which this share of the calls fails, with so many policies of each account, and judges it.
+fn compare(faults: Vec<Fault>, actions: &[&'static str], percent: u8, policies: usize) {
+    let what = format!("{actions:?}, {percent} %");
+    // Each fault is met at some action and by some share of the calls in every run.
+    let action = ACTIONS.iter().position(|action| *action == actions[0]).unwrap();
+    let offset = 2 * action + usize::from(percent == 50);
+    let cells = cells(shard(&what, offset, faults), actions, percent);
+    let played = in_time_of_its_own(&what, 1, Stage::new(&cells, policies, 1).play());
+    println!("{what}: well after {:?}", played.recovered);
+    judge(&cells, &played);
+    judge_each_policy(&cells, &played);
+    let mut table = Table::default();
+    table.add(&cells, &played);
+    table.print(&actions.join(", "));
+    table.judge();
+}
+
+fn with_content() -> Vec<Fault> {
+    all().into_iter().chain(of_content()).collect()
+}
+
+fn with_visibility() -> Vec<Fault> {
+    all().into_iter().chain(of_visibility()).collect()
+}
+
+/// For each action, 10 and 50 % of its calls fail.
+macro_rules! tests {
+    ($($name:ident: $faults:ident, $action:ident, $policies:literal;)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn ten_percent() {
+                    compare($faults(), &[$action], 10, $policies);
+                }
+
+                #[test]
+                fn fifty_percent() {
+                    compare($faults(), &[$action], 50, $policies);
+                }
+            }
+        )*
+    };
+}
+
+tests! {
+    looks: with_content, DESCRIBE, 2;
+    changes: with_visibility, MODIFY, 2;
+    questions_for_regions: all, REGIONS, 1;
+    readings_of_backups: with_content, BACKUPS, 2;
+    verifications: all, VERIFY, 1;
+}
+
+#[test]
+fn one_call_of_a_hundred() {
+    compare(with_content(), &ACTIONS, 1, 4);
+}

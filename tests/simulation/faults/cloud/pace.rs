@@ -1,0 +1,143 @@
+//! How soon one policy's calls follow those that failed. Nothing is retried within a second, and what needs a person has its turn
+//! once in an interval, unless something has happened to it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::phases::INTERVAL;
+use crate::faults::oracle::Broken;
+use crate::faults::oracle::objects::Policy;
+use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY};
+use crate::harness::journal::{Answer, Entry, USER, What};
+use cross_region_backup_operator::plan::hash_of;
+use cross_region_backup_operator::plan::pace::{NOT_FOUND_GRACE, next_turn};
+
+const SOONEST: Duration = Duration::from_millis(990);
+/// A deletion that waits for a person asks again so soon, for five minutes.
+const DELETION: Duration = Duration::from_secs(29);
+/// Timers have whole milliseconds.
+const ROUNDING: SignedDuration = SignedDuration::from_millis(50);
+/// Looked at again once in an interval.
+const PERSON: [&str; 4] = ["AccessDenied", "InstanceNotExist", "ParamError", "InvalidOperator"];
+/// The call is repeated once at once, with another time or with credentials that were read again.
+const REPEATED: [&str; 2] = ["InvalidTimestamp", "InvalidAccessKey"];
+
+struct Sent {
+    at: Instant,
+    /// `None`: it has no answer; else the code of its failure, if it is one.
+    answer: Option<Option<String>>,
+    /// It repeats the one before at once.
+    again: bool,
+}
+
+struct Refused {
+    sent: Instant,
+    told: Instant,
+    code: String,
+}
+
+/// What is known of one policy up to one moment.
+struct Pace {
+    /// The moment of a journal's beginning.
+    start: (Instant, Timestamp),
+    policy: Option<Policy>,
+    created: Instant,
+    /// Something has happened to it from outside.
+    touched: Instant,
+    /// The last of each action.
+    sent: HashMap<String, Sent>,
+    refused: Option<Refused>,
+}
+
+/// Judges the calls of one policy.
+pub fn judge(entries: &[Entry], start: (Instant, Timestamp)) -> Result<(), Broken> {
+    let (policy, created, touched) = (None, start.0, start.0);
+    let mut pace = Pace { start, policy, created, touched, sent: HashMap::new(), refused: None };
+    let mut under_way = HashMap::new();
+    for entry in entries {
+        match &entry.what {
+            What::Started | What::Killed => pace.touched = entry.at,
+            What::Told(told) if told.resource == "cloudaccounts" => pace.touched = entry.at,
+            What::Stored(stored) if stored.resource.starts_with("crossregion") => {
+                if entry.by == USER {
+                    pace.touched = entry.at;
+                }
+                if pace.policy.replace(Policy::read(&stored.object)).is_none() {
+                    pace.created = entry.at;
+                }
+            }
+            What::Called(call) => {
+                pace.called(&call.action, entry.at).map_err(|why| Broken { at: entry.at, why })?;
+                under_way.insert((entry.by, call.number), call.action.clone());
+            }
+            What::Answered(number, answer) => {
+                if let Some(action) = under_way.remove(&(entry.by, *number)) {
+                    pace.answered(&action, entry.at, answer);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl Pace {
+    fn called(&mut self, action: &str, at: Instant) -> Result<(), String> {
+        let mut again = false;
+        if let Some(before) = self.sent.get(action).filter(|before| before.at > self.touched) {
+            let code = before.answer.as_ref().map(|code| code.as_deref());
+            // Of backups that are being read, the reading may be one of the region's: it is beside a policy's own.
+            let failed = code != Some(None) && (code.is_some() || action != BACKUPS);
+            if failed && at < before.at + SOONEST {
+                again = code.flatten().is_some_and(|code| REPEATED.contains(&code)) && !before.again;
+                if !again {
+                    return Err(format!("{action} {:?} after one that failed: {code:?}", at - before.at));
+                }
+            }
+        }
+        if let Some(refused) = self.refused.take_if(|_| [DESCRIBE, MODIFY].contains(&action)) {
+            let earliest = self.turn_after(&refused);
+            if refused.sent > self.touched && at < earliest {
+                let (soon, code) = (at - refused.told, refused.code);
+                return Err(format!(
+                    "{action} {soon:?} after {code}, and its turn is {:?} later",
+                    earliest - at
+                ));
+            }
+        }
+        self.sent.insert(action.to_owned(), Sent { at, answer: None, again });
+        Ok(())
+    }
+
+    fn answered(&mut self, action: &str, at: Instant, answer: &Answer) {
+        let Some(sent) = self.sent.get_mut(action) else { return };
+        let code = code_of(answer);
+        if let Some(code) = code.clone().filter(|code| PERSON.contains(&&**code))
+            && [DESCRIBE, MODIFY].contains(&action)
+        {
+            self.refused = Some(Refused { sent: sent.at, told: at, code });
+        }
+        sent.answer = Some(code);
+    }
+
+    /// When it may be asked for again.
+    fn turn_after(&self, refused: &Refused) -> Instant {
+        let Some(policy) = &self.policy else { return refused.told };
+        if refused.code == "InstanceNotExist" && refused.told < self.created + NOT_FOUND_GRACE {
+            return refused.sent + SOONEST;
+        }
+        let (instant, time) = self.start;
+        let told = time + SignedDuration::try_from(refused.told - instant).unwrap();
+        let turn = next_turn(hash_of(&*policy.uid), INTERVAL, told);
+        let turn = Duration::try_from(turn.duration_since(told) - ROUNDING).unwrap_or_default();
+        refused.told + if policy.deleted { turn.min(DELETION) } else { turn }
+    }
+}
+
+/// Why it is no success: the cloud's code, or "" where it is nothing that the API promises.
+fn code_of(answer: &Answer) -> Option<String> {
+    (!answer.is_good()).then(|| answer.code().unwrap_or_default())
+}

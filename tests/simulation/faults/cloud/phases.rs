@@ -1,0 +1,321 @@
+//! Plays the phases of policies' lives at many accounts at once: each of them fails in its own way for a while, then everything is
+//! good again, and becomes well.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::faults::Cell;
+use crate::faults::liveness::is_as_wanted;
+use crate::faults::oracle::objects::{Policy, Setting};
+use crate::harness::World;
+use crate::harness::figures::{Change, Delays};
+use crate::harness::fleet::{API, Fleet, OTHER_TARGET, TARGET};
+use crate::harness::journal::Entry;
+use cross_region_backup_operator::api::RECONCILE_REQUESTED_AT;
+
+/// Each policy has one turn in it.
+pub const INTERVAL: Duration = Duration::from_secs(300);
+/// All is well so soon after the faults have ended: the longest backoff, and the interval after which what needs a person is looked at
+/// again, are five minutes both.
+pub const PATIENCE: Duration = Duration::from_secs(330);
+/// From the end of the faults to the next phase.
+const PAUSE: Duration = Duration::from_secs(345);
+const STEP: Duration = Duration::from_secs(15);
+/// What a Lease takes until another holds it.
+const LEASE: SignedDuration = SignedDuration::from_secs(15);
+
+/// What happens while calls fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The controllers start, and all policies are created.
+    Creation,
+    /// Nothing but polling; somebody else has changed some instances.
+    Polling,
+    /// All policies are changed.
+    Changes,
+    /// The controllers are started anew, and some policies were changed meanwhile.
+    Restart,
+    /// All policies are deleted, and disable their instances.
+    Deletion,
+}
+
+pub const PHASES: [Phase; 5] =
+    [Phase::Creation, Phase::Polling, Phase::Changes, Phase::Restart, Phase::Deletion];
+
+impl Phase {
+    /// How long calls fail.
+    pub fn window(self) -> Duration {
+        match self {
+            Self::Polling => INTERVAL,
+            _ => Duration::from_secs(150),
+        }
+    }
+}
+
+/// What one account saw in one phase.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// While calls failed, by action.
+    pub calls: BTreeMap<String, usize>,
+    /// Those that failed.
+    pub met: u64,
+}
+
+impl Seen {
+    pub fn total(&self) -> usize {
+        self.calls.values().sum()
+    }
+}
+
+/// How long the changes of the account that is well took.
+#[derive(Clone, Debug)]
+pub struct Waits {
+    pub to_cloud: Delays,
+    pub to_ready: Delays,
+}
+
+/// What came of it.
+pub struct Played {
+    pub fleets: Vec<Fleet>,
+    /// By phase, of each account.
+    pub seen: BTreeMap<Phase, Vec<Seen>>,
+    /// Of the phases in which policies are changed.
+    pub waits: BTreeMap<Phase, Waits>,
+    /// The longest until all was well again.
+    pub recovered: Duration,
+    /// Why instances were not disabled, by account.
+    pub left: Vec<BTreeMap<String, usize>>,
+    pub entries: Vec<Entry>,
+    /// The moment of the journal's first entry.
+    pub start: (Instant, Timestamp),
+}
+
+/// Of which the first account's calls never fail, and each other's as its cell has it.
+pub struct Stage<'a> {
+    cells: &'a [Cell],
+    fleets: Vec<Fleet>,
+    world: World,
+    seed: u64,
+}
+
+impl<'a> Stage<'a> {
+    pub fn new(cells: &'a [Cell], policies: usize, seed: u64) -> Self {
+        let world = World::new();
+        world.journal.keep();
+        let fleets: Vec<_> = (0..=cells.len()).map(|number| fleet(number, policies)).collect();
+        for fleet in &fleets {
+            world.found(fleet);
+        }
+        Self { cells, fleets, world, seed }
+    }
+
+    pub async fn play(mut self) -> Played {
+        let start = (Instant::now(), self.world.clock.now());
+        let (mut seen, mut waits, mut recovered) = (BTreeMap::new(), BTreeMap::new(), Duration::ZERO);
+        for phase in PHASES {
+            let (of_phase, changes, took) = self.pass(phase).await;
+            if !changes.is_empty() {
+                let to_cloud = self.world.delays_to_cloud(&changes);
+                waits.insert(phase, Waits { to_cloud, to_ready: self.world.delays_to_ready(&changes) });
+            }
+            seen.insert(phase, of_phase);
+            recovered = recovered.max(took);
+        }
+        let left = self.left();
+        self.world.kill();
+        sleep(Duration::from_millis(1)).await;
+        let entries = self.world.journal.entries();
+        Played { fleets: self.fleets, seen, waits, recovered, left, entries, start }
+    }
+
+    /// Lets one phase happen; returns what each account saw, the changes of the first, and after how long all was well.
+    async fn pass(&mut self, phase: Phase) -> (Vec<Seen>, Vec<Change>, Duration) {
+        self.world.forget();
+        for (number, (cell, fleet)) in self.sick().enumerate() {
+            cell.begin(&self.world, fleet, self.seed * 1_000_000 + (number * 10 + phase as usize) as u64);
+        }
+        let start = Instant::now();
+        let changes = self.act(phase).await;
+        sleep(phase.window().saturating_sub(start.elapsed())).await;
+        let seen = self.seen();
+        self.world.cloud.clear_faults();
+        self.sick().for_each(|(cell, fleet)| cell.end(&self.world, fleet));
+        let end = Instant::now();
+        let took = self.becomes_well(phase).await;
+        sleep(PAUSE.saturating_sub(end.elapsed())).await;
+        (seen, changes, took)
+    }
+
+    async fn act(&mut self, phase: Phase) -> Vec<Change> {
+        let fleets = self.fleets.clone();
+        match phase {
+            Phase::Creation => {
+                self.world.start(self.world.clock.now());
+                sleep(Duration::from_secs(1)).await;
+                for fleet in &fleets {
+                    self.create(fleet);
+                }
+                Vec::new()
+            }
+            Phase::Polling => {
+                self.verify();
+                for (fleet, number) in every_fourth(&fleets) {
+                    let drifted = cloud_simulator::Policy::to_region(OTHER_TARGET);
+                    self.world.cloud.set_policy(&fleet.instance(number), drifted).unwrap();
+                }
+                Vec::new()
+            }
+            Phase::Changes => {
+                self.verify();
+                let change = |(fleet, number)| (fleet, self.world.retarget(fleet, number, OTHER_TARGET));
+                of_first(each(&fleets).map(change))
+            }
+            Phase::Restart => {
+                self.world.stop().await;
+                let change = |(fleet, number)| (fleet, self.world.retarget(fleet, number, TARGET));
+                let changes = of_first(every_fourth(&fleets).map(change));
+                self.world.start(self.world.clock.now() - LEASE);
+                self.verify();
+                changes
+            }
+            Phase::Deletion => {
+                self.verify();
+                each(&fleets).for_each(|(fleet, number)| self.world.api.delete(&fleet.path(number)));
+                Vec::new()
+            }
+        }
+    }
+
+    fn create(&self, fleet: &Fleet) {
+        for number in 0..fleet.policies {
+            let mut policy = fleet.manifest(number);
+            policy["spec"]["deletionPolicy"] = json!("Disable");
+            self.world.api.create(&fleet.collection(number), policy);
+        }
+    }
+
+    /// Somebody asks for a verification of each account.
+    fn verify(&self) {
+        let annotations = json!({RECONCILE_REQUESTED_AT: self.world.clock.now().to_string()});
+        for fleet in &self.fleets {
+            let path = format!("{API}/namespaces/{}/cloudaccounts/{}", fleet.namespace(0), fleet.name);
+            self.world.api.patch(&path, &json!({"metadata": {"annotations": annotations}}));
+        }
+    }
+
+    /// The accounts whose calls fail, with how.
+    fn sick(&self) -> impl Iterator<Item = (&Cell, &Fleet)> {
+        self.cells.iter().zip(&self.fleets[1..])
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        let mut by_key: HashMap<String, Seen> = HashMap::new();
+        for arrival in self.world.arrivals.all() {
+            *by_key.entry(arrival.key).or_default().calls.entry(arrival.action).or_default() += 1;
+        }
+        for fault in self.world.cloud.faults() {
+            by_key.entry(fault.spec.access_key_id.unwrap_or_default()).or_default().met += fault.fired;
+        }
+        self.fleets.iter().map(|fleet| by_key.remove(&fleet.key()).unwrap_or_default()).collect()
+    }
+
+    async fn becomes_well(&self, phase: Phase) -> Duration {
+        let start = Instant::now();
+        let mut waiting: Vec<_> = each(&self.fleets).collect();
+        loop {
+            if phase == Phase::Deletion {
+                waiting = self.still_there(waiting);
+            } else {
+                waiting.retain(|(fleet, number)| is_well(&self.world, fleet, *number).is_err());
+            }
+            let Some((fleet, number)) = waiting.first() else { return start.elapsed() };
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{phase:?}: {} policies are not well {PATIENCE:?} after {}: {:?}",
+                waiting.len(),
+                self.why(fleet),
+                is_well(&self.world, fleet, *number),
+            );
+            sleep(STEP).await;
+        }
+    }
+
+    fn why(&self, fleet: &Fleet) -> String {
+        let cell = self.sick().find(|(_, sick)| sick.name == fleet.name);
+        cell.map_or("no fault".to_owned(), |(cell, _)| cell.told())
+    }
+
+    fn still_there<'f>(&self, waiting: Vec<(&'f Fleet, usize)>) -> Vec<(&'f Fleet, usize)> {
+        let all = self.world.api.all("crossregionbackuppolicies");
+        let names: HashSet<_> =
+            all.iter().map(|policy| policy["metadata"]["name"].as_str().unwrap()).collect();
+        waiting.into_iter().filter(|(fleet, number)| names.contains(fleet.policy(*number).as_str())).collect()
+    }
+
+    /// What became of instances that are not off although their policies are gone: each was told.
+    fn left(&self) -> Vec<BTreeMap<String, usize>> {
+        let mut told = HashMap::<String, String>::new();
+        for event in self.world.api.all("events") {
+            let reason = event["reason"].as_str().unwrap_or_default();
+            if reason.starts_with("Disable") {
+                told.insert(
+                    event["regarding"]["name"].as_str().unwrap_or_default().to_owned(),
+                    reason.to_owned(),
+                );
+            }
+        }
+        let of = |fleet: &Fleet| {
+            let mut left = BTreeMap::new();
+            for number in 0..fleet.policies {
+                if self.world.cloud.policy(&fleet.instance(number)).unwrap().current.active {
+                    let why = told.get(&fleet.policy(number)).cloned().unwrap_or_default();
+                    *left.entry(why).or_default() += 1;
+                }
+            }
+            left
+        };
+        self.fleets.iter().map(of).collect()
+    }
+}
+
+/// Why a policy of these is not as it should be.
+pub fn is_well(world: &World, fleet: &Fleet, number: usize) -> Result<(), String> {
+    let policy = Policy::read(&Bytes::from(world.api.get(&fleet.path(number)).to_string()));
+    let held = world.cloud.policy(&fleet.instance(number)).unwrap().current;
+    let held = Setting { active: held.active, target: held.region };
+    is_as_wanted(&policy, &held).map_err(|why| format!("{why}; it is {policy:?}, the cloud has {held:?}"))
+}
+
+/// The account of this number, with so many policies.
+pub fn fleet(number: usize, policies: usize) -> Fleet {
+    let letter = |n: usize| char::from(b'a' + u8::try_from(n % 26).unwrap());
+    let name: String = [number / 26, number].map(letter).iter().collect();
+    // Tests are few, and so are their accounts.
+    let name = &*name.leak();
+    let account = 2_100_000_001 + number as u64;
+    Fleet { name, account, policies, backups: 1, interval: "5m", ..Fleet::DEFAULT }
+}
+
+fn each(fleets: &[Fleet]) -> impl Iterator<Item = (&Fleet, usize)> {
+    fleets.iter().flat_map(|fleet| (0..fleet.policies).map(move |number| (fleet, number)))
+}
+
+fn every_fourth(fleets: &[Fleet]) -> impl Iterator<Item = (&Fleet, usize)> {
+    each(fleets).filter(|(_, number)| number % 4 == 0)
+}
+
+/// All changes are made; those of the first account are kept.
+fn of_first<'a>(changes: impl Iterator<Item = (&'a Fleet, Change)>) -> Vec<Change> {
+    let (mut kept, mut first) = (Vec::new(), None);
+    for (fleet, change) in changes {
+        if *first.get_or_insert(fleet.name) == fleet.name {
+            kept.push(change);
+        }
+    }
+    kept
+}

@@ -1,0 +1,106 @@
+//! What is under way is overtaken: a write is refused as outdated, and no event says what has changed, because nothing has or it is
+//! late; an account is suspended while it is verified.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::play::{Comeback, Play, in_time_of_its_own, stage};
+use super::scenarios::Scenario;
+use super::steps::{FLEET, Step, inventory_path};
+use crate::harness::api_server::{EVENT, Refusal, Spoilt};
+use crate::harness::figures::VERIFY;
+
+#[test]
+fn a_finalizer_whose_removal_is_refused_goes_all_the_same() {
+    let scenario = Scenario::named("disabled");
+    in_time_of_its_own(scenario.name, 1, async {
+        let mut world = stage(&scenario);
+        let mut patches = 0;
+        world.api.spoil(move |seen| {
+            let is_finalizer = seen.verb == "patch" && seen.resource == "crossregionbackuppolicies";
+            patches += usize::from(is_finalizer);
+            let conflict = Refusal::new(409, "Conflict");
+            // The first one adds it.
+            (is_finalizer && patches == 2).then(|| Spoilt { refusal: Some(conflict), ..Spoilt::default() })
+        });
+        let mut play = Play::new(&mut world, Comeback::default());
+        play.act(&scenario).await;
+        play.comes_to_rest(&scenario).await;
+        play.end().await;
+    });
+}
+
+#[test]
+fn a_policy_that_is_gone_is_not_written_to_again_and_again_until_the_watch_says_so() {
+    let scenario = Scenario::named("namesake");
+    in_time_of_its_own(scenario.name, 1, async {
+        let mut world = stage(&scenario);
+        let mut events = 0;
+        world.api.spoil(move |seen| {
+            let is_policy = seen.verb == EVENT && seen.resource == "crossregionbackuppolicies";
+            events += usize::from(is_policy);
+            // The first one tells that it was created.
+            let delay = Duration::from_secs(20);
+            (is_policy && events == 2).then(|| Spoilt { delay, ..Spoilt::default() })
+        });
+        let mut play = Play::new(&mut world, Comeback::default());
+        play.act(&scenario).await;
+        play.pass(Duration::from_secs(15)).await;
+        let mut seen = play.world.api.seen();
+        seen.retain(|seen| seen.resource.starts_with("crossregionbackuppolicies"));
+        assert!(seen.len() <= 6, "{:?}", play.world.api.counts());
+        play.comes_to_rest(&scenario).await;
+        play.end().await;
+    });
+}
+
+#[test]
+fn nor_is_an_inventory() {
+    let scenario = Scenario::named("disabled");
+    in_time_of_its_own("an inventory that is gone", 1, async {
+        let mut world = stage(&scenario);
+        let is_late = Arc::new(AtomicBool::new(false));
+        let late = is_late.clone();
+        world.api.spoil(move |seen| {
+            // Neither the watch nor the list that follows its silence tells of the deletion in time.
+            let is_inventory = [EVENT, "list"].contains(&seen.verb) && seen.resource == "backupinventories";
+            let delay = Duration::from_secs(150);
+            (is_inventory && late.load(Relaxed)).then(|| Spoilt { delay, ..Spoilt::default() })
+        });
+        let mut play = Play::new(&mut world, Comeback::default());
+        Step::CreateInventory.happen(play.world);
+        play.pass(Duration::from_secs(65)).await;
+        is_late.store(true, Relaxed);
+        play.world.api.delete(&inventory_path());
+        play.world.add_backup(&FLEET, 0, 7, 5.0);
+        play.world.forget();
+        play.pass(Duration::from_secs(120)).await;
+        let writes = play.world.writes().len();
+        assert!((1..=4).contains(&writes), "{:?}", play.world.api.counts());
+        play.end().await;
+    });
+}
+
+#[test]
+fn an_account_that_is_suspended_while_its_secret_is_read_stays_so() {
+    let scenario = Scenario::named("created");
+    in_time_of_its_own("suspended meanwhile", 1, async {
+        let mut world = stage(&scenario);
+        world.api.spoil(|seen| {
+            let is_met = seen.resource == "cloudaccounts/status" || seen.verb == "get";
+            is_met.then(|| Spoilt { delay: Duration::from_secs(5), ..Spoilt::default() })
+        });
+        let mut play = Play::new(&mut world, Comeback::default());
+        play.act(&scenario).await;
+        play.pass(Duration::from_secs(1)).await;
+        Step::ChangeAccount(json!({"suspend": true})).happen(play.world);
+        play.pass(Duration::from_secs(30)).await;
+        let calls = play.world.arrivals.all();
+        assert!(calls.iter().any(|call| call.action == VERIFY), "it was under way: {calls:?}");
+        assert!(calls.iter().all(|call| call.instance.is_empty()), "{calls:?}");
+        play.end().await;
+    });
+}

@@ -1,0 +1,123 @@
+//! The controllers are killed before, during and after each of their interactions with the outside, and come back.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::oracle::events::all_told;
+use super::play::{Comeback, Play, in_time_of_its_own, stage};
+use super::scenarios::{Scenario, each_scenario, suite};
+use crate::harness::journal::Stage;
+use crate::shard::shard;
+
+/// The controllers have read everything.
+const STARTED: Duration = Duration::from_millis(400);
+
+/// Every policy has its turn within an interval, and a little of what comes of it.
+const TURN: Duration = Duration::from_secs(61);
+
+/// At once; and when another replica has waited for the Lease.
+const COMEBACKS: [Comeback; 2] = [
+    Comeback { after: Duration::ZERO, renewed_before: SignedDuration::ZERO, and_again: None },
+    Comeback {
+        after: Duration::from_secs(17),
+        renewed_before: SignedDuration::from_secs(19),
+        and_again: None,
+    },
+];
+
+/// Every way to be killed there, or one of them in turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ways {
+    All,
+    InTurn,
+}
+
+const WAYS: [(Stage, Comeback); 3] =
+    [(Stage::Before, COMEBACKS[0]), (Stage::After, COMEBACKS[1]), (Stage::Under, COMEBACKS[0])];
+
+/// Plays it, killed at that point; returns the interactions that are its own: after those of the start, until all is well.
+fn run(scenario: &Scenario, point: Option<(usize, Stage)>, comeback: Comeback) -> RangeInclusive<usize> {
+    let what = format!("{}, killed at {point:?}, {comeback:?}", scenario.name);
+    in_time_of_its_own(&what, 1, async {
+        let mut world = stage(scenario);
+        if let Some((number, stage)) = point {
+            world.journal.strike(number, stage);
+        }
+        let mut play = Play::new(&mut world, comeback);
+        play.pass(STARTED).await;
+        let first = play.world.journal.interactions() + 1;
+        play.act(scenario).await;
+        play.pass(TURN).await;
+        let last = play.world.journal.interactions();
+        play.spare();
+        play.comes_to_rest(scenario).await;
+        all_told(&play.world.journal.entries()).unwrap();
+        play.end().await;
+        first..=last
+    })
+}
+
+/// Plays it once for each point at which it is killed, in each of the ways.
+fn every_point(scenario: &Scenario, ways: Ways) {
+    let own = run(scenario, None, COMEBACKS[0]);
+    let of_way = |(turn, way)| {
+        let numbers = own.clone().filter(move |number| ways == Ways::All || number % WAYS.len() == turn);
+        numbers.map(move |number| (number, way))
+    };
+    let points: Vec<_> = WAYS.into_iter().enumerate().flat_map(of_way).collect();
+    println!("{}: interactions {own:?}", scenario.name);
+    for (number, (stage, comeback)) in shard(scenario.name, scenario.number, points) {
+        run(scenario, Some((number, stage)), comeback);
+    }
+}
+
+fn killed_in_all_ways(scenario: &Scenario) {
+    every_point(scenario, Ways::All);
+}
+
+fn killed_in_one_way_in_turn(scenario: &Scenario) {
+    every_point(scenario, Ways::InTurn);
+}
+
+/// What a start asks is the same in every life.
+#[test]
+fn a_start() {
+    let scenario = Scenario::named("created");
+    let own = run(&scenario, None, COMEBACKS[0]);
+    let of_way = |way| (1..*own.start()).map(move |number| (number, way));
+    let points: Vec<_> = WAYS.into_iter().flat_map(of_way).collect();
+    for (number, (stage, comeback)) in shard("a start", 0, points) {
+        run(&scenario, Some((number, stage)), comeback);
+    }
+}
+
+fn killed_again_and_again(scenario: &Scenario) {
+    // A start takes some 20 interactions.
+    for interactions in shard(scenario.name, scenario.number, vec![22, 27, 34]) {
+        let comeback = Comeback { and_again: Some(interactions), ..COMEBACKS[0] };
+        run(scenario, Some((interactions, Stage::Before)), comeback);
+    }
+}
+
+/// One test for each scenario.
+macro_rules! tests {
+    (
+        core { $($core:ident)* }
+        restrained { $($restrained:ident)* }
+        surroundings { $($surroundings:ident)* }
+        ends { $($ends:ident)* }
+        needing_the_latest { $($latest:ident)* }
+    ) => {
+        suite! { from_creation_to_deletion: $($core)* => killed_in_all_ways }
+        suite! { what_is_left_alone: $($restrained)* $($latest)* => killed_in_one_way_in_turn }
+        suite! { what_a_policy_depends_on: $($surroundings)* => killed_in_one_way_in_turn }
+        suite! { deletions_and_what_follows: $($ends)* => killed_in_one_way_in_turn }
+        suite! {
+            again_and_again: $($core)* $($restrained)* $($latest)* $($surroundings)* $($ends)* => killed_again_and_again
+        }
+    };
+}
+
+each_scenario!(tests);

@@ -1,0 +1,58 @@
+//! What a list tells is acted on: one that comes late, and one with which a watch has to begin anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::harness::World;
+use crate::harness::api_server::{EVENT, Refusal, Spoilt};
+use crate::harness::fleet::{Fleet, OTHER_TARGET};
+
+/// Many more than a queue takes in at once.
+const FLEET: Fleet = Fleet { policies: 400, backups: 1, in_sync: true, ..Fleet::DEFAULT };
+const CHANGED: usize = 100;
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_list_tells_is_acted_on_at_once() {
+    let mut world = World::new();
+    world.settle(&[FLEET]).await;
+    world.start(world.clock.now());
+    sleep(Duration::from_secs(5)).await;
+    let is_gone = Arc::new(AtomicBool::new(true));
+    let gone = is_gone.clone();
+    world.api.spoil(move |seen| {
+        let is_first =
+            seen.verb == EVENT && seen.resource == "crossregionbackuppolicies" && gone.swap(false, Relaxed);
+        is_first.then(|| Spoilt { refusal: Some(Refusal::new(410, "Expired")), ..Spoilt::default() })
+    });
+    for number in 0..CHANGED {
+        world.retarget(&FLEET, number, OTHER_TARGET);
+    }
+    // Their own turns come within ten minutes.
+    let all = |world: &World| (0..CHANGED).all(|number| world.is_ready(&FLEET, number));
+    world.until("all changes are acted on", Duration::from_secs(30), all).await;
+    assert!(!is_gone.load(Relaxed), "the watch has begun anew");
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_namespaces_goes_on_when_they_are_listed_late() {
+    let fleet = Fleet { policies: 2, backups: 1, namespaces: 2, ..Fleet::DEFAULT };
+    let mut world = World::new();
+    world.found(&fleet);
+    world.create(&fleet, 0..2);
+    world.api.spoil(|seen| {
+        let is_met = seen.verb == "list" && seen.resource == "namespaces";
+        is_met.then(|| Spoilt { refusal: Some(Refusal::new(500, "InternalError")), ..Spoilt::default() })
+    });
+    world.start(world.clock.now());
+    sleep(Duration::from_secs(20)).await;
+    assert!(!world.is_ready(&fleet, 0) && !world.is_ready(&fleet, 1));
+    world.api.heal();
+    // The watch's backoff is at most 30 s.
+    let all = |world: &World| (0..2).all(|number| world.is_ready(&fleet, number));
+    world.until("all are Ready", Duration::from_secs(65), all).await;
+    world.stop().await;
+}

@@ -1,0 +1,110 @@
+//! An Event is told: only of what has happened, and of each time that it has happened once.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::finalizer::Reasons;
+use super::objects::Policy;
+use super::{Oracle, hold};
+use crate::harness::journal::{Entry, Stored, What};
+
+/// What was told until now.
+#[derive(Default)]
+pub struct Told {
+    /// How often each Event, by its name.
+    counts: HashMap<String, i64>,
+    /// How often a policy's drift was corrected, by UID.
+    corrections: HashMap<String, i64>,
+    /// Which process has told how which policy's deletion ends.
+    farewells: HashSet<(usize, String, String)>,
+}
+
+/// Judges what is written of an Event, where that tells it once more.
+pub fn judge(oracle: &mut Oracle, entry: &Entry, stored: &Stored) -> Result<(), String> {
+    let event: Value = serde_json::from_slice(&stored.object).unwrap();
+    let count = event["series"]["count"].as_i64().unwrap_or(1);
+    let before = oracle.told.counts.insert(text(&event["metadata"]["name"]), count).unwrap_or_default();
+    let uid = text(&event["regarding"]["uid"]);
+    let Some(policy) = oracle.stored.get(&uid).filter(|_| count > before).cloned() else { return Ok(()) };
+    let (reason, note) = (text(&event["reason"]), text(&event["note"]));
+    let told = format!("{} is told {reason} for the {count}. time: {note}", policy.name);
+    match reason.as_str() {
+        "PolicyModified" => modified(oracle, entry.by, &policy, &note, before),
+        "DriftCorrected" => {
+            let corrections = oracle.told.corrections.entry(uid).or_default();
+            *corrections += count - before;
+            let happened = policy.status["drift"]["corrections"].as_i64().unwrap_or_default();
+            hold(*corrections <= happened, || format!("status counts {happened}"))
+        }
+        "DisabledOnDelete" | "DisableSkipped" | "DisableAbandoned" => {
+            let is_first = oracle.told.farewells.insert((entry.by, uid, reason.clone()));
+            hold(is_first, || "this process has told it before".to_owned())
+                .and_then(|()| ends(oracle, entry.by, &policy, &reason, entry.at))
+        }
+        _ => Ok(()),
+    }
+    .map_err(|why| format!("{told}: {why}"))
+}
+
+/// A change that was answered has a request id, and is told once in all lives. One without was sent.
+fn modified(oracle: &Oracle, by: usize, policy: &Policy, note: &str, before: i64) -> Result<(), String> {
+    let instance = policy.instance();
+    match note.split_once(", request ").map(|(_, id)| id.trim_end_matches(')')) {
+        Some(id) => {
+            let accepted = oracle.accepted.get(id);
+            hold(accepted.is_some_and(|of| of == instance), || "the cloud never accepted it".to_owned())?;
+            hold(before == 0, || "it happened once".to_owned())
+        }
+        None => {
+            let sent = oracle.processes[&by].modifies.iter().any(|modify| modify.instance == instance);
+            hold(sent, || "nothing was sent".to_owned())
+        }
+    }
+}
+
+fn ends(oracle: &Oracle, by: usize, policy: &Policy, reason: &str, at: Instant) -> Result<(), String> {
+    let reasons = Reasons::of(&oracle.processes[&by], policy, at);
+    let is_so = match reason {
+        "DisabledOnDelete" => reasons.is_off,
+        "DisableSkipped" => reasons.is_of_no_use,
+        _ => reasons.is_given_up,
+    };
+    hold(policy.deleted && policy.disables() && is_so, || format!("it knows {reasons:?}"))
+}
+
+/// Of a run in which Events can be written: what a status tells of a change is told by an Event too, unless the process was killed.
+pub fn all_told(entries: &[Entry]) -> Result<(), String> {
+    let mut untold = HashMap::new();
+    let mut known = HashSet::new();
+    let mut dead = HashSet::new();
+    for entry in entries {
+        match &entry.what {
+            What::Killed => {
+                dead.insert(entry.by);
+                untold.retain(|_, by| *by != entry.by);
+            }
+            What::Stored(stored) if stored.resource == "crossregionbackuppolicies/status" => {
+                let request = &Policy::read(&stored.object).status["lastModification"]["requestId"];
+                let request = request.as_str().map(str::to_owned);
+                let news = request.filter(|request| known.insert(request.clone()));
+                untold.extend(news.map(|request| (request, entry.by)));
+            }
+            What::Stored(stored) if stored.resource == "events" => {
+                let event: Value = serde_json::from_slice(&stored.object).unwrap();
+                let note = text(&event["note"]);
+                untold.retain(|request, _| {
+                    event["reason"] != "PolicyModified" || !note.contains(request.as_str())
+                });
+            }
+            _ => {}
+        }
+    }
+    untold.retain(|_, by| !dead.contains(by));
+    hold(untold.is_empty(), || format!("no Event tells of the changes {untold:?}"))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

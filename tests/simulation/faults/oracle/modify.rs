@@ -1,0 +1,88 @@
+//! A Modify is sent: somebody must want it, be allowed to, and have seen that it is needed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::hold;
+use super::objects::{Policy, Setting};
+use super::process::{Modify, Process};
+use crate::harness::journal::Call;
+
+/// What a look showed counts for so long.
+const FRESH: Duration = Duration::from_secs(30);
+/// One attempt with its retries.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// What was told so recently may not have been taken in by every policy.
+const HEEDED: Duration = Duration::from_secs(1);
+/// So long an accepted change is waited for.
+const CONFIRMED: Duration = Duration::from_secs(60);
+
+pub fn judge(process: &Process, call: &Call, at: Instant) -> Result<Modify, String> {
+    let instance = call.instance();
+    let token = call.body["ClientToken"].as_str().unwrap_or_default();
+    let to = Setting::of_call(&call.body).ok_or("a Modify says nothing")?;
+    let (mut senders, mut why) = (Vec::new(), Vec::new());
+    for (policy, _) in process.policies().filter(|(policy, _)| policy.instance() == instance) {
+        match may_send(process, policy, &to, at) {
+            Ok(()) => senders.push(policy.version_of_spec()),
+            Err(not) => why.push(format!("{}: {not}", policy.name)),
+        }
+    }
+    hold(!senders.is_empty(), || format!("nobody may set {instance} to {to:?}: {why:?}"))?;
+    let is_retry = process.modifies.iter().any(|m| m.token == token && m.sent + ATTEMPT >= at);
+    if !is_retry {
+        differs(process, instance, &to, at)?;
+        is_not_repeated(process, instance, &to, &senders, at)?;
+    }
+    let (instance, token) = (instance.to_owned(), token.to_owned());
+    Ok(Modify { instance, to, token, sent: at, senders, accepted: None })
+}
+
+fn may_send(process: &Process, policy: &Policy, to: &Setting, at: Instant) -> Result<(), String> {
+    hold(policy.manages(), || "it only observes".to_owned())?;
+    hold(!policy.is_suspended(), || "it is suspended".to_owned())?;
+    hold(process.is_open(policy), || "its account is not open to it".to_owned())?;
+    if policy.deleted {
+        hold(policy.disables() && policy.held, || {
+            "it is deleted, and leaves the instance as it is".to_owned()
+        })?;
+        hold(!to.active, || "it is deleted, and wants it off".to_owned())?;
+    } else {
+        hold(to.meets(&policy.spec), || format!("it wants {:?}", Setting::of_object(&policy.spec)))?;
+        hold(policy.held || !policy.disables(), || "its deletion is not held up yet".to_owned())?;
+    }
+    let rival = process.rival(policy, at.checked_sub(HEEDED).unwrap_or(at));
+    hold(rival.is_none(), || format!("{} manages the instance", rival.map_or("", |rival| &rival.name)))
+}
+
+/// The last look that succeeded is recent and showed something else.
+fn differs(process: &Process, instance: &str, to: &Setting, at: Instant) -> Result<(), String> {
+    let seen = process.looks_at(instance).rev().find_map(|look| Some((look.answered, look.seen.as_ref()?)));
+    let fresh = seen.filter(|(answered, _)| *answered + FRESH >= at);
+    hold(fresh.is_some_and(|(_, seen)| !seen.equals(to)), || {
+        format!("{instance} is set to {to:?}, and the last look showed {seen:?}")
+    })
+}
+
+/// An accepted change is waited for, unless a look has shown that something else came in between.
+fn is_not_repeated(
+    process: &Process,
+    instance: &str,
+    to: &Setting,
+    senders: &[(String, i64)],
+    at: Instant,
+) -> Result<(), String> {
+    for earlier in
+        process.modifies.iter().filter(|modify| modify.instance == instance && modify.to.equals(to))
+    {
+        let Some(accepted) = earlier.accepted.filter(|accepted| *accepted + CONFIRMED > at) else { continue };
+        let is_same = earlier.senders.iter().any(|sender| senders.contains(sender));
+        let before = process.looks_at(instance).rev().find(|look| look.answered <= earlier.sent);
+        let old = before.and_then(|look| look.seen.as_ref());
+        let mut after = process.looks_at(instance).filter(|look| look.answered > accepted);
+        let moved = after.any(|look| look.seen.as_ref().is_some_and(|seen| Some(seen) != old));
+        hold(!is_same || moved, || format!("{instance} is set to {to:?} again, which was accepted"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! The oracle sees what is wrong: the journal of a run in which all went well, with something else in it.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::*;
+use crate::faults::play::{Comeback, Play, in_time_of_its_own, stage};
+use crate::faults::scenarios::Scenario;
+use crate::harness::journal::How;
+
+const POLICIES: &str = "crossregionbackuppolicies";
+
+/// What happened in the life of this name.
+fn journal(name: &str) -> Vec<Entry> {
+    let scenario = Scenario::named(name);
+    in_time_of_its_own(name, 1, async {
+        let mut world = stage(&scenario);
+        let mut play = Play::new(&mut world, Comeback::default());
+        play.act(&scenario).await;
+        play.pass(Duration::from_secs(20)).await;
+        let entries = play.world.journal.entries();
+        play.end().await;
+        entries
+    })
+}
+
+/// Why the journal is not good when its objects of policies are changed like this, in what was told or what was stored.
+fn judged(name: &str, change: impl Fn(&What, &mut Value)) -> String {
+    let mut entries = journal(name);
+    judge(&entries).unwrap();
+    for entry in &mut entries {
+        let before = entry.what.clone();
+        let object = match &mut entry.what {
+            What::Told(told) if told.resource == POLICIES => &mut told.object,
+            What::Stored(stored) if stored.resource.starts_with(POLICIES) => &mut stored.object,
+            _ => continue,
+        };
+        if let Ok(mut value) = serde_json::from_slice(object) {
+            change(&before, &mut value);
+            *object = Bytes::from(value.to_string());
+        }
+    }
+    judge(&entries).expect_err("the oracle sees it").why
+}
+
+/// Why the journal is not good without some of its entries.
+fn judged_without(name: &str, gone: impl Fn(&What) -> bool) -> String {
+    let mut entries = journal(name);
+    entries.retain(|entry| !gone(&entry.what));
+    judge(&entries).expect_err("the oracle sees it").why
+}
+
+#[test]
+fn a_modify_that_nobody_wants_is_seen() {
+    let spec = |field: &'static str, wanted: Value| {
+        judged("created", move |_, policy| policy["spec"][field] = wanted.clone())
+    };
+    assert!(spec("managementPolicy", "Observe".into()).contains("only observes"));
+    assert!(spec("suspend", true.into()).contains("is suspended"));
+    assert!(spec("crossBackupRegion", "cn-guangzhou".into()).contains("it wants"));
+    assert!(spec("deletionPolicy", "Disable".into()).contains("not held up"));
+    let retained = judged("disabled", |_, policy| policy["spec"]["deletionPolicy"] = "Retain".into());
+    assert!(retained.contains("is held, and is not to be disabled"), "{retained}");
+}
+
+#[test]
+fn a_modify_without_a_look_is_seen() {
+    let blind =
+        judged_without("created", |what| matches!(what, What::Called(call) if call.action == DESCRIBE));
+    assert!(blind.contains("the last look showed None"), "{blind}");
+}
+
+#[test]
+fn a_status_that_was_not_seen_so_is_seen() {
+    let shown = judged("created", |what, policy| {
+        let is_told = matches!(what, What::Told(told) if told.how != How::Answered);
+        if !is_told && !policy["status"]["policy"].is_null() {
+            policy["status"]["policy"]["crossBackupRegion"] = "cn-guangzhou".into();
+        }
+    });
+    assert!(shown.contains("which the cloud never said"), "{shown}");
+    let namesake = judged("created", |what, policy| {
+        if matches!(what, What::Stored(_)) {
+            policy["metadata"]["uid"] = "another".into();
+        }
+    });
+    assert!(namesake.contains("never seen"), "{namesake}");
+}
+
+#[test]
+fn a_finalizer_that_goes_too_early_is_seen() {
+    let early = judged_without_last_look(|what| is_event(what, "DisabledOnDelete"));
+    assert!(early.contains("was not disabled"), "{early}");
+}
+
+/// Once it is told to be off, nobody looks whether it is.
+fn judged_without_last_look(gone: impl Fn(&What) -> bool) -> String {
+    let (modifies, looks) = (Cell::new(0), RefCell::new(Vec::new()));
+    judged_without("disabled", |what| match what {
+        What::Called(call) if call.action == MODIFY => {
+            modifies.set(modifies.get() + 1);
+            false
+        }
+        What::Called(call) if call.action == DESCRIBE && modifies.get() == 2 => {
+            looks.borrow_mut().push(call.number);
+            false
+        }
+        What::Answered(number, _) => looks.borrow().contains(number),
+        what => gone(what),
+    })
+}
+
+fn is_event(what: &What, reason: &str) -> bool {
+    let What::Stored(stored) = what else { return false };
+    let event = |object: &Bytes| serde_json::from_slice::<Value>(object).unwrap();
+    stored.resource == "events" && event(&stored.object)["reason"] == reason
+}
+
+#[test]
+fn an_event_of_what_has_not_happened_is_seen() {
+    let early = judged_without_last_look(|_| false);
+    assert!(early.contains("is told DisabledOnDelete"), "{early}");
+    let unsent = judged_without(
+        "created",
+        |what| matches!(what, What::Answered(_, answer) if answer.is_good() && answer.json()["Result"].is_null()),
+    );
+    assert!(unsent.contains("the cloud never accepted it"), "{unsent}");
+}
+
+#[test]
+fn an_event_that_is_told_again_is_seen_and_one_that_is_not_told() {
+    for (name, reason) in
+        [("created", "PolicyModified"), ("drift", "DriftCorrected"), ("disabled", "DisabledOnDelete")]
+    {
+        let mut entries = journal(name);
+        let first = entries.iter().position(|entry| is_event(&entry.what, reason)).unwrap();
+        let mut again = entries[first].clone();
+        let What::Stored(stored) = &mut again.what else { unreachable!() };
+        let mut event: Value = serde_json::from_slice(&stored.object).unwrap();
+        event["series"] = serde_json::json!({"count": 2});
+        stored.object = Bytes::from(event.to_string());
+        entries.insert(first + 1, again);
+        let why = judge(&entries).expect_err("the oracle sees it").why;
+        assert!(why.contains(&format!("is told {reason} for the 2. time")), "{why}");
+    }
+    let mut entries = journal("created");
+    events::all_told(&entries).unwrap();
+    entries.retain(|entry| !is_event(&entry.what, "PolicyModified"));
+    assert!(events::all_told(&entries).unwrap_err().contains("no Event tells"));
+}

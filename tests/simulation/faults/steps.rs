@@ -1,0 +1,161 @@
+//! What happens to a world from outside: users, and whoever else changes the cloud.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cloud_simulator::{Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Visibility};
+use serde_json::{Value, json};
+
+use crate::harness::figures::MODIFY;
+use crate::harness::fleet::{API, API_VERSION, Fleet, SECRET};
+use crate::harness::{OWN_NAMESPACE, World};
+
+/// Its policies and inventories are created by steps, for its only instance where they do not say another.
+pub const FLEET: Fleet = Fleet { backups: 1, interval: "1m", ..Fleet::DEFAULT };
+/// Another key of the same account.
+const NEXT_KEY: &str = "AKLTnext0000000000000000";
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Of a policy, with these differences to a usual spec.
+    Create(&'static str, Value),
+    /// Of the policy's spec.
+    Change(&'static str, Value),
+    Delete(&'static str),
+    CreateInventory,
+    /// Somebody else sets the instance's policy.
+    Drift(Policy),
+    /// The next call of this action meets this.
+    Spoil(&'static str, Effect),
+    /// The instance comes into being.
+    Appear,
+    /// Of the account's spec.
+    ChangeAccount(Value),
+    /// The account is deleted and comes back with another UID.
+    DeleteAccount,
+    RestoreAccount,
+    /// An account of the whole cluster, with a Secret of its own, that its namespace may use.
+    ShareAccount,
+    /// Whether policies may modify through it.
+    Permit(bool),
+    /// The Secret gets another key, and then the cloud takes the old one no longer.
+    Rotate,
+    /// A second account `second` with a key of its own, for the same instances.
+    AddAccount,
+    /// The key of the first account may not modify any more.
+    DenyModify,
+    /// The account and its Secret are deleted for good.
+    DeleteAccountAndSecret,
+}
+
+impl Step {
+    pub fn happen(&self, world: &World) {
+        match self {
+            Self::Create(name, spec) => world.api.create(&FLEET.collection(0), policy(name, spec)),
+            Self::Change(name, spec) => drop(world.api.patch(&policy_path(name), &json!({"spec": spec}))),
+            Self::Delete(name) => world.api.delete(&policy_path(name)),
+            Self::CreateInventory => world.api.create(&collection("backupinventories"), inventory()),
+            Self::Drift(policy) => world.cloud.set_policy(&FLEET.instance(0), policy.clone()).unwrap(),
+            Self::Spoil(action, effect) => {
+                let fault = FaultSpec::new(effect.clone()).on_action(*action).times(1);
+                world.cloud.place_fault(fault).unwrap();
+            }
+            Self::Appear => add_instance(world, Policy::default(), 0.0),
+            Self::ChangeAccount(spec) => drop(world.api.patch(&account_path(), &json!({"spec": spec}))),
+            Self::DeleteAccount => world.api.delete(&account_path()),
+            Self::RestoreAccount => {
+                world.api.create(&collection("cloudaccounts"), FLEET.account_manifest(false))
+            }
+            Self::ShareAccount => share(world),
+            Self::Permit(manage) => permit(world, *manage),
+            Self::Rotate => rotate(world),
+            Self::AddAccount => add_account(world),
+            Self::DenyModify => world.cloud.deny(&FLEET.key(), [MODIFY.to_owned()].into()).unwrap(),
+            Self::DeleteAccountAndSecret => {
+                world.api.delete(&account_path());
+                world.api.delete(&secret_path());
+            }
+        }
+    }
+}
+
+pub fn add_instance(world: &World, policy: Policy, visible_after: f64) {
+    let visibility = match visible_after {
+        0.0 => Visibility::AtOnce,
+        seconds => Visibility::AfterSeconds(seconds),
+    };
+    let spec = InstanceSpec::new(FLEET.instance(0), "cn-beijing");
+    let spec = InstanceSpec { account_id: FLEET.account, policy, visibility, ..spec };
+    world.cloud.put_instance(spec).unwrap();
+}
+
+fn collection(kind: &str) -> String {
+    format!("{API}/namespaces/{}/{kind}", FLEET.namespace(0))
+}
+
+pub fn inventory_path() -> String {
+    format!("{}/all", collection("backupinventories"))
+}
+
+fn policy_path(name: &str) -> String {
+    format!("{}/{name}", FLEET.collection(0))
+}
+
+fn account_path() -> String {
+    format!("{}/{}", collection("cloudaccounts"), FLEET.name)
+}
+
+fn secret_path() -> String {
+    format!("/api/v1/namespaces/{}/secrets/{}", FLEET.namespace(0), FLEET.name)
+}
+
+fn policy(name: &str, spec: &Value) -> Value {
+    let mut policy = FLEET.manifest(0);
+    policy["metadata"]["name"] = json!(name);
+    let fields = policy["spec"].as_object_mut().unwrap();
+    fields.extend(spec.as_object().unwrap().clone());
+    fields.retain(|_, value| !value.is_null());
+    policy
+}
+
+fn share(world: &World) {
+    let mut secret = world.api.get(&secret_path());
+    secret["metadata"] = json!({"name": FLEET.name});
+    world.api.create(&format!("/api/v1/namespaces/{OWN_NAMESPACE}/secrets"), secret);
+    world.api.create(&format!("{API}/clustercloudaccounts"), FLEET.account_manifest(true));
+}
+
+fn permit(world: &World, manage: bool) {
+    let permissions = json!({"spec": {"permissions": {"manage": manage, "accountInventory": false}}});
+    world.api.patch(&format!("{API}/clustercloudaccounts/{}", FLEET.name), &permissions);
+}
+
+fn inventory() -> Value {
+    json!({
+        "apiVersion": API_VERSION, "kind": "BackupInventory", "metadata": {"name": "all"},
+        "spec": {
+            "accountRef": {"kind": "CloudAccount", "name": FLEET.name}, "region": "cn-beijing", "scope": "Account",
+            "includeDetails": false, "limit": 50, "refreshInterval": "1m", "suspend": false,
+        },
+    })
+}
+
+/// The name of the account that [`Step::AddAccount`] adds.
+pub const SECOND: &str = "second";
+
+fn add_account(world: &World) {
+    let fleet = Fleet { name: SECOND, policies: 0, ..FLEET };
+    world.cloud.put_key(KeySpec { account_id: FLEET.account, ..KeySpec::new(fleet.key(), SECRET) }).unwrap();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECOND},
+        "data": {"accessKeyId": STANDARD.encode(fleet.key()), "secretAccessKey": STANDARD.encode(SECRET)},
+    });
+    world.api.create(&format!("/api/v1/namespaces/{}/secrets", FLEET.namespace(0)), secret);
+    world.api.create(&collection("cloudaccounts"), fleet.account_manifest(false));
+}
+
+fn rotate(world: &World) {
+    let key = KeySpec { account_id: FLEET.account, ..KeySpec::new(NEXT_KEY, SECRET) };
+    world.cloud.put_key(key).unwrap();
+    world.api.patch(&secret_path(), &json!({"data": {"accessKeyId": STANDARD.encode(NEXT_KEY)}}));
+    world.cloud.remove_key(&FLEET.key()).unwrap();
+}

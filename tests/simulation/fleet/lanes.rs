@@ -1,0 +1,121 @@
+//! Who changes a policy does not wait for the polling of ten thousand others, and the polling goes on.
+
+use std::time::Duration;
+
+use cloud_simulator::{Effect, FaultSpec, ThrottleStyle};
+use jiff::SignedDuration;
+use tokio::time::{Instant, sleep};
+
+use crate::harness::World;
+use crate::harness::figures::{BACKUPS, Change, DESCRIBE, Delays, largest_excess, spans};
+use crate::harness::fleet::{Fleet, OTHER_TARGET};
+
+const RATE: u32 = 20;
+/// The default, a quarter of the rate.
+const BURST: f64 = 5.0;
+const FLEET: Fleet =
+    Fleet { policies: 10_000, backups: 1, requests_per_second: RATE, in_sync: true, ..Fleet::DEFAULT };
+/// Timers have whole milliseconds.
+const ROUNDING: f64 = 0.05;
+const SPAN: Duration = Duration::from_secs(5);
+
+/// So many changes, one every so often.
+struct Cadence {
+    changes: usize,
+    every: Duration,
+}
+
+struct Figures {
+    to_cloud: Delays,
+    to_ready: Delays,
+    /// How much of the budget was used.
+    used: f64,
+    /// The most that came in any window above the rate.
+    excess: f64,
+    /// The least share of looks at policies that nobody has changed, and of pages of the listing, in any span.
+    polls: f64,
+}
+
+/// Runs fleets that all are due, the first of which is changed at this cadence; each change is of another policy.
+async fn change(world: &mut World, cadence: Cadence) -> Figures {
+    // So long ago that everything is to be looked at at once: there is work for the whole time.
+    let begin = Instant::now();
+    world.start(world.clock.now() - SignedDuration::from_hours(2));
+    sleep(SPAN).await;
+    let start = Instant::now();
+    let mut changes = Vec::<Change>::new();
+    for number in 0..cadence.changes {
+        changes.push(world.retarget(&FLEET, 17 + 97 * number, OTHER_TARGET));
+        sleep(cadence.every).await;
+    }
+    let end = Instant::now();
+    sleep(2 * SPAN).await;
+    let changed: Vec<_> = (0..cadence.changes).map(|number| FLEET.instance(17 + 97 * number)).collect();
+    let names: Vec<_> = (0..cadence.changes).map(|number| FLEET.policy(17 + 97 * number)).collect();
+    let writes = world.status_writes().iter().filter(|write| names.contains(&write.name)).count();
+    assert_eq!(writes, cadence.changes, "a change is told in one write");
+    let calls = world.calls_of(&FLEET, start);
+    let mut polls = calls.clone();
+    polls.retain(|call| {
+        call.action == BACKUPS || call.action == DESCRIBE && !changed.contains(&call.instance)
+    });
+    let all = spans(&calls, start, end, SPAN);
+    let of_polls = spans(&polls, start, end, SPAN);
+    let expected = f64::from(RATE) * end.duration_since(start).as_secs_f64();
+    Figures {
+        to_cloud: world.delays_to_cloud(&changes),
+        to_ready: world.delays_to_ready(&changes),
+        used: all.iter().sum::<usize>() as f64 / expected,
+        excess: largest_excess(&world.calls_of(&FLEET, begin), RATE.into()),
+        polls: of_polls.iter().zip(&all).map(|(p, a)| *p as f64 / *a as f64).fold(1.0, f64::min),
+    }
+}
+
+fn are_good(figures: &Figures) {
+    let Figures { to_cloud, to_ready, used, excess, polls } = figures;
+    let told = format!(
+        "to the cloud {:?}, Ready {:?}; used {used:.3}, excess {excess:.3}, polls {polls:.3}",
+        [to_cloud.percentile(50), to_cloud.percentile(99)],
+        [to_ready.percentile(50), to_ready.percentile(99)],
+    );
+    assert!(*excess <= BURST + ROUNDING, "the budget is kept to in every window: {told}");
+    assert!(*used >= 0.95, "the budget is used while there is work: {told}");
+    assert!(*polls >= 0.2, "the others are looked at all the time: {told}");
+    assert!(to_cloud.percentile(99) < Duration::from_secs(1), "{told}");
+    assert!(to_ready.percentile(99) < Duration::from_secs(2), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_reaches_the_cloud_within_a_second_though_ten_thousand_wait_to_be_polled() {
+    let mut world = World::new();
+    world.settle(&[FLEET]).await;
+    let cadence = Cadence { changes: 60, every: Duration::from_millis(1700) };
+    are_good(&change(&mut world, cadence).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_changes_a_second_are_as_quick_and_polling_goes_on() {
+    let mut world = World::new();
+    world.settle(&[FLEET]).await;
+    let cadence = Cadence { changes: 100, every: Duration::from_millis(200) };
+    are_good(&change(&mut world, cadence).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_throttled_and_one_that_hangs_slow_no_other_down() {
+    let bad = Fleet { policies: 300, backups: 1, requests_per_second: 100, in_sync: true, ..Fleet::DEFAULT };
+    let throttled = Fleet { name: "throttled", account: 2_100_000_002, ..bad };
+    let hanging = Fleet { name: "hanging", account: 2_100_000_003, ..bad };
+    let mut world = World::new();
+    world.settle(&[FLEET, throttled, hanging]).await;
+    let refused = Effect::Throttle { style: ThrottleStyle::Flow429, retry_after: None };
+    world.cloud.place_fault(FaultSpec::new(refused).on_key(throttled.key())).unwrap();
+    let silent = Effect::Hang { after_effect: false };
+    world.cloud.place_fault(FaultSpec::new(silent).on_key(hanging.key())).unwrap();
+    let begin = Instant::now();
+    let cadence = Cadence { changes: 30, every: Duration::from_millis(1700) };
+    are_good(&change(&mut world, cadence).await);
+    for fleet in [throttled, hanging] {
+        assert!(!world.calls_of(&fleet, begin).is_empty(), "{} was not asked", fleet.name);
+    }
+}

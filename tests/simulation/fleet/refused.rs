@@ -1,0 +1,166 @@
+//! An account whose key may not list all of its backups, as one for a single project: each policy reads its own, which the budget
+//! has to allow for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::harness::World;
+use crate::harness::figures::{BACKUPS, DESCRIBE};
+use crate::harness::fleet::{API, API_VERSION, Fleet};
+
+const FLEET: Fleet = Fleet {
+    policies: 58,
+    backups: 14,
+    requests_per_second: 1,
+    interval: "1m",
+    in_sync: true,
+    ..Fleet::DEFAULT
+};
+
+/// The fleet, with an objective that its newest backups meet, and a key that may not list them together.
+async fn started(fleet: &Fleet, inventories: &[Value]) -> (World, Instant) {
+    let mut world = World::new();
+    world.found(fleet);
+    world.cloud.deny(&fleet.key(), [format!("{BACKUPS}/*")].into()).unwrap();
+    world.start(world.clock.now());
+    for inventory in inventories {
+        let collection = format!("{API}/namespaces/{}/backupinventories", fleet.namespace(0));
+        world.api.create(&collection, inventory.clone());
+    }
+    let start = Instant::now();
+    for number in 0..fleet.policies {
+        let mut policy = fleet.manifest(number);
+        policy["spec"]["recoveryPointObjective"] = json!("2400h");
+        world.api.create(&fleet.collection(number), policy);
+    }
+    (world, start)
+}
+
+fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.and_then(|all| all.iter().find(|c| c["type"] == kind)).unwrap_or(&Value::Null)
+}
+
+/// What the account says of its budget.
+fn told(world: &World, fleet: &Fleet) -> (String, String) {
+    let account =
+        world.api.get(&format!("{API}/namespaces/{}/cloudaccounts/{}", fleet.namespace(0), fleet.name));
+    let text = |field: &str| condition(&account, "Ready")[field].as_str().unwrap_or_default().to_owned();
+    (text("reason"), text("message"))
+}
+
+/// The times at which each instance was asked about.
+fn times(world: &World, fleet: &Fleet, since: Instant, action: &str) -> BTreeMap<String, Vec<Instant>> {
+    let mut times = BTreeMap::<String, Vec<Instant>>::new();
+    for call in world.calls_of(fleet, since).into_iter().filter(|call| call.action == action) {
+        if (0..fleet.policies).any(|number| fleet.instance(number) == call.instance) {
+            times.entry(call.instance).or_default().push(call.at);
+        }
+    }
+    times
+}
+
+/// Each instance is looked at, and its backups are read, about once in each interval, and never much later.
+fn goes_on(world: &World, fleet: &Fleet, since: Instant, interval: Duration) {
+    let rounds = since.elapsed().as_secs_f64() / interval.as_secs_f64();
+    for action in [DESCRIBE, BACKUPS] {
+        let times = times(world, fleet, since, action);
+        assert_eq!(times.len(), fleet.policies, "{action}");
+        let longest = times.values().flat_map(|times| times.windows(2)).map(|pair| pair[1] - pair[0]).max();
+        let counts: Vec<_> = times.values().map(Vec::len).collect();
+        println!("{action}: {:?}..={:?}, {longest:?}", counts.iter().min(), counts.iter().max());
+        assert!(longest.unwrap() < interval.mul_f64(1.5), "{action}: {longest:?}");
+        for count in counts {
+            assert!((count as f64 - rounds).abs() <= 1.5, "{action}: {count} in {rounds} intervals");
+        }
+    }
+}
+
+/// No policy has ever said that its recovery point is not met, or not known.
+fn never_flipped(world: &World) {
+    for write in world.status_writes() {
+        let policy: Value = serde_json::from_slice(&write.object).unwrap();
+        let met = condition(&policy, "RecoveryPointMet");
+        assert!(met["status"] == "True", "{}: {met}", write.name);
+    }
+}
+
+async fn all_ready(world: &World, fleet: &Fleet, most: Duration) {
+    let start = Instant::now();
+    let all = |world: &World| (0..fleet.policies).all(|number| world.is_ready(fleet, number));
+    world.until("all are Ready", most, all).await;
+    println!("{} policies are Ready after {:?}", fleet.policies, start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_accounts_listing_is_refused_looks_and_readings_have_what_each_of_them_needs() {
+    let (mut world, start) = started(&FLEET, &[]).await;
+    // Two calls for each, of which the looks that are due again meanwhile leave four fifths.
+    all_ready(&world, &FLEET, Duration::from_secs(2 * 58 * 5 / 4 + 10)).await;
+    assert_eq!(
+        told(&world, &FLEET),
+        (
+            "BudgetTooSmall".to_owned(),
+            "the request budget allows one look at each resource every 1m56s; at their own intervals the resources need \
+             2 requests per second"
+                .to_owned()
+        )
+    );
+    let interval = Duration::from_secs(116);
+    sleep(2 * interval).await;
+    let settled = Instant::now();
+    let writes = world.writes().len();
+    sleep(10 * interval).await;
+    goes_on(&world, &FLEET, settled, interval);
+    assert_eq!(world.writes().len(), writes, "nothing changes");
+    world.stop().await;
+    world.start(world.clock.now());
+    let restarted = Instant::now();
+    sleep(10 * interval).await;
+    goes_on(&world, &FLEET, restarted + 2 * interval, interval);
+    never_flipped(&world);
+    let whole = world.calls_of(&FLEET, start).into_iter();
+    let whole = whole.filter(|call| call.action == BACKUPS && call.instance.is_empty()).count();
+    assert!(whole <= 3, "tried at each start, and once an hour: {whole}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn inventories_beside_take_their_part_where_the_accounts_listing_is_refused() {
+    let fleet = Fleet { policies: 500, requests_per_second: 5, ..FLEET };
+    let inventory = |name: &str, spec: Value| {
+        let mut inventory = json!({
+            "apiVersion": API_VERSION, "kind": "BackupInventory", "metadata": {"name": name},
+            "spec": {
+                "accountRef": {"kind": "CloudAccount", "name": fleet.name}, "region": "cn-beijing",
+                "includeDetails": false, "limit": 50, "refreshInterval": "10m", "suspend": false,
+            },
+        });
+        inventory["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        inventory
+    };
+    // Of an instance that no policy is for.
+    let of_one = json!({"scope": "Instance", "instanceId": fleet.instance(fleet.policies)});
+    let inventories = [inventory("all", json!({"scope": "Account"})), inventory("one", of_one)];
+    let (mut world, _) = started(&fleet, &inventories).await;
+    world.add_instance(&fleet, fleet.policies);
+    all_ready(&world, &fleet, Duration::from_secs(1000 / 5 * 5 / 4 + 10)).await;
+    // 1,000 calls of the policies; each inventory makes one, every 10 minutes.
+    let (reason, message) = told(&world, &fleet);
+    assert_eq!(reason, "BudgetTooSmall");
+    assert!(message.contains("every 3m21s;") && message.contains("need 17 requests"), "{message}");
+    let interval = Duration::from_millis(200_140);
+    sleep(2 * interval).await;
+    let settled = Instant::now();
+    sleep(6 * interval).await;
+    goes_on(&world, &fleet, settled, interval);
+    never_flipped(&world);
+    let of = |name: &str| {
+        let path = format!("{API}/namespaces/{}/backupinventories/{name}", fleet.namespace(0));
+        condition(&world.api.get(&path), "Ready")["reason"].clone()
+    };
+    assert_eq!([of("all"), of("one")], ["PermissionDenied", "Listed"]);
+    world.stop().await;
+}

@@ -1,0 +1,92 @@
+//! A restart and a change of leader cost no more than running on.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use crate::harness::World;
+use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY, spans};
+use crate::harness::fleet::{Fleet, OTHER_TARGET};
+
+/// The budget is no bound: what spreads the calls is when they are due.
+const FLEET: Fleet = Fleet { policies: 10_000, backups: 1, in_sync: true, ..Fleet::DEFAULT };
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+/// Of the looks, one at each policy in ten minutes.
+const A_SECOND: f64 = 10_000.0 / 600.0;
+
+/// How far the largest of several random counts of this mean can lie above it: 5 standard deviations.
+fn at_most(mean: f64) -> usize {
+    (mean + 5.0 * mean.sqrt()) as usize
+}
+
+/// Runs it for so many minutes from a start with what was known so long ago.
+async fn runs_evenly(world: &mut World, minutes: u32, before: SignedDuration) {
+    world.forget();
+    let start = Instant::now();
+    world.start(world.clock.now() - before);
+    sleep(minutes * MINUTE).await;
+    let end = Instant::now();
+    let calls = world.calls_of(&FLEET, start);
+    assert!(calls.iter().all(|call| call.action != MODIFY));
+    assert_eq!(world.writes().len(), 0, "{:?}", world.api.counts());
+    // A look at each policy in ten minutes, and the pages of a listing, each spread by itself.
+    for (action, least) in [(DESCRIBE, 0.9 * 60.0 * A_SECOND), (BACKUPS, 0.0)] {
+        let mut of_action = calls.clone();
+        of_action.retain(|call| call.action == action);
+        let by_minute = spans(&of_action, start, end, MINUTE);
+        let others = by_minute[1..].iter().sum::<usize>() as f64 / f64::from(minutes - 1);
+        assert!(others >= least, "{action} goes on: {by_minute:?}");
+        assert!(by_minute[0] <= at_most(others.max(1.0)), "{action}: {by_minute:?}");
+        let mut by_second = spans(&of_action, start, end, SECOND);
+        let mean = by_second.iter().sum::<usize>() as f64 / by_second.len() as f64;
+        by_second.sort();
+        assert!(
+            by_second[by_second.len() - 1] <= at_most(mean.max(1.0)),
+            "{action}, mean {mean}: {by_second:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_and_a_change_of_leader_make_no_burst_and_write_nothing() {
+    let mut world = World::new();
+    world.settle(&[FLEET]).await;
+    runs_evenly(&mut world, 3, SignedDuration::ZERO).await;
+    world.stop().await;
+    // Another takes over when the Lease has run out.
+    runs_evenly(&mut world, 2, SignedDuration::from_secs(15)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stands_by_has_read_everything_when_it_takes_over() {
+    let fleet = Fleet { policies: 300, ..FLEET };
+    let mut world = World::new();
+    world.settle(&[fleet]).await;
+    let (clock, (lead, leads)) = (world.clock.clone(), oneshot::channel::<()>());
+    let start = Instant::now();
+    world.start_when(async move {
+        let _ = leads.await;
+        clock.now() - SignedDuration::from_secs(15)
+    });
+    sleep(5 * MINUTE).await;
+    assert!(world.calls_of(&fleet, start).is_empty(), "it leaves the cloud to the one that leads");
+    assert_eq!(world.writes().len(), 0);
+    // Changed while it stood by.
+    let change = world.retarget(&fleet, 7, OTHER_TARGET);
+    sleep(SECOND).await;
+    world.forget();
+    let took_over = Instant::now();
+    lead.send(()).unwrap();
+    sleep(2 * MINUTE).await;
+    let counts = world.api.counts();
+    // Once, in pages of 25.
+    assert_eq!(counts["list crossregionbackuppolicies"], 12, "whoever takes the lead trusts no older list");
+    assert!(world.is_ready(&fleet, 7), "{counts:?}");
+    assert!(world.delays_to_cloud(&[change]).percentile(99) < 3 * SECOND);
+    assert_eq!(world.status_writes().len(), 1, "the others are as they were");
+    let looks = world.calls(&fleet, took_over)[DESCRIBE];
+    assert!((20..=100).contains(&looks), "{looks} looks in two of ten minutes");
+}

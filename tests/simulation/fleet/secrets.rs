@@ -1,0 +1,121 @@
+//! A Secret that is deleted and created again, as some secret stores do with each.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cloud_simulator::KeySpec;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::harness::World;
+use crate::harness::figures::{DESCRIBE, VERIFY};
+use crate::harness::fleet::{API, Fleet, SECRET};
+
+const FLEET: Fleet = Fleet { policies: 50, backups: 1, interval: "1m", in_sync: true, ..Fleet::DEFAULT };
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn collection() -> String {
+    format!("/api/v1/namespaces/{}/secrets", FLEET.namespace(0))
+}
+
+fn path() -> String {
+    format!("{}/{}", collection(), FLEET.name)
+}
+
+/// A fleet at rest, and its Secret, which is created again as it was.
+async fn at_rest() -> (World, Value) {
+    let mut world = World::new();
+    world.settle(&[FLEET]).await;
+    world.start(world.clock.now());
+    sleep(3 * MINUTE).await;
+    world.forget();
+    let mut secret = world.api.get(&path());
+    secret["metadata"] = json!({"name": FLEET.name});
+    (world, secret)
+}
+
+fn ready(object: &Value) -> (&str, &str) {
+    let conditions = object["status"]["conditions"].as_array().unwrap();
+    let ready = conditions.iter().find(|condition| condition["type"] == "Ready").unwrap();
+    (ready["status"].as_str().unwrap(), ready["reason"].as_str().unwrap())
+}
+
+fn all_say(world: &World, expected: &str) -> bool {
+    (0..FLEET.policies).all(|number| ready(&world.api.get(&FLEET.path(number))).1 == expected)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_gone_for_less_than_ten_seconds_changes_nothing() {
+    let (mut world, secret) = at_rest().await;
+    for gone in [1, 5, 9] {
+        let start = Instant::now();
+        world.api.delete(&path());
+        sleep(Duration::from_secs(gone)).await;
+        assert!(!world.calls(&FLEET, start).contains_key(VERIFY));
+        world.api.create(&collection(), secret.clone());
+        sleep(2 * MINUTE).await;
+        assert_eq!(world.writes().len(), 0, "gone for {gone} s: {:?}", world.api.counts());
+        let calls = world.calls(&FLEET, start);
+        assert!(calls[DESCRIBE] >= FLEET.policies && !calls.contains_key(VERIFY), "{calls:?}");
+    }
+    // Each time begins anew.
+    for _ in 0..5 {
+        world.api.delete(&path());
+        sleep(Duration::from_secs(6)).await;
+        world.api.create(&collection(), secret.clone());
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(MINUTE).await;
+    assert_eq!(world.writes().len(), 0, "{:?}", world.api.counts());
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_gone_for_longer_is_told_once_and_so_is_its_return() {
+    let (mut world, secret) = at_rest().await;
+    world.api.delete(&path());
+    sleep(Duration::from_millis(9_900)).await;
+    assert_eq!(world.writes().len(), 0, "{:?}", world.api.counts());
+    sleep(Duration::from_millis(1_100)).await;
+    world.until("all say so", Duration::from_secs(5), |world| all_say(world, "CredentialsMissing")).await;
+    world.api.create(&collection(), secret);
+    world.until("all are well", Duration::from_secs(15), |world| all_say(world, "InSync")).await;
+    sleep(2 * MINUTE).await;
+    assert_eq!(world.status_writes().len(), 2 * FLEET.policies, "{:?}", world.api.counts());
+    let account =
+        world.api.get(&format!("{API}/namespaces/{}/cloudaccounts/{}", FLEET.namespace(0), FLEET.name));
+    assert_eq!(ready(&account), ("True", "CredentialsVerified"));
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_comes_back_with_another_key_is_used_at_once() {
+    let (mut world, mut secret) = at_rest().await;
+    let next = "AKLTnext0000000000000000";
+    world.cloud.put_key(KeySpec { account_id: FLEET.account, ..KeySpec::new(next, SECRET) }).unwrap();
+    secret["data"]["accessKeyId"] = json!(STANDARD.encode(next));
+    world.api.delete(&path());
+    sleep(Duration::from_secs(3)).await;
+    world.api.create(&collection(), secret);
+    let back = Instant::now();
+    sleep(Duration::from_secs(1)).await;
+    let calls = world.arrivals.since(back);
+    assert!(calls.iter().any(|call| call.action == VERIFY && call.key == next), "{calls:?}");
+    world.cloud.remove_key(&FLEET.key()).unwrap();
+    sleep(2 * MINUTE).await;
+    assert!(all_say(&world, "InSync"));
+    assert_eq!(world.status_writes().len(), 0, "{:?}", world.api.counts());
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_start_nothing_was_last_seen_of_a_secret_that_is_gone() {
+    let (mut world, _) = at_rest().await;
+    world.api.delete(&path());
+    sleep(Duration::from_secs(1)).await;
+    world.stop().await;
+    world.start(world.clock.now());
+    world.until("all say so", Duration::from_secs(5), |world| all_say(world, "CredentialsMissing")).await;
+    world.stop().await;
+}

@@ -1,0 +1,185 @@
+//! What a run has cost, and how long people have waited.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::World;
+use super::api_server::Seen;
+use super::cloud::Arrival;
+use super::fleet::{Fleet, ready_generation};
+
+pub const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
+pub const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
+pub const REGIONS: &str = "DescribeAvailableCrossRegion";
+pub const BACKUPS: &str = "DescribeCrossRegionBackups";
+pub const VERIFY: &str = "DescribeDBInstances";
+pub const STATUS: &str = "crossregionbackuppolicies/status";
+
+/// A change of one policy by its user.
+pub struct Change {
+    at: Instant,
+    policy: String,
+    instance: String,
+    generation: i64,
+}
+
+/// How long changes took, the longest last; a change that was never seen took for ever.
+#[derive(Clone, Debug)]
+pub struct Delays(Vec<Duration>);
+
+impl Delays {
+    fn new(mut delays: Vec<Duration>) -> Self {
+        delays.sort();
+        Self(delays)
+    }
+
+    /// At most this for so many of a hundred.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let rank = (self.0.len() * percent).div_ceil(100).max(1);
+        self.0[rank - 1]
+    }
+}
+
+impl World {
+    /// Changes where a policy's backups shall go.
+    pub fn retarget(&self, fleet: &Fleet, number: usize, target: &str) -> Change {
+        let policy = self.api.patch(&fleet.path(number), &json!({"spec": {"crossBackupRegion": target}}));
+        Change {
+            at: Instant::now(),
+            policy: fleet.policy(number),
+            instance: fleet.instance(number),
+            generation: policy["metadata"]["generation"].as_i64().unwrap(),
+        }
+    }
+
+    /// How long it took until each change's Modify had reached the cloud.
+    pub fn delays_to_cloud(&self, changes: &[Change]) -> Delays {
+        let mut modifies = HashMap::<String, Vec<Instant>>::new();
+        for arrival in self.arrivals.all().into_iter().filter(|a| a.action == MODIFY) {
+            modifies.entry(arrival.instance).or_default().push(arrival.at);
+        }
+        delays(changes, |change| modifies.get(&change.instance)?.iter().find(|at| **at >= change.at).copied())
+    }
+
+    /// How long it took until each change was told to be Ready.
+    pub fn delays_to_ready(&self, changes: &[Change]) -> Delays {
+        let mut told = HashMap::<String, Vec<(Instant, i64)>>::new();
+        for write in self.status_writes() {
+            let policy: Value = serde_json::from_slice(&write.object).unwrap();
+            if let Some(generation) = ready_generation(&policy) {
+                told.entry(write.name).or_default().push((write.at, generation));
+            }
+        }
+        delays(changes, |change| {
+            let ready = |told: &&(Instant, i64)| told.1 >= change.generation;
+            told.get(&change.policy)?.iter().find(ready).map(|(at, _)| *at)
+        })
+    }
+
+    /// Statuses of policies that were written, in the order of their writing.
+    pub fn status_writes(&self) -> Vec<Seen> {
+        let mut seen = self.api.seen();
+        seen.retain(|seen| seen.resource == STATUS && seen.is_write() && seen.code == 200);
+        seen
+    }
+
+    /// What was written to the API server.
+    pub fn writes(&self) -> Vec<Seen> {
+        let mut seen = self.api.seen();
+        seen.retain(Seen::is_write);
+        seen
+    }
+
+    /// The requests of one account since a moment, by action.
+    pub fn calls(&self, fleet: &Fleet, since: Instant) -> BTreeMap<String, usize> {
+        let mut calls = BTreeMap::new();
+        for arrival in self.calls_of(fleet, since) {
+            *calls.entry(arrival.action).or_default() += 1;
+        }
+        calls
+    }
+
+    pub fn calls_of(&self, fleet: &Fleet, since: Instant) -> Vec<Arrival> {
+        let mut calls = self.arrivals.since(since);
+        let key = fleet.key();
+        calls.retain(|arrival| arrival.key == key);
+        calls
+    }
+}
+
+fn delays(changes: &[Change], end: impl Fn(&Change) -> Option<Instant>) -> Delays {
+    let delay = |change: &Change| end(change).map_or(Duration::MAX, |end| end.duration_since(change.at));
+    Delays::new(changes.iter().map(delay).collect())
+}
+
+/// How many requests came in each span of this length, from the first moment on.
+pub fn spans(arrivals: &[Arrival], start: Instant, end: Instant, span: Duration) -> Vec<usize> {
+    let mut counts = vec![0; end.duration_since(start).as_millis().div_ceil(span.as_millis()) as usize];
+    for arrival in arrivals.iter().filter(|a| (start..end).contains(&a.at)) {
+        counts[(arrival.at.duration_since(start).as_millis() / span.as_millis()) as usize] += 1;
+    }
+    counts
+}
+
+/// The most by which a window of any length has more requests than its share of the rate: it must not be more than the burst.
+pub fn largest_excess(arrivals: &[Arrival], rate: f64) -> f64 {
+    // The window from request i to request j has j - i + 1 of them: the largest rise of (number - rate * time).
+    let Some(first) = arrivals.first() else { return 0.0 };
+    let (mut lowest, mut largest) = (f64::INFINITY, 0.0_f64);
+    for (number, arrival) in arrivals.iter().enumerate() {
+        let expected = rate * arrival.at.duration_since(first.at).as_secs_f64();
+        lowest = lowest.min(number as f64 - expected);
+        largest = largest.max(number as f64 + 1.0 - expected - lowest);
+    }
+    largest
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::harness::fleet::OTHER_TARGET;
+
+    fn at(milliseconds: &[u64]) -> Vec<Arrival> {
+        let start = Instant::now();
+        let arrival = |ms: &u64| Arrival {
+            at: start + Duration::from_millis(*ms),
+            action: DESCRIBE.to_owned(),
+            instance: String::new(),
+            key: String::new(),
+        };
+        milliseconds.iter().map(arrival).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_is_measured_against_rate_and_burst() {
+        // A burst of three, then ten a second; then one too many in the midst of it.
+        assert_eq!(largest_excess(&at(&[0, 0, 0, 100, 200, 300]), 10.0), 3.0);
+        assert_eq!(largest_excess(&at(&[0, 0, 0, 100, 200, 200, 300]), 10.0), 4.0);
+        assert_eq!(largest_excess(&at(&[0, 1000, 2000, 2000]), 10.0), 2.0);
+        let all = at(&[0, 1, 5, 9]);
+        let end = all[0].at + Duration::from_millis(10);
+        assert_eq!(spans(&all, all[0].at, end, Duration::from_millis(5)), [2, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_delays_of_a_change_end_with_its_modify_and_with_its_status() {
+        let fleet = Fleet { in_sync: true, ..Fleet::DEFAULT };
+        let mut world = World::new();
+        world.settle(&[fleet]).await;
+        world.start(world.clock.now());
+        sleep(Duration::from_secs(10)).await;
+        let first = [world.retarget(&fleet, 0, OTHER_TARGET)];
+        sleep(Duration::from_secs(10)).await;
+        let (to_cloud, to_ready) = (world.delays_to_cloud(&first), world.delays_to_ready(&first));
+        assert!(to_cloud.percentile(99) < to_ready.percentile(99));
+        assert!(to_ready.percentile(99) < Duration::from_secs(1));
+        world.stop().await;
+        let unseen = [world.retarget(&fleet, 0, "cn-shanghai")];
+        assert_eq!(world.delays_to_cloud(&unseen).percentile(50), Duration::MAX);
+    }
+}

@@ -1,0 +1,188 @@
+//! The whole of the controllers in virtual time: an API server and the clouds' simulator in this process, fleets of
+//! policies, and what was asked of either side.
+
+pub mod api_server;
+pub mod cloud;
+pub mod figures;
+pub mod fleet;
+pub mod journal;
+pub mod wire;
+
+use std::future::pending;
+use std::time::Duration;
+
+use cloud_simulator::Simulator;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use api_server::ApiServer;
+use cloud::{Arrivals, transport};
+use cross_region_backup_operator::clock::Clock;
+use cross_region_backup_operator::cloud::EndpointRule;
+use cross_region_backup_operator::cluster::elector::{Leadership, Term, Timing};
+use cross_region_backup_operator::cluster::events::Events;
+use cross_region_backup_operator::controllers::{Settings, run};
+use cross_region_backup_operator::metrics::Meters;
+use cross_region_backup_operator::observe::identity::Identity;
+use cross_region_backup_operator::telemetry::health::Health;
+use journal::{Journal, What};
+use wire::Wire;
+
+pub const START: &str = "2026-11-22T12:00:00Z";
+/// Where the operator runs.
+pub const OWN_NAMESPACE: &str = "operator";
+/// As the command line has it.
+pub const CONCURRENCY: usize = 256;
+/// How often a test looks whether what it waits for has come.
+const STEP: Duration = Duration::from_millis(50);
+
+pub struct World {
+    pub api: ApiServer,
+    pub cloud: Simulator,
+    pub arrivals: Arrivals,
+    pub clock: Clock,
+    pub journal: Journal,
+    /// Of all processes together.
+    pub meters: Meters,
+    /// Processes that were started.
+    started: usize,
+    running: Option<Running>,
+}
+
+/// A leadership that follows on one which was last renewed then, and whose Lease is renewed in time, each time.
+fn leadership(previous_renewal: Timestamp) -> Leadership {
+    let timing = Timing::default();
+    let term = move || Term::until(Instant::now() + timing.renew_deadline);
+    let (sender, receiver) = watch::channel(term());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = sleep(timing.renew) => drop(sender.send(term())),
+                () = sender.closed() => return,
+            }
+        }
+    });
+    Leadership::new(receiver, Some(previous_renewal))
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<anyhow::Result<()>>,
+    wire: Wire,
+}
+
+impl World {
+    /// An empty world, in a runtime whose time is paused.
+    pub fn new() -> Self {
+        let start: Timestamp = START.parse().unwrap();
+        let clock = Clock::from_tokio(start);
+        let cloud = Simulator::new(cloud_simulator::Clock::from_tokio(start));
+        let journal = Journal::default();
+        Self {
+            api: ApiServer::new(clock.clone(), journal.clone()),
+            cloud,
+            arrivals: Arrivals::default(),
+            clock,
+            journal,
+            meters: Meters::default(),
+            started: 0,
+            running: None,
+        }
+    }
+
+    /// Starts the controllers; `as_of` is the Lease's last renewal, the start where there is no Lease.
+    pub fn start(&mut self, as_of: Timestamp) {
+        self.start_when(std::future::ready(as_of));
+    }
+
+    /// The same for a replica that takes over when this tells the Lease's last renewal.
+    pub fn start_when(&mut self, as_of: impl Future<Output = Timestamp> + Send + 'static) {
+        let wire = self.wire();
+        let settings = self.settings(&wire, self.api.client(&wire));
+        let (stop, asked) = oneshot::channel();
+        let mut as_of = Some(as_of.map(|as_of| Ok(leadership(as_of))).boxed());
+        // There is no second leadership.
+        let leading = move || as_of.take().unwrap_or_else(|| pending().boxed());
+        let ended = tokio::spawn(run(settings, leading, asked.map(drop)));
+        self.running = Some(Running { stop, ended, wire });
+    }
+
+    /// The wire of one more process.
+    pub fn wire(&mut self) -> Wire {
+        self.started += 1;
+        let wire = Wire::new(self.started, self.journal.clone());
+        wire.note(|| What::Started);
+        wire
+    }
+
+    /// What the controllers of a process are given, which reaches the API server by this client.
+    pub fn settings(&self, wire: &Wire, kube: kube::Client) -> Settings {
+        Settings {
+            events: Events::new(kube.clone(), "operator-0".to_owned(), self.clock.clone()),
+            watching: kube.clone(),
+            kube,
+            clock: self.clock.clone(),
+            rule: EndpointRule::new(&[]).unwrap(),
+            transport: transport(self.cloud.clone(), self.arrivals.clone(), wire.clone()),
+            namespaces: Vec::new(),
+            own_namespace: OWN_NAMESPACE.to_owned(),
+            identity: Identity::default(),
+            read_only: false,
+            concurrency: CONCURRENCY,
+            interval_override: None,
+            meters: self.meters.clone(),
+            health: Health::default(),
+        }
+    }
+
+    /// Ends the controllers, as SIGTERM does. API server and cloud stay as they are.
+    pub async fn stop(&mut self) {
+        if let Some(Running { stop, ended, .. }) = self.running.take() {
+            let _ = stop.send(());
+            ended.await.unwrap().unwrap();
+        }
+    }
+
+    /// Ends the controllers at once, in the midst of whatever they do.
+    pub fn kill(&mut self) {
+        if let Some(Running { stop, wire, .. }) = self.running.take() {
+            wire.kill();
+            // Cut off, nobody can tell how they end; what they would go on doing is computed for nothing.
+            let _ = stop.send(());
+        }
+    }
+
+    /// Resolves when the controllers were killed in an interaction of theirs.
+    pub fn killed(&self) -> impl Future<Output = ()> + use<> {
+        let wire = self.running.as_ref().map(|running| running.wire.clone());
+        async move {
+            match wire {
+                Some(wire) => wire.cut().await,
+                None => pending().await,
+            }
+        }
+    }
+
+    /// Waits until something is so.
+    pub async fn until(&self, what: &str, most: Duration, mut is_so: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + most;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "within {most:?} not: {what}");
+            assert!(
+                self.running.as_ref().is_none_or(|r| !r.ended.is_finished()),
+                "the controllers have ended"
+            );
+            sleep(STEP).await;
+        }
+    }
+
+    /// Forgets what was asked of API server and cloud until now.
+    pub fn forget(&self) {
+        self.api.forget();
+        self.arrivals.forget();
+    }
+}
