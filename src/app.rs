@@ -1,4 +1,4 @@
-//! Wires the rooms together; the only one that knows them all.
+//! Wires the layers of the crate together; the only module that knows them all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,15 +26,15 @@ use crate::observe::identity::Identity;
 use crate::serve::serve;
 use crate::telemetry::health::Health;
 
-/// So long after SIGTERM the Lease was given up, or runs out by itself.
+/// Delay after SIGTERM by which the Lease is released, or left to expire.
 const RELEASED: Duration = Duration::from_millis(1_750);
-/// So long after SIGTERM the process has ended.
+/// Delay after SIGTERM by which the process has ended.
 const STOPPED: Duration = Duration::from_millis(1_900);
 
-/// Does what the command line asks for.
+/// Runs the command of the command line.
 ///
 /// # Errors
-/// What keeps the command from its work: a flag, the cluster, the Lease.
+/// Returns the reason why the command cannot run: a flag, the cluster, the Lease.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     in_runtime(async {
         match cli.command {
@@ -44,12 +44,13 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     })?
 }
 
-/// Waits for `work`, and for nothing else that it has left behind.
+/// Runs `work` to its end, and waits for nothing that it leaves behind.
 fn in_runtime<T>(work: impl Future<Output = T>) -> io::Result<T> {
-    // One thread: nearly all of the time everything waits, and to wake a second one costs more than what it would do.
+    // One thread: the process waits nearly all of the time, and waking a second thread costs more than the work it
+    // would do.
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(work);
-    // To drop it would wait for the threads that block, such as one that asks for the address of a host and gets no answer.
+    // Dropping the runtime would wait for blocked threads, such as one that resolves a host name and gets no answer.
     runtime.shutdown_background();
     Ok(done)
 }
@@ -63,7 +64,7 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     let (health, meters) = (Health::default(), Meters::of_process());
     let server =
         tokio::spawn(serve(run.http_address, health.clone(), meters.clone(), stop.clone().map(drop)));
-    // The server's end is news only where it failed: asked to stop, it ends before the controllers do.
+    // Only a failure of the server matters: on shutdown it ends before the controllers do.
     let failed = async move {
         match server.await {
             Ok(Ok(())) => std::future::pending().await,
@@ -73,16 +74,17 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     };
     tokio::pin!(failed);
 
-    // The environment's proxy is for the clouds alone; the kubeconfig's own one holds.
+    // The environment's proxy applies to the clouds only; for the cluster that of the kubeconfig applies.
     let Target { mut config, proxy } =
         Target::find(None, None).await.context("no Kubernetes cluster to connect to")?;
-    // Also of connections that wait in the pool: what a firewall has dropped is not taken for a request later on.
-    // A watch notices its silence by itself, before.
+    // Applies to idle connections of the pool as well, so that no request uses one that a firewall has dropped. A watch
+    // detects silence earlier, by itself.
     config.read_timeout = Some(SILENCE + Duration::from_secs(1));
     let link = Link::default();
     let kube = link.around(connect::client(config.clone(), proxy.as_ref())?);
     let identity = identity();
-    // Neither a renewal nor a watch may be held up by retries, whose pauses grow to minutes: they have a pace of their own.
+    // Lease renewals and watches have retry schedules of their own; the client's retries, whose pauses grow to minutes,
+    // would delay them.
     config.default_retry = false;
     let without_retries = link.around(connect::client(config, proxy.as_ref())?);
     let elector = run.leader_elect.then(|| {
@@ -130,9 +132,9 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     ended
 }
 
-/// Resolves on SIGTERM or SIGINT, to the time of it. A second signal ends the process at once, and [`STOPPED`] after the first one it
-/// is ended whatever the runtime's thread is doing: it may be held by what cannot be cancelled, such as a write to a log that
-/// nobody reads. So a thread of its own waits for the signals.
+/// Resolves on SIGTERM or SIGINT to the time of the signal. A second signal ends the process at once. [`STOPPED`] after
+/// the first one the process is ended even if the runtime's thread is blocked by something that cannot be cancelled,
+/// such as a write to a log that nobody reads; therefore a separate thread waits for the signals.
 fn stop_signal() -> anyhow::Result<impl Future<Output = Instant> + Send + Sync + 'static> {
     let (done, asked) = oneshot::channel();
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -148,7 +150,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = Instant> + Send + Sync +
                 }
             };
             next().await;
-            // Nobody waits for it any more where the process is about to end by itself.
+            // The receiver is gone if the process is about to end by itself.
             let _ = done.send(Instant::now());
             let _ = timeout(STOPPED, next()).await;
         });

@@ -1,4 +1,4 @@
-//! The command line: commands, flags, and their environment variables.
+//! Command line: commands, flags, and their environment variables.
 
 pub mod backups;
 pub mod import;
@@ -27,10 +27,10 @@ pub use self::status::Status;
 use crate::cluster::MANAGER;
 use crate::telemetry::{Filter, Format, urls};
 
-/// Where Kubernetes tells a pod its namespace.
+/// File in which Kubernetes provides a pod's namespace.
 const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// kubectl finds plugins by this name on the path, and calls them with it.
+/// File name by which kubectl finds the plugin on the path; kubectl also passes it as the program name.
 const PLUGIN: &str = "kubectl-crossregionbackup";
 
 /// Keeps the cross-region backup policy of managed Redis instances as declared.
@@ -46,7 +46,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What holds for every command.
+/// Flags of every command.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Lets clouds be reached here too: host, host:port, *.suffix, or with a scheme. Repeatable
@@ -70,7 +70,7 @@ pub struct Global {
 }
 
 impl Global {
-    /// `--log-format`, or what suits standard error.
+    /// Returns `--log-format`, else the format that suits standard error.
     pub fn log_format(&self) -> Format {
         self.log_format.unwrap_or_else(Format::for_stderr)
     }
@@ -84,7 +84,7 @@ pub enum Command {
     Tool(Tool),
 }
 
-/// What pipelines and people use besides the controller.
+/// Commands other than the controller, for pipelines and people.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Tool {
     /// Prints the custom resource definitions as YAML
@@ -173,7 +173,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// `--operator-namespace`, else the namespace of the pod that this runs in, else `cross-region-backup-operator`.
+    /// Returns `--operator-namespace`, else the namespace of the pod that this runs in, else
+    /// `cross-region-backup-operator`.
     pub fn operator_namespace(&self) -> String {
         self.operator_namespace_or(Path::new(POD_NAMESPACE))
     }
@@ -185,20 +186,22 @@ impl Run {
 }
 
 impl Cli {
-    /// Reads the process' arguments and environment. Where they are wrong, or ask for help, that is printed.
+    /// Reads the process' arguments and environment. Prints the error if they are invalid, or the help if they ask for
+    /// it.
     ///
     /// # Errors
-    /// How the process is to end: with 1 where they are wrong, since 2 is `plan`'s word for changes.
+    /// The exit code of the process: 1 for invalid arguments, since 2 means changes for `plan`; 0 for help and the
+    /// version.
     pub fn from_process() -> Result<Self, ExitCode> {
         Self::read(std::env::args_os()).map_err(|told| {
-            // What is wrong is repeated, and help shows what variables are set to.
+            // Errors repeat the invalid value, and help shows the values of variables: either may contain credentials.
             let text = told.render().to_string();
             let printed = match (urls::clean(&text), told.use_stderr()) {
                 (Cow::Borrowed(_), _) => told.print(),
                 (Cow::Owned(cleaned), true) => std::io::stderr().write_all(cleaned.as_bytes()),
                 (Cow::Owned(cleaned), false) => std::io::stdout().write_all(cleaned.as_bytes()),
             };
-            // There is nowhere else to say that it cannot be printed.
+            // A failed write cannot be reported anywhere else.
             let _ = printed;
             if told.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         })
@@ -207,20 +210,20 @@ impl Cli {
     /// Reads these arguments, the program's name first, and the process' environment.
     ///
     /// # Errors
-    /// Where they are wrong, with a message that names the flag; and where they ask for help or the version.
+    /// The arguments are invalid (the message names the flag), or ask for help or the version.
     pub fn read<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Self, clap::Error> {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let is_plugin =
             args.first().is_some_and(|name| Path::new(name).file_name() == Some(OsStr::new(PLUGIN)));
         let command = without_empty_variables(Self::command());
-        // What a person types, so that usage lines can be typed too.
+        // The command that a person types, so that usage lines can be copied.
         let command = if is_plugin { command.bin_name("kubectl crossregionbackup") } else { command };
         let matches = command.try_get_matches_from(args)?;
         Self::from_arg_matches(&matches)
     }
 }
 
-/// Manifests set a variable to nothing where a value is optional; to clap that would be an empty value.
+/// Ignores empty variables: manifests set an optional variable to an empty string, which clap would take as a value.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     command

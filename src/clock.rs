@@ -1,4 +1,4 @@
-//! The time, as an argument: the system's in production, a virtual one in tests.
+//! Injected clock: the system's in production, a virtual one in tests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The system's clock.
+    /// Returns the system's clock.
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that starts at `start` and moves with tokio's time, so that it stands still where that is paused.
+    /// Returns a clock that starts at `start` and advances with tokio's time, so that it stands still while that is
+    /// paused.
     pub fn from_tokio(start: Timestamp) -> Self {
         let origin = tokio::time::Instant::now();
         Self(Arc::new(move || {

@@ -6,7 +6,7 @@ use cross_region_backup_operator::cli::{Cli, Command};
 use cross_region_backup_operator::commands::{Exit, show};
 use cross_region_backup_operator::{app, telemetry};
 
-/// It gives back what a burst needed, which the system's and mimalloc do less: see docs/performance.md.
+/// Returns memory after a burst better than the system's allocator and mimalloc: see docs/performance.md.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(ended) => return ended,
     };
-    // What serves is read by machines, what a person typed by that person.
+    // Errors of the server go to the log, for machines; errors of a command to the person who typed it.
     let serves = matches!(cli.command, Command::Run(_));
     match work(cli) {
         Ok(exit) => exit.into(),

@@ -1,10 +1,11 @@
-//! Holds the direction of the rooms: each uses only rooms to its right, as the arrows of docs/development.md have it.
+//! Tests the direction of dependencies between the layers of the crate: each uses only layers to its right, as the
+//! arrows in docs/development.md show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From left to right. A room uses rooms of later ranks, and not its siblings.
+/// Layers from left to right. A layer uses layers of later ranks, and not its siblings.
 const RANKS: [&[&str]; 8] = [
     &["main"],
     &["app"],
@@ -15,7 +16,7 @@ const RANKS: [&[&str]; 8] = [
     &["api", "domain"],
     &["clock", "metrics", "telemetry"],
 ];
-/// Crates that a room must not name, and words that must not occur in it.
+/// Crates that a layer must not name, and words that must not occur in it.
 const FOREIGN: [(&str, &[&str]); 6] = [
     ("cloud", &["kube::", "k8s_openapi::"]),
     (
@@ -30,14 +31,14 @@ const FOREIGN: [(&str, &[&str]); 6] = [
     ("clock", &["kube::", "reqwest::"]),
     ("metrics", &["kube::", "reqwest::"]),
 ];
-/// Rooms that use fewer others than their rank allows.
+/// Layers that use fewer others than their rank allows.
 const ONLY: [(&str, &[&str]); 3] =
     [("plan", &["domain"]), ("domain", &[]), ("cloud", &["domain", "clock", "metrics", "telemetry"])];
 
 struct Source {
     room: String,
     path: PathBuf,
-    /// Without comments.
+    /// Content without comments.
     code: String,
 }
 
@@ -45,7 +46,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
-/// All files of a folder and those below it.
+/// Lists the Rust files of a folder, recursively.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -70,11 +71,11 @@ fn sources() -> Vec<Source> {
             text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
         Source { room, path, code }
     };
-    // `lib` names them all, and this file does.
+    // `lib` and this file name all layers.
     files(&src).into_iter().map(of).filter(|s| s.room != "lib" && s.room != "rooms").collect()
 }
 
-/// The rooms that a source names by `crate::`, also within braces; in the binary by the library's name.
+/// Returns the layers that a source names after `crate::`, also within braces; in the binary after the library's name.
 fn used(source: &Source) -> BTreeSet<String> {
     let prefix = if source.room == "main" { "cross_region_backup_operator::" } else { "crate::" };
     let mut rooms = BTreeSet::new();
@@ -92,7 +93,7 @@ fn used(source: &Source) -> BTreeSet<String> {
     rooms
 }
 
-/// The members of a list that ends with its closing brace.
+/// Returns the members of a list that ends with its closing brace.
 fn members(list: &str) -> Vec<&str> {
     let (mut depth, mut begin, mut members) = (0, 0, Vec::new());
     for (at, c) in list.char_indices() {
@@ -164,7 +165,7 @@ fn the_simulator_shares_nothing_with_the_operator() {
     for path in files(&root().join("simulator")) {
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains("cross_region_backup_operator"), "{}", path.display());
-        // Nor any file of it.
+        // Nor may it include the operator's files.
         assert!(!text.contains("../../src/") && !text.contains("../src/cloud"), "{}", path.display());
     }
 }

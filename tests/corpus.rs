@@ -1,4 +1,4 @@
-//! Every fuzz target over its corpus, and over random changes of it.
+//! Runs every fuzz target over its corpus, and over random mutations of it.
 
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ mod targets;
 
 use targets::{TARGETS, mutate};
 
-/// The inputs of a target, by name.
+/// Returns the inputs of a target, with their paths.
 fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let mut files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -18,7 +18,7 @@ fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }
 
-/// Over the corpus, and so many changes of it: as many as take a few seconds.
+/// Runs a target over its corpus and `changes` mutations of it: as many as take a few seconds.
 fn runs(name: &str, changes: u64) {
     let (_, target) = TARGETS.into_iter().find(|(target, _)| *target == name).unwrap();
     let corpus = corpus(name);
@@ -50,7 +50,7 @@ fn objects() {
 /// Objects of the corpus that can be read, and have what their kind may have.
 const WHOLE: [&str; 4] = ["account", "cluster-account", "inventory", "policy-with-status"];
 
-/// Values at the end of what a field of this type may hold, and beyond it.
+/// Returns values at the limits of a field of this type, and beyond them.
 fn extremes(of: &Value) -> Vec<Value> {
     let texts =
         ["", "\u{0}", "True", "Maybe", "sha256:", "999999h999999h999999h", "0s", "-1", "InSync", "Drift"];
@@ -95,7 +95,7 @@ fn extremes(of: &Value) -> Vec<Value> {
     }
 }
 
-/// Visits every field of a schema by its JSON pointer, of lists the first item.
+/// Visits every field of a schema with its JSON pointer; of a list, the first item.
 fn fields(schema: &Value, pointer: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(pointer, schema);
     for (name, member) in schema["properties"].as_object().into_iter().flatten() {
@@ -108,7 +108,7 @@ fn fields(schema: &Value, pointer: &str, visit: &mut impl FnMut(&str, &Value)) {
     }
 }
 
-/// Puts a value where the pointer leads, with what is missing on the way. `None` where something else is on the way.
+/// Sets the value at a JSON pointer, and creates missing parents. Returns `None` if a parent is something else.
 fn put(object: &mut Value, pointer: &str, value: Value) -> Option<()> {
     let mut place = object;
     for name in pointer.split('/').skip(1) {

@@ -1,4 +1,4 @@
-//! The Redis APIs' answers, from status, headers and body to what the operator takes them for.
+//! Responses of the Redis APIs: from status, headers and body to the operator's values.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,15 +16,15 @@ use cross_region_backup_operator::cloud::{
 use cross_region_backup_operator::domain::{Backup, Change, Instance, InstanceRef};
 
 const REGION: &str = "cn-beijing";
-/// As the corpus has them.
+/// Ids in the corpus.
 const INSTANCE: &str = "redis-fz7";
 const BACKUP: &str = "b-fz7";
-/// Two readings of a hundred pages, each of which a wrong clock can cost a second try.
+/// Two listings of a hundred pages, each with a second attempt after a clock error.
 const CALLS_MAX: u64 = 2 * 100 * 2;
-/// A listing of a whole account may be long; what its pages are read with does not differ.
+/// Number of pages that are read: a listing of a whole account may be long, and its pages are read alike.
 const STEPS: usize = 3;
 
-/// One answer to every call of either cloud.
+/// Gives one response to every call of either cloud.
 pub fn answers(data: &[u8]) {
     let answer = Answer::parse(data);
     for site in [Site::Volcengine, Site::Tencent] {
@@ -35,7 +35,7 @@ pub fn answers(data: &[u8]) {
 async fn ask(site: Site, answer: &Answer, credentials: &Credentials) {
     let instance = InstanceRef { region: REGION.to_owned(), id: INSTANCE.to_owned() };
     let now: Timestamp = START.parse().expect("a time");
-    // A client for each call: no pause of an earlier one holds the next back.
+    // One client per call, so that no backoff of an earlier call delays the next.
     let client = || client(site, answer, credentials);
     told(client().verify(REGION).await);
     if let Some(page) = told(client().instances_page(REGION, 1, 100).await) {

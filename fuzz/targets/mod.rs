@@ -1,5 +1,6 @@
-//! What comes from outside, as bytes: a target for each way in, which panics where a promise is broken. `tests/corpus.rs` runs the
-//! targets over the inputs in `fuzz/corpus` and over random changes of them; `make fuzz` has libFuzzer look for new ones.
+//! Fuzz targets: one for each external input, which panics where a promise is broken. `tests/corpus.rs` runs the
+//! targets over the inputs in `fuzz/corpus` and random mutations of them; `make fuzz` searches for new inputs with
+//! libFuzzer.
 
 mod answers;
 mod mutate;
@@ -26,7 +27,7 @@ pub use mutate::mutate;
 
 pub type Target = fn(&[u8]);
 
-/// By the names of their folders in `fuzz/corpus`.
+/// Targets, by the name of their folder in `fuzz/corpus`.
 pub const TARGETS: [(&str, Target); 5] = [
     ("answers", answers::answers),
     ("objects", objects::objects),
@@ -35,19 +36,19 @@ pub const TARGETS: [(&str, Target); 5] = [
     ("texts", texts::texts),
 ];
 
-/// The longest text of a cloud that goes on from where its answer is read.
+/// Upper bound on the characters of a cloud's text once its response is parsed.
 const TEXT_MAX: usize = 256;
-/// The longest wait that an answer can ask for.
+/// Upper bound on the wait that a response can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 const START: &str = "2025-08-22T03:14:15Z";
 const KEY_ID: &str = "AKfz7Qw1x0000000fz7Qw1x";
 const SECRET: &str = "fz7Qw1x/secret+fz7Qw1x==";
 const TOKEN: &str = "fz7Qw1xTokenfz7Qw1x";
 
-/// What signs the calls.
+/// Credentials that sign the calls.
 static OWN: LazyLock<Credentials> = LazyLock::new(|| Credentials::new(KEY_ID, SECRET, Some(TOKEN)));
 
-/// Runs it in virtual time.
+/// Runs a future in virtual time.
 fn run<T>(future: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
@@ -60,7 +61,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
-/// An HTTP answer, in the corpus' form: the status, a header a line, an empty line, and the body.
+/// An HTTP response in the corpus' format: the status, one header per line, an empty line, and the body.
 #[derive(Clone)]
 struct Answer {
     status: StatusCode,
@@ -69,7 +70,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// What is no status or header of HTTP is left out: no such thing reaches the client.
+    /// Parses an input. Lines that are no valid status or header are dropped: no such thing reaches the client.
     fn parse(data: &[u8]) -> Self {
         let end = data.windows(2).position(|two| two == b"\n\n");
         let (head, body) = end.map_or((&[][..], data), |end| (&data[..end], &data[end + 2..]));
@@ -83,7 +84,7 @@ impl Answer {
         Self { status, headers: headers.collect(), body: body.into() }
     }
 
-    /// A cloud that answers with this whatever it is asked, and how often it was asked.
+    /// Returns a transport that responds with this to every request, and the number of requests.
     fn cloud(&self) -> (Transport, Arc<AtomicU64>) {
         let asked = Arc::new(AtomicU64::new(0));
         let (answer, count) = (self.clone(), asked.clone());
@@ -98,21 +99,21 @@ impl Answer {
     }
 }
 
-/// What can be shown: without control characters, of a bounded length.
+/// Asserts that a text can be shown: it has no control characters and a bounded length.
 fn assert_plain(text: &str) {
     assert!(!text.chars().any(char::is_control), "a control character: {text:?}");
     assert!(text.chars().count() <= TEXT_MAX, "{} characters: {text}", text.chars().count());
 }
 
-/// All that signs a call.
+/// Secrets that sign a call.
 const SECRETS: [&str; 3] = [KEY_ID, SECRET, TOKEN];
 
-/// Nothing that signs a call is in it.
+/// Asserts that nothing that signs a call is shown.
 fn assert_hidden(shown: &impl Debug) {
     assert_without(shown, &SECRETS);
 }
 
-/// None of these is in it.
+/// Asserts that none of these secrets is shown.
 fn assert_without(shown: &impl Debug, secrets: &[&str]) {
     let shown = format!("{shown:?}");
     for secret in secrets {
@@ -120,12 +121,12 @@ fn assert_without(shown: &impl Debug, secrets: &[&str]) {
     }
 }
 
-/// The value, where the call has one; a failure is told as it may be shown, without what its call was signed with.
+/// Returns the value of a call. Asserts that a failure can be shown, and contains no secret of its call.
 fn told<T>(result: Result<T, Failure>) -> Option<T> {
     told_without(result, &SECRETS)
 }
 
-/// The same for a call that was signed with these alone.
+/// Returns the value of a call that was signed with these secrets alone, as [`told`] does.
 fn told_without<T>(result: Result<T, Failure>, secrets: &[&str]) -> Option<T> {
     let failure = match result {
         Ok(value) => return Some(value),

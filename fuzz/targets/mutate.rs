@@ -1,11 +1,11 @@
-//! Changes inputs at random, in ways that are still read: values within JSON, the head of an answer, single bytes.
+//! Random mutations that can still be parsed: of values within JSON, of a response's head, of single bytes.
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-/// More than any page has.
+/// More items than any page has.
 const MANY: usize = 150;
-/// Many larger ones only take time.
+/// Upper bound on the length of an item that is repeated; larger ones only take time.
 const SMALL: usize = 100;
 const HEADS: [&str; 14] = [
     "200",
@@ -53,7 +53,7 @@ const TEXTS: [&str; 27] = [
     "AuthFailure.SignatureExpire",
 ];
 
-/// The input, changed.
+/// Returns a mutation of the input.
 pub fn mutate(input: &[u8], seed: u64) -> Vec<u8> {
     let mut rng = Rng::with_seed(seed);
     let end = input.windows(2).position(|two| two == b"\n\n").filter(|_| input[0].is_ascii_digit());
@@ -96,7 +96,7 @@ fn edit(value: &mut Value, rng: &mut Rng) {
     }
 }
 
-/// A value where nobody expects it.
+/// Returns an unexpected value.
 fn hostile(rng: &mut Rng) -> Value {
     match rng.u8(..20) {
         0 => Value::Null,

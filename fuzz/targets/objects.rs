@@ -1,4 +1,4 @@
-//! Objects as the watches read them: of whatever make, with whatever status, and what is decided from it.
+//! Objects as the watches read them, valid or not, with any status, and the decisions based on them.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -32,7 +32,7 @@ use cross_region_backup_operator::plan::resting::rest;
 use cross_region_backup_operator::plan::{Gate, Surroundings, conditions, events, next};
 
 const NOW: &str = "2026-11-22T12:00:00Z";
-/// Of what is said about an object that cannot be read.
+/// Upper bound on the characters of the message about an unreadable object.
 const WORDS_MAX: usize = 400;
 
 pub fn objects(data: &[u8]) {
@@ -52,14 +52,14 @@ pub fn objects(data: &[u8]) {
     metadata::<Namespace>(data);
 }
 
-/// The API server takes the status, and tells the same one. Times are written in whole seconds.
+/// Asserts that a status is unchanged after it is written and read. Times are written in whole seconds.
 fn assert_writable<S: Serialize + DeserializeOwned>(status: &S) {
     let written = serde_json::to_value(status).expect("a status is JSON");
     let told: S = serde_json::from_value(written.clone()).expect("what is written is read");
     assert_eq!(serde_json::to_value(told).expect("a status is JSON"), written);
 }
 
-/// As the watches of Secrets and Namespaces read it, in a list.
+/// Reads an object as the watches of Secrets and Namespaces do, in a list.
 fn metadata<K>(data: &[u8])
 where
     PartialObjectMeta<K>: Resource<DynamicType = ()> + DeserializeOwned + Clone,
@@ -73,7 +73,7 @@ fn now() -> Timestamp {
     NOW.parse().expect("a time")
 }
 
-/// The object as the stores hold it, where it can be read; else what is said about it.
+/// Returns the object as the stores hold it. If it cannot be read, checks how that is reported.
 fn read<K: Kept>(data: &[u8]) -> Option<K> {
     let cached: Cached<K> = serde_json::from_slice(data).ok()?;
     let guarded: Guarded<K> = serde_json::from_slice(data).ok()?;
@@ -114,7 +114,7 @@ where
     }
 }
 
-/// It is told once, in a few plain words, whatever stands in its status.
+/// Asserts that an unreadable object is reported once, in a short plain message, whatever its status contains.
 fn unreadable(invalid: &InvalidObject, data: &[u8]) {
     let words = words(invalid);
     assert!(!words.chars().any(char::is_control), "{words:?}");
@@ -127,7 +127,7 @@ fn unreadable(invalid: &InvalidObject, data: &[u8]) {
     }
 }
 
-/// A policy's first turn after a start, with answers of the cloud.
+/// Runs a policy's first reconcile after a start, with responses of the cloud.
 fn policy(data: &[u8]) {
     let Some(policy) = read::<CrossRegionBackupPolicy>(data) else { return };
     let interval = duration::interval(&policy.spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);

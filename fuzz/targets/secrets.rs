@@ -1,4 +1,4 @@
-//! Secrets, as the API server gives them: the values of their keys, and the whole answer.
+//! Secrets from the API server: the values of their keys, and the whole response.
 
 use axum::body::Body;
 use base64::Engine;
@@ -24,7 +24,7 @@ pub fn secrets(data: &[u8]) {
     });
     let secret =
         read(stored.to_string().into_bytes()).expect("a Secret of any bytes is one").expect("it is there");
-    // What is shown is the same whatever the values are.
+    // The debug output does not depend on the values.
     let other = read(br#"{"metadata":{"name":"volc-prod"},"data":{"accessKeyId":"","secretAccessKey":"","sessionToken":""}}"#.to_vec());
     let other = other.expect("a Secret of empty values is one").expect("it is there");
     assert_eq!(format!("{secret:?}"), format!("{other:?}"));
@@ -34,7 +34,7 @@ pub fn secrets(data: &[u8]) {
     match read(data.to_vec()) {
         Ok(Some(secret)) => check(&secret, "accessKeyId"),
         Ok(None) => {}
-        // The error is the same whatever the answer was.
+        // The error does not depend on the response.
         Err(error) => {
             let other = read(b"?".to_vec()).map(drop).expect_err("a question mark is no Secret");
             assert_eq!(format!("{error} {error:?}"), format!("{other} {other:?}"));
@@ -67,13 +67,13 @@ fn check(secret: &Secret, key: &str) {
     }
 }
 
-/// What a cloud says of a value, as it is and as a member of its JSON.
+/// Asserts that the redactor hides a value in a cloud's text: as it is, in JSON, and in base64.
 fn cleaned(credentials: &Credentials, value: &str) {
     let redactor = credentials.redactor();
     for said in [value.to_owned(), json!({"key": value}).to_string(), STANDARD.encode(value)] {
         let shown = redactor.clean(format!("the cloud says {said}.").chars());
         assert!(shown.contains(HIDDEN) || shown.contains('…'), "it is not replaced: {shown}");
-        // No value has a control character: what stands around it makes none.
+        // No value has a control character, so this replacement cannot produce one.
         let rest = shown.replace(HIDDEN, "\0");
         assert!(!rest.contains(value), "it is repeated: {rest}");
     }

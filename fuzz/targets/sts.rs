@@ -1,4 +1,4 @@
-//! The answers of the clouds' STS, which hold credentials.
+//! Responses of the clouds' STS, which contain credentials.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub fn sts(data: &[u8]) {
             let sts = || client(site, &answer);
             let assumed = sts().assume_role(&OWN, &role, Some("external")).await;
             let identified = sts().with_web_identity(&IDENTITY, &role, Some("provider")).await;
-            // A web identity is asked for with its token alone.
+            // A web identity is exchanged with its token alone.
             let issued = [told(assumed), told_without(identified, &[TOKEN])];
             for issued in issued.into_iter().flatten() {
                 assert!(issued.valid_for > Duration::ZERO && issued.valid_for <= ASKED, "{issued:?}");

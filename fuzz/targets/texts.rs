@@ -1,4 +1,4 @@
-//! Texts that manifests, flags and the environment hold.
+//! Texts in manifests, flags and the environment.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use cross_region_backup_operator::cloud::{EndpointRule, Site, is_region};
 use cross_region_backup_operator::telemetry::redact::{HIDDEN, access_key_id_hint};
 
 const SITES: [Site; 4] = [Site::Volcengine, Site::BytePlus, Site::Tencent, Site::TencentInternational];
-/// Nine hundred and ninety-nine thousand nine hundred and ninety-nine hours, three times.
+/// Longest valid duration: 999,999 hours, three times.
 const LONGEST: Duration = Duration::from_secs(3 * 999_999 * 3600);
 
 pub fn texts(data: &[u8]) {
@@ -22,7 +22,7 @@ pub fn texts(data: &[u8]) {
     cleaned(&text);
 }
 
-/// A text of a cloud, and one that repeats an account's secret in the middle of it: none is left, nothing else is lost.
+/// Asserts that the redactor removes the account's secrets from a cloud's text, and nothing else.
 fn cleaned(text: &str) {
     let redactor = OWN.redactor();
     for said in [text.to_owned(), format!("{text}{SECRET}{text}"), format!("{KEY_ID}{text}{TOKEN}")] {
@@ -33,8 +33,8 @@ fn cleaned(text: &str) {
     }
 }
 
-/// Whether `shown` is `said` with some parts replaced, none shorter than what stands in its place. A text may have a value
-/// in base64 or escaped, so which parts is not known here.
+/// Returns whether `shown` is `said` with some parts replaced, none shorter than its replacement. A text may contain a
+/// value in base64 or escaped, so the replaced parts are not known here.
 fn keeps_the_rest(said: &str, shown: &str) -> bool {
     let hint = access_key_id_hint(KEY_ID).expect("it looks like one");
     let shown = shown.replace(&hint, HIDDEN);
@@ -50,7 +50,7 @@ fn keeps_the_rest(said: &str, shown: &str) -> bool {
     between.is_empty() || left.len() >= HIDDEN.len()
 }
 
-/// What is read is what the schema allows, and is read as the same when it is written anew.
+/// Asserts that a parsed duration is allowed by the schema, and is parsed as the same when it is written anew.
 fn durations(text: &str) {
     let Some(read) = duration::parse(text) else { return };
     assert!(read <= LONGEST && text.len() <= 21 && text.is_ascii(), "{text:?}");
@@ -61,7 +61,7 @@ fn durations(text: &str) {
     }
 }
 
-/// Whatever an account names, its calls go to the provider's own hosts, by HTTPS.
+/// Asserts that calls go to the provider's own hosts, by HTTPS, whatever endpoint an account names.
 fn endpoints(text: &str) {
     let own = EndpointRule::default();
     for site in SITES {
@@ -80,7 +80,7 @@ fn endpoints(text: &str) {
             assert!(found.is_err() || text.starts_with("https://"), "{text:?}");
         }
     }
-    // What the flag allows is a matter of the flag: it must be understood or refused.
+    // The flag itself may allow any host; its value must be understood or refused.
     if let Err(told) = EndpointRule::new(&[text.to_owned()]) {
         assert!(!told.chars().any(char::is_control), "{told:?}");
     }

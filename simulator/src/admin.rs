@@ -21,7 +21,7 @@ use crate::tencent;
 pub(crate) type Reply = Result<Json, AdminError>;
 pub(crate) type Handle = State<Simulator>;
 
-/// A JSON answer.
+/// A JSON response.
 pub(crate) struct Json(Value);
 
 impl IntoResponse for Json {
@@ -66,10 +66,10 @@ pub(crate) fn router() -> Router<Simulator> {
         .merge(tencent::admin::router())
 }
 
-/// The body, whatever Content-Type it comes with; an empty one is an empty object.
+/// Parses the body with any Content-Type; an empty one is an empty object.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
     let body = if body.is_empty() { b"{}" } else { body };
-    // Else serde would take an array for the fields in their order.
+    // serde would accept an array as the fields in their order.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(AdminError::Invalid("the body must be a JSON object".into()));
     }
@@ -79,7 +79,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
     })
 }
 
-/// Says which field a value cannot be read for, where serde does not.
+/// Returns an error that names the invalid field, where serde's does not.
 fn mistake<T: DeserializeOwned>(value: Value, error: &serde_json::Error) -> AdminError {
     let field =
         guilty(value, &|value| serde_json::from_value::<T>(value).err().map(|error| error.to_string()));
@@ -89,7 +89,7 @@ fn mistake<T: DeserializeOwned>(value: Value, error: &serde_json::Error) -> Admi
     })
 }
 
-/// The path of the field without which a value is refused for something else, or for nothing.
+/// Returns the path of the field without which a value is refused for another reason, or not at all.
 fn guilty(value: Value, refusal: &dyn Fn(Value) -> Option<String>) -> Option<String> {
     let told = refusal(value.clone())?;
     let fields = value.as_object()?;
@@ -109,7 +109,7 @@ fn guilty(value: Value, refusal: &dyn Fn(Value) -> Option<String>) -> Option<Str
     }
 }
 
-/// The body of a PUT with the id of its path in `field`.
+/// Parses the body of a PUT, with the id from its path in `field`.
 pub(crate) fn read_with_id<T: DeserializeOwned>(body: &[u8], field: &str, id: &str) -> Result<T, AdminError> {
     let mut fields: serde_json::Map<String, Value> = read(body)?;
     fields.insert(field.to_owned(), json!(id));
@@ -189,7 +189,7 @@ async fn roles(State(simulator): Handle) -> Reply {
     show(simulator.roles())
 }
 
-/// The name is in the body: it has slashes and colons.
+/// The name is in the body because it has slashes and colons.
 async fn put_role(State(simulator): Handle, body: Bytes) -> Reply {
     done(simulator.put_role(read(&body)?))
 }

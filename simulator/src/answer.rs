@@ -1,4 +1,4 @@
-//! Answers as they leave: headers, and bodies that misbehave.
+//! HTTP responses: headers, and faulty bodies.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,14 +15,14 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::serve::Connection;
 
-/// A complete answer before it is put on the wire.
+/// A complete response before it is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub status: StatusCode,
     pub content_type: &'static str,
     pub extra: Option<(HeaderName, HeaderValue)>,
     pub body: Bytes,
-    /// What the server takes for the present, told in the Date header.
+    /// Present time of the server, sent in the Date header.
     pub date: Timestamp,
 }
 
@@ -46,7 +46,7 @@ impl Answer {
         self.send_as(body)
     }
 
-    /// A few bytes at a time, over `total`.
+    /// Sends the body in pieces, over `total`.
     pub fn drip(self, total: Duration, pieces: usize) -> Response {
         let pieces = pieces.max(1);
         let size = self.body.len().div_ceil(pieces).max(1);
@@ -56,7 +56,7 @@ impl Answer {
         self.send_as(Script::body(steps))
     }
 
-    /// The first half of a body that was announced in full, then the end of the connection.
+    /// Sends the first half of a body that was announced in full, then ends the connection.
     pub fn truncate(self) -> Response {
         let half = self.body.slice(..self.body.len() / 2);
         let announced = HeaderValue::from(self.body.len());
@@ -66,7 +66,7 @@ impl Answer {
         response
     }
 
-    /// The JSON object with a field of this many bytes more.
+    /// Sends the JSON object with an additional field of this many bytes.
     pub fn inflate(self, padding: u64) -> Response {
         const CHUNK: u64 = 64 << 10;
         let object = self.body.strip_suffix(b"}").unwrap_or(&self.body);
@@ -95,7 +95,7 @@ impl Answer {
     }
 }
 
-/// No answer: a reset of the connection where there is one, else a body that fails at once.
+/// Sends no response: resets the connection if there is one, else returns a body that fails at once.
 pub(crate) fn reset(connection: Option<&Connection>) -> Response {
     match connection {
         Some(connection) => {
@@ -110,7 +110,7 @@ enum Step {
     Send(Bytes),
     Repeat(Bytes, u64),
     Sleep(Duration),
-    /// Lets the server put what was sent on the wire before the next step.
+    /// Lets the server write what was sent to the socket before the next step.
     Flush,
     Abort,
 }

@@ -1,26 +1,26 @@
-//! The time, as an argument: the system's in the binary, a virtual one in tests.
+//! The clock, as an argument: the system's in the binary, a virtual one in tests.
 
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Tells the time of the simulated cloud.
+/// Time source of the simulated cloud.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// Any source of time.
+    /// Creates a clock from any time source.
     pub fn new(source: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(source))
     }
 
-    /// The system's clock.
+    /// Creates a clock from the system's time.
     pub fn system() -> Self {
         Self::new(Timestamp::now)
     }
 
-    /// Starts at `start` and moves with tokio's time, so that it stands still where that is paused.
+    /// Creates a clock that starts at `start` and follows tokio's time, so that it stands still while that is paused.
     /// Must be called within a tokio runtime.
     pub fn from_tokio(start: Timestamp) -> Self {
         let origin = tokio::time::Instant::now();
@@ -38,7 +38,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// `seconds` after `from` (before it when negative), at the end of the calendar where that lies beyond it.
+/// Returns the time `seconds` after `from` (before it when negative), limited to the calendar's range.
 pub(crate) fn later(from: Timestamp, seconds: f64) -> Timestamp {
     let end = if seconds < 0.0 { Timestamp::MIN } else { Timestamp::MAX };
     SignedDuration::try_from_secs_f64(seconds)
@@ -47,7 +47,7 @@ pub(crate) fn later(from: Timestamp, seconds: f64) -> Timestamp {
         .unwrap_or(end)
 }
 
-/// Answers tell times in whole seconds, and filters by time compare with what they tell.
+/// Returns the time in whole seconds: responses contain no others, and time filters compare with those.
 pub(crate) fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

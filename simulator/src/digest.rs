@@ -1,4 +1,4 @@
-//! The two digests that both clouds' signatures are made of.
+//! The two digests of both clouds' signatures.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -8,7 +8,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of every length, so this falls back for no input.
+    // HMAC accepts keys of every length, so the default is never used.
     Hmac::<Sha256>::new_from_slice(key)
         .map(|mut mac| {
             mac.update(text.as_bytes());

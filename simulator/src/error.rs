@@ -1,4 +1,4 @@
-//! An error as an answer tells it; each cloud has its own codes.
+//! An API error; each cloud has its own codes.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use http::StatusCode;
 pub struct ApiError {
     pub status: StatusCode,
     pub code: Cow<'static, str>,
-    /// Known for errors of Volcengine's gateway only.
+    /// Error number; known for errors of Volcengine's gateway only.
     pub code_n: Option<i64>,
     pub message: String,
 }

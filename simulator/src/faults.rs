@@ -1,4 +1,4 @@
-//! Which requests go wrong, and how: matchers, their counting, and the effects they choose.
+//! Faults: the requests they match, how these are counted, and the effects on them.
 
 use std::collections::BTreeMap;
 
@@ -30,9 +30,9 @@ pub enum ThrottleStyle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Malformed {
-    /// A web page, as a proxy answers.
+    /// A web page of a proxy.
     Html,
-    /// Text that begins like JSON.
+    /// Text that starts like JSON.
     NotJson,
     /// JSON, but an array.
     WrongShape,
@@ -41,7 +41,7 @@ pub enum Malformed {
     Empty,
 }
 
-/// What happens to a matched request.
+/// Effect on a matched request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Effect {
@@ -57,7 +57,7 @@ pub enum Effect {
     Throttle {
         #[serde(default)]
         style: ThrottleStyle,
-        /// The Retry-After header as it is sent.
+        /// Retry-After header, sent as it is.
         #[serde(default)]
         retry_after: Option<String>,
     },
@@ -66,7 +66,7 @@ pub enum Effect {
         #[serde(default = "ok_status")]
         status: u16,
     },
-    /// The answer of an honest request, followed by this many bytes of padding inside the JSON document.
+    /// The normal response, followed by this many bytes of padding inside the JSON document.
     Oversized {
         #[serde(default = "oversized_bytes")]
         bytes: u64,
@@ -76,26 +76,26 @@ pub enum Effect {
         #[serde(default = "redirect_status")]
         status: u16,
     },
-    /// Held back for that long, then treated as usual.
+    /// Delays the request, then handles it as usual.
     Delay { seconds: f64 },
-    /// Never answered; with `after_effect` the request takes effect first.
+    /// Never responds; with `after_effect` the request takes effect first.
     Hang {
         #[serde(default)]
         after_effect: bool,
     },
-    /// The connection is reset without an answer and without an effect.
+    /// Resets the connection, without a response and without an effect.
     Reset,
-    /// The request takes effect, then the connection is reset without an answer.
+    /// The request takes effect, then the connection is reset without a response.
     LostResponse,
-    /// The answer drips out over `seconds`, in `pieces`.
+    /// Sends the response over `seconds`, in `pieces`.
     SlowBody {
         seconds: f64,
         #[serde(default = "drip_pieces")]
         pieces: usize,
     },
-    /// Content-Length promises more than is sent before the connection closes.
+    /// Content-Length announces more than is sent before the connection closes.
     Truncated,
-    /// The answer speaks about another instance.
+    /// The response is about another instance.
     WrongInstance { instance_id: String },
     /// The server's clock is this much ahead (behind when negative) of the simulator's.
     ClockSkew { seconds: f64 },
@@ -117,14 +117,14 @@ fn drip_pieces() -> usize {
     10
 }
 
-/// At which point of a request an effect takes place.
+/// Point of a request at which an effect takes place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Before the request is looked at.
+    /// Before the request is read.
     Network,
-    /// Where the gateway's flow control stands: after signature and permission, before the service.
+    /// At the gateway's flow control: after signature and permission, before the service.
     Gateway,
-    /// When the answer is known.
+    /// When the response is known.
     Answer,
 }
 
@@ -145,12 +145,12 @@ impl Effect {
         }
     }
 
-    /// Whether other effects of the same stage may add to this one.
+    /// Returns whether other effects of the same stage may add to this one.
     fn combines(&self) -> bool {
         matches!(self, Self::Delay { .. } | Self::ClockSkew { .. })
     }
 
-    /// Its name in the counters of outcomes.
+    /// Returns the name in the counters of outcomes.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Error { .. } => "error",
@@ -169,7 +169,7 @@ impl Effect {
         }
     }
 
-    /// What makes the effect impossible to carry out, if anything.
+    /// Returns the reason why the effect is impossible, if it is.
     fn flaw(&self) -> Option<&'static str> {
         let status_ok = |status: u16| (200..=599).contains(&status);
         let seconds_ok = |seconds: f64| seconds.is_finite() && (0.0..=1e9).contains(&seconds);
@@ -194,34 +194,34 @@ impl Effect {
     }
 }
 
-/// A fault: which requests it meets and what it does to them.
+/// A fault: the requests that it matches, and its effect on them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FaultSpec {
-    /// Any action when absent; so too for the next two.
+    /// Any action when absent; the next two fields likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// Lets this many matching requests pass first.
+    /// Number of matching requests that pass first.
     #[serde(default)]
     pub after: u64,
-    /// Meets this many requests, then no more; forever when absent.
+    /// Number of requests that are affected; unlimited when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// Meets each request with this probability; always when absent.
+    /// Probability with which a request is affected; always when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
-    /// Makes the outcome of `probability` repeatable.
+    /// Seed of the random outcome of `probability`.
     #[serde(default)]
     pub seed: u64,
     pub effect: Effect,
 }
 
 impl FaultSpec {
-    /// Meets every request, forever.
+    /// Returns a fault that affects every request, without limit.
     pub fn new(effect: Effect) -> Self {
         Self {
             action: None,
@@ -276,7 +276,7 @@ impl FaultSpec {
     }
 }
 
-/// What a fault can be aimed at, as the request claims it.
+/// Attributes that a fault can match, as the request claims them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub action: Option<String>,
@@ -284,16 +284,16 @@ pub(crate) struct Facts {
     pub access_key_id: Option<String>,
 }
 
-/// A placed fault and how often it has been met.
+/// A placed fault and its counters.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultState {
     pub id: u64,
     #[serde(flatten)]
     pub spec: FaultSpec,
-    /// How many requests matched, those let pass included.
+    /// Number of requests that matched, including those that passed.
     pub matched: u64,
-    /// How many requests it took effect on.
+    /// Number of requests that were affected.
     pub fired: u64,
     #[serde(skip)]
     dice: fastrand::Rng,
@@ -332,8 +332,8 @@ impl Faults {
         self.placed.clear();
     }
 
-    /// The effects on a request at this stage, counted as spent, in the order of placing: all that combine, and
-    /// the first that does not.
+    /// Returns the effects on a request at this stage, in the order of their placing, and counts them: all that
+    /// combine, and the first that does not.
     pub fn take(&mut self, stage: Stage, facts: &Facts) -> Vec<Effect> {
         let mut taken = Vec::new();
         let mut settled = false;

@@ -1,4 +1,4 @@
-//! What a JWT claims; nobody verifies its signature.
+//! Claims of JWTs; their signatures are not verified.
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ pub(crate) struct Claims {
     pub not_before: Option<i64>,
 }
 
-/// The claims of a token; `None` if it is no JWT.
+/// Returns the claims of a token; `None` if it is no JWT.
 pub(crate) fn claims(token: &str) -> Option<Claims> {
     let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { return None };
     object(header)?;
@@ -41,7 +41,7 @@ fn object(part: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&decoded(part)?).ok()
 }
 
-/// The bytes of base64 in the alphabet of URLs, without padding.
+/// Decodes base64url without padding.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let sextet = |letter: u8| match letter {
         b'A'..=b'Z' => Some(letter - b'A'),

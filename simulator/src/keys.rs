@@ -1,4 +1,4 @@
-//! The access keys the cloud knows.
+//! Access keys that the cloud knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::clock::later;
 use crate::model::{KeySpec, KeyStatus};
 
-/// For how long a granted key that has expired is told to have expired; after that it is unknown.
+/// Time for which an expired granted key is reported as expired; after that it is unknown.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 
-/// How many granted keys that have expired are remembered, of more only the last.
+/// Upper bound on the expired granted keys that are kept; of more, only the last ones.
 const MOST_REMEMBERED: usize = 1_000;
 
-/// The credentials that take the place of an older pair.
+/// Credentials that replace an older pair.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rotation {
-    /// The old id is kept, with another secret, when absent; revoked when present.
+    /// New id, which revokes the old one; when absent, the old id is kept with the new secret.
     pub access_key_id: Option<String>,
     pub secret_access_key: String,
     pub session_token: Option<String>,
@@ -28,7 +28,7 @@ pub struct Rotation {
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     specs: BTreeMap<String, KeySpec>,
-    /// Those to be forgotten some time after their end, the first to end first.
+    /// Granted keys by expiry, the first to expire first; they are removed some time after it.
     granted: BTreeSet<(Timestamp, String)>,
 }
 
@@ -40,7 +40,7 @@ impl Keys {
         self.specs.insert(spec.access_key_id.clone(), spec);
     }
 
-    /// Adds a temporary key that nobody will remove, and forgets such keys that expired long ago.
+    /// Adds a temporary key, and removes granted keys that expired long ago.
     pub fn grant(&mut self, spec: KeySpec, expires_at: Timestamp, now: Timestamp) {
         self.forget_expired(now);
         self.granted.insert((expires_at, spec.access_key_id.clone()));
@@ -55,7 +55,7 @@ impl Keys {
         {
             self.granted.pop_first();
             expired -= 1;
-            // Another key may have been put in its place.
+            // Another key may have the id by now.
             if self.specs.get(&id).is_some_and(|spec| spec.expires_at == Some(end)) {
                 self.specs.remove(&id);
             }
@@ -78,7 +78,7 @@ impl Keys {
         self.specs.values().cloned().collect()
     }
 
-    /// Puts a new pair in the place of an old one, with the same user and the same permissions.
+    /// Replaces a pair with a new one that has the same user and permissions.
     pub fn rotate(&mut self, id: &str, rotation: Rotation, now: Timestamp) -> bool {
         let Some(old) = self.specs.get_mut(id) else { return false };
         let mut fresh = KeySpec {

@@ -1,4 +1,4 @@
-//! What was asked and what became of it: counters and the last requests, for tests to read.
+//! The request log: counters and the last requests, for tests.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::redact;
 use crate::request::Signed;
 
-/// How many requests are remembered.
+/// Number of requests kept.
 const REMEMBERED: usize = 2_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,20 +20,20 @@ pub struct Counters {
     pub by_action: BTreeMap<String, u64>,
     pub by_instance: BTreeMap<String, u64>,
     pub by_key: BTreeMap<String, u64>,
-    /// `ok`, an error code, or the name of the fault that left the request without a proper answer.
+    /// `ok`, an error code, or the name of the fault that left the request without a proper response.
     pub by_outcome: BTreeMap<String, u64>,
     /// `<action>/<outcome>`.
     pub by_action_and_outcome: BTreeMap<String, u64>,
     /// Modifies that took effect; neither refusals nor replays of a ClientToken.
     pub modifies_applied: u64,
     pub modifies_applied_by_instance: BTreeMap<String, u64>,
-    /// Modifies answered from the memory of their ClientToken.
+    /// Modifies answered with the first outcome of their ClientToken.
     pub modifies_replayed: u64,
     pub in_flight: u64,
     pub max_in_flight: u64,
 }
 
-/// One request as it came and how it ended.
+/// One request and its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRecord {
@@ -46,7 +46,7 @@ pub struct RequestRecord {
     pub access_key_id: Option<String>,
     pub instance_id: Option<String>,
     pub client_token: Option<String>,
-    /// X-Date, or X-TC-Timestamp; as it was sent.
+    /// X-Date or X-TC-Timestamp, as sent.
     pub x_date: Option<String>,
     pub signature: Option<String>,
     pub signed_headers: Option<String>,
@@ -54,16 +54,16 @@ pub struct RequestRecord {
     pub host: Option<String>,
     pub content_type: Option<String>,
     pub user_agent: Option<String>,
-    /// The parsed body, a form as an object; a string where it is neither. Tokens of identity are told by length.
+    /// Parsed body, a form as an object; a string if it is neither. Identity tokens are replaced by their length.
     pub body: Value,
-    /// Whether key, date, token and signature were in order. `None` if that was never checked.
+    /// Whether key, date, token and signature were valid. `None` if that was never checked.
     pub authentic: Option<bool>,
-    /// `None` while it is being worked on, or when the client gave up.
+    /// `None` while the request is in progress, or if the client gave up.
     pub outcome: Option<String>,
 }
 
 impl RequestRecord {
-    /// What any HTTP request tells; each cloud adds what it reads out of it.
+    /// Returns the fields of any HTTP request; each cloud adds what it parses.
     pub(crate) fn of(request: Signed<'_>, at: Timestamp) -> Self {
         let header = |name: &str| request.header(name).map(str::to_owned);
         Self {
@@ -109,19 +109,19 @@ impl Ledger {
         self.counters.clone()
     }
 
-    /// The last requests, the oldest first.
+    /// Returns the last requests, the oldest first.
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.last.iter().cloned().collect()
     }
 
-    /// Forgets everything but the requests that are being worked on.
+    /// Clears everything but the number of requests in progress.
     pub fn reset(&mut self) {
         let in_flight = self.counters.in_flight;
         self.counters = Counters { in_flight, max_in_flight: in_flight, ..Counters::default() };
         self.last.clear();
     }
 
-    /// Every request from now on, as it comes.
+    /// Returns a channel of all requests from now on.
     pub fn listen(&mut self) -> UnboundedReceiver<RequestRecord> {
         let (sender, receiver) = unbounded_channel();
         self.listeners.push(sender);
@@ -147,7 +147,7 @@ impl Ledger {
     }
 
     fn record(&mut self, number: u64) -> Option<&mut RequestRecord> {
-        // The numbers follow each other without gaps.
+        // The numbers are consecutive.
         let first = self.last.front()?.number;
         self.last.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
     }

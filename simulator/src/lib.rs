@@ -46,9 +46,9 @@ pub use tencent::model::{TencentBackupSpec, TencentInstanceSpec, TencentSeed};
 pub use tencent::settings::{BackupSetKey, StatusesAllowed, TencentLimits, TencentSettings};
 pub use world::{BackupView, PolicyView};
 
-/// The clouds' APIs at `/` and the admin API under `/admin`.
+/// Returns the clouds' APIs at `/` and the admin API under `/admin`.
 ///
-/// A connection reset needs a socket, so behind this router alone it is a body that fails at once.
+/// A connection reset needs a socket; with this router alone it is a body that fails at once.
 pub fn router(sim: Simulator) -> Router {
     Router::new().route("/", any(answer)).merge(admin::router()).with_state(sim)
 }

@@ -1,4 +1,4 @@
-//! Rate limits per account: a bucket that refills with the time.
+//! Rate limits per account: a token bucket.
 
 use jiff::Timestamp;
 
@@ -17,7 +17,7 @@ impl Bucket {
         Self { limit, tokens, refilled: now }
     }
 
-    /// Whether one more request may pass.
+    /// Takes a token; returns whether the request may pass.
     pub fn pass(&mut self, now: Timestamp) -> bool {
         let elapsed = now.duration_since(self.refilled).as_secs_f64().max(0.0);
         self.refilled = now;

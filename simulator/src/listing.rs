@@ -1,4 +1,4 @@
-//! Backups in the order of their listings, so that a page of a large world costs what it shows and no more.
+//! Sorted index of backups: the cost of a page depends on its size, not on the size of the world.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -6,29 +6,29 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// How many items a block holds before it is cut in two: small enough to be moved about on every insertion, large
-/// enough that a hundred thousand items make a few hundred blocks.
+/// Upper bound on a block's items: few enough to be shifted on every insertion, many enough that a hundred thousand
+/// items make a few hundred blocks.
 const BLOCK: usize = 512;
 
-/// What the order of a listing needs to know of an item.
+/// Properties of an item that determine its order in a listing.
 pub(crate) trait Listed {
     fn id(&self) -> &str;
     fn account(&self) -> u64;
     fn region(&self) -> &str;
     fn instance_id(&self) -> &str;
     fn start(&self) -> Timestamp;
-    /// A property that listings filter by often enough to be counted ahead.
+    /// A property that listings filter by so often that its values are counted in advance.
     fn class(&self) -> i64;
 }
 
-/// The newest start first; the real orders are not documented.
+/// Sort key: the newest start first; the real orders are not documented.
 type Place<'a> = (Reverse<Timestamp>, &'a str);
 
 fn place<T: Listed>(item: &T) -> Place<'_> {
     (Reverse(item.start()), item.id())
 }
 
-/// What a listing is about: an account's region, and one instance of it or all.
+/// Scope of a listing: an account's region, and one of its instances or all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Scope {
     pub account: u64,
@@ -36,15 +36,15 @@ pub(crate) struct Scope {
     pub instance_id: Option<String>,
 }
 
-/// What is asked of the items of a scope.
+/// Filters and page of a listing.
 pub(crate) struct Query<'f, T> {
-    /// Starts at or after it.
+    /// Lower bound on the start, inclusive.
     pub from: Option<Timestamp>,
-    /// Starts at or before it.
+    /// Upper bound on the start, inclusive.
     pub to: Option<Timestamp>,
-    /// All of them when `None`.
+    /// `None`: all classes.
     pub classes: Option<&'f [i64]>,
-    /// A further test, which has to look at every item.
+    /// Additional filter, which has to read every item.
     pub test: Option<&'f dyn Fn(&T) -> bool>,
     pub skip: usize,
     pub take: usize,
@@ -70,16 +70,16 @@ impl<T: Listed> Query<'_, T> {
     }
 }
 
-/// One page, and how many items there are on all of them.
+/// One page, and the number of items on all pages.
 #[derive(Debug)]
 pub(crate) struct Page<T> {
     pub total: usize,
     pub items: Vec<Arc<T>>,
-    /// How many items had to be looked at one by one.
+    /// Number of items that were read one by one.
     pub touched: usize,
 }
 
-/// Everything of one kind, by id and by scope.
+/// All items of one kind, by id and by scope.
 #[derive(Debug)]
 pub(crate) struct Library<T> {
     items: BTreeMap<String, Arc<T>>,
@@ -101,7 +101,7 @@ fn scopes<T: Listed>(item: &T) -> [Scope; 2] {
 }
 
 impl<T: Listed> Library<T> {
-    /// Replaces what has the same id.
+    /// Adds an item, and replaces one with the same id.
     pub fn put(&mut self, item: T) {
         let item = Arc::new(item);
         self.remove(item.id());
@@ -128,7 +128,7 @@ impl<T: Listed> Library<T> {
         self.items.get(id).map(|item| &**item)
     }
 
-    /// All of them in the order of a listing, whatever their account and region.
+    /// Returns all items of all accounts and regions, in the order of a listing.
     pub fn all(&self) -> Vec<Arc<T>> {
         let mut all: Vec<_> = self.items.values().cloned().collect();
         all.sort_by(|a, b| place(&**a).cmp(&place(&**b)));
@@ -144,7 +144,7 @@ impl<T: Listed> Library<T> {
     }
 }
 
-/// The items of one scope in their order, cut into blocks.
+/// Items of one scope in their order, split into blocks.
 #[derive(Debug)]
 struct Roll<T> {
     blocks: Vec<Block<T>>,
@@ -176,7 +176,7 @@ impl<T: Listed> Block<T> {
         self.items.binary_search_by(|item| place(&**item).cmp(&wanted))
     }
 
-    /// How many of its items pass, if that is known without looking at each.
+    /// Returns the number of items that pass, if that is known without reading each.
     fn count(&self, query: &Query<'_, T>) -> Option<usize> {
         let within = [self.items.first(), self.items.last()].into_iter().flatten();
         if query.test.is_some() || !within.into_iter().all(|item| query.covers_time(item)) {
@@ -185,7 +185,7 @@ impl<T: Listed> Block<T> {
         Some(self.counts.iter().filter(|(class, _)| query.covers_class(**class)).map(|(_, n)| n).sum())
     }
 
-    /// Whether no item can have a start that is asked for.
+    /// Returns whether no item can have a requested start.
     fn is_outside(&self, query: &Query<'_, T>) -> bool {
         let too_old = |from| self.items.first().is_none_or(|newest| newest.start() < from);
         let too_new = |to| self.items.last().is_none_or(|oldest| to < oldest.start());
@@ -194,7 +194,7 @@ impl<T: Listed> Block<T> {
 }
 
 impl<T: Listed> Roll<T> {
-    /// The block where an item of this place is, or belongs.
+    /// Returns the block that contains this sort key, or would contain it.
     fn block(&self, wanted: Place<'_>) -> usize {
         let ends_before = |block: &Block<T>| block.items.last().is_some_and(|last| place(&**last) < wanted);
         self.blocks.partition_point(ends_before).min(self.blocks.len().saturating_sub(1))
@@ -291,7 +291,7 @@ mod tests {
         Scope { account: 1, region: "here".into(), instance_id: instance_id.map(str::to_owned) }
     }
 
-    /// What a page should be, worked out the slow way.
+    /// Computes the expected page by sorting and counting.
     fn expected(items: &[Item], query: &Query<'_, Item>) -> (usize, Vec<String>) {
         let mut found: Vec<_> = items.iter().filter(|item| query.passes(item)).collect();
         found.sort_by(|a, b| place(*a).cmp(&place(*b)));

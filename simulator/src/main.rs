@@ -1,4 +1,4 @@
-//! Runs the simulator on a socket until it is told to end.
+//! Serves the simulator on a socket until SIGTERM or SIGINT.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    // Requests under way are cut: some of them hang on purpose.
+    // Requests in progress are cut: some of them hang on purpose.
     tokio::select! {
         result = serve(listener, simulator) => Ok(result?),
         _ = terminate.recv() => Ok(()),

@@ -1,4 +1,4 @@
-//! What the simulated cloud is made of, as seeds and the admin API write it.
+//! Objects of the simulated cloud, as seeds and the admin API write them.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::roles::RoleSpec;
 use crate::tencent::model::TencentSeed;
 use crate::tencent::settings::TencentSettings;
 
-/// The account that keys, instances and backups belong to unless they name another.
+/// Account of keys, instances and backups that name none.
 pub const DEFAULT_ACCOUNT: u64 = 2_100_000_000;
 
 /// A cross-region backup policy.
@@ -19,9 +19,9 @@ pub const DEFAULT_ACCOUNT: u64 = 2_100_000_000;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Policy {
     pub active: bool,
-    /// Empty when none was ever set.
+    /// Empty if none was ever set.
     pub region: String,
-    /// In days. The API cannot set it; 7 is the documented default.
+    /// Days. The API cannot set it; 7 is the documented default.
     pub ttl: i64,
 }
 
@@ -32,17 +32,17 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// An active policy that copies to `region`.
+    /// Returns an active policy that copies to `region`.
     pub fn to_region(region: impl Into<String>) -> Self {
         Self { active: true, region: region.into(), ..Self::default() }
     }
 }
 
-/// What CrossBackupRegion and TTL hold while the policy is inactive; no document says it.
+/// Values of CrossBackupRegion and TTL while the policy is inactive; not documented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum InactiveShape {
-    /// Neither field is in the answer.
+    /// Neither field is in the response.
     Absent,
     /// An empty string and 0.
     #[default]
@@ -51,7 +51,7 @@ pub enum InactiveShape {
     Last,
 }
 
-/// When a Modify that was answered with success can be seen.
+/// Delay until an accepted Modify is visible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Visibility {
@@ -61,16 +61,16 @@ pub enum Visibility {
     Never,
 }
 
-/// Backups that an instance makes by itself while its policy is active.
+/// Schedule of the backups that an instance makes on its own while its policy is active.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cadence {
     /// At least 1.
     pub every_seconds: u32,
-    /// How long each backup is Creating.
+    /// Time for which each backup is Creating.
     #[serde(default)]
     pub creating_seconds: f64,
-    /// How long each backup is Deleting once its TTL has passed.
+    /// Time for which each backup is Deleting after its TTL has passed.
     #[serde(default)]
     pub deleting_seconds: f64,
 }
@@ -101,13 +101,13 @@ pub struct InstanceSpec {
     /// MiB per shard; on the wire a number that may have a fraction.
     pub shard_capacity: f64,
     pub tags: Vec<Tag>,
-    /// What DescribeAvailableCrossRegion lists and Modify accepts.
+    /// Regions that DescribeAvailableCrossRegion lists and Modify accepts.
     pub available_regions: Vec<String>,
     pub policy: Policy,
     pub inactive_shape: InactiveShape,
     pub visibility: Visibility,
     pub cadence: Option<Cadence>,
-    /// Fields put over the result of DescribeCrossRegionBackupPolicy as they are, `null` included.
+    /// Fields that override those in the result of DescribeCrossRegionBackupPolicy as they are, `null` included.
     pub policy_overrides: Map<String, Value>,
 }
 
@@ -152,7 +152,7 @@ impl Default for InstanceSpec {
 }
 
 impl InstanceSpec {
-    /// A running instance without an active policy.
+    /// Returns a running instance without an active policy.
     pub fn new(instance_id: impl Into<String>, region: impl Into<String>) -> Self {
         Self { instance_id: instance_id.into(), region: region.into(), ..Self::default() }
     }
@@ -170,27 +170,27 @@ pub struct BackupSpec {
     pub project_name: String,
     pub backup_strategy: String,
     pub backup_type: String,
-    /// An open set. With `available_after_seconds` or `expires` it follows from the time instead.
+    /// An open set. Derived from the time instead if `available_after_seconds` or `expires` is set.
     pub status: String,
-    /// The moment it is set when absent.
+    /// Defaults to the time at which the backup is set.
     pub start_time: Option<Timestamp>,
-    /// In place of `start_time`: that long before the moment it is set (after it when negative).
+    /// Alternative to `start_time`: seconds before the time at which the backup is set (after it when negative).
     #[serde(skip_serializing)]
     pub age_seconds: Option<f64>,
     pub end_time: Option<Timestamp>,
     pub size: i64,
-    /// In days.
+    /// Days.
     pub ttl: i64,
     pub progress: Option<i32>,
-    /// Not listed until its start time has come.
+    /// Whether the backup is not listed before its start time.
     pub hidden_until_start: bool,
-    /// Creating until that long after the start, then Available.
+    /// The backup is Creating for this time after its start, then Available.
     pub available_after_seconds: Option<f64>,
-    /// Whether it becomes Deleting when its TTL has passed and is then gone.
+    /// Whether the backup becomes Deleting when its TTL has passed, and is removed afterwards.
     pub expires: bool,
-    /// How long it is Deleting.
+    /// Time for which the backup is Deleting.
     pub deleting_seconds: f64,
-    /// Fields put over the item as they are, `null` included.
+    /// Fields that override those of the item as they are, `null` included.
     pub overrides: Map<String, Value>,
 }
 
@@ -223,7 +223,7 @@ impl Default for BackupSpec {
 }
 
 impl BackupSpec {
-    /// An available backup of `instance_id` that began `age_seconds` ago.
+    /// Returns an available backup of `instance_id` that started `age_seconds` ago.
     pub fn new(backup_point_id: impl Into<String>, instance_id: impl Into<String>, age_seconds: f64) -> Self {
         Self {
             backup_point_id: backup_point_id.into(),
@@ -239,7 +239,7 @@ impl BackupSpec {
 pub enum KeyStatus {
     #[default]
     Active,
-    /// Known to the cloud but not valid yet or any more.
+    /// Known to the cloud, but not yet or no longer valid.
     Inactive,
     Revoked,
 }
@@ -249,17 +249,17 @@ pub enum KeyStatus {
 pub struct KeySpec {
     pub access_key_id: String,
     pub secret_access_key: String,
-    /// A temporary key has one, and every request must carry it.
+    /// Token of a temporary key; every request must carry it.
     pub session_token: Option<String>,
     pub expires_at: Option<Timestamp>,
-    /// In place of `expires_at`: that long after the moment it is set.
+    /// Alternative to `expires_at`: seconds after the time at which the key is set.
     #[serde(skip_serializing)]
     pub expires_in_seconds: Option<f64>,
     pub account_id: u64,
     pub user: String,
     pub status: KeyStatus,
-    /// Action names, `*` for all, or `ACTION/*` for an action's calls that name no instance (Volcengine), as for a key of
-    /// one project.
+    /// Denied action names, `*` for all, or `ACTION/*` for an action's calls that name no instance (Volcengine), as for
+    /// a key of one project.
     pub denied: BTreeSet<String>,
 }
 
@@ -280,7 +280,7 @@ impl Default for KeySpec {
 }
 
 impl KeySpec {
-    /// A permanent key that may do everything.
+    /// Returns a permanent key without denied actions.
     pub fn new(access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
         Self {
             access_key_id: access_key_id.into(),
@@ -294,17 +294,17 @@ impl KeySpec {
     }
 }
 
-/// How many requests per second an account may make.
+/// Rate limit of an account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimit {
     pub per_second: f64,
-    /// How many may come at once; `per_second` (at least 1) when absent.
+    /// Number of requests that may come at once; defaults to `per_second` (at least 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<f64>,
     #[serde(default)]
     pub style: ThrottleStyle,
-    /// The Retry-After header of the refusal, as it is sent.
+    /// Retry-After header of the refusal, sent as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
 }
@@ -320,13 +320,13 @@ pub struct AccountSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
-    /// Adds fields and enum values that no client knows to the answers.
+    /// Whether responses contain fields and enum values that no client knows.
     pub quirks: bool,
     pub tencent: TencentSettings,
 }
 
 impl Settings {
-    /// Adds a field that no client knows to an answer, if that is wanted.
+    /// Adds a field that no client knows to a response, if `quirks` is set.
     pub(crate) fn with_quirk(&self, mut object: Value) -> Value {
         if self.quirks {
             object["FutureField"] = json!({ "Nested": [1, "two", null], "Enabled": true });
@@ -335,7 +335,7 @@ impl Settings {
     }
 }
 
-/// A whole world, or a part to be added to one.
+/// A whole world, or additions to one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Seed {

@@ -1,4 +1,4 @@
-//! The body of a request as the ledger keeps it: without the tokens of identity that the STS calls carry.
+//! Bodies of requests for the request log, without the identity tokens of STS calls.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::volcengine::signing::query_pairs;
 
 const SECRETS: [&str; 2] = ["OIDCToken", "WebIdentityToken"];
 
-/// JSON and forms are parsed, everything else is a string. A token is told by its length.
+/// Parses JSON and forms; anything else is a string. Tokens are replaced by their length.
 pub(crate) fn body(request: Signed<'_>) -> Value {
     let text = String::from_utf8_lossy(request.body);
     let mut body = match serde_json::from_slice(request.body) {
@@ -15,7 +15,7 @@ pub(crate) fn body(request: Signed<'_>) -> Value {
         Err(_) if is_form(request) => {
             query_pairs(&text).into_iter().map(|(name, value)| (name, json!(value))).collect()
         }
-        // Neither one nor the other, so that nobody can tell where a token ends.
+        // Neither JSON nor a form, so the end of a token is not known.
         Err(_) if SECRETS.iter().any(|name| text.contains(name)) => json!(length(&text)),
         Err(_) => json!(text),
     };

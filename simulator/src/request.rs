@@ -1,9 +1,9 @@
-//! A request before anybody has made sense of it.
+//! Unparsed requests.
 
 use http::HeaderMap;
 use http::request::Parts;
 
-/// A request as far as signatures cover it.
+/// The parts of a request that signatures cover.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
     pub method: &'a str,

@@ -1,4 +1,4 @@
-//! The roles that can be assumed, whom they trust, and the temporary keys that assuming them makes.
+//! Roles, the identities that they trust, and the temporary keys that they grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +11,22 @@ use crate::jwt::{self, Claims};
 use crate::keys::Keys;
 use crate::model::{DEFAULT_ACCOUNT, KeySpec};
 
-/// Whose tokens of identity a role accepts.
+/// Identity tokens that a role accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct OidcSpec {
-    /// What Tencent's ProviderId must be; any when absent.
+    /// Required ProviderId (Tencent); any when absent.
     pub provider_id: Option<String>,
-    /// What must be among the audiences of a token.
+    /// Required audience, among those of the token.
     pub audience: Option<String>,
     pub issuer: Option<String>,
     pub subject: Option<String>,
-    /// The accepted tokens; every JWT when empty. Nothing verifies a JWT's signature.
+    /// Accepted tokens; every JWT when empty. A JWT's signature is not verified.
     pub tokens: BTreeSet<String>,
 }
 
 impl OidcSpec {
-    /// Whether only JWTs will do.
+    /// Returns whether only JWTs are accepted.
     fn wants_jwt(&self) -> bool {
         self.tokens.is_empty() || self.audience.is_some() || self.issuer.is_some() || self.subject.is_some()
     }
@@ -35,14 +35,14 @@ impl OidcSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RoleSpec {
-    /// A TRN or a QCS name, compared as it is.
+    /// A TRN or a QCS name, compared literally.
     pub role: String,
     pub account_id: u64,
     /// At least 1. 12 hours by default, the most that Tencent Cloud documents (DurationSeconds is 1 to 43200 there);
     /// Volcengine documents 900 to the role's maximum, and no maximum of that.
     pub max_duration_seconds: i64,
     pub external_id: Option<String>,
-    /// The access keys that may assume it, of whatever account; every key of its account when empty.
+    /// Access keys of any account that may assume the role; every key of its own account when empty.
     pub trusted_keys: BTreeSet<String>,
     pub oidc: Option<OidcSpec>,
 }
@@ -61,12 +61,12 @@ impl Default for RoleSpec {
 }
 
 impl RoleSpec {
-    /// A role that every key of its account may assume.
+    /// Returns a role that every key of its account may assume.
     pub fn new(role: impl Into<String>) -> Self {
         Self { role: role.into(), ..Self::default() }
     }
 
-    /// The last part of its name.
+    /// Returns the last part of the name.
     pub(crate) fn short_name(&self) -> &str {
         self.role.rsplit('/').next().unwrap_or_default()
     }
@@ -80,15 +80,18 @@ impl RoleSpec {
         trusted && self.external_id.as_deref().is_none_or(|wanted| external_id == Some(wanted))
     }
 
-    /// What a token claims if the role accepts it, or why it does not. `provider` is only known to Tencent Cloud.
+    /// Returns the token's claims. `provider` is only known to Tencent Cloud.
+    ///
+    /// # Errors
+    /// The reason why the role does not accept the token.
     pub(crate) fn accepts(
         &self,
         provider: Option<&str>,
         token: &str,
         now: Timestamp,
     ) -> Result<Claims, &'static str> {
-        // The SDKs differ: Volcengine's for Go and all of Tencent's send a token file as it is, Volcengine's for
-        // Python trims it. What the clouds say to it is not documented; a client must not rely on their patience.
+        // SDKs differ: Volcengine's for Go and all of Tencent's send a token file as it is, Volcengine's for Python
+        // trims it. The clouds' reaction is not documented; a client must not rely on their leniency.
         if token.ends_with('\n') {
             return Err("the token ends with a newline, which is no part of it");
         }
@@ -126,7 +129,7 @@ impl RoleSpec {
     }
 }
 
-/// What a role gives to who assumes it.
+/// Temporary credentials of an assumed role.
 pub(crate) struct Grant {
     pub access_key_id: String,
     pub secret_access_key: String,
@@ -134,7 +137,7 @@ pub(crate) struct Grant {
     pub expires_at: Timestamp,
 }
 
-/// Makes a temporary key of the role's account; its id begins with `prefix`.
+/// Creates a temporary key of the role's account; its id begins with `prefix`.
 pub(crate) fn grant(
     keys: &mut Keys,
     role: &RoleSpec,
@@ -148,7 +151,7 @@ pub(crate) fn grant(
         access_key_id: format!("{prefix}{}", random()),
         secret_access_key: random(),
         session_token: format!("STS{}{}==", random(), random()),
-        // Answers tell whole seconds, and the key must not outlive what they tell.
+        // Responses report whole seconds, and the key must not outlive the reported time.
         expires_at: whole_second(later(now, seconds as f64)),
     };
     let spec = KeySpec {

@@ -1,4 +1,4 @@
-//! The server on a socket, whose connections can be reset from within a request.
+//! The HTTP server, whose connections can be reset from within a request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use tokio::task::JoinHandle;
 
 use crate::{Simulator, router};
 
-/// The connection a request came on.
+/// Connection of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection(Arc<AtomicBool>);
 
 impl Connection {
-    /// Ends the connection with a TCP reset as soon as the server next touches it.
+    /// Resets the TCP connection as soon as the server next uses it.
     pub fn reset(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -32,7 +32,7 @@ impl Connected<IncomingStream<'_, Sockets>> for Connection {
     }
 }
 
-/// A listener whose sockets carry the mark that resets them.
+/// A listener whose sockets can be reset.
 struct Sockets(TcpListener);
 
 impl Listener for Sockets {
@@ -55,7 +55,7 @@ struct Socket {
 }
 
 impl Socket {
-    /// Fails when the connection is to be reset; closing it without lingering then sends a reset, not an end.
+    /// Fails when the connection is to be reset; closing it without lingering then sends RST, not FIN.
     fn check(&self) -> io::Result<()> {
         if self.connection.0.load(Ordering::SeqCst) {
             self.stream.set_zero_linger()?;
@@ -87,7 +87,7 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Fails too when a reset is due: an orderly shutdown would tell the client of an end.
+    /// Fails too when a reset is due: an orderly shutdown would send FIN.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
@@ -100,7 +100,7 @@ pub async fn serve(listener: TcpListener, simulator: Simulator) -> io::Result<()
     axum::serve(Sockets(listener), service).await
 }
 
-/// A server of this process; it ends when this is dropped.
+/// An in-process server; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! The handle on a simulated cloud: everything the admin API can do, as methods.
+//! The handle on a simulated cloud: all operations of the admin API, as methods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::tencent;
 use crate::volcengine::replay::Replays;
 use crate::world::{BackupView, PolicyView, World};
 
-/// Everything the cloud knows.
+/// State of the simulated cloud.
 #[derive(Debug, Default)]
 pub(crate) struct CloudState {
     pub world: World,
@@ -46,7 +46,7 @@ pub enum AdminError {
     Invalid(String),
 }
 
-/// A simulated cloud. Clones share it.
+/// A simulated cloud. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct Simulator {
     clock: Clock,
@@ -54,7 +54,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// An empty cloud.
+    /// Returns an empty cloud.
     pub fn new(clock: Clock) -> Self {
         Self { clock, state: Arc::default() }
     }
@@ -63,12 +63,12 @@ impl Simulator {
         self.clock.now()
     }
 
-    /// A panic in one request must not take the others down, so a poisoned lock is taken as it is.
+    /// Locks the state. A panic in one request must not affect the others, so a poisoned lock is used as it is.
     pub(crate) fn lock(&self) -> MutexGuard<'_, CloudState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state, brought to the present.
+    /// Locks the state, and advances it to the present.
     fn settled(&self) -> (MutexGuard<'_, CloudState>, Timestamp) {
         let now = self.now();
         let mut state = self.lock();
@@ -76,7 +76,7 @@ impl Simulator {
         (state, now)
     }
 
-    /// Forgets everything: world, keys, faults, limits, tokens, settings and counters.
+    /// Clears everything: world, keys, faults, limits, tokens, settings and counters.
     pub fn reset(&self) {
         let mut state = self.lock();
         let mut ledger = std::mem::take(&mut state.ledger);
@@ -84,7 +84,7 @@ impl Simulator {
         *state = CloudState { ledger, ..CloudState::default() };
     }
 
-    /// Adds to the world, replacing what has the same id.
+    /// Adds the seed's objects, and replaces those with the same ids.
     pub fn seed(&self, seed: Seed) -> Result<(), AdminError> {
         if let Some(settings) = seed.settings {
             self.set_settings(settings);
@@ -110,7 +110,7 @@ impl Simulator {
         state.settings = settings;
     }
 
-    /// Sets or lifts the rate limit of an account.
+    /// Sets or removes the rate limit of an account.
     pub fn put_account(&self, spec: AccountSpec) {
         self.set_rate_limit(spec.account_id, spec.rate_limit);
     }
@@ -142,7 +142,7 @@ impl Simulator {
         found(removed.then_some(()), "key", id)
     }
 
-    /// A new secret for a key, or a new pair in its place; then the old one is revoked.
+    /// Gives a key a new secret, or replaces it with a new pair and revokes the old one.
     pub fn rotate_key(&self, id: &str, rotation: Rotation) -> Result<(), AdminError> {
         let now = self.now();
         let rotated = self.lock().keys.rotate(id, rotation, now);
@@ -159,7 +159,7 @@ impl Simulator {
         self.change_key(id, |key| key.denied.extend(actions))
     }
 
-    /// Takes denials back; `*` takes all back.
+    /// Removes denials; `*` removes all.
     pub fn allow(&self, id: &str, actions: BTreeSet<String>) -> Result<(), AdminError> {
         let all = actions.contains("*");
         self.change_key(id, |key| key.denied.retain(|action| !all && !actions.contains(action)))
@@ -184,7 +184,7 @@ impl Simulator {
         self.lock().roles.list()
     }
 
-    /// The keys that it gave stay.
+    /// Removes a role. The keys that it granted remain.
     pub fn remove_role(&self, role: &str) -> Result<(), AdminError> {
         let removed = self.lock().roles.remove(role);
         found(removed.then_some(()), "role", role)
@@ -192,7 +192,7 @@ impl Simulator {
 
     // Instances
 
-    /// Sets an instance anew, without the history of one with the same id.
+    /// Creates an instance, without the history of one with the same id.
     pub fn put_instance(&self, spec: InstanceSpec) -> Result<(), AdminError> {
         demand_id("instanceId", &spec.instance_id)?;
         let (mut state, now) = self.settled();
@@ -200,7 +200,7 @@ impl Simulator {
         Ok(())
     }
 
-    /// Changes some fields, named as in the admin API; a `policy` among them is a drift.
+    /// Changes some fields, named as in the admin API; a `policy` among them is drift.
     pub fn patch_instance(&self, id: &str, patch: Value) -> Result<InstanceSpec, AdminError> {
         let (mut state, now) = self.settled();
         let old = found(state.world.instance(id), "instance", id)?;
@@ -210,7 +210,7 @@ impl Simulator {
         Ok(spec)
     }
 
-    /// Its backups stay.
+    /// Removes an instance. Its backups remain.
     pub fn remove_instance(&self, id: &str) -> Result<(), AdminError> {
         let (mut state, _) = self.settled();
         found(state.world.remove_instance(id).then_some(()), "instance", id)
@@ -225,13 +225,13 @@ impl Simulator {
         self.settled().0.world.instances().cloned().collect()
     }
 
-    /// The policy in force and the changes on their way.
+    /// Returns the policy in force and the pending changes.
     pub fn policy(&self, id: &str) -> Result<PolicyView, AdminError> {
         let (state, _) = self.settled();
         found(state.world.instance(id).map(|instance| instance.policy_view()), "instance", id)
     }
 
-    /// Changes a policy without a Modify, as somebody in the console would.
+    /// Changes a policy without a Modify, as a user of the console would.
     pub fn set_policy(&self, id: &str, policy: Policy) -> Result<(), AdminError> {
         let (mut state, now) = self.settled();
         found(state.world.set_policy(id, policy, now).then_some(()), "instance", id)
@@ -262,7 +262,7 @@ impl Simulator {
         found(state.world.remove_backup(id).then_some(()), "backup", id)
     }
 
-    /// All backups that exist now, the newest first.
+    /// Returns all backups that exist now, the newest first.
     pub fn backups(&self) -> Vec<BackupView> {
         let (state, now) = self.settled();
         state.world.backups(now)
@@ -270,7 +270,7 @@ impl Simulator {
 
     // Faults
 
-    /// Gives the id to remove it by.
+    /// Places a fault; returns its id.
     pub fn place_fault(&self, spec: FaultSpec) -> Result<u64, AdminError> {
         self.lock().faults.place(spec).map_err(|flaw| AdminError::Invalid(flaw.into()))
     }
@@ -288,24 +288,24 @@ impl Simulator {
         self.lock().faults.clear();
     }
 
-    // What was asked
+    // Requests
 
     pub fn counters(&self) -> Counters {
         self.lock().ledger.counters()
     }
 
-    /// The last requests, the oldest first.
+    /// Returns the last requests, the oldest first.
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.lock().ledger.requests()
     }
 
-    /// Every request from now on, as it comes: for who needs more than are remembered. Who listens reads them, or they
-    /// pile up.
+    /// Returns a channel of all requests from now on, for callers that need more than the log keeps. Unread records
+    /// accumulate.
     pub fn listen(&self) -> UnboundedReceiver<RequestRecord> {
         self.lock().ledger.listen()
     }
 
-    /// Forgets counters and requests.
+    /// Clears counters and requests.
     pub fn reset_counters(&self) {
         self.lock().ledger.reset();
     }
@@ -322,7 +322,7 @@ pub(crate) fn found<T>(thing: Option<T>, kind: &str, id: &str) -> Result<T, Admi
     thing.ok_or_else(|| AdminError::NotFound(format!("{kind} {id}")))
 }
 
-/// The fields of a patch over those of the old value; null gives a field its default.
+/// Merges a patch into the old value; null resets a field to its default.
 pub(crate) fn patched<T: Serialize + DeserializeOwned>(old: &T, patch: Value) -> Result<T, AdminError> {
     let invalid = |error: serde_json::Error| AdminError::Invalid(error.to_string());
     let mut merged = serde_json::to_value(old).map_err(invalid)?;

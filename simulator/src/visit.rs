@@ -1,4 +1,4 @@
-//! The way of a request: through the faults of the network, the checks of the gateway, the action, and back.
+//! The request pipeline: network faults, the gateway's checks, the action, and the response.
 
 use std::time::Duration;
 
@@ -21,23 +21,23 @@ use crate::request::Signed;
 use crate::serve::Connection;
 use crate::simulator::{CloudState, Simulator};
 
-/// How one cloud reads, checks and answers a request; the methods in the order of their turn.
+/// One cloud's parsing, checks and responses; the methods are in the order of their calls.
 pub(crate) trait Gateway: Send + Sync + Sized {
     type Action: Copy + Send;
 
     const BODY_LIMIT: usize;
     const CONTENT_TYPE: &'static str;
-    /// The field of an answer that holds what an action tells.
+    /// Field of a response that holds an action's result.
     const RESULT: &'static str;
 
-    /// What the request claims, believed or not; completes the record, which has what every HTTP request has.
+    /// Reads the request's unverified claims; completes the record, which has the fields of every HTTP request.
     fn read(request: Signed<'_>, record: &mut RequestRecord) -> Self;
 
-    /// What is refused before anybody looks at a signature.
+    /// Refuses a request before its signature is checked.
     fn screen(&self, request: Signed<'_>) -> Result<(), ApiError>;
 
-    /// The role that a call names which no signature proves, but something that its action looks at: empty if it
-    /// names none. `None` for all calls that must be signed.
+    /// Returns the role of a call that is proved by no signature but by parameters that its action checks; empty if it
+    /// names none. `None` for calls that must be signed.
     fn unsigned_role(&self, request: Signed<'_>) -> Option<&str>;
 
     fn authenticate<'k>(
@@ -47,10 +47,10 @@ pub(crate) trait Gateway: Send + Sync + Sized {
         server_now: Timestamp,
     ) -> Result<&'k KeySpec, ApiError>;
 
-    /// What a request asks for, if the key that signed it may.
+    /// Returns the requested action, if the key that signed the request may call it.
     fn permit(&self, request: Signed<'_>, key: Option<&KeySpec>) -> Result<Self::Action, ApiError>;
 
-    /// The cloud's own limits, besides those of the account.
+    /// Applies the cloud's own limits, in addition to those of the account.
     fn limit(&self, _account: u64, _state: &mut CloudState, _now: Timestamp) -> Result<(), ApiError> {
         Ok(())
     }
@@ -62,19 +62,19 @@ pub(crate) trait Gateway: Send + Sync + Sized {
         now: Timestamp,
     ) -> Result<Value, ApiError>;
 
-    /// The documented frame around a result or an error.
+    /// Wraps a result or an error in the documented envelope.
     fn wrap(&self, outcome: Result<Value, ApiError>, date: Timestamp) -> (StatusCode, Value);
 
     fn throttled(style: ThrottleStyle) -> ApiError;
 
-    /// The refusal of the limit that the account was given.
+    /// Returns the refusal for the account's configured limit.
     fn account_throttled(style: ThrottleStyle) -> ApiError {
         Self::throttled(style)
     }
 
     fn too_large() -> ApiError;
 
-    /// A result whose fields all have other types than they should.
+    /// Returns a result whose fields all have other types than documented.
     fn wrong_types() -> Value;
 }
 
@@ -82,12 +82,12 @@ pub(crate) trait Gateway: Send + Sync + Sized {
 pub(crate) struct Admitted<'a, A> {
     pub action: A,
     pub account: u64,
-    /// The key that signed it.
+    /// Key that signed the request.
     pub key: Option<KeySpec>,
     pub body: &'a [u8],
 }
 
-/// What the gateway makes of a request.
+/// Decision of the gateway on a request.
 enum Outcome {
     Told(Result<Value, ApiError>),
     Throttled(ApiError, Option<String>),
@@ -104,7 +104,7 @@ impl Outcome {
     }
 }
 
-/// A request under way, counted until it is dropped.
+/// A request in progress, counted as in flight until it is dropped.
 struct Visit<G> {
     simulator: Simulator,
     gateway: G,
@@ -194,7 +194,7 @@ impl<G: Gateway> Visit<G> {
         }
     }
 
-    /// Everything that needs the world, done at one moment.
+    /// Decides on the request under one lock of the state, at one moment.
     fn decide(&self, now: Timestamp, server_now: Timestamp) -> Outcome {
         let mut guard = self.simulator.lock();
         let state = &mut *guard;
@@ -234,7 +234,7 @@ impl<G: Gateway> Visit<G> {
         self.gateway.screen(request)?;
         if let Some(role) = self.gateway.unsigned_role(request) {
             let action = self.gateway.permit(request, None)?;
-            // Nobody's, where the role does not exist; then nothing will come of it.
+            // No account's, if the role does not exist; the action refuses the call then.
             let account = state.roles.get(role).map_or(0, |role| role.account_id);
             return Ok(Admitted { action, account, key: None, body: &self.body });
         }
@@ -279,7 +279,7 @@ impl<G: Gateway> Visit<G> {
         }
     }
 
-    /// Spoils an answer whose request has had its effect.
+    /// Applies a fault to the response of a request that took effect.
     async fn spoil(self, answer: Answer, effect: Effect, connection: Option<&Connection>) -> Response {
         match effect {
             Effect::LostResponse => answer::reset(connection),
@@ -304,7 +304,7 @@ fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// The answer with every InstanceId of its result replaced.
+/// Replaces every InstanceId in the response's result.
 fn rename_instances(body: &Bytes, result: &str, instance_id: &str) -> Bytes {
     fn rename(value: &mut Value, instance_id: &str) {
         match value {

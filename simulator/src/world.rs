@@ -1,5 +1,4 @@
-//! The instances and backups, and how they change with the time.
-//! Nothing changes by itself unless a seed says so.
+//! Instances and backups, and their changes over time. Nothing changes on its own unless a seed asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use crate::model::{BackupSpec, Cadence, InstanceSpec, Policy, Visibility};
 
 const DAY_SECONDS: f64 = 86_400.0;
 
-/// A cadence that fell behind (a clock that jumped) makes up for at most this many backups.
+/// Upper bound on the backups that a cadence makes up for when it fell behind, as after a clock jump.
 const CATCH_UP: f64 = 10_000.0;
 
-/// An instance, its policy and the changes of it that are still on their way.
+/// An instance, its policy, and the pending changes of the policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Instance {
     /// Its `policy` is the one in force.
@@ -32,10 +31,10 @@ struct Pending {
     policy: Policy,
 }
 
-/// The policy of an instance, as the admin API shows it.
+/// Policy of an instance, as the admin API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PolicyView {
-    /// What is in force and what Describe shows.
+    /// Policy in force, which Describe shows.
     pub current: Policy,
     /// Accepted changes that are not in force yet, the next first.
     pub pending: Vec<Policy>,
@@ -53,7 +52,7 @@ impl Instance {
         self.reschedule(at);
     }
 
-    /// Keeps the running schedule of a cadence, begins or ends one as policy and cadence ask.
+    /// Keeps the running schedule of a cadence; starts or ends it as policy and cadence require.
     fn reschedule(&mut self, at: Timestamp) {
         self.next_backup = match &self.spec.cadence {
             Some(cadence) if self.spec.policy.active => {
@@ -68,7 +67,7 @@ impl Instance {
         [change, self.next_backup].into_iter().flatten().min()
     }
 
-    /// Lets everything happen that was due by `now`, in the order of its time, and gives the backups made.
+    /// Applies everything due by `now`, in the order of time; returns the backups made.
     fn settle(&mut self, now: Timestamp) -> Vec<BackupSpec> {
         let mut made = Vec::new();
         loop {
@@ -122,13 +121,13 @@ impl Instance {
         }
     }
 
-    /// Replaces the policy at once; changes on their way are dropped.
+    /// Replaces the policy at once, and drops pending changes.
     fn replace(&mut self, policy: Policy, now: Timestamp) {
         self.pending.clear();
         self.put_in_force(policy, now);
     }
 
-    /// A Modify that was accepted. Inactive keeps the region, which "does not take effect" then.
+    /// Applies an accepted Modify. An inactive policy keeps its region, which "does not take effect" then.
     fn modify(&mut self, active: bool, region: Option<&str>, now: Timestamp) {
         let last = self.pending.last().map_or(&self.spec.policy, |pending| &pending.policy);
         let policy = match region {
@@ -151,18 +150,18 @@ fn every(cadence: &Cadence) -> f64 {
     f64::from(cadence.every_seconds.max(1))
 }
 
-/// A backup as it stands at some moment.
+/// A backup at some moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupView {
     #[serde(flatten)]
     pub spec: BackupSpec,
     pub status: String,
-    /// Absent while it is Creating.
+    /// Absent while the backup is Creating.
     pub end_time: Option<Timestamp>,
 }
 
-/// What time makes of a backup: its status, and its end once it has one.
+/// Returns a backup's status at `now`, and its end time if it has one.
 pub(crate) fn condition(spec: &BackupSpec, now: Timestamp) -> (&str, Option<Timestamp>) {
     let start = spec.start();
     let (mut status, mut end_time) = (spec.status.as_str(), spec.end_time);
@@ -177,7 +176,7 @@ pub(crate) fn condition(spec: &BackupSpec, now: Timestamp) -> (&str, Option<Time
     (status, end_time.filter(|_| status != "Creating"))
 }
 
-/// When nothing of a backup is left.
+/// Returns the time at which a backup is removed.
 fn end_of(spec: &BackupSpec) -> Option<Timestamp> {
     let start = spec.start_time.filter(|_| spec.expires)?;
     Some(later(later(start, spec.ttl as f64 * DAY_SECONDS), spec.deleting_seconds))
@@ -192,7 +191,7 @@ impl Listed for BackupSpec {
         self.account_id
     }
 
-    /// Backups are asked for where their instance is; what the target region would list is not documented.
+    /// Backups are listed in their instance's region; a listing of the target region is not documented.
     fn region(&self) -> &str {
         &self.source_region
     }
@@ -205,7 +204,7 @@ impl Listed for BackupSpec {
         self.start_time.unwrap_or_default()
     }
 
-    /// All the same: the status, which listings filter by, changes with the time.
+    /// One class for all: the status, which listings filter by, changes over time.
     fn class(&self) -> i64 {
         0
     }
@@ -214,19 +213,19 @@ impl Listed for BackupSpec {
 #[derive(Debug, Default)]
 pub(crate) struct World {
     instances: BTreeMap<String, Instance>,
-    /// What backups still tell about instances that are gone.
+    /// Deleted instances, which remaining backups still describe.
     destroyed: BTreeMap<String, InstanceSpec>,
     backups: Library<BackupSpec>,
-    /// Backups that are not listed until their start.
+    /// Backups that are not listed before their start.
     hidden: BTreeMap<String, BackupSpec>,
-    /// When a hidden backup comes to be listed, and any other is gone.
+    /// Times at which hidden backups become listed, and others are removed.
     due: BTreeSet<(Timestamp, String)>,
-    /// No instance changes before it; none at all without it.
+    /// Time of the next change of an instance; `None` if there is none.
     next_change: Option<Timestamp>,
 }
 
 impl World {
-    /// Brings the world to `now`; to be called before it is looked at or changed.
+    /// Advances the world to `now`; required before it is read or changed.
     pub fn settle(&mut self, now: Timestamp) {
         if self.next_change.is_some_and(|due| due <= now) {
             let made: Vec<_> =
@@ -245,12 +244,12 @@ impl World {
         }
     }
 
-    /// Makes sure that the world is settled when this comes.
+    /// Ensures that the world is advanced at this event.
     fn expect(&mut self, event: Option<Timestamp>) {
         self.next_change = [self.next_change, event].into_iter().flatten().min();
     }
 
-    /// Replaces a backup of the same id.
+    /// Stores a backup, and replaces one with the same id.
     fn shelve(&mut self, backup: BackupSpec, now: Timestamp) {
         self.remove_backup(&backup.backup_point_id);
         let id = backup.backup_point_id.clone();
@@ -270,7 +269,7 @@ impl World {
         self.instances.insert(instance.spec.instance_id.clone(), instance);
     }
 
-    /// Replaces what an instance is without touching its history; `drifts` when its policy was given too.
+    /// Replaces an instance's spec and keeps its history; `drifts` if the policy was given too.
     pub fn update_instance(&mut self, spec: InstanceSpec, drifts: bool, now: Timestamp) {
         let id = spec.instance_id.clone();
         self.change(&id, |instance| {
@@ -294,7 +293,7 @@ impl World {
         self.instances.get(id)
     }
 
-    /// Changes an instance, if it is there.
+    /// Changes an instance; returns whether it exists.
     fn change(&mut self, id: &str, change: impl FnOnce(&mut Instance)) -> bool {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         change(instance);
@@ -315,7 +314,7 @@ impl World {
         self.instances.values().map(|instance| &instance.spec)
     }
 
-    /// The instance a backup was made of, whether it still exists or not.
+    /// Returns the instance of a backup, whether it still exists or not.
     pub fn origin(&self, instance_id: &str) -> Option<&InstanceSpec> {
         self.instances
             .get(instance_id)
@@ -323,7 +322,7 @@ impl World {
             .or_else(|| self.destroyed.get(instance_id))
     }
 
-    /// Turns the relative times of a backup into absolute ones and keeps it.
+    /// Stores a backup, with absolute times instead of relative ones.
     pub fn put_backup(&mut self, mut spec: BackupSpec, now: Timestamp) {
         let start = match spec.age_seconds.take() {
             Some(age) => later(now, -age),
@@ -346,7 +345,7 @@ impl World {
         self.hidden.remove(id).is_some() || self.backups.remove(id)
     }
 
-    /// Any backup, listed or not.
+    /// Returns a backup, listed or not.
     pub fn backup(&self, id: &str) -> Option<&BackupSpec> {
         self.hidden.get(id).or_else(|| self.backups.get(id))
     }
@@ -355,7 +354,7 @@ impl World {
         self.backups.page(scope, query)
     }
 
-    /// All backups that are listed anywhere, the newest first.
+    /// Returns all listed backups, the newest first.
     pub fn backups(&self, now: Timestamp) -> Vec<BackupView> {
         let view = |spec: Arc<BackupSpec>| {
             let (status, end_time) = condition(&spec, now);

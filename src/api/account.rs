@@ -1,11 +1,11 @@
-//! `CloudAccount` and `ClusterCloudAccount`: how to reach one cloud account.
+//! `CloudAccount` and `ClusterCloudAccount`: provider, credentials, endpoint and request budget of one cloud account.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The way to the account.
+/// Provider, credentials, endpoint and request budget of a cloud account.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "crossregionbackup.io",
@@ -39,47 +39,49 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("!has(self.credentials.workloadIdentity) || self.credentials.workloadIdentity.role.startsWith(self.provider == 'Tencent' ? 'qcs:' : 'trn:')").message("workloadIdentity.role must be one of the provider: trn:iam::ACCOUNT:role/NAME for Volcengine, qcs::cam::uin/ACCOUNT:roleName/NAME for Tencent").field_path(".credentials.workloadIdentity.role"))]
 #[x_kube(validation = Rule::new("!has(self.credentials.workloadIdentity) || has(self.credentials.workloadIdentity.providerId) == (self.provider == 'Tencent')").message("workloadIdentity.providerId is required with provider Tencent, and allowed there only").field_path(".credentials.workloadIdentity.providerId"))]
 pub struct CloudAccountSpec {
-    /// The cloud: Volcengine, BytePlus or Tencent. Immutable.
+    /// Cloud provider: Volcengine, BytePlus or Tencent. Immutable.
     #[x_kube(validation = Rule::new("self == oldSelf").message("provider is immutable").reason(Reason::FieldValueForbidden))]
     pub provider: Provider,
-    /// Home region: where the credentials are verified. Resources name regions of their own. Default: cn-beijing for
-    /// Volcengine, ap-southeast-1 for BytePlus, ap-guangzhou for Tencent.
+    /// Home region, in which the credentials are verified. Policies and inventories name their own region. Default:
+    /// cn-beijing for Volcengine, ap-southeast-1 for BytePlus, ap-guangzhou for Tencent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
     pub region: Option<String>,
-    /// Where the credentials come from: exactly one member.
+    /// Source of the credentials. Exactly one member must be set.
     pub credentials: CredentialsSource,
-    /// A role of the account that the operator takes on with these credentials: requests are signed with the temporary
-    /// credentials that the cloud's STS gives for it. Volcengine and Tencent.
+    /// Role of the account that the operator assumes with these credentials. Requests are signed with the temporary
+    /// credentials that the cloud's STS issues for it. Volcengine and Tencent only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
-    /// Overrides the provider's endpoint: a scheme and a host, with a port where needed. `{region}` stands for the
-    /// resource's region; without it the one host serves all regions. Hosts outside the provider's own domains must be
-    /// named by the operator's --allowed-endpoint. Default: https://redis.{region}.volcengineapi.com for Volcengine,
-    /// https://redis.{region}.byteplusapi.com for BytePlus; for Tencent as tencent.site says.
+    /// Overrides the provider's endpoint: scheme and host, optionally with a port. `{region}` is replaced by the
+    /// region of the resource; without it, one host serves all regions. Hosts outside the provider's own domains must
+    /// be allowed by the operator's flag --allowed-endpoint. Default: https://redis.{region}.volcengineapi.com for
+    /// Volcengine, https://redis.{region}.byteplusapi.com for BytePlus; for Tencent, the host depends on
+    /// tencent.site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 253), regex(pattern = r"^https?://[a-z0-9.{}-]+(:[0-9]{1,5})?$"))]
     pub endpoint: Option<String>,
-    /// Overrides the STS endpoint of assumeRole and workloadIdentity: a scheme and a host, with a port where needed. The rule
-    /// is that of endpoint; with workloadIdentity it must be a documented STS host of the provider, or one that
-    /// --allowed-endpoint names exactly. Default: https://sts.volcengineapi.com; https://sts.tencentcloudapi.com, for
-    /// tencent.site International https://sts.intl.tencentcloudapi.com.
+    /// Overrides the STS endpoint of assumeRole and workloadIdentity: scheme and host, optionally with a port. The
+    /// rules are those of endpoint; with workloadIdentity, the host must be a documented STS host of the provider, or
+    /// one that --allowed-endpoint names exactly. Default: https://sts.volcengineapi.com for Volcengine; for Tencent
+    /// https://sts.tencentcloudapi.com, or https://sts.intl.tencentcloudapi.com if tencent.site is International.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 253), regex(pattern = r"^https?://[a-z0-9.{}-]+(:[0-9]{1,5})?$"))]
     pub sts_endpoint: Option<String>,
-    /// This account's share of the cloud's rate limit, over all its resources. A share that is too small makes the looks
-    /// at them rarer than their resyncInterval.
+    /// Share of the cloud's rate limit for this account, across all resources that use it. If it is too small, these
+    /// resources are polled less often than their interval asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_budget: Option<RequestBudget>,
-    /// How long one request to the cloud may take: 1s to 60s, default 10s.
+    /// Timeout of one request to the cloud: 1s to 60s, default 10s.
     #[serde(default = "default_request_timeout")]
     #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('60s')").message("requestTimeout must be 1s to 60s"))]
     pub request_timeout: String,
-    /// True: this account and all its resources are Suspended, and nothing is sent for them. Default false.
+    /// If true, this account and all resources that use it report Suspended, and no requests are sent for them.
+    /// Default false.
     #[serde(default)]
     pub suspend: bool,
-    /// What only Tencent Cloud needs.
+    /// Settings for Tencent Cloud only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tencent: Option<TencentSettings>,
 }
@@ -95,16 +97,16 @@ pub enum Provider {
     Tencent,
 }
 
-/// What only Tencent Cloud needs.
+/// Settings for Tencent Cloud only.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TencentSettings {
-    /// China: redis.tencentcloudapi.com. International: redis.intl.tencentcloudapi.com. Regions that end in -fsi use
-    /// redis.<region>.tencentcloudapi.com with either. Default China.
+    /// Site of the API endpoint. China: redis.tencentcloudapi.com. International: redis.intl.tencentcloudapi.com.
+    /// Regions that end in -fsi use redis.<region>.tencentcloudapi.com on both sites. Default China.
     #[serde(default)]
     pub site: TencentSite,
-    /// Offset from UTC of the times that the cloud writes without a zone, -12:00 to +14:00. Tencent Cloud documents none for
-    /// Redis; Beijing time is assumed. Default +08:00.
+    /// UTC offset of the times that the cloud reports without a time zone: -12:00 to +14:00. Tencent Cloud documents
+    /// no time zone for Redis; Beijing time is assumed. Default +08:00.
     #[serde(default = "default_time_zone")]
     #[schemars(length(min = 6, max = 6), regex(pattern = r"^[+-](0[0-9]|1[0-4]):[0-5][0-9]$"))]
     #[x_kube(validation = Rule::new("!(self.matches('^[+]14:') && self != '+14:00') && !(self.matches('^-1[2-4]:') && self != '-12:00')").message("timeZone must be -12:00 to +14:00"))]
@@ -129,7 +131,7 @@ pub enum TencentSite {
 }
 
 impl Provider {
-    /// The region where an account is verified that names none.
+    /// Returns the region in which an account without `region` is verified.
     pub fn default_region(self) -> &'static str {
         match self {
             Provider::Volcengine => "cn-beijing",
@@ -138,7 +140,7 @@ impl Provider {
         }
     }
 
-    /// Requests per second of an account that says nothing.
+    /// Returns the requests per second of an account without `requestBudget.requestsPerSecond`.
     pub fn default_requests_per_second(self) -> i32 {
         match self {
             Provider::Volcengine | Provider::BytePlus => 10,
@@ -147,16 +149,17 @@ impl Provider {
     }
 }
 
-/// Where the credentials come from: exactly one member.
+/// Source of the credentials. Exactly one member must be set.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secretRef) != has(self.workloadIdentity)").message("credentials must have exactly one of secretRef and workloadIdentity"))]
 pub struct CredentialsSource {
-    /// A Secret: of a CloudAccount in its own namespace, of a ClusterCloudAccount in the operator's.
+    /// Secret with the access key. A CloudAccount reads it from its own namespace, a ClusterCloudAccount from the
+    /// operator's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
-    /// The operator's own identity in the cluster, which the cloud trusts for a role: no key is stored anywhere.
-    /// ClusterCloudAccount only; Volcengine (VKE) and Tencent (TKE).
+    /// Identity of the operator in the cluster, which the cloud trusts for a role: no key is stored anywhere.
+    /// ClusterCloudAccount only; Volcengine (VKE) and Tencent (TKE) only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload_identity: Option<WorkloadIdentity>,
 }
@@ -165,38 +168,38 @@ pub struct CredentialsSource {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadIdentity {
-    /// The role: trn:iam::ACCOUNT:role/NAME, with Tencent qcs::cam::uin/ACCOUNT:roleName/NAME.
+    /// Role to assume: trn:iam::ACCOUNT:role/NAME for Volcengine, qcs::cam::uin/ACCOUNT:roleName/NAME for Tencent.
     #[schemars(
         length(max = 256),
         regex(pattern = r"^(trn:iam::[0-9]+:role/.+|qcs::cam::uin/[0-9]+:role(Name)?/.+)$")
     )]
     pub role: String,
-    /// Tencent: the identity provider of the cluster, such as cls-abcdefgh. Required there.
+    /// Identity provider of the cluster, such as cls-abcdefgh. Required for Tencent, and allowed there only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub provider_id: Option<String>,
 }
 
-/// A role, and how it is taken on.
+/// Role to assume, and the parameters of its session.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AssumeRole {
-    /// The role: trn:iam::ACCOUNT:role/NAME, with Tencent qcs::cam::uin/ACCOUNT:roleName/NAME.
+    /// Role to assume: trn:iam::ACCOUNT:role/NAME for Volcengine, qcs::cam::uin/ACCOUNT:roleName/NAME for Tencent.
     #[schemars(
         length(max = 256),
         regex(pattern = r"^(trn:iam::[0-9]+:role/.+|qcs::cam::uin/[0-9]+:role(Name)?/.+)$")
     )]
     pub role: String,
-    /// Names the operator in the cloud's audit log. Default cross-region-backup-operator.
+    /// Session name, which identifies the operator in the cloud's audit log. Default cross-region-backup-operator.
     #[serde(default = "default_session_name")]
     #[schemars(length(min = 2, max = 64), regex(pattern = r"^[A-Za-z0-9._@=,+-]{2,64}$"))]
     pub session_name: String,
-    /// What the role's trust policy asks for besides the identity: at most 128 characters.
+    /// External ID that the role's trust policy requires besides the identity: at most 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub external_id: Option<String>,
-    /// How long the temporary credentials are valid: 15m to 12h, default 1h; at most what the role allows. They are renewed
-    /// before.
+    /// Validity of the temporary credentials: 15m to 12h, default 1h; at most the maximum that the role allows. The
+    /// operator renews them before they expire.
     #[serde(default = "default_role_duration")]
     #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('15m') && duration(self) <= duration('12h')").message("assumeRole.duration must be 15m to 12h"))]
@@ -211,11 +214,12 @@ fn default_role_duration() -> String {
     "1h".to_owned()
 }
 
-/// A Secret and the keys in it.
+/// Reference to a Secret and its keys.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
-    /// Name of the Secret, in the account's namespace, of a ClusterCloudAccount in the operator's.
+    /// Name of the Secret. It is in the namespace of a CloudAccount, or in the operator's namespace for a
+    /// ClusterCloudAccount.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
@@ -229,8 +233,8 @@ pub struct SecretRef {
     #[serde(default = "default_secret_access_key_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
     pub secret_access_key_key: String,
-    /// Key in the Secret that holds the session token of temporary credentials; used where the Secret has it. Default
-    /// sessionToken.
+    /// Key in the Secret that holds the session token of temporary credentials; used if the Secret contains it.
+    /// Default sessionToken.
     #[serde(default = "default_session_token_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]{1,253}$"))]
     pub session_token_key: String,
@@ -256,13 +260,13 @@ pub struct RequestBudget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub requests_per_second: Option<i32>,
-    /// How many requests may be sent at once: 1 to 10000. Default: a quarter of requestsPerSecond, at least 1.
+    /// Maximum number of requests sent at once: 1 to 10000. Default: a quarter of requestsPerSecond, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub burst: Option<i32>,
 }
 
-/// The way to the account, and who may use it.
+/// Provider, credentials, endpoint and request budget of a cloud account, and the namespaces that may use it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "crossregionbackup.io",
@@ -289,9 +293,10 @@ pub struct RequestBudget {
 pub struct ClusterCloudAccountSpec {
     #[serde(flatten)]
     pub account: CloudAccountSpec,
-    /// The namespaces whose resources may use this account. What they can do with it is what its credentials can do.
+    /// Namespaces whose resources may use this account. The permissions of its credentials limit what they can do
+    /// with it.
     pub allowed_namespaces: AllowedNamespaces,
-    /// What resources of those namespaces may do with it.
+    /// Operations that resources of those namespaces may perform with this account.
     #[serde(default)]
     pub permissions: Permissions,
 }
@@ -301,9 +306,9 @@ pub struct ClusterCloudAccountSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.selector) == (self.from == 'Selector')").message("selector is required with from: Selector, and allowed there only").field_path(".selector"))]
 pub struct AllowedNamespaces {
-    /// All, or Selector: those that the selector matches.
+    /// All: every namespace. Selector: namespaces that the selector matches.
     pub from: AllowedFrom,
-    /// Over the labels of namespaces; an empty one matches all, an invalid one none.
+    /// Label selector for namespaces. An empty selector matches all namespaces, an invalid one none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
@@ -314,14 +319,16 @@ pub enum AllowedFrom {
     Selector,
 }
 
-/// What resources may do with a shared account.
+/// Operations that resources may perform with a shared account.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Permissions {
-    /// Policies may modify; without it only those with managementPolicy: Observe work. Default true.
+    /// If true, policies may modify the cloud. If false, only policies with managementPolicy: Observe work. Default
+    /// true.
     #[serde(default = "default_manage")]
     pub manage: bool,
-    /// Inventories of scope Account, which show every instance of the account in a region. Default false.
+    /// If true, inventories of scope Account are allowed, which list every instance of the account in a region.
+    /// Default false.
     #[serde(default)]
     pub account_inventory: bool,
 }
@@ -336,11 +343,12 @@ fn default_manage() -> bool {
     true
 }
 
-/// Either kind of account.
+/// Common interface of `CloudAccount` and `ClusterCloudAccount`.
 pub trait AnyAccount: kube::Resource<DynamicType = ()> {
     fn settings(&self) -> &CloudAccountSpec;
     fn status(&self) -> Option<&CloudAccountStatus>;
-    /// Whom it is shared with; `None`: its own namespace alone.
+    /// Returns the namespaces that may use the account, and their permissions; `None` for an account that serves only
+    /// its own namespace.
     fn sharing(&self) -> Option<(&AllowedNamespaces, Permissions)>;
 }
 
@@ -372,21 +380,22 @@ impl AnyAccount for ClusterCloudAccount {
     }
 }
 
-/// What the operator found out about the account.
+/// Observed state of the account.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct CloudAccountStatus {
-    /// The generation of the spec that this status describes.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation crossregionbackup.io/reconcile-requested-at that was last acted on.
+    /// Value of the annotation crossregionbackup.io/reconcile-requested-at that the operator last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// First and last characters of the access key id in use; absent for a value that does not look like one.
+    /// First and last characters of the access key id in use; absent if the value does not look like an access key
+    /// id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id_hint: Option<String>,
-    /// Ready, and either Reconciling or Stalled where Ready waits for something.
+    /// Ready, and either Reconciling or Stalled while Ready waits for something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What the schema demands of every duration.
+/// Pattern of every duration in the schema.
 pub const PATTERN: &str = "^([0-9]{1,6}(h|m|s)){1,3}$";
 
-/// Reads a duration of the form [`PATTERN`]; `None` for any other text.
+/// Parses a duration of the form [`PATTERN`]; `None` for any other text.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut seconds = 0u64;
     let mut parts = 0;
@@ -29,12 +29,12 @@ pub fn parse(text: &str) -> Option<Duration> {
     (1..=3).contains(&parts).then(|| Duration::from_secs(seconds))
 }
 
-/// The interval at which something is looked at: from a minute to a day. What an older schema let in is brought within.
+/// Parses an interval and clamps it to one minute to one day, since an older schema allowed other values.
 pub fn interval(text: &str) -> Option<Duration> {
     parse(text).map(|interval| interval.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600)))
 }
 
-/// How long a call may take: from a second to a minute, as above.
+/// Parses a call timeout and clamps it to one second to one minute, since an older schema allowed other values.
 pub fn call_timeout(text: &str) -> Option<Duration> {
     parse(text).map(|timeout| timeout.clamp(Duration::from_secs(1), Duration::from_secs(60)))
 }

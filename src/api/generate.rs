@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as they are installed.
+//! Generates the CustomResourceDefinitions that are installed.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 
-/// Every CRD, in the order of their names.
+/// Returns every CRD, ordered by name.
 ///
 /// # Errors
 /// None that an input could cause: the schemas come from the types.
@@ -17,7 +17,7 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
         .collect()
 }
 
-/// One CRD as YAML.
+/// Returns one CRD as YAML.
 ///
 /// # Errors
 /// None that an input could cause.
@@ -25,7 +25,8 @@ pub fn yaml(crd: &CustomResourceDefinition) -> anyhow::Result<String> {
     Ok(serde_saphyr::to_string(crd)?)
 }
 
-/// An absent field is absent: `Option` would allow an explicit null everywhere, which server-side apply keeps.
+/// Removes `nullable` from a schema: it comes from `Option` and would allow an explicit null everywhere, which
+/// server-side apply keeps.
 fn tidy(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut value = serde_json::to_value(crd)?;
     drop_nullable(&mut value);
@@ -52,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// `make crds` writes them.
+    /// `make crds` updates the files.
     #[test]
     fn crds_are_fresh() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");

@@ -1,6 +1,6 @@
 //! The custom resources: types, schema and CEL rules. No logic, no IO.
 
-// The doc comments of fields are plain text for `kubectl explain`, and no Markdown.
+// Doc comments of fields are plain text for `kubectl explain`, not Markdown.
 #![allow(rustdoc::bare_urls, rustdoc::invalid_html_tags)]
 
 pub mod account;
@@ -19,16 +19,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
-/// There only while `deletionPolicy: Disable`.
+/// Finalizer of a policy, present only while `deletionPolicy: Disable`.
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
-/// Any new value asks for a look now.
+/// Annotation that requests an immediate reconcile; every new value is a request.
 pub const RECONCILE_REQUESTED_AT: &str = "crossregionbackup.io/reconcile-requested-at";
 
-/// Characters of the annotation's value that are kept.
+/// Longest value of the annotation that is stored unchanged, in characters.
 const HANDLED_CHARS: usize = 256;
 
-/// The annotation's value as it is remembered, compared and told in `status.lastHandledReconcileAt`: `sha256:` and 64 hexadecimal
-/// digits for one of more than 256 characters, since a value can be 256 KiB long.
+/// Returns the annotation's value as it is stored, compared and reported in `status.lastHandledReconcileAt`. A value
+/// of more than 256 characters becomes `sha256:` and 64 hexadecimal digits, since a value can be 256 KiB long.
 pub fn handled_value(annotation: &str) -> String {
     match annotation.chars().nth(HANDLED_CHARS) {
         None => annotation.to_owned(),
@@ -36,8 +36,8 @@ pub fn handled_value(annotation: &str) -> String {
     }
 }
 
-/// The time as Kubernetes writes it, in whole seconds: what is written must read back as the same value,
-/// or every comparison with the stored status would differ.
+/// Truncates a time to whole seconds, as Kubernetes writes it: a written value must read back as the same value, or
+/// every comparison with the stored status would differ.
 pub fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }

@@ -1,4 +1,4 @@
-//! `CrossRegionBackupPolicy`: the desired cross-region backup policy of one instance, and what is observed of it.
+//! `CrossRegionBackupPolicy`: desired and observed cross-region backup policy of one instance.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The policy that the instance is to have, and what becomes of differences.
+/// Desired policy of the instance, and the handling of differences.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "crossregionbackup.io",
@@ -52,7 +52,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("!self.active || has(self.crossBackupRegion)").message("crossBackupRegion is required when active is true").field_path(".crossBackupRegion").reason(Reason::FieldValueRequired))]
 #[x_kube(validation = Rule::new("!has(self.crossBackupRegion) || self.crossBackupRegion != self.region").message("crossBackupRegion must be different from region").field_path(".crossBackupRegion"))]
 pub struct CrossRegionBackupPolicySpec {
-    /// The account that the instance is reached with.
+    /// Account whose credentials are used for the instance.
     pub account_ref: AccountRef,
     /// Region of the instance, such as cn-beijing. Immutable.
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
@@ -62,36 +62,36 @@ pub struct CrossRegionBackupPolicySpec {
     #[schemars(length(min = 5, max = 64), regex(pattern = r"^[a-z][a-z0-9]*(-[a-z0-9]+)+$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("instanceId is immutable").reason(Reason::FieldValueForbidden))]
     pub instance_id: String,
-    /// Whether backups are copied to another region. False: only that the copies are off is compared, since the cloud
-    /// ignores the target then.
+    /// Whether backups are copied to another region. If false, crossBackupRegion is not compared, since the cloud
+    /// ignores it then.
     pub active: bool,
-    /// The region that the copies go to: required when active, and different from region.
+    /// Target region of the copies. Required if active is true; must differ from region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 40), regex(pattern = r"^[a-z]{2,}(-[a-z0-9]+)+$"))]
     pub cross_backup_region: Option<String>,
-    /// Manage: differences in the cloud are corrected. Observe: they are reported, and nothing is ever modified. Default
-    /// Manage.
+    /// Manage: differences in the cloud are corrected. Observe: differences are reported, and nothing is modified.
+    /// Default Manage.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
-    /// What becomes of the cloud's policy when this resource is deleted. Retain: it stays as it is. Disable: it is switched
-    /// off (Active=false) first. Default Retain.
+    /// Handling of the cloud's policy when this resource is deleted. Retain: it stays unchanged. Disable: it is
+    /// switched off (Active=false) first. Default Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// True: the cloud is neither asked nor changed for this resource. Default false.
+    /// If true, the operator neither polls nor changes the cloud for this resource. Default false.
     #[serde(default)]
     pub suspend: bool,
-    /// How often the cloud is looked at: 1m to 24h, default 10m. Longer where the account's requestBudget needs it.
+    /// Poll interval: 1m to 24h, default 10m. Longer if the account's requestBudget requires it.
     #[serde(default = "default_resync_interval")]
     #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('24h')").message("resyncInterval must be 1m to 24h"))]
     pub resync_interval: String,
-    /// How old the newest usable backup in crossBackupRegion may become: 1m to 8760h. Without it there is no condition
-    /// RecoveryPointMet.
+    /// Maximum age of the newest usable backup in crossBackupRegion: 1m to 8760h. If unset, the condition
+    /// RecoveryPointMet is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 21), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('8760h')").message("recoveryPointObjective must be 1m to 8760h"))]
     pub recovery_point_objective: Option<String>,
-    /// What of the backups is kept in status.
+    /// Backups that are listed in status.
     #[serde(default)]
     pub backups: BackupsSpec,
 }
@@ -107,7 +107,7 @@ pub struct AccountRef {
     /// Kind of the account: CloudAccount or ClusterCloudAccount. Default CloudAccount.
     #[serde(default)]
     pub kind: AccountKind,
-    /// Name of the account: a CloudAccount is in the same namespace.
+    /// Name of the account. A CloudAccount must be in the same namespace.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
@@ -136,11 +136,12 @@ pub enum DeletionPolicy {
     Disable,
 }
 
-/// What of the backups is kept in status.
+/// Backups that are listed in status.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupsSpec {
-    /// How many of the newest backups are listed in status.backups.items: 0 to 100, default 10. All are counted.
+    /// Maximum number of backups in status.backups.items, newest first: 0 to 100, default 10. All backups are
+    /// counted.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 0, max = 100))]
     pub limit: i32,
@@ -156,93 +157,96 @@ impl Default for BackupsSpec {
     }
 }
 
-/// Boxed, so that an object whose status is kept elsewhere does not hold the room for one.
+/// Boxed, so that an object whose status is stored elsewhere needs no memory for it.
 pub type BoxedStatus = Box<CrossRegionBackupPolicyStatus>;
 
-/// What the operator observed, and what it did.
+/// Observed state, and the last change that the operator made.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct CrossRegionBackupPolicyStatus {
-    /// The generation of the spec that this status describes.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation crossregionbackup.io/reconcile-requested-at that was last acted on, also when the look failed.
+    /// Value of the annotation crossregionbackup.io/reconcile-requested-at that the operator last acted on, even if
+    /// the poll failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The last generation that was seen in sync with the cloud.
+    /// Last generation that was in sync with the cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced_generation: Option<i64>,
-    /// The policy as the cloud last reported it.
+    /// Policy as last reported by the cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<ObservedPolicy>,
-    /// The last change that the operator made in the cloud.
+    /// Last change that the operator made in the cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_modification: Option<Modification>,
     /// Differences that appeared after the spec was in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
-    /// When the present active and crossBackupRegion were first seen in sync; drift does not move it. Only while active.
+    /// Time at which the current values of active and crossBackupRegion were first in sync; drift does not change it.
+    /// Only while active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected_since: Option<Time>,
-    /// The newest usable backup (Available) in crossBackupRegion, by its startTime. Only while active.
+    /// Newest usable backup (Available) in crossBackupRegion, by startTime. Only while active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery_point: Option<RecoveryPoint>,
-    /// A change that the cloud refused. While it is set, any other policy of the instance that the cloud did not refuse manages
-    /// the instance instead. Removed when spec, account, Secret or the annotation change, or a change is accepted.
+    /// Change that the cloud refused. While it is set, any other policy of the instance that the cloud did not refuse
+    /// manages the instance instead. Removed when the spec, the account, its Secret or the annotation changes, or
+    /// when a change is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modify_refused: Option<ModifyRefused>,
-    /// The cross-region backups of the instance, to whatever region.
+    /// Cross-region backups of the instance, in any target region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backups: Option<BackupsStatus>,
-    /// The instance, as its newest backup describes it.
+    /// Instance, as described by its newest backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceStatus>,
-    /// Synced; Ready, its copy; RecoveryPointMet with an objective; Contested where something keeps changing the policy
-    /// back; Reconciling or Stalled where Ready waits for something.
+    /// Synced; Ready, a copy of Synced; RecoveryPointMet if recoveryPointObjective is set; Contested if something
+    /// keeps changing the policy back; Reconciling or Stalled while Ready waits for something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// A policy as the cloud reported it.
+/// Policy as reported by the cloud.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedPolicy {
     /// Whether backups are copied to another region.
     pub active: bool,
-    /// The region that they are copied to; the cloud may leave it out, or keep the last one, while inactive.
+    /// Target region of the copies. While inactive, the cloud may omit it or report the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_backup_region: Option<String>,
-    /// Days that the copies are kept. The cloud's default is 7, and no API sets it.
+    /// Retention of the copies in days. The cloud's default is 7, and no API sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_days: Option<i64>,
 }
 
-/// One change that the operator made.
+/// Change that the operator made in the cloud.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Modification {
-    /// When the cloud accepted it.
+    /// Time at which the cloud accepted the change.
     pub time: Time,
-    /// The cloud's id of the request.
+    /// Request id of the cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// What the cloud held before.
+    /// Values in the cloud before the change.
     pub from: PolicyValues,
-    /// What it was asked to hold.
+    /// Requested values.
     pub to: PolicyValues,
-    /// SpecChanged if this generation was never in sync before, else Drift.
+    /// SpecChanged if this generation was never in sync before, otherwise Drift.
     pub cause: Cause,
 }
 
-/// The two values that a change sets.
+/// Values that a change sets.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyValues {
     /// Whether backups are copied to another region.
     pub active: bool,
-    /// The region that they are copied to.
+    /// Target region of the copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cross_backup_region: Option<String>,
 }
@@ -257,52 +261,52 @@ pub enum Cause {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// How many were corrected.
+    /// Number of corrections.
     #[serde(default)]
     pub corrections: i64,
-    /// When the last one was seen.
+    /// Time at which the last difference was detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_time: Option<Time>,
-    /// What it was, such as: active: desired true, found false.
+    /// Last difference, such as: active: desired true, found false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_difference: Option<String>,
-    /// When the last three were corrected.
+    /// Times of the last three corrections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<Time>,
 }
 
-/// The newest available backup in the other region.
+/// Newest usable backup (Available) in crossBackupRegion.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecoveryPoint {
-    /// When the backup was begun.
+    /// Start time of the backup.
     pub time: Time,
-    /// The cloud's id of the backup.
+    /// Id of the backup in the cloud.
     pub backup_point_id: String,
-    /// Its Size as the cloud reports it; the cloud documents no unit, bytes are assumed.
+    /// Size as reported by the cloud. The cloud documents no unit; bytes are assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
 }
 
-/// A change that the cloud refused.
+/// Change that the cloud refused.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModifyRefused {
-    /// When it was first refused since spec, account, Secret or the annotation changed.
+    /// Time of the first refusal since the spec, the account, its Secret or the annotation last changed.
     pub time: Time,
-    /// The cloud's error code, such as AccessDenied.
+    /// Error code of the cloud, such as AccessDenied.
     pub code: String,
 }
 
-/// The cross-region backups of the instance.
+/// Cross-region backups of the instance.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupsStatus {
-    /// How many there are, of every status.
+    /// Number of backups, of every status.
     pub total: i64,
-    /// How many of each status: Available, Creating, Unavailable and Deleting always, others when seen.
+    /// Number of backups by status: Available, Creating, Unavailable and Deleting always, others if present.
     pub by_status: BTreeMap<String, i64>,
-    /// The newest by startTime, newest first; at most spec.backups.limit.
+    /// Newest backups by startTime, newest first; at most spec.backups.limit.
     #[serde(default)]
     pub items: Vec<BackupItem>,
 }
@@ -311,53 +315,54 @@ pub struct BackupsStatus {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupItem {
-    /// The cloud's id of the backup.
+    /// Id of the backup in the cloud.
     pub backup_point_id: String,
-    /// Its name; manual backups have the one that they were given.
+    /// Name of the backup; a manual backup keeps the name that it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_point_name: Option<String>,
-    /// How it was begun: AutomatedBackup or ManualBackup.
+    /// Backup strategy: AutomatedBackup or ManualBackup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
-    /// Full, or what else the cloud names.
+    /// Backup type: Full, or another value of the cloud.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub backup_type: Option<String>,
-    /// Available, Creating, Unavailable or Deleting; another word of the cloud as it is; Unknown where it says none.
+    /// Status of the backup: Available, Creating, Unavailable or Deleting; any other value of the cloud unchanged;
+    /// Unknown if the cloud reports none.
     pub status: String,
-    /// The cloud's own word for the status.
+    /// Status as the cloud reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_status: Option<String>,
-    /// The region of the instance.
+    /// Region of the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_region: Option<String>,
-    /// The region of the copy.
+    /// Region of the copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_region: Option<String>,
-    /// When it was begun.
+    /// Start time of the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
-    /// When it ended.
+    /// End time of the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Time>,
-    /// Its Size as the cloud reports it; the cloud documents no unit, bytes are assumed.
+    /// Size as reported by the cloud. The cloud documents no unit; bytes are assumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
-    /// Days that it is kept.
+    /// Retention in days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_days: Option<i64>,
 }
 
-/// The instance, as its newest backup describes it.
+/// Instance, as described by its newest backup.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceStatus {
-    /// Its name.
+    /// Name of the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Version of Redis, such as 7.0.
+    /// Redis version, such as 7.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
-    /// The project that it belongs to.
+    /// Project of the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_name: Option<String>,
 }

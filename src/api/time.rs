@@ -1,4 +1,4 @@
-//! Times in specs: RFC 3339 as the API server takes it, which is neither all of RFC 3339 nor only that.
+//! Times in specs: RFC 3339 as the API server accepts it, which is neither all of RFC 3339 nor only that.
 
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp};
@@ -9,12 +9,13 @@ use serde::{Deserialize, Deserializer};
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 const LAST: DateTime = DateTime::constant(9999, 12, 31, 23, 59, 59, 0);
 
-/// The point in time that a text names, in UTC; `None` where the API server refuses the text for a field with the format
-/// date-time that a CEL rule is about.
+/// Parses a time and returns it in UTC; `None` if the API server rejects the text for a field with the format
+/// date-time and a CEL rule.
 ///
-/// Both have to read it: `IsDateTime` and `ParseDateTime` of k8s.io/kube-openapi/pkg/validation/strfmt. Together they take
-/// `YYYY-MM-DDThh:mm:ss`, then a point or a comma and any number of digits, of which nine count, or nothing, then `Z` or an offset of
-/// at most 24 hours and 60 minutes. Letters are capital, and there are no leap seconds.
+/// Two functions of k8s.io/kube-openapi/pkg/validation/strfmt must accept the text: `IsDateTime` and `ParseDateTime`.
+/// Together they accept `YYYY-MM-DDThh:mm:ss`, then a point or a comma and any number of digits, of which nine count,
+/// or nothing, then `Z` or an offset of at most 24 hours and 60 minutes. Letters are upper case, and there are no
+/// leap seconds.
 pub fn parse(text: &str) -> Option<DateTime> {
     let bytes = text.as_bytes();
     let (head, mut rest) = bytes.split_at_checked("2006-01-02T15:04:05".len())?;
@@ -45,18 +46,18 @@ pub fn parse(text: &str) -> Option<DateTime> {
     local.checked_sub(SignedDuration::from_secs(offset.into())).ok()
 }
 
-/// A number of these digits and no others, at least one, up to `most`.
+/// Parses ASCII digits, at least one; `None` for any other byte, or for a number above `most`.
 fn digits(bytes: &[u8], most: i32) -> Option<i32> {
     let text = str::from_utf8(bytes).ok()?;
     let number = bytes.iter().all(u8::is_ascii_digit).then(|| text.parse().ok())??;
     (number <= most).then_some(number)
 }
 
-/// Reads a time of a spec, from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59Z. The last 26 hours of the year 9999, which are beyond
-/// `Timestamp::MAX`, are that.
+/// Deserializes a time of a spec, from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59Z. The last 26 hours of the year
+/// 9999 are beyond `Timestamp::MAX` and become that value.
 ///
 /// # Errors
-/// It is no such time: an older schema let it in.
+/// The text is not such a time; an older schema allowed it.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let Some(time) = parse(&text).filter(|time| (EPOCH..=LAST).contains(time)) else {

@@ -4,7 +4,8 @@ use super::*;
 use crate::api::BackupInventory;
 use crate::api::inventory::Filter;
 
-/// Texts, and whether the API server takes them as startTime and as endTime, which an end-to-end test asks it.
+/// Texts, each with whether the API server accepts it as startTime and endTime; an end-to-end test asks the API
+/// server.
 fn forms() -> Vec<(String, bool)> {
     let forms: Value = serde_json::from_str(include_str!("../../tests/data/times.json")).unwrap();
     let form = |form: &Value| (form["text"].as_str().unwrap().to_owned(), form["taken"].as_bool().unwrap());
@@ -32,7 +33,7 @@ fn a_text_is_the_time_that_it_names() {
         ("2026-11-01T00:00:00.123456789999Z", "2026-11-01T00:00:00.123456789Z"),
         ("2026-11-01T00:00:00.000001-24:60", "2026-11-02T01:00:00.000001Z"),
         ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
-        // The last time that jiff has.
+        // Latest time that jiff supports.
         ("9999-12-31T23:59:59Z", "9999-12-30T22:00:00.999999999Z"),
     ] {
         let filter = filter(text, text).unwrap();

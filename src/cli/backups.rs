@@ -1,4 +1,4 @@
-//! Flags of `backups`: those of a BackupInventory's filter.
+//! Flags of `backups`: the filters of a BackupInventory.
 
 use clap::{Args, ValueEnum};
 

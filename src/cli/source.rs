@@ -1,4 +1,4 @@
-//! Flags of the commands that talk to a cluster, or to a cloud.
+//! Flags of the commands that connect to a cluster or to a cloud.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::Args;
 use super::values;
 use crate::api::account::Provider;
 
-/// Which cluster.
+/// Flags that select the cluster.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClusterArgs {
     /// The kubeconfig. Default: as kubectl finds it, else the cluster that this runs in
@@ -23,7 +23,7 @@ pub struct ClusterArgs {
     pub namespace: Option<String>,
 }
 
-/// Where accounts and their credentials come from.
+/// Flags that select the source of accounts and their credentials.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Source {
     /// Takes what the files lack, accounts, Secrets and other policies, from the cluster
@@ -46,7 +46,7 @@ pub struct Source {
     pub operator_namespace: Option<String>,
 }
 
-/// Which account, and where in it.
+/// Flags that select the target account and its regions.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Of {
     /// Manifests that declare accounts and Secrets: files, directories, or - for standard input. Repeatable
@@ -63,10 +63,10 @@ pub struct Of {
     pub regions: Vec<String>,
 }
 
-/// An account as the command line names it.
+/// Account name from the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountName {
-    /// `None`: the usual namespace.
+    /// `None`: the namespace of objects that name none.
     pub namespace: Option<String>,
     pub name: String,
     pub is_shared: bool,

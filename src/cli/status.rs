@@ -1,4 +1,4 @@
-//! What `status` takes: the flags that kubectl has too are named as there.
+//! Flags of `status`, named as in kubectl if kubectl has them too.
 
 use clap::{Args, ValueEnum};
 
@@ -25,7 +25,7 @@ pub enum Output {
     Json,
 }
 
-/// A policy's name, and its namespace where it was given with it.
+/// Name of a policy, with its namespace if it was given as `NAMESPACE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyName {
     pub namespace: Option<String>,
@@ -38,7 +38,7 @@ fn name(text: &str) -> Result<PolicyName, String> {
         None => (None, text),
     };
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-    // It becomes a part of the request's path.
+    // The name becomes part of the request's path.
     let is_name = (1..=253).contains(&name.len())
         && name.bytes().all(allowed)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());

@@ -1,4 +1,4 @@
-//! Each flag and each variable, as a process gets them.
+//! Tests of each flag and each environment variable.
 
 use std::process;
 
@@ -19,8 +19,8 @@ fn error(args: &[&str]) -> String {
     read(&[&["run"], args].concat()).unwrap_err().to_string()
 }
 
-/// A process of its own reads these arguments with these variables: what it read, or the error. A process' own
-/// environment cannot be changed safely.
+/// Reads these arguments with these variables in a child process, since a process cannot safely change its own
+/// environment. Returns the parsed command line or the error.
 fn read_with(variables: &[(&str, &str)], args: &[&str]) -> String {
     let output = process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "cli::tests::reads_in_a_process_of_its_own", "--ignored", "--nocapture"])

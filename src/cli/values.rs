@@ -1,4 +1,4 @@
-//! What the values of flags may be.
+//! Parsers of flag values.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::api::account::Provider;
 use crate::api::duration;
 use crate::cloud::is_region;
 
-/// A DNS label, as a namespace's name has to be.
+/// Parses the name of a namespace: a DNS label.
 pub(super) fn namespace(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let is_label = (1..=63).contains(&text.len())
@@ -21,7 +21,7 @@ pub(super) fn namespace(text: &str) -> Result<String, String> {
     }
 }
 
-/// The contract's durations, `^([0-9]{1,6}(h|m|s)){1,3}$`, of at least a second.
+/// Parses a duration in the format of the CRDs, `^([0-9]{1,6}(h|m|s)){1,3}$`, of at least a second.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     match duration::parse(text) {
         None => Err("must be a duration such as 30s, 10m or 1h30m".to_owned()),
@@ -36,7 +36,7 @@ pub(super) fn provider(text: &str) -> Result<Provider, String> {
     all.into_iter().find(named).ok_or_else(|| "must be Volcengine, BytePlus or Tencent".to_owned())
 }
 
-/// `NAME`, `NAMESPACE/NAME`, or `/NAME` of a ClusterCloudAccount.
+/// Parses `NAME`, `NAMESPACE/NAME`, or `/NAME` of a ClusterCloudAccount.
 pub(super) fn account(text: &str) -> Result<AccountName, String> {
     let is_name = |name: &str| (1..=63).contains(&name.len()) && !name.contains('/');
     let (before, name) = text.split_once('/').map_or((None, text), |(before, name)| (Some(before), name));
@@ -54,7 +54,7 @@ pub(super) fn region(text: &str) -> Result<String, String> {
     }
 }
 
-/// `KEY` or `KEY=VALUE`.
+/// Parses `KEY` or `KEY=VALUE`.
 pub(super) fn tag(text: &str) -> Result<(String, Option<String>), String> {
     let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
     match key {

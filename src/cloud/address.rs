@@ -1,10 +1,11 @@
-//! Which addresses are in the public internet: an endpoint's name must not lead into the cluster's own network.
+//! Classifies addresses as publicly routable or not: an endpoint's name must not resolve into the cluster's own
+//! network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether the address is globally routable unicast, after the special-purpose registries of IANA (RFC 6890 and its
-/// updates). Addresses that embed another one are refused, except NAT64's well-known prefix (RFC 6052), behind which
-/// the whole IPv4 internet lies for clusters with IPv6 alone: there the embedded address counts.
+/// Returns whether the address is globally routable unicast, after the special-purpose registries of IANA (RFC 6890 and
+/// its updates). Addresses that embed another one are refused, except NAT64's well-known prefix (RFC 6052), through
+/// which IPv6-only clusters reach the IPv4 internet: there the embedded address counts.
 pub fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_global_v4(v4),
@@ -38,7 +39,7 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
         (0x2001, second) => second < 0x200 || second == 0xdb8, // Teredo, ORCHID, benchmarking; documentation
         (0x2002, _) => true,                                   // 6to4
         (0x3fff, second) => second < 0x1000,                   // documentation
-        // Only 2000::/3 is handed out as global unicast: outside are loopback, mapped IPv4, ULA, link-local, multicast.
+        // Only 2000::/3 is allocated as global unicast: outside are loopback, mapped IPv4, ULA, link-local, multicast.
         (first, _) => first & 0xe000 != 0x2000,
     };
     !special

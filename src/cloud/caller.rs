@@ -1,4 +1,4 @@
-//! On whose behalf a call is made, and whether it may still be made.
+//! Context of a cloud call: the resource it is made for, its priority, and whether it may still be sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,31 +6,32 @@ use super::exchange::failure;
 use super::{Permit, SendGuard};
 use crate::domain::{Failure, Kind};
 
-/// Says why a call is not to be sent any more. Its kind is one that no answer of a cloud has: a refusal must neither
-/// verify nor reject the account's credentials.
+/// Decides right before a call is sent whether to drop it; the failure is the reason. Its kind must be one that no
+/// response of a cloud has: a refusal must neither verify nor reject the account's credentials.
 pub type Check = Arc<dyn Fn() -> Result<(), Failure> + Send + Sync>;
 
-/// How soon a call is served of what waits for the budget. Changes and what has begun share the fast lane.
+/// Priority of a call in its account's request queue. Changes and work in progress share the fast queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lane {
-    /// The next call of a reconcile that has just had an answer, as a Modify after the Describe that showed a difference: before
-    /// all namespaces, since that answer is soon too old to act on. A reconcile makes few of them, so what a namespace gets is
-    /// still decided by how many of its reconciles begin. `poll`: this one began as a poll, and counts as one.
+    /// The next call of a reconcile that has just received a response, such as the Modify after the Describe that
+    /// showed a difference. It goes before all namespaces, because that response soon becomes too old to act on. A
+    /// reconcile makes few of these calls, so a namespace's share still depends on how many of its reconciles start.
+    /// `poll`: the reconcile started as a poll, and the call counts as one.
     FollowUp { poll: bool },
-    /// A later call of work that has begun. It goes before the namespace's changes: finishing keeps few of them open, and
-    /// each takes effect soon.
+    /// A later call of work in progress. It goes before the namespace's changes: finishing keeps the number of open
+    /// ones low, and each takes effect soon.
     Begun,
-    /// What a person or a deletion waits for.
+    /// A call that a person or a deletion waits for.
     #[default]
     Change,
-    /// A page of a listing that spares many polls: of the namespace's turns among the polls it has every other one.
+    /// A page of a shared listing, which replaces many polls. It gets every second slot among the namespace's polls.
     Listing,
-    /// A look of which nobody waits for the outcome.
+    /// A routine poll; nobody waits for its outcome.
     Poll,
 }
 
-/// For whom a call is made. Cheap to clone. The default is the operator itself, as when it verifies an account: a
-/// namespace and a resource of its own.
+/// Context of a call: the resource it is made for, its priority and its checks. Cheap to clone. The default stands for
+/// the operator itself, as when it verifies an account: a namespace and a resource of its own.
 #[derive(Clone, Default)]
 pub struct Caller {
     namespace: Arc<str>,
@@ -41,31 +42,32 @@ pub struct Caller {
     guard: Option<Arc<SendGuard>>,
 }
 
-/// Shared by all clones, of which one may use it.
+/// A permit shared by all clones; the first call takes it.
 type Held = Arc<Mutex<Option<Permit>>>;
 
 impl Caller {
-    /// A resource, by its uid.
+    /// Creates the context of a resource, identified by its uid.
     pub fn new(namespace: &str, resource: &str) -> Self {
         Self { namespace: namespace.into(), resource: resource.into(), ..Self::default() }
     }
 
-    /// Has every try checked after its wait for the budget, right before it is signed and sent.
+    /// Sets the check of every try, made after its wait for the budget, right before it is signed and sent.
     pub fn checked(self, check: Check) -> Self {
         Self { check: Some(check), ..self }
     }
 
-    /// Has every request bounded by the guard.
+    /// Bounds every request by the guard.
     pub fn guarded(self, guard: Arc<SendGuard>) -> Self {
         Self { guard: Some(guard), ..self }
     }
 
+    /// Sets the priority.
     pub fn in_lane(self, lane: Lane) -> Self {
         Self { lane, ..self }
     }
 
-    /// Has the next call, of this caller or a clone of it, go with this permit instead of waiting for one. Where none
-    /// does, the permit is given back when the last of them is dropped.
+    /// Lets the next call of this context or of a clone use this permit instead of waiting for one. An unused permit is
+    /// given back when the last clone is dropped.
     pub fn holding(self, permit: Permit) -> Self {
         Self { held: Some(Arc::new(Mutex::new(Some(permit.untaken())))), ..self }
     }
@@ -90,8 +92,10 @@ impl Caller {
         self.guard.as_deref()
     }
 
+    /// Runs the check, then asks the guard.
+    ///
     /// # Errors
-    /// The check's refusal, or that of the guard.
+    /// The refusal of the check, or of the guard.
     pub fn check(&self) -> Result<(), Failure> {
         self.check.as_ref().map_or(Ok(()), |check| check())?;
         match self.guard() {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use testbed::capture::capture;
 use tokio::time::{Instant, sleep};
 
-/// A refusal as none of the clouds has it.
+/// A refusal that no cloud sends.
 fn refusal() -> Failure {
     Failure::new(Kind::EndpointNotAllowed, "", "not allowed any more")
 }
 
-/// A caller that may make so many tries, and how often it was asked.
+/// Returns a context that allows this number of tries, and the count of its checks.
 fn limited(tries: usize) -> (Caller, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -46,7 +46,7 @@ async fn what_is_refused_is_not_sent_nor_logged_and_costs_nothing_of_the_rate() 
         let start = Instant::now();
         let (caller, asked) = limited(0);
         let client = fake.client.on_behalf_of(caller);
-        // More than fit in flight.
+        // More calls than fit in flight.
         for _ in 0..100 {
             assert_eq!(page(&client).await, Err(Failure { action, ..refusal() }));
         }
@@ -71,7 +71,7 @@ async fn the_check_is_made_when_the_wait_for_the_budget_is_over() {
     assert!(fake.seen().is_empty());
 }
 
-/// Answers the first try that the request's time is wrong by an hour, and what is sent then well.
+/// A cloud that rejects the first try because the request's time is wrong by an hour, and accepts the later ones.
 fn an_hour_ahead() -> Fake {
     Fake::new(|n, _| {
         if n > 0 {

@@ -1,4 +1,4 @@
-//! One account's cloud, whichever it is.
+//! Client of one account's cloud; dispatches to the provider's client.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -17,7 +17,7 @@ use super::{tencent, volcengine};
 use crate::clock::Clock;
 use crate::domain::{Backup, BackupDetail, Change, Failure, InstanceRef, Kind, PolicyState};
 
-/// What a [`Client`] is made of.
+/// Configuration of a [`Client`].
 pub struct ClientConfig {
     pub site: Site,
     pub credentials: Credentials,
@@ -25,11 +25,11 @@ pub struct ClientConfig {
     pub transport: Transport,
     pub budget: Arc<Budget>,
     pub clock: Clock,
-    /// Of one try, from the moment that the budget allows it.
+    /// Timeout of one try, counted from the moment the budget grants it.
     pub timeout: Duration,
-    /// Of the cloud's times without a zone; Tencent Cloud alone has such.
+    /// Zone of the cloud's times that carry none; only Tencent Cloud has such times.
     pub time_zone: Offset,
-    /// What its answers turned out to be too large for.
+    /// Page sizes whose responses turned out to be too large.
     pub sizes: SizeLimits,
 }
 
@@ -45,11 +45,11 @@ impl ClientConfig {
     }
 }
 
-/// The Redis API of a cloud with one account's credentials. Cheap to clone; clones share what is known of the cloud's
+/// The Redis API of a cloud with one account's credentials. Cheap to clone; clones share the correction of the cloud's
 /// clock.
 #[derive(Clone)]
 pub enum Client {
-    /// And BytePlus.
+    /// Volcengine and BytePlus.
     Volcengine(volcengine::Client),
     Tencent(tencent::Client),
 }
@@ -66,7 +66,7 @@ impl Client {
         }
     }
 
-    /// The same client for calls on behalf of this caller, whoever it was for before.
+    /// Returns the client with this call context in place of its current one.
     pub fn on_behalf_of(&self, caller: Caller) -> Self {
         match self {
             Self::Volcengine(client) => Self::Volcengine(client.on_behalf_of(caller)),
@@ -89,8 +89,8 @@ impl Client {
         self.config().site
     }
 
-    /// Whether the cloud accepts the credentials: one DescribeDBInstances (Tencent: DescribeInstances) of one instance. An
-    /// answer that can only follow an accepted signature, "not permitted" included, is good enough.
+    /// Verifies the credentials with one DescribeDBInstances (Tencent: DescribeInstances) of one instance. A failure
+    /// that can only follow an accepted signature, "not permitted" included, counts as success.
     ///
     /// # Errors
     /// Any other failure.
@@ -101,8 +101,9 @@ impl Client {
         }
     }
 
-    /// Whether the cloud answered in a way that proves that it accepted the signature. Throttling and unavailability can be
-    /// told before a signature is checked, and so can some codes of each cloud; what was never sent proves nothing.
+    /// Returns whether the failure proves that the cloud accepted the signature. Throttling and unavailability can be
+    /// reported before a signature is checked, and so can some codes of each cloud; a call that was never sent proves
+    /// nothing.
     pub fn proves_credentials(&self, failure: &Failure) -> bool {
         let answered = matches!(
             failure.kind,
@@ -119,7 +120,7 @@ impl Client {
         answered && !before && !is_not_sent(failure)
     }
 
-    /// DescribeCrossRegionBackupPolicy.
+    /// Calls DescribeCrossRegionBackupPolicy.
     ///
     /// # Errors
     /// The call's failure; NotSupported with Tencent, where nothing is sent.
@@ -127,8 +128,8 @@ impl Client {
         self.policy_calls("DescribeCrossRegionBackupPolicy")?.describe_policy(instance).await
     }
 
-    /// ModifyCrossRegionBackupPolicy, once: whether to repeat it is the caller's decision, with the same token while
-    /// the outcome is unknown. The target region is sent only with `active`: it has no effect otherwise.
+    /// Calls ModifyCrossRegionBackupPolicy once. Repeating it is the caller's decision, with the same token while the
+    /// outcome is unknown. The target region is sent only with `active`: it has no effect otherwise.
     ///
     /// # Errors
     /// The call's failure; NotSupported with Tencent, where nothing is sent.
@@ -143,7 +144,7 @@ impl Client {
             .await
     }
 
-    /// DescribeAvailableCrossRegion: the regions to which this instance's backups can be copied.
+    /// Calls DescribeAvailableCrossRegion: lists the regions to which this instance's backups can be copied.
     ///
     /// # Errors
     /// The call's failure; NotSupported with Tencent, where nothing is sent.
@@ -151,8 +152,8 @@ impl Client {
         self.policy_calls("DescribeAvailableCrossRegion")?.available_regions(instance).await
     }
 
-    /// All copies of the instance's backups that began up to `now`, each once, by id. Where Total moved in both
-    /// readings, what either found is returned, in the later one's state.
+    /// Lists all copies of the instance's backups that began up to `now`, each once, by id. If Total changed during
+    /// both passes, returns the union of the two, in the later one's state.
     ///
     /// # Errors
     /// The failure of any of its pages; NotSupported with Tencent, where nothing is sent.
@@ -194,11 +195,11 @@ impl Client {
         Ok(found.into_values().collect())
     }
 
-    /// The instances of the account in the region, one page: from 1, of 1 to 1000.
+    /// Fetches one page of the account's instances in the region: `page` from 1, `size` from 1 to 1000.
     ///
     /// # Errors
-    /// The call's failure; nothing is sent for a page that the API does not have, or of a size whose answer was too large
-    /// within the last hour.
+    /// The call's failure. Nothing is sent for a page that the API does not have, or of a size whose response was too
+    /// large within the last hour.
     pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
         let (action, sizes) = (self.site().instances_action(), &self.config().sizes);
         sizes.check(action, region, size)?;
@@ -210,10 +211,10 @@ impl Client {
         answer
     }
 
-    /// The page that a [`Listing`] asks for.
+    /// Fetches the page that a [`Listing`] requests.
     ///
     /// # Errors
-    /// The call's failure; nothing is sent for a page of a size whose answer was too large within the last hour.
+    /// The call's failure. Nothing is sent for a page of a size whose response was too large within the last hour.
     pub async fn backups_page(&self, request: &PageRequest) -> Result<BackupPage, Failure> {
         let (action, size, sizes) = (request.action(), request.size(), &self.config().sizes);
         sizes.check(action, &request.region, size)?;
@@ -230,7 +231,7 @@ impl Client {
         answer
     }
 
-    /// DescribeBackupDetail; `None` where there is no such backup any more.
+    /// Calls DescribeBackupDetail; `None` if the backup no longer exists.
     ///
     /// # Errors
     /// The call's failure; NotSupported with Volcengine and BytePlus, where nothing is sent.
@@ -245,7 +246,7 @@ impl Client {
         }
     }
 
-    /// The client, where the cloud has the calls about policies.
+    /// Returns the inner client if the cloud has the policy actions.
     fn policy_calls(&self, action: &'static str) -> Result<&volcengine::Client, Failure> {
         match self {
             Self::Volcengine(client) => Ok(client),

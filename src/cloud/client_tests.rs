@@ -47,7 +47,7 @@ fn record(id: usize) -> Value {
     json!({"BackupPointId": format!("b-{id:05}"), "Status": "Available"})
 }
 
-/// A cloud that pages as documented over the given ids.
+/// Returns the requested page of the given ids, as documented.
 fn page(ids: std::ops::Range<usize>, total: Value, seen: &Seen) -> http::Response<axum::body::Body> {
     let number = seen.body["PageNumber"].as_u64().unwrap() as usize;
     let records: Vec<_> = ids.skip((number - 1) * 100).take(100).map(record).collect();
@@ -130,7 +130,7 @@ async fn one_id_is_one_backup_and_another_instances_are_no_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_total_that_moves_once_is_read_once_more() {
-    // The first backup goes while the first page is read: what was the 101st slips onto that page unseen.
+    // The first backup is deleted while the first page is read: the 101st slips onto that page unseen.
     let fake =
         Fake::new(
             |n, seen| if n == 0 { page(0..150, json!(150), seen) } else { page(1..150, json!(149), seen) },
@@ -259,7 +259,7 @@ async fn a_whole_account_of_tencent_is_read_as_far_as_the_cloud_lists_it() {
     assert_eq!(asked, [Value::Null, json!("crs-1"), json!("crs-1"), json!("crs-gone"), json!("crs-2")]);
 }
 
-/// A Secret may hold any words, such as those of a cloud's codes: what a failure means does not depend on them.
+/// A Secret may hold any words, such as a cloud's codes: the meaning of a failure does not depend on them.
 #[tokio::test(start_paused = true)]
 async fn decisions_rest_on_the_code_as_the_cloud_sent_it() {
     let fake = |site, code: &'static str| {
@@ -306,7 +306,7 @@ async fn decisions_rest_on_the_code_as_the_cloud_sent_it() {
     );
 }
 
-/// Whatever one account's Secret holds, what the cloud says about another's calls stays as it is.
+/// The Secret of one account does not alter cloud messages about another account's calls.
 #[tokio::test(start_paused = true)]
 async fn a_secret_changes_no_text_of_another_account() {
     let words = "this-key-may-not-call-it";

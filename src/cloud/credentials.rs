@@ -1,5 +1,5 @@
-//! The key pair, and the token of temporary credentials, that sign the calls of one account; and the token that stands in
-//! for a key pair where a cloud trusts the issuer of it.
+//! Credentials of one account: the key pair, the session token of temporary credentials, and the identity token that
+//! replaces a key pair where a cloud trusts its issuer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::telemetry::redact::{Redactor, access_key_id_hint};
 
-/// Cheap to clone.
+/// Key pair and optional session token. Cheap to clone.
 #[derive(Clone)]
 pub struct Credentials(Arc<Inner>);
 
@@ -17,11 +17,11 @@ struct Inner {
     access_key_id: String,
     secret: SecretString,
     token: Option<SecretString>,
-    /// Of temporary credentials.
+    /// Proof for which an STS issued these temporary credentials.
     obtained_with: Option<Proof>,
 }
 
-/// What an STS gives temporary credentials for. Cheap to clone.
+/// Proof of identity that an STS exchanges for temporary credentials. Cheap to clone.
 #[derive(Clone)]
 pub enum Proof {
     Credentials(Credentials),
@@ -51,12 +51,12 @@ impl Proof {
 }
 
 impl Credentials {
-    /// An empty token is none.
+    /// Creates credentials; an empty token counts as none.
     pub fn new(access_key_id: &str, secret: &str, token: Option<&str>) -> Self {
         Self::of(access_key_id, secret, token, None)
     }
 
-    /// Those that an STS gave for `proof`, whose values texts about their calls do not show either.
+    /// Creates credentials that an STS issued for `proof`, whose values are redacted as well.
     pub(super) fn temporary(access_key_id: &str, secret: &str, token: &str, proof: Proof) -> Self {
         Self::of(access_key_id, secret, Some(token), Some(proof))
     }
@@ -70,8 +70,8 @@ impl Credentials {
         }))
     }
 
-    /// Cleans what the cloud says about the calls of these credentials: of their values, and of those that they were
-    /// obtained with.
+    /// Returns the redactor for cloud messages about calls with these credentials: it hides their values, and those of
+    /// the proof they were obtained with.
     pub fn redactor(&self) -> Redactor<'_> {
         let mut redactor = Redactor::default();
         self.hide_in(&mut redactor);
@@ -89,12 +89,13 @@ impl Credentials {
         }
     }
 
-    /// `AKLT…XyZ9`; `None` for an id that is too short to be shown in part, or does not look like one.
+    /// Returns a form such as `AKLT…XyZ9`; `None` for an id that is too short to be shown in part, or does not look
+    /// like one.
     pub fn access_key_id_hint(&self) -> Option<String> {
         access_key_id_hint(&self.0.access_key_id)
     }
 
-    /// SHA-256 over the three values, each with its length: to see whether two are the same, never to be shown.
+    /// Returns the SHA-256 over the three values, each with its length; for comparison only, never to be shown.
     pub fn fingerprint(&self) -> [u8; 32] {
         let token = self.0.token.as_ref().map_or("", |t| t.expose_secret());
         let mut hash = Sha256::new();
@@ -129,8 +130,8 @@ impl fmt::Debug for Credentials {
 pub struct IdentityToken(Arc<SecretString>);
 
 impl IdentityToken {
-    /// The text of a token file. White space around it, such as a newline at the end, is no part of a JWT: it is left out.
-    /// `None` where nothing else is there.
+    /// Reads the text of a token file. Surrounding white space, such as a newline at the end, is no part of a JWT and
+    /// is trimmed. `None` if nothing else is left.
     pub fn new(text: &str) -> Option<Self> {
         let token = text.trim();
         (!token.is_empty()).then(|| Self(Arc::new(SecretString::from(token))))

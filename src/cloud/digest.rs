@@ -1,9 +1,9 @@
-//! What both signatures are made of. Pure.
+//! Hash functions of both request signatures. Pure.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// Lower-case hex.
+/// Returns the SHA-256 in lower-case hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -1,4 +1,4 @@
-//! Which hosts the operator may talk to. An override without a rule would make it a proxy into the network.
+//! Allow-list of the hosts that the operator may call. An unrestricted override would make it a proxy into the network.
 
 mod sts;
 
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 pub use sts::StsEndpoint;
 
-/// Where an account lives. Volcengine and its international brand have the same API and other hosts, and so have the two
-/// sites of Tencent Cloud.
+/// Site of an account. Volcengine and its international brand have the same API and different hosts, and so have the
+/// two sites of Tencent Cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Site {
     Volcengine,
@@ -21,7 +21,7 @@ pub enum Site {
 }
 
 impl Site {
-    /// The provider, as accounts name it.
+    /// Returns the provider, as accounts name it.
     pub fn provider(self) -> &'static str {
         match self {
             Site::Volcengine => "Volcengine",
@@ -30,18 +30,18 @@ impl Site {
         }
     }
 
-    /// Whether its API has cross-region backup policies, and lists the copies that they make. Tencent Cloud's has neither
-    /// for Redis, and lists the instances' own backups.
+    /// Returns whether the API has cross-region backup policies and lists the copies that they make. Tencent Cloud's
+    /// has neither for Redis, and lists the instances' own backups.
     pub fn has_policies(self) -> bool {
         matches!(self, Site::Volcengine | Site::BytePlus)
     }
 
-    /// Whether its API tells more about one backup than a listing does (DescribeBackupDetail).
+    /// Returns whether the API has details of a backup that a listing lacks (DescribeBackupDetail).
     pub fn has_details(self) -> bool {
         matches!(self, Site::Tencent | Site::TencentInternational)
     }
 
-    /// The action that lists instances.
+    /// Returns the action that lists instances.
     pub fn instances_action(self) -> &'static str {
         match self {
             Site::Volcengine | Site::BytePlus => "DescribeDBInstances",
@@ -49,7 +49,7 @@ impl Site {
         }
     }
 
-    /// The statuses that its listings are known to have, in the domain's words.
+    /// Returns the known backup statuses of its listings, in the domain's terms.
     pub fn statuses(self) -> &'static [&'static str] {
         match self {
             Site::Volcengine | Site::BytePlus => &["Creating", "Available", "Unavailable", "Deleting"],
@@ -59,7 +59,7 @@ impl Site {
         }
     }
 
-    /// The provider's own domains; a second one is its dual-stack form (Volcengine SDK, endpoint resolver).
+    /// Returns the provider's own domains; a second one is its dual-stack form (Volcengine SDK, endpoint resolver).
     fn suffixes(self) -> &'static [&'static str] {
         match self {
             Site::Volcengine => &["volcengineapi.com", "volcengine-api.com"],
@@ -68,9 +68,9 @@ impl Site {
         }
     }
 
-    /// The form of the API pages' own examples (Redis API, "Sample request"). BytePlus: its SDK's resolver. Tencent
-    /// Cloud's financial zones are isolated from its others, and have hosts of their own on both sites
-    /// (DescribeInstanceBackups, "API Description").
+    /// Returns the default host, in the form of the API pages' own examples (Redis API, "Sample request"); for
+    /// BytePlus, of its SDK's resolver. Tencent Cloud's financial zones are isolated from its others, and have hosts of
+    /// their own on both sites (DescribeInstanceBackups, "API Description").
     fn default_template(self, region: &str) -> &'static str {
         match self {
             Site::Volcengine => "redis.{region}.volcengineapi.com",
@@ -84,8 +84,8 @@ impl Site {
     }
 }
 
-/// Whether it has the form of a region, `^[a-z]{2,}(-[a-z0-9]+)+$` with at most 40 characters. Only such a value is
-/// ever put into a host's name: it holds no dot.
+/// Returns whether the text has the form of a region, `^[a-z]{2,}(-[a-z0-9]+)+$` with at most 40 characters. Only such
+/// a value is ever put into a host name: it contains no dot.
 pub fn is_region(text: &str) -> bool {
     let mut parts = text.split('-');
     let first = parts.next().unwrap_or_default();
@@ -123,7 +123,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The value of the `Host` header: the port only where it is not the scheme's own.
+    /// Returns the value of the `Host` header: with the port only if it is not the scheme's default.
     pub fn authority(&self) -> String {
         if self.port == self.scheme.default_port() {
             self.host.clone()
@@ -132,14 +132,14 @@ impl Origin {
         }
     }
 
-    /// As messages name it. No message has an address in it, wherever that comes from.
+    /// Returns the form for messages, which never contain an address, wherever it comes from.
     pub fn shown(&self) -> String {
         let is_address = self.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         if is_address { "the endpoint".to_owned() } else { self.authority() }
     }
 }
 
-/// Without a path, such as `https://redis.cn-beijing.volcengineapi.com`.
+/// Formats the origin without a path, such as `https://redis.cn-beijing.volcengineapi.com`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.scheme {
@@ -150,13 +150,13 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why an endpoint is refused, in the operator's own words. It repeats no host: what an account names may be read
-/// by more people than the account.
+/// Reason an endpoint is refused, in the operator's own words. It repeats no host: more people may be able to read the
+/// message than the account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotAllowed(pub String);
 
-/// The providers' own domains, and what `--allowed-endpoint` adds to them. Cheap to clone.
+/// Allow-list of endpoints: the providers' own domains, and the entries of `--allowed-endpoint`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointRule(Arc<Allowed>);
 
@@ -167,8 +167,8 @@ struct Allowed {
 }
 
 impl EndpointRule {
-    /// The values of `--allowed-endpoint`: `host`, `host:port`, `*.suffix`, or either of the first two with a scheme.
-    /// The error names the value and what is allowed.
+    /// Parses the values of `--allowed-endpoint`: `host`, `host:port`, `*.suffix`, or either of the first two with a
+    /// scheme. The error names the value and the allowed forms.
     pub fn new(allowed: &[String]) -> Result<Self, String> {
         let mut rule = Allowed::default();
         for value in allowed {
@@ -194,7 +194,7 @@ impl EndpointRule {
         Ok(Self(Arc::new(rule)))
     }
 
-    /// The account's endpoint: its override (`spec.endpoint`) where it has one and the rule allows it, else the
+    /// Returns the account's endpoint: its override (`spec.endpoint`) if it has one and the rule allows it, else the
     /// site's own host for each region.
     pub fn endpoint(&self, site: Site, override_: Option<&str>) -> Result<Endpoint, NotAllowed> {
         let template =
@@ -203,8 +203,8 @@ impl EndpointRule {
         if endpoint.may_be_allowed() { Ok(endpoint) } else { Err(not_allowed(site)) }
     }
 
-    /// Whether `--allowed-endpoint` names this very scheme, host and port: only then may it resolve to an address
-    /// that is not globally routable.
+    /// Returns whether `--allowed-endpoint` names exactly this scheme, host and port: only then may the host resolve to
+    /// an address that is not globally routable.
     pub(super) fn names_exactly(&self, scheme: &str, host: &str, port: u16) -> bool {
         let scheme = match scheme {
             "http" => Scheme::Http,
@@ -228,12 +228,12 @@ impl Allowed {
     }
 }
 
-/// An endpoint that the rule allows, as a template: `{region}` in its host is the resource's region; without it
-/// the one host serves all regions.
+/// An endpoint that the rule allows, as a template: `{region}` in its host stands for the resource's region; without it
+/// one host serves all regions.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     site: Site,
-    /// `None`: the site's own.
+    /// `None`: the site's default.
     template: Option<Origin>,
     allowed: Arc<Allowed>,
 }
@@ -241,8 +241,8 @@ pub struct Endpoint {
 const REGION: &str = "{region}";
 
 impl Endpoint {
-    /// Where the calls of a region go. Refused where the host that the region makes is not one that the rule
-    /// allows, as it may be with `--allowed-endpoint` entries that name the hosts of some regions only.
+    /// Returns the origin for the calls of a region. Refused if the rule does not allow the resulting host, which can
+    /// happen with `--allowed-endpoint` entries that name the hosts of some regions only.
     pub fn url(&self, region: &str) -> Result<Origin, NotAllowed> {
         let refused = || not_allowed(self.site);
         if !is_region(region) {
@@ -262,7 +262,7 @@ impl Endpoint {
         Origin { host: template.host.replace(REGION, region), ..template }
     }
 
-    /// Whether there is a region for which the rule allows the host.
+    /// Returns whether the rule allows the host of at least one region.
     fn may_be_allowed(&self) -> bool {
         if self.allowed.permits(self.site, &self.with("aa-0")) {
             return true;
@@ -287,7 +287,7 @@ fn allowed(site: Site) -> String {
     format!("allowed are {own} on port 443, and what the operator's --allowed-endpoint names")
 }
 
-/// `scheme://host[:port]`; the host is not looked at. Without a scheme it is `default_scheme`, if there is one.
+/// Parses `scheme://host[:port]` without validating the host. A missing scheme is `default_scheme`, if there is one.
 fn parse(text: &str, default_scheme: Option<Scheme>) -> Option<Origin> {
     let (scheme, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (Scheme::Https, rest),
@@ -314,7 +314,7 @@ fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(label)
 }
 
-/// Whether a URL parser reads the host as an IPv4 address, as it does with `127.1` and `0x7f000001` too (URL
+/// Returns whether a URL parser reads the host as an IPv4 address, as it does with `127.1` and `0x7f000001` too (URL
 /// Standard, "ends in a number").
 fn ends_in_number(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or_default();
@@ -322,7 +322,7 @@ fn ends_in_number(host: &str) -> bool {
         || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// A DNS name or an IPv4 address in its one usual form.
+/// Returns whether the host is a DNS name or an IPv4 address in its canonical form.
 fn is_host_or_address(host: &str) -> bool {
     is_host(host) && (!ends_in_number(host) || host.parse::<Ipv4Addr>().is_ok())
 }

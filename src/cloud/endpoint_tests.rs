@@ -232,7 +232,7 @@ fn only_a_region_goes_into_a_host() {
 }
 
 proptest! {
-    /// The rule reads the text itself, and the HTTP client another time: the two must see the same host.
+    /// The rule parses the text itself, and the HTTP client parses it again: both must see the same host.
     #[test]
     fn what_is_allowed_is_the_providers_host_for_a_url_parser_too(
         text in prop_oneof![

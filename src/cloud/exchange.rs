@@ -1,4 +1,5 @@
-//! Sends calls within their budget, and says why one failed. How a request is signed and an answer read is each API's own.
+//! Sends calls within the request budget and classifies failures. Signing and response parsing belong to each API's
+//! protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,56 +21,55 @@ use crate::domain::{Failure, Kind, RawCode};
 use crate::metrics::Outcome;
 use crate::telemetry::redact::Redactor;
 
-/// The code of every answer that cannot be what the API sends.
+/// Failure code of a response that cannot be what the API sends.
 pub const NOT_PROMISED: &str = "an answer that is not what the API promises";
-/// The code of every call that breaks a rule of the API.
+/// Failure code of a call that breaks a rule of the API, and so is not sent.
 pub const NOT_SENT: &str = "not sent";
 const ADDRESS_RULE: &str = "the endpoint resolves to addresses that are not globally routable, and no --allowed-endpoint \
      names its very scheme, host and port";
 
-/// One call, which may be tried twice. What its body is, the API's dialect knows.
+/// One call, which may be tried twice. The API's protocol defines the body.
 pub struct Call<'a, B = Value> {
     pub action: &'static str,
     pub region: &'a str,
-    /// For the log.
+    /// Instance id for the log.
     pub instance: Option<&'a str>,
     pub body: B,
 }
 
-/// What an API adds: where its calls go, how it wants its requests, with which credentials if any, and what it says when
-/// their time is wrong.
+/// Protocol of an API: origin of its calls, form of its requests, credentials if any, and the codes of clock errors.
 pub trait Dialect<B = Value> {
-    /// Where the calls of a region go.
+    /// Returns the origin for the calls of a region.
     fn origin(&self, region: &str) -> Result<Origin, NotAllowed>;
 
-    /// The request, as of `now`.
+    /// Builds the request, as of `now`.
     fn request(&self, call: &Call<'_, B>, origin: &Origin, now: Timestamp)
     -> Result<Request<Bytes>, Failure>;
 
-    /// Whether the cloud says by this code that the request's time is too far from its own. It is said before anything
-    /// is done.
+    /// Returns whether the code reports that the request's time is too far from the cloud's. The cloud rejects such a
+    /// call before it does anything.
     fn is_clock_error(&self, code: &str) -> bool;
 
-    /// Cleans what the cloud says of a call: of everything that a request could carry.
+    /// Returns the redactor for cloud messages about a call: it hides every secret that a request could carry.
     fn redactor(&self) -> Redactor<'_>;
 }
 
-/// A successful answer, out of its envelope.
+/// A successful response, without its envelope.
 pub trait Answered {
     fn request_id(&self) -> Option<&str>;
 }
 
-/// What every call is sent with, whichever API it is of.
+/// Settings shared by all calls of a client, whichever API they use.
 pub struct Line {
     pub site: Site,
     pub transport: Transport,
     pub budget: Arc<Budget>,
     pub clock: Clock,
-    /// Of one try, from the moment that the budget allows it.
+    /// Timeout of one try, counted from the moment the budget grants it.
     pub timeout: Duration,
 }
 
-/// The way to a cloud, for one caller. Cheap to clone; clones share the clock's correction.
+/// Client of a cloud API with one call context. Cheap to clone; clones share the clock correction.
 #[derive(Clone)]
 pub struct Exchange {
     shared: Arc<Shared>,
@@ -78,11 +78,11 @@ pub struct Exchange {
 
 struct Shared {
     line: Line,
-    /// What the cloud's clock is ahead of ours, in milliseconds.
+    /// Offset of the cloud's clock from ours, in milliseconds.
     ahead: AtomicI64,
 }
 
-/// A failed try, and the cloud's time where its answer told it.
+/// A failed try, and the cloud's time if the response carried it.
 struct Failed {
     failure: Failure,
     date: Option<Timestamp>,
@@ -98,8 +98,8 @@ impl Exchange {
         Self { shared: self.shared.clone(), caller }
     }
 
-    /// Sends the call, and has its answer read. It is tried once more after a clock error, with the time from the
-    /// answer's Date.
+    /// Sends the call and parses the response with `read`. Retries once after a clock error, with the time from the
+    /// response's Date.
     pub async fn send<A: Answered, B>(
         &self,
         dialect: &impl Dialect<B>,
@@ -166,7 +166,7 @@ impl Exchange {
         };
         let (sent, outcome) = match done {
             Some((sent, outcome)) => {
-                // A try that ends before a connection has to be there may have had none.
+                // A try whose timeout is no longer than the connect timeout may have had no connection.
                 let hasty = line.timeout <= CONNECT_TIMEOUT;
                 let unconnected = sent.as_ref().is_err_and(|error| {
                     error.is_no_connection() || (hasty && *error == TransportError::Timeout)
@@ -175,7 +175,7 @@ impl Exchange {
                 tell(permit, outcome.as_ref().err(), sent.as_ref().err());
                 (Some(sent), outcome)
             }
-            // It was given up early, which tells nothing of the cloud.
+            // The guard cancelled the request, which reveals nothing about the cloud.
             None => (None, Err(unanswered(call.action, TransportError::Timeout, host, line.timeout))),
         };
         let date = sent.and_then(Result::ok).and_then(|response| text::date(response.headers()));
@@ -185,14 +185,15 @@ impl Exchange {
         outcome.map_err(|failure| Failed { failure, date })
     }
 
-    /// The cloud's time, as far as it is known.
+    /// Returns the cloud's time, as far as it is known.
     fn now(&self) -> Timestamp {
         let now = self.shared.line.clock.now();
         now.checked_add(SignedDuration::from_millis(self.shared.ahead.load(Ordering::Relaxed))).unwrap_or(now)
     }
 }
 
-/// A request with these headers; those of `sensitive` are hidden from whatever shows a request.
+/// Builds a request with these headers; the values of those in `sensitive` are hidden from anything that prints a
+/// request.
 pub fn request(
     action: &'static str,
     method: Method,
@@ -203,7 +204,7 @@ pub fn request(
 ) -> Result<Request<Bytes>, Failure> {
     let mut request = Request::builder().method(method).uri(uri);
     for &(name, value) in headers {
-        // Only a key id or token can be what no header carries: the rest is made here.
+        // Only a key id or a token can be an invalid header value: the other values are made here.
         let mut value = HeaderValue::from_str(value)
             .map_err(|_| failure(action, Kind::CredentialsRejected, "key id or token fits no header"))?;
         value.set_sensitive(sensitive.contains(&name));
@@ -212,7 +213,8 @@ pub fn request(
     request.body(Bytes::from(body)).map_err(|_| not_sent(action, "no request could be made".to_owned()))
 }
 
-/// Whether it is certain what became of a call: the cloud accepted or refused it, or there was no connection to send it over.
+/// Returns whether the outcome of a call is certain: the cloud accepted or refused it, or there was no connection to
+/// send it over.
 fn is_certain<A, B>(
     dialect: &impl Dialect<B>,
     sent: &Result<Response<Bytes>, TransportError>,
@@ -273,7 +275,7 @@ fn counted_as(failure: Option<&Failure>) -> Outcome {
     }
 }
 
-/// The one line of a call. What the cloud said beyond its code and request id is no part of it.
+/// Logs a call, once. Of what the cloud sent it contains only the code and the request id.
 fn log<A: Answered, B>(site: Site, call: &Call<'_, B>, outcome: &Result<A, Failure>, took: Duration) {
     let (outcome, code, request_id) = match outcome {
         Ok(answer) => ("ok".to_owned(), None, answer.request_id()),
@@ -294,22 +296,22 @@ fn log<A: Answered, B>(site: Site, call: &Call<'_, B>, outcome: &Result<A, Failu
     );
 }
 
-/// A failure in our own words.
+/// Builds a failure in the operator's own words.
 pub fn failure(action: &'static str, kind: Kind, code: impl ToString) -> Failure {
     Failure::new(kind, action, code.to_string())
 }
 
-/// A call that breaks a rule of the API. The message names the field.
+/// Builds the failure of a call that breaks a rule of the API. The message names the field.
 pub fn not_sent(action: &'static str, message: String) -> Failure {
     Failure { message: Some(message), ..failure(action, Kind::InvalidRequest, NOT_SENT) }
 }
 
-/// Whether the failure is one of `not_sent`, or of a call that the cloud does not have.
+/// Returns whether the failure comes from `not_sent`, or from a call that the cloud does not have.
 pub fn is_not_sent(failure: &Failure) -> bool {
     failure.raw.is_none() && failure.code == NOT_SENT
 }
 
-/// A successful answer that lacks what the API promises.
+/// Builds the failure of a successful response that lacks what the API promises.
 pub fn not_promised(action: &'static str, answer: &impl Answered, what: &str) -> Failure {
     Failure {
         message: Some(what.to_owned()),
@@ -318,27 +320,27 @@ pub fn not_promised(action: &'static str, answer: &impl Answered, what: &str) ->
     }
 }
 
-/// The head of an answer, which both clouds use in the same way.
+/// Status and headers of a response, which both clouds use in the same way.
 pub struct Head<'a> {
     pub action: &'static str,
     pub status: StatusCode,
     pub headers: &'a HeaderMap,
     pub now: Timestamp,
-    /// Of the account that was called for.
+    /// Redactor of the account that the call was made for.
     pub redactor: &'a Redactor<'a>,
 }
 
 impl Head<'_> {
-    /// A failure in our own words.
+    /// Builds a failure in the operator's own words, with the response's Retry-After.
     pub fn failure(&self, kind: Kind, words: impl Into<String>, request_id: Option<String>) -> Failure {
         let retry_after = text::retry_after(self.headers, self.now);
         Failure { request_id, retry_after, ..Failure::new(kind, self.action, words) }
     }
 
-    /// A redirect is never followed, whatever it says.
+    /// Refuses a redirect: none is ever followed.
     ///
     /// # Errors
-    /// It is one.
+    /// The response is a redirect.
     pub fn refuse_redirect(&self) -> Result<(), Failure> {
         if self.status.is_redirection() {
             return Err(self.failure(Kind::CloudUnavailable, "redirect refused", None));
@@ -346,10 +348,10 @@ impl Head<'_> {
         Ok(())
     }
 
-    /// Any status but 200 is a failure, and so is 200 with an error, code and message, in the body.
+    /// Refuses any status but 200, and 200 with an error (code and message) in the body.
     ///
     /// # Errors
-    /// It is one; `kind` says what a code means.
+    /// The failure of such a response; `kind` maps a code to the failure's kind.
     pub fn refuse(
         &self,
         error: Option<(String, Option<&str>)>,
@@ -360,7 +362,7 @@ impl Head<'_> {
         if let Some((code, message)) = error {
             let shown = text::code(self.redactor, &code).unwrap_or_else(|| http_code(self.status));
             let kind = kind(&code, self.status);
-            // With this kind a message is our own: see `unanswered`.
+            // With this kind a message is the operator's own: see `unanswered`.
             let message = message.filter(|_| kind != Kind::CloudUnavailable);
             return Err(Failure {
                 raw: Some(RawCode::new(&code)),
@@ -375,7 +377,7 @@ impl Head<'_> {
     }
 }
 
-/// The code of an answer that has none of its own.
+/// Returns the code of a response that has none of its own.
 fn http_code(status: StatusCode) -> String {
     format!("HTTP {}", status.as_u16())
 }

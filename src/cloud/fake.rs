@@ -1,4 +1,4 @@
-//! A cloud for unit tests: answers what a closure says, and keeps what it was asked.
+//! A cloud for unit tests: responds as a closure decides, and records the requests.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,9 +29,9 @@ pub struct Seen {
     pub method: Method,
     pub headers: HeaderMap,
     pub uri: Uri,
-    /// As it came.
+    /// Body as received.
     pub text: String,
-    /// Null where it is no JSON.
+    /// Parsed body; null if it is not JSON.
     pub body: Value,
     pub at: Instant,
 }
@@ -48,7 +48,7 @@ pub struct Fake {
     record: Record,
 }
 
-/// What a cloud was asked.
+/// Requests that a cloud received.
 #[derive(Clone, Default)]
 pub struct Record(Arc<Mutex<Vec<Seen>>>);
 
@@ -58,7 +58,8 @@ impl Record {
     }
 }
 
-/// The way to a cloud. `answer` is given the number of the request, from 0, and the request; the answer has a delay.
+/// Builds the transport to a fake cloud. `answer` gets the number of the request, from 0, and the request; it returns a
+/// delay and the response.
 pub fn cloud(
     answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
 ) -> (Transport, Record) {
@@ -83,18 +84,18 @@ pub fn cloud(
 }
 
 impl Fake {
-    /// `answer` is given the number of the request, from 0, and the request.
+    /// Creates a Volcengine cloud. `answer` gets the number of the request, from 0, and the request.
     pub fn new(answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Self {
         Self::with(Credentials::new(KEY_ID, SECRET, None), move |n, seen| (Duration::ZERO, answer(n, seen)))
     }
 
-    /// One of Tencent Cloud.
+    /// Creates a Tencent Cloud.
     pub fn tencent(answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Self {
         let credentials = Credentials::new(KEY_ID, SECRET, None);
         Self::of(Site::Tencent, credentials, move |n, seen| (Duration::ZERO, answer(n, seen)))
     }
 
-    /// With a delay before each answer.
+    /// Creates a Volcengine cloud with a delay before each response.
     pub fn with(
         credentials: Credentials,
         answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
@@ -123,7 +124,7 @@ impl Fake {
         Self { client, budget, record }
     }
 
-    /// The client, as that of its cloud.
+    /// Returns the inner Volcengine client; panics for another cloud.
     pub fn volcengine(&self) -> &volcengine::Client {
         match &self.client {
             Client::Volcengine(client) => client,

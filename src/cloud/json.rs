@@ -1,23 +1,24 @@
-//! Reads values that may be absent, null, of another type or a later make, none of which may cost the rest of an answer.
+//! Reads JSON values that may be absent, null, of another type or of a later API version, none of which may cost the
+//! rest of a response.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-/// Longer than any id, name, region or word of a cloud.
+/// Length limit in characters, longer than any id, name, region or word of a cloud.
 const TEXT_MAX: usize = 256;
 
-/// A text that is there and not empty: the APIs say "" for what is not there, such as ExpiredTime.
+/// Returns a text that is present and not empty: the APIs send "" for absent values, such as ExpiredTime.
 pub fn text_of<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.get(name)?.as_str().filter(|t| !t.is_empty())
 }
 
-/// The same, to be kept.
+/// Returns a copy of such a text, sanitized by [`plain`].
 pub fn owned(object: &Value, name: &str) -> Option<String> {
     text_of(object, name).map(plain)
 }
 
-/// The text as it may go on into statuses and messages: cut, and with a sign in the place of each control character, so that
-/// it is not taken for what it would be without them.
+/// Sanitizes a text for statuses and messages: truncates it and replaces each control character, so that the text is
+/// not taken for what it would be without them.
 pub fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
@@ -25,12 +26,12 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
-/// The time, unless it is before all clouds: Kubernetes writes years with four digits, and reads no others.
+/// Returns the time unless it is before 1970: Kubernetes writes years with four digits, and reads no others.
 pub fn time(time: Option<Timestamp>) -> Option<Timestamp> {
     time.filter(|time| *time >= Timestamp::UNIX_EPOCH)
 }
 
-/// A whole number, also where it is written as a float (7.0). Beyond 2^53 a float is no exact number any more.
+/// Returns a whole number, also one written as a float (7.0). Beyond 2^53 a float is not exact any more.
 pub fn whole(value: &Value) -> Option<i64> {
     const EXACT: f64 = (1_u64 << 53) as f64;
     value
@@ -38,12 +39,12 @@ pub fn whole(value: &Value) -> Option<i64> {
         .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && f.abs() <= EXACT).map(|f| f as i64))
 }
 
-/// A size, a duration or a count, of which none is negative.
+/// Returns a size, a duration or a count, none of which is negative.
 pub fn count(value: &Value) -> Option<i64> {
     whole(value).filter(|number| *number >= 0)
 }
 
-/// Whether anything is in it; an SDK that writes its types' zero values says nothing by them.
+/// Returns whether the error holds anything; an SDK may write its types' zero values without meaning an error.
 pub fn says(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,
@@ -55,7 +56,7 @@ pub fn says(error: &Value) -> bool {
     }
 }
 
-/// The list; empty where it is absent or null; `None` where something else stands there.
+/// Returns the list; empty if absent or null; `None` if the value is not a list.
 pub fn list<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
     match object.get(name) {
         None | Some(Value::Null) => Some(&[]),
@@ -63,15 +64,15 @@ pub fn list<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a [Value
     }
 }
 
-/// The tags of a record, as a cloud that names them so lists them.
+/// Returns the tags of a record: `name`, `key` and `value` are the cloud's names of the list and its members.
 pub fn tags(record: &Value, name: &str, [key, value]: [&str; 2]) -> Vec<(String, String)> {
     let tags = record.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let pair = |tag: &Value| Some((owned(tag, key)?, owned(tag, value).unwrap_or_default()));
     tags.iter().filter_map(pair).collect()
 }
 
-/// A page's total and records. An answer with neither of them, or with a total and no list, must not read as "there are
-/// none"; the error says so.
+/// Returns a page's total and records. A response with neither of them, or with a total above 0 and no list, must not
+/// read as "there are none": it is an error.
 pub fn page<'a>(
     result: &'a Map<String, Value>,
     total: &str,

@@ -1,5 +1,5 @@
-//! Everything that knows a cloud: credentials, endpoints, transport, request budget, one client per API family, and one
-//! for temporary credentials. Callers see the domain's words and failures; how a cloud spells them stays in here.
+//! Everything cloud-specific: credentials, endpoints, transport, request budget, one client per API family, and one for
+//! STS. Callers see the domain's types and failures; provider spellings stay in this module.
 
 mod address;
 pub mod budget;

@@ -1,7 +1,8 @@
-//! Which hosts of an account cannot be connected to, and when one of them can be again.
+//! Tracks the hosts of an account that cannot be connected to, and when to probe them.
 //!
-//! A resource whose call had no connection waits for up to 5 minutes. That is right for each of them, and too long once the way is
-//! open again. So one call to each such host is made every 10 to 20 s, and a connection wakes all that failed.
+//! A resource whose call had no connection backs off for up to 5 minutes. That is right for each of them, and too long
+//! once the host is reachable again. So each such host gets one call every 10 to 20 s, and a connection triggers all
+//! resources that failed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,13 +10,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two probes of a host, by chance.
+/// Range of the random interval between two probes of a host.
 const PROBE_EARLIEST: Duration = Duration::from_secs(10);
 const PROBE_LATEST: Duration = Duration::from_secs(20);
-/// A shorter outage changes nothing: backoffs are short by then, and a host that takes every other connection would leave none at all.
+/// Duration from which an outage counts. After a shorter one backoffs are still short, and a host that accepts every
+/// other connection would cancel them all.
 const BRIEF: Duration = Duration::from_secs(10);
 
-/// The hosts to which the account's last call had no connection.
+/// Hosts to which the account's last call had no connection.
 #[derive(Default)]
 pub struct Outages(Mutex<State>);
 
@@ -27,25 +29,25 @@ struct State {
 
 struct Outage {
     began: Instant,
-    /// A region whose calls go there.
+    /// A region whose calls go to the host.
     region: String,
-    /// Once it is more than a brief one.
+    /// `None` while the outage is brief.
     next_probe: Option<Instant>,
 }
 
-/// What has changed for others.
+/// Change of reachability that the account's other resources need to know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reachability {
     #[default]
     Same,
-    /// There has been no connection to a host for a while: it is to be probed.
+    /// A host has had no connection for a while and has to be probed.
     Lost,
-    /// There is a connection again, after more than a brief outage.
+    /// A host is reachable again after more than a brief outage.
     Regained,
 }
 
 impl Outages {
-    /// A call to this host ended, and had a connection or none.
+    /// Records the end of a call to this host, with or without a connection.
     pub(super) fn ended(&self, host: &str, region: &str, connected: bool) {
         let now = Instant::now();
         let State { hosts, news } = &mut *self.state();
@@ -63,12 +65,12 @@ impl Outages {
         }
     }
 
-    /// What has changed since this was asked.
+    /// Returns the change since the last query, and clears it.
     pub fn news(&self) -> Reachability {
         std::mem::take(&mut self.state().news)
     }
 
-    /// The regions whose hosts are to be probed now; the next probe of each is planned.
+    /// Returns the regions whose hosts are due for a probe, and schedules the next probe of each.
     pub fn due(&self) -> Vec<String> {
         let now = Instant::now();
         let mut state = self.state();
@@ -80,12 +82,12 @@ impl Outages {
         .collect()
     }
 
-    /// When the next probe is due.
+    /// Returns when the next probe is due.
     pub fn next(&self) -> Option<Instant> {
         self.state().hosts.values().filter_map(|outage| outage.next_probe).min()
     }
 
-    /// Other hosts are asked from now on.
+    /// Forgets all hosts, because calls go to other ones from now on.
     pub fn clear(&self) {
         self.state().hosts.clear();
     }

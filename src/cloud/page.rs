@@ -1,4 +1,4 @@
-//! One page of a listing, of whichever cloud.
+//! Paging of a listing, of either cloud: page content, progress, and the page sizes that were too large.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,29 +10,29 @@ use super::exchange::{NOT_PROMISED, failure};
 use super::transport::TOO_LARGE;
 use crate::domain::{Backup, Failure, Instance, Kind};
 
-/// Requests for pages of one listing in flight at the same time. A page of 100 backups takes some 100 KiB until it is
-/// compared; eight of them carry 40 pages a second where a page takes 0.2 s.
+/// Number of concurrent page requests of one listing. A page of 100 backups takes some 100 KiB until it is compared;
+/// eight of them carry 40 pages a second if a page takes 0.2 s.
 pub const PAGES_AT_ONCE: usize = 8;
-/// How long an answer that was too large limits the pages of later requests: tags and names get shorter again.
+/// How long a response that was too large limits the size of later pages: tags and names can get shorter again.
 const SIZE_LIMIT_HOLDS: Duration = Duration::from_secs(3600);
 const ONE_RECORD: &str = "a single record is larger than the 8 MiB that are read of an answer";
 
 /// One page of a listing of backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupPage {
-    /// How many the cloud says there are over all pages.
+    /// Number of records over all pages, as the cloud reports it.
     pub total: Option<u64>,
-    /// How many records the page had, those included that are left out of `backups` because they have no id.
+    /// Number of records on the page, including those left out of `backups` because they have no id.
     pub records: usize,
     pub backups: Vec<Backup>,
 }
 
 impl BackupPage {
-    /// Takes the page for one of this instance's backups; a record that names none is its own.
+    /// Returns the page as one of this instance's backups: records that name no instance get its id.
     ///
     /// # Errors
-    /// It has backups of another instance, as a confused proxy or cache would give them: to leave them out would be to
-    /// say that this instance has none.
+    /// The page has backups of another instance, as a confused proxy or cache could send. Leaving them out would report
+    /// that this instance has none.
     pub(super) fn of_instance(mut self, id: &str) -> Result<Self, &'static str> {
         if self.backups.iter().any(|b| !b.instance_id.is_empty() && b.instance_id != id) {
             return Err("InstanceId is that of another instance");
@@ -45,43 +45,43 @@ impl BackupPage {
 /// One page of a listing of instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstancePage {
-    /// How many the cloud says there are over all pages.
+    /// Number of records over all pages, as the cloud reports it.
     pub total: Option<u64>,
-    /// How many records the page had, those included that are left out of `instances` because they have no id.
+    /// Number of records on the page, including those left out of `instances` because they have no id.
     pub records: usize,
     pub instances: Vec<Instance>,
 }
 
-/// How far the pages of one listing are read.
+/// Position in the pages of one listing.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    /// Of the next page, from 1, in pages of `size`.
+    /// Number of the next page, from 1, in pages of `size`.
     pub number: u32,
-    /// Records per page that are asked for.
+    /// Requested records per page.
     pub size: u32,
     records: u64,
-    /// What the last page said.
+    /// Total of the last page.
     total: Option<u64>,
 }
 
-/// What a page was.
+/// Outcome of taking a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turned {
     /// There are no more pages.
     pub last: bool,
-    /// Total differs from that of the page before, or more than was read: something came or went meanwhile, so that a
-    /// record may have slipped from one page to another and have been read twice or not at all.
+    /// Total differs from that of the page before, or exceeds what was read: the listing changed meanwhile, so that a
+    /// record may have slipped from one page to another and been read twice or not at all.
     pub moved: bool,
 }
 
 impl Pages {
-    /// None is read yet. `size`: records per page, at least 1.
+    /// Starts with no page read. `size`: records per page, at least 1.
     pub fn of(size: u32) -> Self {
         Self { number: 1, size, records: 0, total: None }
     }
 
-    /// The numbers of up to `most` pages that can be asked for at the same time, in order: the next one, and those
-    /// after it that there are according to the Total of the pages read so far.
+    /// Returns the numbers of up to `most` pages that can be requested at the same time, in order: the next one, and
+    /// those after it that exist according to the Total of the pages read so far.
     pub fn upcoming(&self, most: usize) -> impl Iterator<Item = u32> + use<> {
         let (number, size, total) = (self.number, u64::from(self.size), self.total.unwrap_or_default());
         (number..=u32::MAX)
@@ -89,11 +89,11 @@ impl Pages {
             .take_while(move |page| *page == number || u64::from(page - 1) * size < total)
     }
 
-    /// Goes on in smaller pages after an answer that was too large. The new size divides the old one, so that the
+    /// Continues in smaller pages after a response that was too large. The new size divides the old one, so that the
     /// next page begins at the same record: 1000, 500, 250, 125, 25, 5, 1.
     ///
     /// # Errors
-    /// The failure, where it is another one, or a page has one record already, which the message then says.
+    /// The failure, if it is another one, or if a page has one record already, which the message then states.
     pub fn shrink(&mut self, failure: Failure) -> Result<(), Failure> {
         if !is_too_large(&failure) {
             return Err(failure);
@@ -106,10 +106,10 @@ impl Pages {
         Ok(())
     }
 
-    /// Takes the next page, of `records` records; `max`: the most records that there can be.
+    /// Takes the next page, of `records` records; `max`: upper bound on the records of the listing.
     ///
     /// # Errors
-    /// It cannot be what the API promises. Nothing has changed then.
+    /// The page cannot be what the API promises. Nothing has changed then.
     pub fn turn(
         &mut self,
         action: &'static str,
@@ -119,9 +119,9 @@ impl Pages {
         let first = self.number == 1;
         let read = self.records + records as u64;
         let complete = total.is_none_or(|total| read >= total);
-        // A full page goes on unless Total says exactly that all is read: a Total may also be too low.
+        // After a full page the listing continues unless Total equals what is read: a Total may also be too low.
         let last = records == 0 || complete && (records < self.size as usize || total == Some(read));
-        // "There are 5, here are none" is no answer: taken for none, it would take away what is there.
+        // An empty first page with a Total above 0 is malformed: read as an empty listing, it would remove what exists.
         let none_of_some = first && records == 0 && !complete;
         if none_of_some || !last && u64::from(self.number) * u64::from(self.size) >= max {
             return Err(failure(action, Kind::CloudUnavailable, NOT_PROMISED));
@@ -132,11 +132,11 @@ impl Pages {
     }
 }
 
-/// Answers to requests for pages that were made at the same time, until each is taken in its turn.
+/// Responses to concurrent page requests, kept until each is taken in page order.
 #[derive(Clone, Debug)]
 pub struct Answers<R, P> {
     pages: Vec<(R, P)>,
-    /// Of the last requests alone: what failed before them is asked for again.
+    /// Failures of the last requests only: earlier requests that failed are made again.
     failures: Vec<(R, Failure)>,
 }
 
@@ -157,7 +157,7 @@ impl<R: PartialEq, P> Answers<R, P> {
         }
     }
 
-    /// Whether a page is here, so that its request need not be made again.
+    /// Returns whether the page of a request is here, so that the request need not be made again.
     pub fn has(&self, request: &R) -> bool {
         self.pages.iter().any(|(of, _)| of == request)
     }
@@ -176,24 +176,26 @@ impl<R: PartialEq, P> Answers<R, P> {
     }
 }
 
-/// Whether an answer was larger than what is read of one: smaller pages may fit.
+/// Returns whether a response exceeded the read limit: smaller pages may fit.
 fn is_too_large(failure: &Failure) -> bool {
     failure.kind == Kind::CloudUnavailable && failure.code == TOO_LARGE
 }
 
-/// The page sizes that were too large for an answer, by action and region. Clones share them.
+/// Page sizes whose responses were too large, by action and region. Clones share them.
 #[derive(Clone, Default)]
 pub struct SizeLimits(Arc<Mutex<HashMap<(&'static str, String), SizeLimit>>>);
 
 struct SizeLimit {
-    /// The smallest number of records whose answer was too large.
+    /// Smallest number of records whose response was too large.
     too_many: u32,
     noted: Instant,
 }
 
 impl SizeLimits {
+    /// Refuses a page size that was too large within the last hour.
+    ///
     /// # Errors
-    /// The answer would be too large, as far as earlier answers tell: nothing is to be sent.
+    /// The response would be too large, judging by earlier ones: nothing may be sent.
     pub fn check(&self, action: &'static str, region: &str, size: u32) -> Result<(), Failure> {
         let mut limits = self.lock();
         limits.retain(|_, limit| limit.noted.elapsed() < SIZE_LIMIT_HOLDS);
@@ -205,7 +207,7 @@ impl SizeLimits {
         }
     }
 
-    /// Takes in how a request for a page of `size` records has ended.
+    /// Records the outcome of a request for a page of `size` records.
     pub fn note<T>(&self, action: &'static str, region: &str, size: u32, answer: &Result<T, Failure>) {
         if answer.as_ref().is_err_and(is_too_large) {
             let mut limits = self.lock();
@@ -280,7 +282,7 @@ mod tests {
         assert!(allowed("cn-beijing", 100));
     }
 
-    /// The pages of a listing: records and Total of each; whether it ended, and whether anything moved.
+    /// Reads pages, given records and Total of each; returns whether the listing ended, and whether anything moved.
     fn read(pages: &[(usize, Option<u64>)]) -> Result<(bool, bool), Failure> {
         let mut turned = Pages::of(10);
         let mut moved = false;

@@ -1,5 +1,5 @@
-//! The proxies that the environment names, and what goes through them: the clouds, and the API server of commands, which reach it as
-//! kubectl does. `run` reaches its API server without.
+//! Proxies of the environment, and which requests use them: those to the clouds, and those of commands to the API
+//! server, which they reach as kubectl does. `run` reaches its API server without a proxy.
 
 use std::env;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reqwest::Url;
 
-/// What the environment says: HTTPS_PROXY for https, HTTP_PROXY for http, ALL_PROXY for the clouds where one of these is missing,
-/// NO_PROXY for the hosts that are reached without; or the same in small letters. Cheap to clone.
+/// Proxy settings: HTTPS_PROXY for https, HTTP_PROXY for http, ALL_PROXY for the clouds if one of these is missing,
+/// NO_PROXY for hosts that are reached directly; or the same in lower case. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Proxies(Arc<Inner>);
 
@@ -22,8 +22,11 @@ struct Inner {
 }
 
 impl Proxies {
+    /// Reads the settings from the environment.
+    ///
     /// # Errors
-    /// A variable is not the URL of a proxy; the error names the variable, and not its value, which may hold a password.
+    /// A variable is not the URL of a proxy. The error names the variable but not its value, which may contain a
+    /// password.
     pub fn of_environment() -> Result<Self, String> {
         Self::new(|name| env::var(name).ok())
     }
@@ -50,12 +53,13 @@ impl Proxies {
         Ok(Self(Arc::new(Inner { https, http, all, without })))
     }
 
-    /// The proxy between this process and a cloud's endpoint.
+    /// Returns the proxy between this process and a cloud's endpoint.
     pub(super) fn of_endpoint(&self, uri: &http::Uri) -> Option<&Url> {
         self.found(uri, self.0.all.as_ref())
     }
 
-    /// The proxy through which kubectl would reach this API server. Go's net/http, and kubectl with it, does not know ALL_PROXY.
+    /// Returns the proxy through which kubectl would reach this API server. Go's net/http, and so kubectl, ignores
+    /// ALL_PROXY.
     pub fn of_api_server(&self, uri: &http::Uri) -> Option<&Url> {
         self.found(uri, None)
     }
@@ -70,10 +74,10 @@ impl Proxies {
         own.as_ref().or(else_by).filter(|_| !is_direct)
     }
 
-    /// For a client that sends nothing but what goes through a proxy.
+    /// Returns the proxies of a client that sends only proxied requests.
     ///
     /// # Errors
-    /// None that [`Proxies::of_environment`] lets pass.
+    /// None for settings that [`Proxies::of_environment`] accepted.
     pub(super) fn of_client(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
         let Inner { https, http, all, .. } = &*self.0;
         let https = https.as_ref().or(all.as_ref()).map(|url| reqwest::Proxy::https(resolving(url)));
@@ -82,18 +86,19 @@ impl Proxies {
     }
 }
 
-/// The URL of a proxy, or `None` where it is none that can be used.
+/// Parses the URL of a proxy; `None` if it cannot be used.
 fn proxy_url(text: &str) -> Option<Url> {
     let mut url = Url::parse(text).ok()?;
     let is_known = matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h");
     if url.port_or_known_default().is_none() {
-        // As Go has it.
+        // Go's default port for SOCKS.
         url.set_port(Some(1080)).ok()?;
     }
     (is_known && url.host_str().is_some_and(|host| !host.is_empty())).then_some(url)
 }
 
-/// A SOCKS proxy resolves names itself, as any proxy does and as Go has it for either scheme; reqwest would resolve them for socks5.
+/// Returns the URL with which reqwest lets a SOCKS proxy resolve names, as any other proxy does and as Go does for
+/// either scheme; reqwest would resolve them itself for socks5.
 fn resolving(url: &Url) -> String {
     match url.as_str().strip_prefix("socks5://") {
         Some(rest) => format!("socks5h://{rest}"),
@@ -101,15 +106,15 @@ fn resolving(url: &Url) -> String {
     }
 }
 
-/// NO_PROXY as golang.org/x/net/http/httpproxy reads it, and kubectl with it: entries that are separated by commas, each an
-/// address, a CIDR, a name with all names below it, a name that begins with a dot or `*.` for those below it alone, each but a CIDR
-/// with a port where it is for one alone; `*` for all. Loopback is never proxied.
+/// NO_PROXY as golang.org/x/net/http/httpproxy, and so kubectl, reads it: comma-separated entries, each an address, a
+/// CIDR, a name (that name and all below it), or a name that begins with a dot or `*.` (only those below it). Any entry
+/// but a CIDR may carry a port, and then matches that port only; `*` matches everything. Loopback is never proxied.
 #[derive(Default)]
 struct NoProxy {
     all: bool,
     networks: Vec<IpNet>,
     addresses: Vec<(IpAddr, Option<u16>)>,
-    /// The name, whether it is meant itself, and the port.
+    /// Name, whether it matches itself, and port.
     names: Vec<(String, bool, Option<u16>)>,
 }
 
@@ -130,10 +135,10 @@ impl NoProxy {
 
     fn add(&mut self, entry: &str) {
         let (host, port) = match entry.rsplit_once(':') {
-            // More colons are an IPv6 address, which has a port only after brackets.
+            // Several colons mean an IPv6 address, which has a port only after brackets.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
                 Ok(port) => (host, Some(port)),
-                // It is for no port.
+                // An entry with an invalid port matches nothing.
                 Err(_) => return,
             },
             _ => (entry, None),

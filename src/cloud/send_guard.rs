@@ -1,32 +1,32 @@
-//! A bound on one change of the cloud: when its requests may be sent, how long they may be under way, and whether one may have
-//! taken effect.
+//! Bounds one change of the cloud: when its requests may be sent, how long they may be in flight, and whether one may
+//! have taken effect.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-/// Asked when the budget has let a request go, right before it is sent.
+/// Decides whether a request may be sent: called after the budget has granted it, right before it is sent.
 type MaySend = Box<dyn Fn() -> bool + Send + Sync>;
-/// Given when the first request was sent; a request under way is cancelled when what it returns resolves.
+/// Gets the time of the first request; a request in flight is cancelled when the returned future resolves.
 type Cancelled = Box<dyn Fn(Instant) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Shared by all requests of one attempt at a change. Waits for the budget, or for credentials, count for nothing.
+/// Guard of all requests of one attempt at a change. Waits for the budget, or for credentials, do not count.
 pub struct SendGuard {
     may_send: MaySend,
     cancelled: Cancelled,
     progress: Mutex<Progress>,
 }
 
-/// How far an attempt has come.
+/// State of an attempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
-    /// When its first request was sent.
+    /// Time at which its first request was sent.
     pub first_sent: Option<Instant>,
     pub under_way: bool,
-    /// The guard kept the last request from being sent.
+    /// The guard refused the last request.
     pub refused: bool,
-    /// A request was sent, and nothing says what became of it.
+    /// A request was sent whose outcome is unknown.
     pub may_have_applied: bool,
 }
 
@@ -43,14 +43,14 @@ impl SendGuard {
         *self.lock()
     }
 
-    /// Whether a request may be sent now.
+    /// Returns whether a request may be sent now, and records a refusal.
     pub(super) fn admits(&self) -> bool {
         let admits = (self.may_send)();
         self.lock().refused = !admits;
         admits
     }
 
-    /// Sends a request, and judges by `is_certain` whether its outcome is known; `None` where it was cancelled.
+    /// Sends a request; `is_certain` decides whether its outcome is known. `None` if it was cancelled.
     pub(super) async fn send<T>(
         &self,
         request: impl Future<Output = T>,
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// Its requests may be under way for 10 s from the first one on.
+    /// Returns a guard that cancels requests 10 s after the first one was sent.
     fn guard() -> (SendGuard, Arc<AtomicBool>) {
         let open = Arc::new(AtomicBool::new(true));
         let may_send = open.clone();

@@ -1,4 +1,4 @@
-//! What a cloud says, made fit to be shown: no secrets of the account, no control characters, a bounded length.
+//! Sanitizes cloud-supplied text for display: no secrets of the account, no control characters, a bounded length.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use crate::telemetry::redact::Redactor;
 const MESSAGE_MAX: usize = 256;
 const CODE_MAX: usize = 64;
 const REQUEST_ID_MAX: usize = 128;
-/// The longest wait that a cloud can ask for.
+/// Upper bound on the wait that a cloud can request.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// The message, or `None` where nothing is left of it. Control characters go first: one inside a secret would hide
-/// it from the redactor. The cut comes last: it would leave a part of a secret that no redactor knows.
+/// Returns the sanitized message, or `None` if nothing is left. Control characters are removed first: one inside a
+/// secret would hide it from the redactor. The text is cut last: a cut could leave a part of a secret that no redactor
+/// knows.
 pub fn message(redactor: &Redactor<'_>, text: &str) -> Option<String> {
     let plain = text
         .trim_matches(|c: char| c.is_whitespace() || c.is_control())
@@ -27,32 +28,32 @@ pub fn message(redactor: &Redactor<'_>, text: &str) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
-/// The code, or `None` where nothing is left of it.
+/// Returns the sanitized code, or `None` if nothing is left.
 pub fn code(redactor: &Redactor<'_>, text: &str) -> Option<String> {
     token(redactor, text, CODE_MAX)
 }
 
-/// The request id, or `None` where nothing is left of it.
+/// Returns the sanitized request id, or `None` if nothing is left.
 pub fn request_id(redactor: &Redactor<'_>, text: &str) -> Option<String> {
     token(redactor, text, REQUEST_ID_MAX)
 }
 
 fn token(redactor: &Redactor<'_>, text: &str, max: usize) -> Option<String> {
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    // Before and after: what is left out may be part of a secret, or may hide it.
+    // Redacts before and after filtering: a removed character may be part of a secret, or may hide one.
     let plain = redactor.clean(text.chars());
     let clean: String =
         redactor.clean(plain.chars().filter(allowed)).chars().filter(allowed).take(max).collect();
     (!clean.is_empty()).then_some(clean)
 }
 
-/// The answer's `Date`.
+/// Returns the response's `Date`.
 pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
-/// `Retry-After` in seconds or as a date, at most 5 minutes. A date is held against the answer's own `Date`, so that
-/// a wrong clock here does not matter, else against `now`.
+/// Returns `Retry-After`, in seconds or as a date, capped at 5 minutes. A date is compared with the response's own
+/// `Date`, so that a wrong local clock does not matter, else with `now`.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {

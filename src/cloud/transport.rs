@@ -1,4 +1,4 @@
-//! How a request gets to a cloud: over sockets in production, into a service of the same process in tests.
+//! HTTP transport to a cloud: over sockets in production, into a service of the same process in tests.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,13 +22,13 @@ use super::address::is_global;
 use super::endpoint::EndpointRule;
 use super::proxies::Proxies;
 
-/// Sends one request once, and reads the whole answer.
+/// Sends one request once, and reads the whole response.
 pub type Transport = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, TransportError>;
 
-/// The code of an answer whose body is larger than what is read of one.
+/// Failure code of a response whose body exceeds the read limit.
 pub const TOO_LARGE: &str = "answer too large";
 
-/// Why there is no answer, in words that name no host and no address, and do not differ between tries.
+/// Reason there is no response, in words that name no host and no address, and do not differ between tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     #[error("timeout")]
@@ -67,14 +67,14 @@ pub enum TransportError {
     ProxyRefused,
     #[error("no connection")]
     NoConnection,
-    /// Of [`reading_alone`].
+    /// Refused by [`reading_alone`].
     #[error("not sent: it could change something")]
     Changes,
 }
 
 impl TransportError {
-    /// What happened, for the account's owner: `host` is the endpoint's as the spec or the provider names it, `patience` the longest
-    /// wait for an answer. Where there is nothing to add to the error's own words: `None`.
+    /// Describes the error for the account's owner. `host`: that of the endpoint, as the spec or the provider names it;
+    /// `patience`: timeout of a response. `None` if there is nothing to add to the error's own text.
     pub fn explained(self, host: &str, patience: Duration) -> Option<String> {
         Some(match self {
             Self::Timeout => format!("{host} gave no answer within {patience:?}"),
@@ -96,7 +96,7 @@ impl TransportError {
         })
     }
 
-    /// Whether there was no connection, so that no call to that host can have another outcome.
+    /// Returns whether there was no connection, so that no call to that host can have another outcome.
     pub fn is_no_connection(self) -> bool {
         matches!(
             self,
@@ -122,28 +122,30 @@ impl From<Infallible> for TransportError {
     }
 }
 
-/// For a connection, its name resolved and TLS negotiated.
+/// Timeout of a connection, including name resolution and TLS negotiation.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Less, so that a DNS that is silent is told from a host that is.
+/// Timeout of name resolution, shorter than [`CONNECT_TIMEOUT`] so that a silent DNS server is distinct from a silent
+/// host.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Polling uses few of the connections that a burst opens, and each holds some 50 KiB.
+/// Idle lifetime of a connection: polling uses few of the connections that a burst opens, and each holds some 50 KiB.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes that are read of one answer. A page of 100 backups is some 100 KiB.
+/// Upper bound on a response body, in bytes. A page of 100 backups is some 100 KiB.
 const BODY_MAX: usize = 8 << 20;
 
-/// The process's way to the clouds: no redirects, no retries of its own, a proxy where the environment names one. It uses the
-/// process's rustls provider, which must be installed.
+/// Builds the process's transport to the clouds: no redirects, no retries of its own, a proxy where the environment
+/// names one. It uses the process's rustls provider, which must be installed.
 ///
-/// Three clients are behind it. The resolver of a client sees names alone, but the rule lets one scheme, host and
-/// port lead to any address and not the same host on another port, so each kind has its own. What goes through a proxy is
-/// resolved there: the third client resolves the name of the proxy alone, which may well be in the cluster.
+/// It consists of three clients. A client's resolver sees only names, while the rule lets one scheme, host and port
+/// resolve to any address, and not the same host on another port; so each kind has its own client. Names of proxied
+/// requests are resolved by the proxy: the third client resolves only the name of the proxy, which may well be in the
+/// cluster.
 pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Result<Transport> {
     let build = |resolver: Resolver, through: Vec<reqwest::Proxy>| {
         let client = reqwest::Client::builder()
             .user_agent(concat!("cross-region-backup-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            // Not what the environment says: that is decided here.
+            // `Proxies` reads the environment, so reqwest must not.
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -164,7 +166,7 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
             let port = url.port_or_known_default().unwrap_or_default();
             let is_named = rule.names_exactly(url.scheme(), url.host_str().unwrap_or_default(), port);
             let client = match (is_named, url.domain().is_some()) {
-                // An address is never asked of a resolver.
+                // An address literal would bypass the resolver and its check.
                 (false, false) => return Err(TransportError::AddressNotAllowed),
                 _ if intercepted => proxied,
                 (true, _) => named,
@@ -203,7 +205,7 @@ struct Resolver {
     global_only: bool,
 }
 
-/// The marker by which [`why`] finds the resolver's own verdict in reqwest's chain of errors.
+/// Marker by which [`why`] finds the resolver's own error in reqwest's chain of errors.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct Unresolved(TransportError);
@@ -230,7 +232,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// reqwest's own kinds are coarse: the causes below them tell more.
+/// Maps a reqwest error. The causes below it are more specific than reqwest's own kinds.
 fn why(error: &reqwest::Error) -> TransportError {
     match causes(error).find_map(known) {
         Some(TransportError::Timeout) if error.is_connect() => TransportError::ConnectTimeout,
@@ -242,9 +244,9 @@ fn why(error: &reqwest::Error) -> TransportError {
     }
 }
 
-/// The same where a proxy is between: a connection that could not be made is the proxy's.
+/// Maps the error of a proxied request: a connection that could not be made is the proxy's.
 fn why_proxied(error: &reqwest::Error) -> TransportError {
-    // hyper-util's TunnelError and SocksError; their types are not in reach here.
+    // hyper-util's TunnelError and SocksError; their types are not accessible here.
     let tunnel = causes(error)
         .map(ToString::to_string)
         .find(|text| text.starts_with("tunnel error: ") || text.starts_with("SOCKS error: "));
@@ -263,7 +265,7 @@ fn why_proxied(error: &reqwest::Error) -> TransportError {
     }
 }
 
-/// An error and what is below it.
+/// Iterates over an error and its sources.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
@@ -281,7 +283,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
         return Some(of_tls(error));
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
-        // An io::Error's source is the source of what it wraps, never that itself.
+        // `io::Error::source` skips the error that it wraps, and returns that one's source.
         if let Some(inner) = error.get_ref().and_then(|inner| known(inner)) {
             return Some(inner);
         }
@@ -294,7 +296,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
             _ => None,
         };
     }
-    // hyper's error for a connection that ended before an answer began; its type is not in reach here.
+    // hyper's error for a connection that ended before a response began; its type is not accessible here.
     (error.to_string() == "connection closed before message completed")
         .then_some(TransportError::ConnectionReset)
 }
@@ -313,7 +315,7 @@ fn of_tls(error: &rustls::Error) -> TransportError {
     }
 }
 
-/// How often each action was sent.
+/// Number of requests sent, by action.
 #[derive(Clone, Default)]
 pub struct Sent(Arc<Mutex<BTreeMap<String, u64>>>);
 
@@ -327,8 +329,8 @@ impl Sent {
     }
 }
 
-/// The same transport, but that no request leaves it that could change anything, whoever makes it: it lets through what
-/// describes, and what an STS gives credentials for. It counts what it sends.
+/// Wraps a transport so that no request that could change anything leaves it, whichever code makes the request: only
+/// the Describe actions, and the AssumeRole actions of an STS, pass. It counts the requests that it sends.
 pub fn reading_alone(transport: Transport) -> (Transport, Sent) {
     let sent = Sent::default();
     let counted = sent.clone();
@@ -348,19 +350,19 @@ pub fn reading_alone(transport: Transport) -> (Transport, Sent) {
     (guarded, sent)
 }
 
-/// What a request asks for: Volcengine names it in the query, Tencent Cloud in a header.
+/// Returns the action of a request: Volcengine names it in the query, Tencent Cloud in a header.
 fn action_of(request: &Request<Bytes>) -> Option<String> {
     if let Some(action) = request.headers().get("X-TC-Action") {
         return action.to_str().ok().map(str::to_owned);
     }
     let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
     let action = pairs.find(|(name, _)| *name == "Action").map(|(_, action)| action.to_owned());
-    // A second one could be the one that counts.
+    // With two of them, the cloud could execute the second one.
     action.filter(|_| pairs.all(|(name, _)| name != "Action"))
 }
 
-/// A transport into a service of this process, such as an axum router: no sockets, so it works in virtual time.
-/// A service whose error is a [`TransportError`] can stand for any way in which a connection fails.
+/// Builds a transport into a service of this process, such as an axum router: no sockets, so it works in virtual time.
+/// A service whose error is a [`TransportError`] can simulate any connection failure.
 pub fn service_transport<S>(service: S) -> Transport
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
@@ -371,7 +373,7 @@ where
         let service = service.clone();
         Box::pin(async move {
             let mut request = request.map(Body::from);
-            // What an HTTP client adds on the wire, and a router needs to check a signature.
+            // An HTTP client adds this header on the wire, and a router needs it to check a signature.
             let host = request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
             if let Some(host) = host {
                 request.headers_mut().entry(HOST).or_insert(host);

@@ -17,7 +17,7 @@ fn transport_through(allowed: &[String], environment: &[(&str, &str)]) -> Transp
     reqwest_transport(&EndpointRule::new(allowed).unwrap(), &proxies(environment).unwrap()).unwrap()
 }
 
-/// A server on 127.0.0.1 that answers every connection's first request with these bytes and closes.
+/// Starts a server on 127.0.0.1 that answers every connection's first request with these bytes and closes.
 async fn serve(answer: impl Into<Vec<u8>>) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -127,7 +127,7 @@ async fn addresses_of_the_own_network_are_reached_by_exact_name_alone() {
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
-/// A proxy on 127.0.0.1 that tells the first line and the credentials of what it is asked for, and opens no way.
+/// Starts a proxy on 127.0.0.1 that reports the first line and the credentials of every request, and opens no tunnel.
 async fn proxy() -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -150,7 +150,7 @@ async fn proxy() -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
 #[tokio::test]
 async fn through_a_proxy_the_name_is_resolved_there_and_literals_stay_refused() {
     let (port, mut told) = proxy().await;
-    // In the cluster as well: it is the operator's own, and no endpoint.
+    // The proxy may be in the cluster too: it is the operator's own, and no endpoint.
     let own = format!("http://user:pass%2Fword@127.0.0.1:{port}");
     let environment = [("HTTPS_PROXY", own.as_str()), ("NO_PROXY", "localhost")];
     let transport = transport_through(&[], &environment);
@@ -177,7 +177,7 @@ async fn a_proxy_for_http_is_asked_with_the_whole_url() {
     assert_eq!(told.recv().await.unwrap().trim(), format!("POST {named}/a HTTP/1.1"));
 }
 
-/// What a cloud's host says to a proxy's client.
+/// Returns the error of a request to a cloud's host through this proxy.
 async fn through(proxy: &str) -> TransportError {
     let transport = transport_through(&[], &[("HTTPS_PROXY", proxy)]);
     ask(transport, "https://redis.no-such-host.invalid/").await.unwrap_err()

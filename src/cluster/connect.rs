@@ -1,7 +1,8 @@
-//! The way to the API server: which cluster, as kubectl finds it, and through which proxy.
+//! Connection to the API server: chooses the cluster as kubectl does, and the proxy.
 //!
-//! kube would choose the proxy itself: where the kubeconfig has none, that of HTTPS_PROXY, whatever NO_PROXY says of the API server
-//! (kube 5.0 holds NO_PROXY against the proxy's own address). Here the caller decides what the environment's proxies are for.
+//! kube would choose the proxy itself: if the kubeconfig has none, it takes HTTPS_PROXY, and compares NO_PROXY with
+//! the proxy's own address, not with the API server's (kube 5.0). Here the caller decides what the environment's
+//! proxies are for.
 
 use std::error::Error;
 use std::path::Path;
@@ -25,23 +26,24 @@ use reqwest::Url;
 use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
-/// What kube takes for the kubeconfig's proxy, so that it does not ask the environment.
+/// Placeholder for the kubeconfig's proxy, so that kube does not read one from the environment.
 const NO_PROXY_OF_KUBE: &str = "http://unused.invalid";
 
-/// A cluster, and how it is reached.
+/// A cluster, and the proxy to it.
 pub struct Target {
-    /// Without a proxy.
+    /// kube's configuration, without a proxy.
     pub config: Config,
-    /// The kubeconfig's own proxy for this cluster, which holds whatever the environment says.
+    /// The kubeconfig's own proxy for this cluster; it takes precedence over the environment.
     pub proxy: Option<Url>,
 }
 
 impl Target {
-    /// The cluster of this context, else of the current one, in this kubeconfig, else in that of KUBECONFIG or `~/.kube/config`; where
-    /// neither file nor context is named and there is no kubeconfig, the cluster that this process runs in.
+    /// Returns the cluster of this context, or of the current one, in this kubeconfig, or in that of KUBECONFIG or
+    /// `~/.kube/config`. If neither `file` nor `context` is given and there is no kubeconfig, returns the cluster
+    /// that this process runs in.
     ///
     /// # Errors
-    /// There is none, or the kubeconfig is wrong.
+    /// There is no cluster, or the kubeconfig is wrong.
     pub async fn find(file: Option<&Path>, context: Option<&str>) -> anyhow::Result<Self> {
         let read = match file {
             Some(file) => Kubeconfig::read_from(file),
@@ -79,7 +81,7 @@ impl Target {
         }
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         config.proxy_url = None;
-        // An exec plugin is told how the cluster is reached.
+        // An exec plugin gets the cluster's real proxy.
         if let Some(told) = config.auth_info.exec.as_mut().and_then(|exec| exec.cluster.as_mut()) {
             told.proxy_url.clone_from(&proxy);
         }
@@ -88,7 +90,7 @@ impl Target {
     }
 }
 
-/// A kubeconfig's `proxy-url`, with the schemes that kubectl takes.
+/// Parses a kubeconfig's `proxy-url`, with the schemes that kubectl accepts.
 fn proxy_url(text: &str) -> anyhow::Result<Url> {
     let wrong =
         "the kubeconfig's proxy-url: allowed is http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT";
@@ -96,10 +98,10 @@ fn proxy_url(text: &str) -> anyhow::Result<Url> {
     url.filter(|url| url.host_str().is_some_and(|host| !host.is_empty())).context(wrong)
 }
 
-/// A client of the API server, through this proxy.
+/// Returns a client of the API server through this proxy.
 ///
 /// # Errors
-/// The configuration's credentials or certificates are none.
+/// The configuration's credentials or certificates, or the proxy's URL, cannot be used.
 pub fn client(config: Config, proxy: Option<&Url>) -> anyhow::Result<Client> {
     let Some(proxy) = proxy else { return Ok(Client::try_from(config)?) };
     let address = address(proxy)?;
@@ -117,7 +119,8 @@ pub fn client(config: Config, proxy: Option<&Url>) -> anyhow::Result<Client> {
             };
             through(config, proxied)
         }
-        // As client-go has it, the proxy's certificate is held against the cluster's authority where the kubeconfig names one.
+        // As in client-go, the proxy's certificate is verified with the cluster's authority if the kubeconfig names
+        // one.
         "https" => {
             let https = config.rustls_https_connector_with_connector(http)?;
             through(config, tunnel(address, https, userinfo)?)
@@ -126,7 +129,7 @@ pub fn client(config: Config, proxy: Option<&Url>) -> anyhow::Result<Client> {
     }
 }
 
-/// The proxy's scheme, host and port, without userinfo.
+/// Returns the proxy's scheme, host and port, without userinfo.
 fn address(proxy: &Url) -> anyhow::Result<Uri> {
     let host = proxy.host_str().unwrap_or_default();
     let port = proxy.port_or_known_default().unwrap_or(1080);
@@ -141,7 +144,7 @@ fn tunnel<C>(proxy: Uri, connector: C, userinfo: Option<(String, String)>) -> an
     Ok(tunnel.with_auth(HeaderValue::try_from(basic)?))
 }
 
-/// kube's own client, but that each connection is made by this connector.
+/// Builds kube's client as kube does, except that `connector` makes each connection.
 fn through<C>(mut config: Config, connector: C) -> anyhow::Result<Client>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
@@ -149,7 +152,7 @@ where
     C::Future: Send + 'static,
     C::Error: Into<Box<dyn Error + Send + Sync>> + Send + Sync + Error + 'static,
 {
-    // A tunnel's default is 443, for http as well.
+    // The default port of a tunnel is 443, for http as well.
     if config.cluster_url.scheme_str() == Some("http") && config.cluster_url.port().is_none() {
         let host = config.cluster_url.host().unwrap_or_default().to_owned();
         let mut parts = config.cluster_url.into_parts();

@@ -8,7 +8,7 @@ use crate::telemetry::urls::said;
 
 const PASSWORD: &str = "Pa55/word";
 
-/// A server on 127.0.0.1 that answers every request with its path.
+/// Starts a server on 127.0.0.1 that answers every request with its path.
 async fn api_server() -> u16 {
     let router =
         axum::Router::new().fallback(async |request: axum::extract::Request| request.uri().to_string());
@@ -18,7 +18,8 @@ async fn api_server() -> u16 {
     port
 }
 
-/// A proxy on 127.0.0.1 that leads everywhere to this port for who knows the password. It tells what it is asked for.
+/// Starts a proxy on 127.0.0.1 that connects every client with the right password to the port `target`. Sends the
+/// first line of each request on the channel.
 async fn proxy(target: u16) -> (u16, UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -51,7 +52,7 @@ async fn proxy(target: u16) -> (u16, UnboundedReceiver<String>) {
     (port, told)
 }
 
-/// A SOCKS5 handshake with a user's name and password (RFC 1928, RFC 1929).
+/// Accepts a SOCKS5 handshake with a user's name and password (RFC 1928, RFC 1929).
 async fn socks(client: &mut TcpStream) -> String {
     client.write_all(&[5, 2]).await.unwrap();
     let mut login = vec![0; 512];

@@ -1,4 +1,4 @@
-//! What is logged of failures that many objects may share.
+//! Rate limit for log lines of failures that many objects may share.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long failures are counted together.
+/// Window in which failures are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
-/// The most lines of single failures in this time.
+/// Maximum number of lines for single failures in a window.
 const NAMED: usize = 10;
 
 /// Decides which failures get a line of their own: the first of each kind in a minute, ten in all. The others are counted.
@@ -22,18 +22,18 @@ struct Window {
     more: usize,
 }
 
-/// What to log now.
+/// Lines to log now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// The failure at hand.
+    /// Whether to log the failure at hand.
     pub this: bool,
-    /// So many others of the last window have had no line; 0: nothing is to be said of them.
+    /// Number of failures of the last window that were not logged; 0: log no line about them.
     pub others: usize,
 }
 
 impl FailureLog {
-    /// Takes in a failure. `kind`: the same for failures that differ in their objects alone. `is_new`: the object has not failed
-    /// this way before.
+    /// Counts a failure. `kind` is equal for failures that differ only in their objects. `is_new`: the object has not
+    /// failed in this way before.
     pub fn note(&self, kind: &str, is_new: bool, now: Instant) -> Lines {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Lines::default();

@@ -1,5 +1,5 @@
-//! Whether the API server answers at all. Each loss and each return is one line in the log: what is tried meanwhile fails in many
-//! places, over and over, and would say nothing more.
+//! Reachability of the API server. Each loss and each return is one line in the log: requests that fail meanwhile do
+//! so in many places, over and over, and would add no information.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,21 +12,22 @@ use tracing::{info, warn};
 
 use super::cause;
 
-/// Requests that fail for a shorter time than this, with none answered in between, are not worth a line.
+/// Minimum outage worth a line in the log: requests that fail for a shorter time, with none answered in between, are
+/// not.
 const HICCUP: Duration = Duration::from_secs(1);
 
-/// Shared by all clients of one API server.
+/// Reachability of one API server, shared by all its clients.
 #[derive(Clone, Default)]
 pub struct Link(Arc<Mutex<Option<Outage>>>);
 
-/// Since the first of the requests that failed, with none answered since.
+/// An outage, from the first failed request on, with none answered since.
 struct Outage {
     since: Instant,
     logged: bool,
 }
 
 impl Link {
-    /// The same client, whose answers are watched.
+    /// Returns the same client, whose answers are observed.
     pub fn around(&self, client: kube::Client) -> kube::Client {
         let (link, namespace) = (self.clone(), client.default_namespace().to_owned());
         let service = service_fn(move |request: Request<Body>| {
@@ -68,7 +69,7 @@ impl Link {
     }
 }
 
-/// What stands before an API server answers so when there is none behind it.
+/// Whether a gateway in front of the API server answers, as it does if no API server is behind it.
 fn is_of_a_gateway(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }

@@ -1,8 +1,10 @@
-//! Lists the objects of a kind and watches them, as `kube::runtime::watcher` does, and doubts what it has read.
+//! Lists the objects of a kind and watches them, as `kube::runtime::watcher` does, and relists when the result may be
+//! stale.
 //!
-//! kube's watcher keeps resourceVersions, bookmarks and silence to itself, and cannot be asked to list anew. An API server whose etcd was
-//! restored answers a watch from a resourceVersion that it has not reached yet with silence, so that kube's watcher misses every change
-//! until the number is reached again; and a connection that a firewall has dropped is silent as well.
+//! kube's watcher hides resourceVersions, bookmarks and silence, and cannot be made to relist. An API server whose
+//! etcd was restored does not answer a watch from a resourceVersion that it has not reached yet, so that kube's
+//! watcher misses every change until that number is reached again; a connection that a firewall has dropped is silent
+//! as well.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,36 +28,37 @@ use super::{answered, cause, resource_version};
 use crate::clock::Clock;
 use crate::telemetry::health::Awaited;
 
-/// Within this time something is heard on each connection to the API server, or it is dead.
+/// Timeout of a connection to the API server: if nothing was received for this long, the connection is dead.
 pub const SILENCE: Duration = Duration::from_secs(45);
-/// The API server is asked to end each watch after so many seconds. It sends a bookmark shortly before, so that the next watch goes on from
-/// there; without an end a watch of what never changes is silent for a minute, between two bookmarks.
+/// Duration in seconds after which the API server is asked to end each watch. It sends a bookmark shortly before,
+/// from which the next watch resumes; without an end, a watch of objects that never change is silent for a minute,
+/// between two bookmarks.
 const WATCH_SECONDS: u32 = 40;
-/// Between two doubts about everything, each of which makes every kind be listed anew.
+/// Minimum interval between two invalidations, each of which relists every kind.
 const BETWEEN_DOUBTS: Duration = Duration::from_secs(10);
 const NO_ANSWER: &str = "no answer from the API server within 45 s";
-/// Objects in one page of a list. A page is held as it came, some three times over, while it is read, and an object can have 1.5 MB,
-/// whatever of it is kept: so a page takes 110 MiB at most. With kube's 500, a namespace full of long annotations would take more
-/// than the pod has, at each start.
+/// Number of objects in one page of a list. A page is held as received, some three times over, while it is parsed,
+/// and an object can have 1.5 MB, whatever is kept of it: a page takes 110 MiB at most. With kube's 500, a namespace
+/// full of long annotations would take more memory than the pod has, at each start.
 const PAGE: u32 = 25;
 
-/// Shared by all watches of a process: from when on what they have read is trusted.
+/// State shared by all watches of a process: the time from which on their lists are trusted.
 #[derive(Clone, Debug)]
 pub struct Caches {
-    /// A list that began before this is read anew then; it can be in the future.
+    /// Time of the last invalidation: lists that began before it are relisted then. It can be in the future.
     doubted: watch::Sender<Option<Instant>>,
-    /// When this process took the lead the last time.
+    /// Time when this process last became the leader.
     lead_taken: Arc<Mutex<Option<Instant>>>,
     clock: Clock,
 }
 
 impl Caches {
-    /// `clock` dates what `/readyz` says.
+    /// Creates the state; `clock` gives the times that `/readyz` reports.
     pub fn new(clock: Clock) -> Self {
         Self { doubted: watch::Sender::new(None), lead_taken: Arc::default(), clock }
     }
 
-    /// Has everything listed anew: at once, or `BETWEEN_DOUBTS` after the last time.
+    /// Relists every kind: at once, or a minimum interval after the last time.
     pub fn doubt(&self, kind: &str, why: &str) {
         let now = Instant::now();
         let is_new = self.doubted.send_if_modified(|at| {
@@ -71,31 +74,31 @@ impl Caches {
         }
     }
 
-    /// Has everything listed anew at once, as this process leads from now on: while it stood by it may have been told nothing, or of an
-    /// API server that lags behind.
+    /// Relists every kind at once, as this process leads from now on: as a standby it may have received nothing, or
+    /// events of an API server that lags behind.
     pub fn take_lead(&self) {
         let now = Instant::now();
         *self.lead_taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         self.doubted.send_replace(Some(now));
     }
 
-    /// Whether a list that began then tells what is true for a leader.
+    /// Whether a list that began at `listed` is recent enough for a leader.
     pub fn trusts(&self, listed: Instant) -> bool {
         self.lead_taken.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|taken| listed >= taken)
     }
 
-    /// Resolves when a leader cannot trust a list that began then.
+    /// Resolves once a leader cannot trust a list that began at `listed`.
     async fn mistrusted(&self, listed: Instant) {
         // `self` holds a sender, so the channel stays open.
         let _ = self.doubted.subscribe().wait_for(|_| !self.trusts(listed)).await;
     }
 
-    /// Whether a list that began then is to be read anew.
+    /// Whether a list that began at `listed` has to be repeated.
     pub fn doubts(&self, listed: Instant) -> bool {
         self.doubted.borrow().is_some_and(|at| at > listed && at <= Instant::now())
     }
 
-    /// Resolves when a list that began then is to be read anew.
+    /// Resolves once a list that began at `listed` has to be repeated.
     async fn outdated(&self, listed: Instant) {
         let mut doubted = self.doubted.subscribe();
         // `self` holds a sender, so the channel stays open.
@@ -105,10 +108,10 @@ impl Caches {
     }
 }
 
-/// Lists all objects that `api` reaches, then watches them; for ever. Each list is a quorum read. A stream that is polled after an error
-/// tries again at once: pause it with a backoff.
+/// Lists all objects that `api` reaches, then watches them, without end. Each list is a quorum read. A stream that is
+/// polled after an error retries at once: pause it with a backoff.
 ///
-/// `cache` says on `/readyz` what is missing, and what is older than [`SILENCE`].
+/// `cache` reports on `/readyz` which data is missing, and which is older than [`SILENCE`].
 pub fn list_watch<K>(
     api: Api<K>,
     caches: Caches,
@@ -131,32 +134,32 @@ struct ListWatch<K> {
     phase: Phase<K>,
 }
 
-/// How far what was read can be trusted.
+/// Freshness of the data read.
 struct Known {
     caches: Caches,
     cache: Awaited,
-    /// When the list that the watch goes on from was begun.
+    /// Start of the list that the watch follows.
     listed: Instant,
-    /// When the API server last answered. `None`: it never did.
+    /// Time of the API server's last answer; `None` before the first one.
     heard: Option<(Instant, Timestamp)>,
-    /// The resourceVersion that the API server has reached, as far as it was seen. `None` where it is no number.
+    /// ResourceVersion that the API server has reached, as far as observed; `None` if it is no number.
     newest: Option<u128>,
 }
 
 enum Phase<K> {
     Unlisted,
     Listing {
-        /// Of the page to ask for; `None`: the first one.
+        /// Continue token of the page to request; `None`: the first page.
         token: Option<String>,
         objects: VecDeque<K>,
-        /// The list's resourceVersion, once no further page is to be asked for.
+        /// The list's resourceVersion, once no page is left to request.
         complete: Option<String>,
     },
-    /// The watch has ended. Whether it can go on is to be looked at.
+    /// The watch has ended; a check is due whether it can resume.
     Ended {
         version: String,
     },
-    /// The watch is to be opened.
+    /// The watch has to be opened.
     Opening {
         version: String,
     },
@@ -191,7 +194,7 @@ where
                     }
                     let is_first = token.is_none();
                     let params = ListParams { continue_token: token, ..ListParams::default().limit(PAGE) };
-                    // Other doubts let a list come to its end: one that takes long would never.
+                    // Other invalidations do not interrupt a list: one that takes long would never end.
                     let answer = tokio::select! {
                         biased;
                         () = self.known.caches.mistrusted(self.known.listed) => continue,
@@ -212,8 +215,8 @@ where
                     self.phase = Phase::Listing { token, objects: page.items.into(), complete };
                 }
                 Phase::Ended { version } => {
-                    // A quorum read that costs next to nothing, and shows how far the API server is. The watch would not: from a
-                    // resourceVersion that was not reached yet it is silent, and no error.
+                    // A cheap quorum read that shows the API server's present resourceVersion. A watch would not:
+                    // from a resourceVersion that was not reached yet, it is silent and returns no error.
                     let params = ListParams::default().limit(1);
                     let answer = tokio::select! {
                         biased;
@@ -277,7 +280,7 @@ where
                             (Some(Event::Delete(object)), version)
                         }
                         Ok(WatchEvent::Bookmark(bookmark)) => (None, bookmark.metadata.resource_version),
-                        // 410 is the only one that a further watch from there would meet again.
+                        // 410 is the only error that another watch from the same version would meet again.
                         Ok(WatchEvent::Error(status)) => {
                             if status.code != 410 {
                                 self.phase = Phase::Ended { version };
@@ -302,7 +305,7 @@ where
         }
     }
 
-    /// The watch could not be opened again, which is to be tried from the same version.
+    /// Returns the error of a watch that could not be opened, and retries from the same version.
     fn resumes(&mut self, version: String, error: kube::Error) -> Error {
         self.phase = Phase::Ended { version };
         self.known.failed(Error::WatchStartFailed(error))
@@ -310,7 +313,7 @@ where
 }
 
 impl Known {
-    /// The API server's answer, or an error where none comes.
+    /// Returns the API server's answer, or an error if there is none within [`SILENCE`].
     async fn answer<T>(&self, call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
         let ages = async {
             if let Some((at, _)) = self.heard {
@@ -366,7 +369,7 @@ mod tests {
         Caches::new(Clock::from_tokio("2026-11-22T12:00:00Z".parse().unwrap()))
     }
 
-    /// After how long a list that began then is to be read anew.
+    /// Returns the delay after which a list that began at `listed` has to be repeated.
     async fn outdated_after(caches: &Caches, listed: Instant) -> Duration {
         let begun = Instant::now();
         caches.outdated(listed).await;

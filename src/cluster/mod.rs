@@ -1,4 +1,5 @@
-//! What the operator needs of Kubernetes besides watching: leadership, Events, Secrets, and writes to status and finalizers.
+//! Client side of Kubernetes: connection, leader election, list and watch, Events, Secrets, and writes to status and
+//! finalizers.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,7 +15,7 @@ pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 
-/// The name under which the operator writes: the field manager, and the Lease's name.
+/// Name of the operator in Kubernetes: its field manager, and its Lease.
 pub const MANAGER: &str = "cross-region-backup-operator";
 
 /// Whether the API server answered with this HTTP status.
@@ -22,16 +23,16 @@ pub fn answered(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
-/// When anybody created or changed the object, its status aside, as the API server noted it in `managedFields`, in whole
-/// seconds; `None` where it was not read from an API server.
+/// Returns when any writer created or last changed the object, apart from its status, as the API server recorded it
+/// in `managedFields`, in whole seconds; `None` if the object was not read from an API server.
 pub fn last_change(metadata: &ObjectMeta) -> Option<Timestamp> {
     let fields = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
     let changed = fields.filter_map(|entry| entry.time.as_ref());
     changed.chain(&metadata.creation_timestamp).map(|time| time.0).max()
 }
 
-/// Why a call to the API server brought nothing, for people: the API server's own words, or the causes from the first to the last.
-/// The texts of kube's errors repeat the whole Status of an answer in Rust's Debug format.
+/// Describes a failed call to the API server for people: the API server's message, or the chain of causes. The texts
+/// of kube's errors repeat the whole Status of an answer in Rust's Debug format.
 pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -40,7 +41,7 @@ pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
             texts.push(status.message.clone());
             break;
         }
-        // What wraps another error mostly repeats it.
+        // An error that wraps another one mostly repeats its text.
         let source = error.source();
         let text = error.to_string();
         let own = match source.map(ToString::to_string) {
@@ -57,8 +58,8 @@ pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     texts.join(": ")
 }
 
-/// A resourceVersion as a number. Those of one resource type can be compared so (Kubernetes API concepts, since 1.35; etcd's revisions
-/// before). `None`: it is none.
+/// Parses a resourceVersion as a number; those of one resource type can be compared as numbers (Kubernetes API
+/// concepts, since 1.35; etcd's revisions before). Returns `None` if it is no number.
 pub fn resource_version(text: &str) -> Option<u128> {
     text.parse().ok()
 }

@@ -1,4 +1,5 @@
-//! Reads Secrets by name. Their values are in secrecy's types from the moment they are read, and never in a log line or an error.
+//! Reads Secrets by name. Their values are in secrecy's types from the moment they are read, and never appear in a
+//! log line or an error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,14 +16,14 @@ use tokio::time::timeout;
 use super::{answered, last_change};
 use crate::telemetry::redact::LONGEST;
 
-/// The longest wait for one answer.
+/// Timeout of one call.
 const CALL: Duration = Duration::from_secs(10);
 
-/// A Secret that can be shown: its Debug has names and keys, and no value.
+/// A Secret that can be logged: its Debug output has names and keys, and no value.
 #[derive(Clone, Debug)]
 pub struct Secret {
     name: String,
-    /// When it was last changed, as the API server noted it.
+    /// Time of the last change, as recorded by the API server.
     changed: Option<Timestamp>,
     data: BTreeMap<String, SecretSlice<u8>>,
 }
@@ -32,7 +33,8 @@ impl Secret {
         &self.name
     }
 
-    /// When it was created or last changed by anybody, as the API server noted it, in whole seconds; `None` in manifests.
+    /// Returns when any writer created or last changed the Secret, as recorded by the API server, in whole seconds;
+    /// `None` for a manifest.
     pub fn changed(&self) -> Option<Timestamp> {
         self.changed
     }
@@ -52,10 +54,10 @@ impl From<core::Secret> for Secret {
 }
 
 impl Secret {
-    /// Reads a manifest, which may be encrypted by SOPS: a value that is encrypted need not be base64.
+    /// Reads a manifest, which may be encrypted by SOPS: an encrypted value need not be base64.
     ///
     /// # Errors
-    /// It is no Secret. What exactly is wrong with it is not told, since that may repeat a value.
+    /// The manifest is no Secret. The error has no details, since they may repeat a value.
     pub fn from_manifest(value: &Value) -> Result<Self, NoSecret> {
         let mut value = value.clone();
         let mut encrypted = Map::new();
@@ -77,25 +79,26 @@ impl Secret {
         Ok(secret)
     }
 
-    /// What stands under one of these keys in place of a value.
+    /// Describes the placeholder that one of these keys has instead of a value.
     pub fn placeholder_of<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
         let text = |key| std::str::from_utf8(self.data.get(key)?.expose_secret()).ok();
         keys.into_iter().filter_map(text).find_map(|text| placeholder(text.trim_ascii()))
     }
 }
 
-/// A manifest that is no Secret.
+/// The manifest is no Secret.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("data must be base64, and stringData text, for each key")]
 pub struct NoSecret;
 
-/// Whether a value is one that some tool was to replace first: encrypted, or a template's. No key of a cloud looks like one of
-/// these: those are letters, digits and `+/=_-.` throughout.
+/// Describes a value that a tool should have replaced: an encrypted one, or a template's placeholder. No key of a
+/// cloud looks like one: keys consist of letters, digits and `+/=_-.` throughout.
 fn placeholder(text: &str) -> Option<&'static str> {
     let begins = |starts: &[&str]| starts.iter().any(|start| text.starts_with(start));
     let encloses =
         |open: &str, close: &str| text.split_once(open).is_some_and(|(_, rest)| rest.contains(close));
-    // Helm, Jinja and Argo CD; envsubst, Flux and kustomize; argocd-vault-plugin, and what a person is to fill in.
+    // Helm, Jinja and Argo CD; envsubst, Flux and kustomize; argocd-vault-plugin, and placeholders for people to fill
+    // in.
     let is_template = encloses("{{", "}}")
         || encloses("${", "}")
         || encloses("$(", ")")
@@ -103,7 +106,7 @@ fn placeholder(text: &str) -> Option<&'static str> {
         || (text.starts_with('<') && text.ends_with('>'))
         || text.strip_prefix('$').is_some_and(is_variable);
     if begins(&["ENC["]) {
-        // hiera-eyaml's begin so as well.
+        // Values of hiera-eyaml have this prefix as well.
         Some("the value is encrypted by SOPS")
     } else if begins(&["$ANSIBLE_VAULT;"]) {
         Some("the value is encrypted by ansible-vault")
@@ -124,19 +127,19 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// A Secret that could not be read, though it may exist.
+/// The Secret could not be read; it may exist.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("no answer from the API server within {CALL:?}")]
     Timeout,
     #[error(transparent)]
     Api(#[from] kube::Error),
-    /// What exactly is wrong with it is not told, since that may repeat a value.
+    /// Without details, since they may repeat a value.
     #[error("the API server's answer is no Secret")]
     Malformed,
 }
 
-/// A value that no credential can have. It names Secret and key, and never the value.
+/// A value that cannot be a credential. The error names Secret and key, and never the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Secret {secret}, key {key}: {problem}")]
 pub struct BadValue {
@@ -145,15 +148,15 @@ pub struct BadValue {
     pub problem: &'static str,
 }
 
-/// Where Secrets are read from.
+/// Source of Secrets.
 #[derive(Clone)]
 pub enum Secrets {
     Cluster(Client),
-    /// Those that were read before, or never were in a cluster: of manifests, and of the environment.
+    /// Secrets that were read before, or never were in a cluster: those of manifests, and of the environment.
     Held(Held),
 }
 
-/// Secrets by namespace and name.
+/// In-memory Secrets by namespace and name.
 #[derive(Clone, Default)]
 pub struct Held(Arc<Mutex<HashMap<(String, String), Secret>>>);
 
@@ -170,10 +173,10 @@ impl Held {
 }
 
 impl Secrets {
-    /// The Secret, or `None` where there is none.
+    /// Returns the Secret, or `None` if there is none.
     ///
     /// # Errors
-    /// Where the API server refuses or gives no answer.
+    /// The API server refuses, or does not answer.
     pub async fn read(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ReadError> {
         match self {
             Self::Cluster(client) => read_secret(client, namespace, name).await,
@@ -182,15 +185,15 @@ impl Secrets {
     }
 }
 
-/// The Secret, or `None` where the API server says that there is none.
+/// Reads a Secret; `None` if the API server answers 404.
 ///
 /// # Errors
-/// Where the API server refuses or gives no answer.
+/// The API server refuses, or does not answer.
 pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, ReadError> {
     let request = Request::new(core::Secret::url_path(&(), Some(namespace)))
         .get(name, &kube::api::GetParams::default())
         .map_err(kube::Error::BuildRequest)?;
-    // Not by `Api::get`, which logs an answer that it cannot parse, values and all.
+    // `Api::get` would log an answer that it cannot parse, including values.
     let text = match timeout(CALL, client.request_text(request)).await.map_err(|_| ReadError::Timeout)? {
         Ok(text) => SecretString::from(text),
         Err(error) if answered(&error, 404) => return Ok(None),
@@ -202,10 +205,10 @@ pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result
     Ok(Some(secret.into()))
 }
 
-/// The value under `key` without surrounding white space; `None` where the Secret has no such key.
+/// Returns the value under `key` without surrounding white space; `None` if the Secret has no such key.
 ///
 /// # Errors
-/// Where the value is empty, encrypted or a placeholder, too long, not ASCII, or has control characters inside.
+/// The value is empty, encrypted or a placeholder, too long, not ASCII, or has control characters inside.
 pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, BadValue> {
     let Some(value) = secret.data.get(key) else { return Ok(None) };
     let bad = |problem| BadValue { secret: secret.name.clone(), key: key.to_owned(), problem };
@@ -318,7 +321,7 @@ mod tests {
         }
     }
 
-    /// Of each tool's documentation.
+    /// Examples from the documentation of each tool.
     const PLACEHOLDERS: [&str; 18] = [
         "ENC[AES256_GCM,data:p673w==,iv:YY=,aad:UQ=,tag:A=,type:str]",
         "ENC[PKCS7,MIIBeQYJKoZIhvcNAQcDoIIBajCCAWYCAQAx]",
@@ -355,7 +358,8 @@ mod tests {
         }
     }
 
-    /// The shapes that the clouds document, and what else letters, digits and the marks of base64 and JWT give.
+    /// Shapes that the clouds document, and other values from letters, digits and the special characters of base64
+    /// and JWT.
     #[test]
     fn what_clouds_issue_is_a_credential() {
         for value in [

@@ -1,5 +1,6 @@
-//! Writes what is the operator's in an object: its status, and its finalizers. Each write is bound to the resourceVersion that it was
-//! computed from, for that alone protects against writing to a namesake: the status subresource ignores a wrong UID.
+//! Writes the operator's parts of an object: its status and its finalizers. Each write carries the resourceVersion
+//! that it was computed from, since only that protects a new object of the same name: the status subresource ignores
+//! a wrong UID.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -12,20 +13,20 @@ use tokio::time::timeout;
 
 use super::{MANAGER, answered};
 
-/// The longest wait for one answer.
+/// Timeout of one call.
 const CALL: Duration = Duration::from_secs(60);
 
-/// What became of a write.
+/// Outcome of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied<K> {
-    /// The object as the API server answered it, with its new resourceVersion.
+    /// The object as the API server returned it, with its new resourceVersion.
     Written(K),
-    /// Nothing was written, for the object has changed since it was read: it is here as it is now. `None`: it is gone, a
-    /// namesake with another UID included, and there is nothing left to write to.
+    /// Nothing was written, as the object has changed since it was read; contains its present state. `None`: the
+    /// object was deleted, or replaced by one with another UID, and there is nothing left to write to.
     Stale(Option<K>),
 }
 
-/// A write that neither happened nor was refused as outdated.
+/// A write that failed for another reason than an outdated resourceVersion.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
     #[error("no answer from the API server within {CALL:?}")]
@@ -37,19 +38,20 @@ pub enum StatusError {
     Api(#[from] kube::Error),
 }
 
-/// The longest text of an error in a log line, in characters.
+/// Maximum length of an error's text in a log line, in characters.
 const LONGEST: usize = 512;
 
 impl StatusError {
-    /// Whether the API server refused the write for a reason that lasts until somebody changes something: an admission policy or
-    /// webhook, a quota, a missing permission, a size. Otherwise it did not answer, or asked for another try.
+    /// Whether the API server refused the write for a reason that lasts until somebody changes something: an
+    /// admission policy or webhook, a quota, a missing permission, a size. Otherwise it did not answer, or the
+    /// request can be retried.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Timeout => false,
             Self::Incomplete(_) => true,
             Self::Api(kube::Error::Api(status)) => {
                 let retried = [401, 408, 409, 429].contains(&status.code);
-                // A webhook that cannot be called is answered as an internal error, with this cause.
+                // A webhook that cannot be called is reported as an internal error, with this cause.
                 let causes = status.details.iter().flat_map(|details| &details.causes);
                 let is_webhook =
                     causes.into_iter().any(|cause| cause.message.contains("failed calling webhook"));
@@ -59,7 +61,7 @@ impl StatusError {
         }
     }
 
-    /// For logs: kube's own words repeat the whole answer.
+    /// Returns a short text for logs: kube's own text repeats the whole answer.
     pub fn brief(&self) -> String {
         let text = match self {
             Self::Api(kube::Error::Api(status)) => {
@@ -71,10 +73,10 @@ impl StatusError {
     }
 }
 
-/// Makes `status` the object's status, by server-side apply: what an earlier status had and this one has not is removed.
+/// Applies `status` by server-side apply: fields of an earlier status that are missing in this one are removed.
 ///
 /// # Errors
-/// Where the API server gave no answer or refused for another reason than a change of the object. A write that timed out
+/// The API server did not answer, or refused for another reason than a change of the object. A write that timed out
 /// may have happened; then the next one is stale.
 pub async fn apply_status<K>(api: &Api<K>, object: &K, status: Value) -> Result<Applied<K>, StatusError>
 where
@@ -96,8 +98,9 @@ where
     settle(api, object, written).await
 }
 
-/// Makes `status` the whole status, whoever owns its fields: server-side apply leaves what somebody else has added, by hand for
-/// example. `object` is as the API server answered it last; its status is read again, since it may hold what the types do not.
+/// Replaces the whole status, whoever owns its fields: server-side apply keeps fields that somebody else has added,
+/// by hand for example. `object` is as the API server last returned it; its status is read again, since it may have
+/// fields that the types lack.
 ///
 /// # Errors
 /// As [`apply_status`].
@@ -117,7 +120,7 @@ where
     settle(api, object, written).await
 }
 
-/// The merge patch (RFC 7386) that makes `to` out of `from`.
+/// Returns the merge patch (RFC 7386) that turns `from` into `to`.
 fn merge_patch(from: &Value, to: &Value) -> Value {
     let (Value::Object(from), Value::Object(to)) = (from, to) else { return to.clone() };
     let gone = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), Value::Null));
@@ -128,8 +131,9 @@ fn merge_patch(from: &Value, to: &Value) -> Value {
     Value::Object(gone.chain(changed).collect())
 }
 
-/// Adds or removes one finalizer, and keeps the others, which are read for it: `object` need have no other than this one.
-/// Where nothing is to be changed, `object` itself is the answer. A terminating object gets no finalizer any more, as the API server would refuse it: it is answered as it is.
+/// Adds or removes one finalizer, and keeps the others, which are read from the API server: `object` may lack them.
+/// Returns `object` itself if nothing has to change. A terminating object gets no new finalizer, as the API server
+/// would refuse it; it is returned as it is.
 ///
 /// # Errors
 /// As [`apply_status`].
@@ -159,8 +163,8 @@ where
     if present {
         finalizers.push(json!(finalizer));
     }
-    // A merge patch replaces the whole list; the resourceVersion makes sure that it is the list that was read. A JSON patch
-    // with a test would be answered by 422, which other causes have as well.
+    // A merge patch replaces the whole list; the resourceVersion ensures that it is the list that was read. A JSON
+    // patch with a test would be answered with 422, which has other causes as well.
     let body = json!({"metadata": {"resourceVersion": resource_version, "finalizers": finalizers}});
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let written = within(api.patch(name, &params, &Patch::Merge(&body))).await;
@@ -185,7 +189,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Reads the object again where a write was refused as outdated.
+/// Reads the object again if a write was refused as outdated.
 async fn settle<K>(
     api: &Api<K>,
     object: &K,
@@ -202,7 +206,7 @@ where
     }
 }
 
-/// The object as it is stored, whatever it holds; `None` where there is none of that name.
+/// Returns the object as it is stored, with fields unknown to the types; `None` if no object has that name.
 ///
 /// # Errors
 /// As [`apply_status`].
@@ -254,7 +258,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Answers a write by `write` and a read by `read`, and keeps the calls.
+    /// Answers writes with `write` and reads with `read`, and records the calls.
     fn server(
         write: (StatusCode, Value),
         read: (StatusCode, Value),
@@ -412,7 +416,7 @@ mod tests {
         let after = object("u1", "8", &["after"]);
         let (client, calls) = server(found(&after), found(before));
         let api = Api::<PodDisruptionBudget>::namespaced(client, "payments");
-        // The caches hold no other finalizers.
+        // Cached objects have no other finalizers.
         let mut cached = before.clone();
         cached.metadata.finalizers.iter_mut().for_each(|all| all.retain(|f| f == FINALIZER));
         let applied = set_finalizer(&api, &cached, FINALIZER, present).await.unwrap();

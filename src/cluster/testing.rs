@@ -5,7 +5,7 @@ use axum::body::{Body, to_bytes};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-/// What a test's API server gets to see of a request.
+/// Request as a test's API server receives it.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
@@ -15,7 +15,7 @@ pub struct Call {
     pub body: Value,
 }
 
-/// A client whose every request is answered by `answer`.
+/// Returns a client whose requests are all answered by `answer`.
 pub fn client<F, A>(answer: F) -> kube::Client
 where
     F: Fn(Call) -> A + Clone + Send + Sync + 'static,
@@ -47,7 +47,7 @@ where
     kube::Client::new(router, "default")
 }
 
-/// A refusal as the API server words it.
+/// Returns a refusal in the API server's format.
 pub fn refusal(code: StatusCode, reason: &str, message: &str) -> (StatusCode, Value) {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure",

@@ -1,4 +1,5 @@
-//! `backups`: what the cloud holds of an account or an instance now, with the filters of a BackupInventory.
+//! `backups`: lists the backups that the cloud holds now for an account or an instance, with the filters of a
+//! BackupInventory.
 
 use std::collections::HashMap;
 
@@ -25,13 +26,13 @@ use crate::plan::inventory::found::{is_usable, of_backups};
 use crate::plan::inventory::{Found, Reading};
 
 const DETAIL: &str = "DescribeBackupDetail";
-/// Details asked for at once; the account's budget is what paces them.
+/// Concurrent detail calls; the account's request budget limits their rate.
 const AT_ONCE: usize = 32;
 
 /// # Errors
-/// A filter is wrong, the account cannot be used, or the listing fails.
+/// A filter is invalid, the account cannot be used, or the listing fails.
 pub async fn run(global: &Global, args: &Backups) -> anyhow::Result<Exit> {
-    // A filter that cannot be is told before anything is asked.
+    // Reports an invalid filter before any call.
     inventory(args, "default", "cn-beijing")?;
     let of::Sources { access, namespace, .. } = of::sources(global, &args.of, &args.source).await?;
     let key = of::key(&access, &args.of, &namespace)?;
@@ -56,7 +57,7 @@ pub async fn run(global: &Global, args: &Backups) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// What the flags ask for, as an inventory that the schema's rules hold for.
+/// Builds a BackupInventory from the flags and validates it against the CRD.
 fn inventory(args: &Backups, namespace: &str, region: &str) -> anyhow::Result<BackupInventory> {
     let mut filter = Map::new();
     let texts = [
@@ -120,17 +121,17 @@ async fn list(
     Ok(found)
 }
 
-/// What a listing brings.
+/// Event of a listing.
 pub enum Page {
     Read(Vec<Backup>),
-    /// Something came or went meanwhile: all pages come once more.
+    /// A backup was added or removed during the listing: all pages are read again.
     Again,
 }
 
-/// Reads a listing to its end. Whether it moved in both readings.
+/// Reads a listing to its end. Returns whether it changed during both passes.
 ///
 /// # Errors
-/// A filter that this cloud does not have, or a call that fails.
+/// This cloud does not support a filter, or a call fails.
 pub async fn each_page(
     access: &Access,
     opened: &Opened,
@@ -138,7 +139,7 @@ pub async fn each_page(
     now: Timestamp,
     mut take: impl FnMut(Page),
 ) -> anyhow::Result<bool> {
-    // Made first: a filter that this cloud does not have is told before anything is asked.
+    // Built before any call, so that an unsupported filter is reported without one.
     let mut listing = Listing::new(opened.site(), selection.clone(), Vec::new(), now)?;
     if !opened.site().has_policies() && selection.instance.is_none() {
         let instances = of::instances(access, opened, &selection.region).await?;
@@ -162,7 +163,7 @@ pub async fn each_page(
                     Next::End { moved: again } => moved = again,
                 }
             }
-            // Pages that are missing are asked for again in any case: only where nothing was read is a try used up.
+            // The next step requests missing pages again anyway; a failure uses up a retry only if no page was read.
             match failure {
                 Some(failure) if !progressed => Err(failure),
                 _ => Ok(listing.request().is_none()),
@@ -172,7 +173,7 @@ pub async fn each_page(
     Ok(moved)
 }
 
-/// Asks for the details of each; one that is gone meanwhile, or that cannot be asked for, is shown without.
+/// Fetches the details of each backup. A backup that was deleted meanwhile, or whose call fails, is shown without them.
 async fn detailed(access: &Access, opened: &Opened, region: &str, items: &mut [Backup]) {
     let mut progress = Progress::on_stderr();
     let (mut done, total) = (0, items.len());
@@ -228,7 +229,7 @@ fn objects(key: &AccountKey, listed: &[(String, BackupInventoryStatus)]) -> anyh
     Ok(json!({"account": key.to_string(), "regions": regions?}))
 }
 
-/// With no text that steers a terminal: in YAML, unlike JSON, not every text has another form.
+/// Makes all texts safe for a terminal. YAML, unlike JSON, does not have an escaped form of every text.
 fn made_plain(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(plain(&text)),

@@ -1,4 +1,5 @@
-//! `import`: a manifest for each instance of an account, as the cloud has it, so that applying them changes nothing there.
+//! `import`: writes a manifest for each instance of an account that matches the cloud, so that applying them changes
+//! nothing there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,13 +21,13 @@ use crate::observe::AccountKey;
 use crate::plan::inventory::found::is_standalone;
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
-/// Looks in flight; the account's budget is what paces them.
+/// Concurrent Describe calls; the account's request budget limits their rate.
 const AT_ONCE: usize = 64;
-/// Of a resource's name.
+/// Longest name of a resource, in characters.
 const NAME_MAX: usize = 63;
 
 /// # Errors
-/// The account cannot be used, an instance cannot be described, or a file not be written.
+/// The account cannot be used, its instances cannot be listed, or a file cannot be written.
 pub async fn run(global: &Global, args: &Import) -> anyhow::Result<Exit> {
     let of::Sources { access, namespace, .. } = of::sources(global, &args.of, &args.source).await?;
     let key = of::key(&access, &args.of, &namespace)?;
@@ -94,10 +95,10 @@ pub async fn run(global: &Global, args: &Import) -> anyhow::Result<Exit> {
     Ok(if complete { Exit::Success } else { Exit::Failure })
 }
 
-/// Why an instance has no manifest.
+/// Reason why an instance has no manifest.
 struct LeftOut {
     text: String,
-    /// There can be none for it.
+    /// The instance supports no policy; the command still succeeds.
     is_expected: bool,
 }
 
@@ -178,7 +179,8 @@ fn manifest(
     Ok(format!("{name}{}\n", yaml.trim_end()))
 }
 
-/// The instance's id, which never changes; the longest ids are a character too long for a name.
+/// Returns the resource name of an instance: its id, which never changes. The longest ids exceed a name by one
+/// character and are shortened, with a hash appended.
 fn name_of(id: &str) -> String {
     match id.len() <= NAME_MAX {
         true => id.to_owned(),
@@ -190,7 +192,7 @@ fn name_of(id: &str) -> String {
     }
 }
 
-/// Writes the files that are not there yet; how many are.
+/// Writes the files that do not exist yet. Returns how many exist already.
 fn write(directory: &Path, manifests: &BTreeMap<String, String>) -> anyhow::Result<usize> {
     fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
     let mut exists = 0;

@@ -1,5 +1,5 @@
-//! What the binary does besides `run`: commands for pipelines and people. Each ends with an exit code; what it prints is for its
-//! reader, and what it could not do is an error that says what to do about it.
+//! Commands other than `run`, for pipelines and people. Each returns an exit code; an error message says what to do
+//! about it.
 
 pub mod access;
 mod backups;
@@ -21,13 +21,13 @@ use crate::api;
 use crate::cli::{Cli, Global, Tool};
 use crate::cluster::MANAGER;
 
-/// How a command ends.
+/// Outcome of a command; maps to the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Success,
-    /// Told in what was printed: nothing more is to be said.
+    /// The output already reports the failure; nothing else is printed.
     Failure,
-    /// Of `plan`: there is something to change.
+    /// `plan` only: there is something to change.
     Changes,
 }
 
@@ -41,10 +41,10 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Does what a command asks for.
+/// Runs a command.
 ///
 /// # Errors
-/// What keeps the command from its work, in words that say what to do.
+/// The command cannot do its work; the message says what to do.
 pub async fn run(global: &Global, tool: Tool) -> anyhow::Result<Exit> {
     match tool {
         Tool::Crds => crds(),

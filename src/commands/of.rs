@@ -1,4 +1,4 @@
-//! The account that `backups`, `report` and `import` are about.
+//! Target account and regions of `backups`, `report` and `import`.
 
 use anyhow::{anyhow, bail};
 
@@ -11,17 +11,19 @@ use crate::cli::source::{Of, Source};
 use crate::domain::Instance;
 use crate::observe::{AccountKey, Instances};
 
-/// What a command reaches, and what the files declare.
+/// Access to the accounts, and the policies that the files declare.
 pub struct Sources {
     pub access: Access,
-    /// With their namespaces.
+    /// Each policy with its namespace.
     pub policies: Vec<(String, CrossRegionBackupPolicy)>,
-    /// Of what names none.
+    /// Namespace of objects that name none.
     pub namespace: String,
 }
 
+/// Reads the files, and connects to the cluster if `--from-cluster` is set.
+///
 /// # Errors
-/// Files, flags or the cluster are wrong.
+/// The files or flags are invalid, or the cluster cannot be reached.
 pub async fn sources(global: &Global, of: &Of, source: &Source) -> anyhow::Result<Sources> {
     let cluster = match source.from_cluster {
         true => Some(Cluster::connect(&source.cluster).await?),
@@ -33,10 +35,10 @@ pub async fn sources(global: &Global, of: &Of, source: &Source) -> anyhow::Resul
     Ok(Sources { access, policies, namespace })
 }
 
-/// The account that is meant.
+/// Returns the key of the target account: `--account`, else the only account of the files, else the environment's.
 ///
 /// # Errors
-/// It is not clear which.
+/// `--account` is missing, and the files declare several accounts, or the accounts come from the cluster.
 pub fn key(access: &Access, of: &Of, namespace: &str) -> anyhow::Result<AccountKey> {
     let within = |namespace: &str, name: &str| AccountKey {
         namespace: Some(namespace.to_owned()),
@@ -57,14 +59,14 @@ pub fn key(access: &Access, of: &Of, namespace: &str) -> anyhow::Result<AccountK
     }
 }
 
-/// The namespace of what names none.
+/// Returns the namespace of objects that name none: `--namespace`, else the cluster connection's, else `default`.
 pub fn usual_namespace(source: &Source, cluster: Option<&Cluster>) -> String {
     let flag = source.cluster.namespace.clone();
     let of_cluster = || cluster.map(|cluster| cluster.namespace.clone());
     flag.or_else(of_cluster).unwrap_or_else(|| "default".to_owned())
 }
 
-/// What the files declare.
+/// Reads and validates the files. Returns the accounts, Secrets and namespaces, and the policies with their namespaces.
 fn given(of: &Of, namespace: &str) -> anyhow::Result<(Given, Vec<(String, CrossRegionBackupPolicy)>)> {
     let (mut given, mut policies) = (Given::default(), Vec::new());
     if of.files.is_empty() {
@@ -76,7 +78,7 @@ fn given(of: &Of, namespace: &str) -> anyhow::Result<(Given, Vec<(String, CrossR
         let namespace = document.namespace.as_deref().unwrap_or(namespace);
         match validate::check(document, None) {
             Ok(mut value) if document.is_of("CrossRegionBackupPolicy") => {
-                // A status that was exported with it tells since when the instance is protected.
+                // An exported status has the time since which the instance is protected.
                 if let Some(status) = document.value().get("status") {
                     value["status"] = status.clone();
                 }
@@ -92,15 +94,15 @@ fn given(of: &Of, namespace: &str) -> anyhow::Result<(Given, Vec<(String, CrossR
     }
 }
 
-/// The account, opened.
+/// Resolves the account.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// The account cannot be used; the message has the reason.
 pub async fn opened(access: &Access, key: &AccountKey) -> anyhow::Result<Opened> {
     access.open(key).await.way.map_err(|(reason, text)| anyhow!("{}: {text}", reason.as_str()))
 }
 
-/// The regions that are asked for.
+/// Returns the requested regions, sorted, else the account's home region.
 pub fn regions(of: &Of, opened: &Opened) -> Vec<String> {
     let mut regions = of.regions.clone();
     regions.sort();
@@ -108,10 +110,10 @@ pub fn regions(of: &Of, opened: &Opened) -> Vec<String> {
     if regions.is_empty() { vec![opened.region.clone()] } else { regions }
 }
 
-/// All instances of the account in a region, by id.
+/// Lists all instances of the account in a region, by id.
 ///
 /// # Errors
-/// They cannot be listed.
+/// The listing fails.
 pub async fn instances(access: &Access, opened: &Opened, region: &str) -> anyhow::Result<Vec<Instance>> {
     let mut instances = Instances::new(opened.site());
     access.read(opened, async |reached| instances.next_pages(reached, region).await).await?;
@@ -139,7 +141,7 @@ mod tests {
         let start: Timestamp = START.parse().unwrap();
         let cloud = Simulator::new(cloud_simulator::Clock::from_tokio(start));
         cloud.put_key(KeySpec::new(KEY, SECRET)).unwrap();
-        // Records of 10 KiB, 1000 a page, and of 90 KiB, 100 a page, make more than 8 MiB.
+        // Pages of 1000 records of 10 KiB, or of 100 records of 90 KiB, exceed 8 MiB.
         let tag = |number| Tag { key: format!("cost-centre-{number:02}"), value: "v".repeat(150) };
         let tags: Vec<_> = (0..45).map(tag).collect();
         for number in 0..1001 {
@@ -180,7 +182,7 @@ mod tests {
         assert!(!each_page(&access, &opened, selection, start, take).await.unwrap());
         assert_eq!(records, 101);
         let calls = access.sent.by_action();
-        // One more to verify the account.
+        // One extra call verifies the account.
         assert_eq!((calls["DescribeDBInstances"], calls["DescribeCrossRegionBackups"]), (1 + 1 + 3, 1 + 3));
     }
 }

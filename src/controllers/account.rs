@@ -1,4 +1,4 @@
-//! Accounts: gets the credentials, verifies them by one cheap call, and says so in Ready.
+//! Account controller: obtains the credentials, verifies them by one cheap call, and reports the result in Ready.
 
 mod report;
 
@@ -31,7 +31,7 @@ use crate::plan::pace::DEFAULT_INTERVAL;
 use crate::plan::slow_listing::SlowListing;
 use crate::plan::{after, staleness};
 
-/// Requests by annotation that were acted on, by UID, until status says so.
+/// Request annotations that were handled, by account UID, until status reports them.
 #[derive(Default)]
 pub struct Handled(Mutex<HashMap<String, String>>);
 
@@ -53,16 +53,16 @@ impl Handled {
     }
 }
 
-/// A token file that is missing or cannot be used is read again so often.
+/// Delay before a token file that is missing or unusable is read again.
 const TOKEN_AGAIN: Duration = Duration::from_secs(60);
-/// A Secret that could not be read is read again so soon.
+/// Delay before a Secret that could not be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
-/// Either kind of account, as it is watched and written.
+/// Either account kind, as it is watched and written.
 pub trait Kind:
     AnyAccount + DeserializeOwned + Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static
 {
-    /// The API of the account's namespace.
+    /// Returns the API of the account's namespace, or of the cluster.
     fn api(kube: &kube::Client, key: &AccountKey) -> Api<Guarded<Self>>;
 }
 
@@ -78,7 +78,8 @@ impl Kind for ClusterCloudAccount {
     }
 }
 
-/// Whether an account's credentials come from a Secret of this name; which namespace that is in follows from its kind.
+/// Whether an account's credentials come from a Secret of this name; the Secret's namespace follows from the account's
+/// kind.
 pub fn reads<K: AnyAccount>(account: &Guarded<K>, secret: &str) -> bool {
     let spec = account.0.as_ref().map(AnyAccount::settings);
     spec.is_ok_and(|spec| spec.credentials.secret_ref.as_ref().is_some_and(|found| found.name == secret))
@@ -105,8 +106,8 @@ pub fn forget(context: &Context, gone: Gone) {
     }
 }
 
-/// Takes in whom an account is shared with, and that it is suspended, as soon as the watch brings it: its controller may be in the
-/// middle of a verification. Who cannot be read is shared with nobody.
+/// Records the sharing and the suspension of an account as soon as the watch delivers them: its reconcile may be in the
+/// middle of a verification. An account that cannot be parsed is shared with no namespace.
 pub fn notice<K: AnyAccount>(accounts: &Accounts, found: &Guarded<K>) {
     let meta = found.meta();
     let key = AccountKey { namespace: meta.namespace.clone(), name: meta.name.clone().unwrap_or_default() };
@@ -136,7 +137,7 @@ pub async fn reconcile<K: Kind>(
             let standing = Standing::Invalid(unreadable::words(invalid));
             let asked = account.memory().is_due(context.clock.now());
             context.accounts.update(&account, |c| c.close(standing, false));
-            // A resource's request has been acted on, as far as that can be.
+            // Requests of resources that wait for this verification are handled now, as far as possible.
             if asked {
                 context.accounts.tell(&key);
             }
@@ -162,7 +163,7 @@ pub async fn reconcile<K: Kind>(
         change.memory().weigh(shortfall(&demands, rate), context.clock.now());
         change.memory().listing_takes(slow_listing);
     });
-    // Those that are left may be looked at more often.
+    // The remaining resources may be polled more often.
     if context.accounts.floor(&key) < floor {
         context.accounts.tell(&key);
     }
@@ -181,14 +182,15 @@ pub async fn reconcile<K: Kind>(
         if asked {
             context.accounts.tell(&key);
         }
-        // One that could not be acted on stays.
+        // A request that could not be handled stays pending.
         if let Some(value) = request.filter(|_| next.blocked.is_none()) {
             context.account_requests.set(uid, value);
         }
     }
     let latest = context.account(&key).and_then(|account| account.spec);
     if !spec.suspend && latest.is_none_or(|latest| !latest.suspend) {
-        // Only now: what was changed while it was suspended is in force. And not if it was suspended meanwhile.
+        // The suspension is lifted last, when changes made during it are in force; it stays if the account was
+        // suspended again meanwhile.
         context.accounts.update(&account, |change| change.suspend(false));
     }
     let now = context.clock.now();
@@ -198,12 +200,12 @@ pub async fn reconcile<K: Kind>(
     Ok((requeue(visit, now), ended))
 }
 
-/// When to have another look at an account.
+/// When an account has to be reconciled again.
 #[derive(Default)]
 struct Next {
-    /// What is due cannot be done before.
+    /// Earliest time of a verification that is due.
     blocked: Option<Timestamp>,
-    /// What it has is to be renewed, or looked for again.
+    /// Time to renew the credentials, to look for missing ones, or to probe an unreachable host.
     again: Option<Timestamp>,
 }
 
@@ -217,7 +219,7 @@ impl Next {
     }
 }
 
-/// Gets the credentials, and verifies where that is due.
+/// Obtains the credentials, and verifies them if that is due.
 async fn observe(
     context: &Context,
     spec: &CloudAccountSpec,
@@ -245,7 +247,7 @@ async fn observe(
                 return Next::blocked(until);
             }
             accounts.update(account, |c| c.close(Standing::CredentialsMissing(text), gone));
-            // Nothing tells of a file that appears.
+            // No watch reports a file that appears.
             return Next::again(recipe.has_identity().then(|| after(context.clock.now(), TOKEN_AGAIN)));
         }
         Err(NoCredentials::Refused(failure)) => {
@@ -262,7 +264,7 @@ async fn observe(
         Err(NoCredentials::Unreadable(error)) => {
             tracing::warn!(account = %account.key.name, namespace = account.key.namespace, %error, "a Secret could not be read");
             let now = context.clock.now();
-            // A client that was made before goes on; without one nothing can be sent, and that is told when it lasts.
+            // An existing client stays in use. Without one nothing can be sent, which is reported if it lasts.
             if !account.has_client() && account.memory().trial_is_over(now) {
                 let secret = spec.credentials.secret_ref.as_ref().map_or("", |secret| &secret.name);
                 let text = format!("Secret {secret} cannot be read by the operator");
@@ -279,7 +281,7 @@ async fn observe(
         accounts.update(account, |change| change.memory().next_verification = Some(now));
     }
     if account.memory().is_due(now) {
-        // The end of a pause is not awaited within the call: nothing else about the account would be noticed meanwhile.
+        // Requeued rather than awaited: during a wait no other change of the account would be noticed.
         let paused = context.accounts.view(&account.key).and_then(|view| view.paused_until);
         if let Some(until) = paused.filter(|until| *until > now) {
             return Next::blocked(until);
@@ -290,15 +292,15 @@ async fn observe(
     Next::again([renewal, probe].into_iter().flatten().min())
 }
 
-/// Tries the hosts that could not be connected to, and says when to try next. Where no call can be made at once,
-/// others are under way that tell it as well.
+/// Probes the hosts that could not be connected to, and returns the time of the next probe. A host is skipped if the
+/// request budget has no free permit: the calls in flight probe it as well.
 async fn probe(context: &Context, account: &Account) -> Option<Timestamp> {
     let outages = account.budget.outages();
     for region in outages.due() {
         let Some(permit) = account.budget.try_acquire(&Caller::default()) else { continue };
         let reached = Reached::Account(&context.accounts, account, Caller::default().holding(permit));
         let action = account.site().map_or("DescribeInstances", Site::instances_action);
-        // What it says is taken in on the way, as of any call.
+        // The call itself records the result, as any call does.
         let _ = reached
             .call_as_owner(action, |client| {
                 let region = region.clone();
@@ -323,13 +325,14 @@ async fn verify(context: &Context, spec: &CloudAccountSpec, account: &Account, i
     let now = context.clock.now();
     accounts.update(account, |change| match &answer {
         Ok(()) => change.memory().accepted(now),
-        // It was taken in on the way, unless the Secret has other credentials by now: those are verified instead.
+        // The call itself has recorded the rejection, unless the Secret has other credentials by now; those are
+        // verified instead.
         Err(failure) if failure.kind == FailureKind::CredentialsRejected => {}
         Err(failure) => change.memory().refused(failure, interval, now, fastrand::f64()),
     });
 }
 
-/// Whether the stored status says of this very spec that the credentials were accepted.
+/// Whether the stored status reports this generation of the spec as verified.
 fn was_verified<K: AnyAccount>(account: &K) -> bool {
     account.status().is_some_and(|status| {
         status.observed_generation == account.meta().generation

@@ -1,5 +1,5 @@
-//! When policies that wait for nothing else are to be looked at again. kube's own queue could wake them, but holds two
-//! references of each, in a map and a slab, which is several times what is held here.
+//! Requeue timers of policies that wait for nothing else. kube's own queue could requeue them, but holds two references
+//! to each object, in a map and a slab: several times the memory that a timer takes here.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use crate::domain::Named;
 #[derive(Default)]
 pub struct Alarms {
     set: Mutex<BTreeSet<(Instant, Arc<Named>)>>,
-    /// There is one before all others.
+    /// Notified when a timer is set that fires before all others.
     sooner: Notify,
 }
 
-/// Dropped before its time, it does not ring.
+/// Timer of one policy; dropping it cancels it.
 #[must_use = "an alarm that is dropped does not ring"]
 pub struct Alarm {
     alarms: Arc<Alarms>,
@@ -34,7 +34,7 @@ impl Drop for Alarm {
 impl Alarms {
     pub fn set(self: &Arc<Self>, named: &Arc<Named>, after: Duration) -> Alarm {
         let now = Instant::now();
-        // As kube's queue does, which would not wait longer either.
+        // The cap of kube's queue, which would not wait longer either.
         let at = now + after.min(Duration::from_secs(180 * 24 * 3600));
         let mut set = self.lock();
         let is_first = set.first().is_none_or(|(first, _)| at < *first);
@@ -46,7 +46,7 @@ impl Alarms {
         Alarm { alarms: self.clone(), at, named: named.clone() }
     }
 
-    /// Tells `wake` of each whose time has come, for ever.
+    /// Calls `wake` for each timer that is due; never returns.
     pub async fn ring(&self, wake: impl Fn(&Named)) {
         loop {
             let first = self.lock().first().map(|(at, _)| *at);

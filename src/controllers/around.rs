@@ -1,4 +1,4 @@
-//! What surrounds a resource: its account, and whether it may use it.
+//! Environment of a resource: the state of its account, and whether it may use it.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::domain::Reason;
 use crate::observe::{AccountKey, View};
 use crate::plan::{Gate, Surroundings, after};
 
-/// What surrounds a resource of this namespace and account, without its rivals; and the account, where it is known.
+/// Returns the environment of a resource of this namespace and account, without competing policies, and the account if
+/// it is known.
 pub fn surroundings(
     context: &Context,
     key: &AccountKey,
@@ -52,7 +53,7 @@ pub fn surroundings(
         gate,
         paused_until: view.as_ref().and_then(|view| view.paused_until),
         rival: None,
-        // Who is admitted anew is to look at once.
+        // The access generation includes the admission: a resource that gains access polls at once.
         epoch: view.as_ref().map(|view| 2 * view.epoch + u64::from(admission == Admission::Allowed)),
     };
     (around, view)

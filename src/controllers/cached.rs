@@ -1,4 +1,4 @@
-//! What the stores hold of the resources that are many.
+//! Compact objects, as the stores hold them, of the kinds with many objects.
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Display, Formatter};
@@ -20,7 +20,7 @@ use crate::api::{BackupInventory, CrossRegionBackupPolicy, FINALIZER, RECONCILE_
 use crate::cluster::resource_version;
 use crate::domain::Named;
 
-/// A kind of which there are many objects, or long ones.
+/// A kind with many, or large, objects.
 pub trait Kept: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {
     type Spec: Serialize + DeserializeOwned + Clone + Debug + PartialEq;
     type Status: Serialize + DeserializeOwned + Clone + Debug + PartialEq;
@@ -29,7 +29,7 @@ pub trait Kept: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {
 
     fn into_parts(self) -> (ObjectMeta, Self::Spec, Option<Self::Status>);
 
-    /// How many backups a status tells of.
+    /// Returns the number of backups that a status reports.
     fn listed(status: &Self::Status) -> Option<i64>;
 }
 
@@ -67,19 +67,19 @@ impl Kept for BackupInventory {
     }
 }
 
-/// An object as the stores hold it, or why it cannot be read. It is made while the API server's answer is parsed: no list is
-/// ever held as it came.
+/// An object as the stores hold it, or the reason why it cannot be parsed. It is built while the API server's response
+/// is parsed: no list is ever held as it was received.
 #[derive(Clone, Debug)]
 pub struct Cached<K: Kept>(pub Result<Lean<K>, Box<InvalidObject>>);
 
-/// What an object says, in little room: its metadata as far as it is used, and spec and status packed. In few pieces as well:
-/// what is small, held for long, and allocated among much that is not, keeps the pages of all that from being given back.
+/// An object in compact form: the metadata that is used, and spec and status compressed. It also takes few allocations:
+/// small ones that live long, among many that do not, keep whole pages from being returned to the system.
 #[derive(Clone, Debug)]
 pub struct Lean<K: Kept> {
     pub named: Arc<Named>,
     spec: Packed<K::Spec>,
     pub status: Option<Packed<K::Status>>,
-    /// How many backups the status tells of.
+    /// Number of backups that the status reports.
     pub listed: Option<i64>,
     version: Version,
     generation: Option<i64>,
@@ -88,17 +88,17 @@ pub struct Lean<K: Kept> {
     metadata: ForKube,
 }
 
-/// What most objects have nothing of.
+/// Fields that most objects do not set.
 #[derive(Clone, Debug)]
 struct Seldom {
     deleted: Option<Time>,
-    /// [`FINALIZER`] is among its finalizers.
+    /// Whether [`FINALIZER`] is among the finalizers.
     has_finalizer: bool,
-    /// The annotation that asks for a reconcile.
+    /// Value of the request annotation.
     request: Option<String>,
 }
 
-/// A resource version is opaque, and nearly always a number.
+/// A resourceVersion: opaque, and nearly always a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Version {
     Number(u64),
@@ -121,8 +121,8 @@ impl Display for Version {
     }
 }
 
-/// Metadata as kube asks for it: the version while the watch reads the object, and its name. It is as large as all the rest, so
-/// a copy, such as the store's, is without it until somebody asks.
+/// Metadata for kube: the name, and the version while the watch reads the object. It is as large as all other fields
+/// together, so a copy, such as the one in the store, is made without it.
 #[derive(Debug, Default)]
 struct ForKube(OnceLock<Box<ObjectMeta>>);
 
@@ -133,7 +133,7 @@ impl Clone for ForKube {
 }
 
 impl<K: Kept> Lean<K> {
-    /// `object` is one whose metadata was stripped, as [`Guarded`] does.
+    /// Compacts an object whose metadata was stripped, as [`Guarded`] does.
     pub fn of(object: K) -> Self {
         let (metadata, spec, status) = object.into_parts();
         let [uid, namespace, name] = [&metadata.uid, &metadata.namespace, &metadata.name]
@@ -162,14 +162,14 @@ impl<K: Kept> Lean<K> {
         self.spec.unpack()
     }
 
-    /// The object as it was written, of its metadata what [`Guarded`] leaves.
+    /// Returns the object as it was written, with the metadata that [`Guarded`] keeps.
     pub fn whole(&self) -> K {
         let (metadata, spec, _) = self.without_status().into_parts();
         let status = self.status.as_ref().map(Packed::unpack);
         K::of_parts(metadata, spec, status)
     }
 
-    /// The same as long as its status is of no account.
+    /// Returns the object without its status, which saves expanding it.
     pub fn without_status(&self) -> K {
         let seldom = self.seldom.as_deref();
         let request = seldom.and_then(|seldom| seldom.request.clone());
@@ -191,7 +191,7 @@ impl<K: Kept> Lean<K> {
         ObjectMeta { namespace, name, ..ObjectMeta::default() }
     }
 
-    /// Whether this is the object, as it was written by the same write.
+    /// Whether this is `object`, as stored by the same write.
     pub fn is(&self, object: &K) -> bool {
         let metadata = object.meta();
         metadata.uid.as_deref() == Some(&self.named.uid)
@@ -221,7 +221,7 @@ impl Seldom {
     }
 }
 
-/// `None` where there is none: no object has an empty UID, version or name.
+/// Returns `None` for an empty text: no object has an empty UID, version or name.
 fn text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -231,7 +231,7 @@ impl<K: Kept> Cached<K> {
         self.0.as_ref().map_or_else(|invalid| invalid.metadata.generation, |lean| lean.generation)
     }
 
-    /// The resourceVersion as a number, where it is one.
+    /// Returns the resourceVersion as a number, if it is one.
     pub fn version(&self) -> Option<u128> {
         match &self.0 {
             Ok(lean) => resource_version(&lean.version()),
@@ -246,13 +246,13 @@ impl<K: Kept> Cached<K> {
         }
     }
 
-    /// The annotation that asks for a reconcile.
+    /// Returns the value of the request annotation.
     pub fn request(&self) -> Option<&str> {
         self.0.as_ref().map_or_else(|invalid| request_of(&invalid.metadata), Lean::request)
     }
 }
 
-/// The annotation that asks for a reconcile.
+/// Returns the value of the request annotation.
 pub fn request_of(metadata: &ObjectMeta) -> Option<&str> {
     metadata.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT).map(String::as_str)
 }
@@ -324,7 +324,7 @@ impl<K: Kept> Resource for Cached<K> {
         K::plural(&())
     }
 
-    /// For kube alone: what was not there is made, and stays.
+    /// Creates the metadata for kube on the first call, and keeps it.
     fn meta(&self) -> &ObjectMeta {
         match &self.0 {
             Ok(lean) => lean.metadata.0.get_or_init(|| Box::new(lean.name_for_kube())),

@@ -1,4 +1,4 @@
-//! What every reconcile can use.
+//! Settings, clients and state that all reconciles of a term share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::cluster::resource_version;
 use crate::metrics::Meters;
 use crate::observe::{Account, AccountKey, Accounts, just_changed};
 
-/// What every reconcile can use.
+/// Settings, clients and state that all reconciles of a term share.
 pub struct Context {
     pub(super) kube: kube::Client,
     pub(super) clock: Clock,
@@ -42,13 +42,13 @@ pub struct Context {
     pub(super) leadership: Leadership,
     pub(super) read_only: bool,
     pub(super) interval_override: Option<Duration>,
-    /// When the facts in stored statuses were true.
+    /// Time at which the facts in stored statuses were true.
     pub(super) as_of: Timestamp,
     pub(super) accounts: Arc<Accounts>,
     pub(super) policy_stores: Vec<Store<Cached<CrossRegionBackupPolicy>>>,
     pub(super) inventory_stores: Vec<Store<Cached<BackupInventory>>>,
     pub(super) account_stores: Vec<Store<Guarded<CloudAccount>>>,
-    /// `None` where the operator is limited to namespaces.
+    /// `None` if the operator is limited to namespaces.
     pub(super) shared: Option<Shared>,
     pub(super) started: Timestamp,
     pub(super) caches: Caches,
@@ -59,22 +59,22 @@ pub struct Context {
     pub(super) claims: Claims,
     pub(super) rounds: Rounds,
     pub(super) wakes: Wakes,
-    /// Policies whose turns are under way at the same time.
+    /// Maximum number of concurrent policy reconciles.
     pub(super) turns: u16,
     pub(super) alarms: Arc<Alarms>,
-    /// Bounds the writes of statuses and Events at the same time: each takes a connection of its own to the API server, whose
-    /// answers to the renewals of the Lease must not wait for thousands of them.
+    /// Limits concurrent writes of statuses and Events: each takes a connection of its own to the API server, whose
+    /// responses to Lease renewals must not wait for thousands of writes.
     pub(super) writes: Semaphore,
-    /// Those that failed, until they succeed.
+    /// Failed writes, until they succeed.
     pub(super) failed_writes: FailedWrites,
     pub(super) seeded: tokio::sync::OnceCell<()>,
     pub(super) stopping: tokio::sync::watch::Sender<bool>,
 }
 
 impl Context {
-    /// Waits until accounts and policies have synced and the instances' managers are known: before that, every account
-    /// would look as if it did not exist. What is shared is not awaited for ever: where it is not installed or may not be
-    /// read, as in the middle of an upgrade, all else is looked after.
+    /// Waits until accounts and policies have synced, then seeds the ownership index: before that, every account would
+    /// look as if it did not exist. The wait for shared accounts is limited: if the kind is not installed or may not be
+    /// read, as in the middle of an upgrade, all other resources are reconciled.
     pub(super) async fn ready(&self) {
         self.seeded
             .get_or_init(|| async {
@@ -89,8 +89,8 @@ impl Context {
             .await;
     }
 
-    /// A write of `object` was refused as outdated, and `found` is there: of an earlier resourceVersion where the API server is behind what
-    /// was read before.
+    /// Relists every kind if a write of `object` was refused as outdated although the API server holds `found`, of an
+    /// earlier resourceVersion: the API server is behind what was read before.
     pub(super) fn refused<K: Resource<DynamicType = ()>>(&self, object: &K, found: &K) {
         let [known, found] = [object, found]
             .map(|object| object.meta().resource_version.as_deref().and_then(resource_version));
@@ -99,24 +99,24 @@ impl Context {
         }
     }
 
-    /// Whether policies and accounts are being listed anew, as they may have changed without a word.
+    /// Whether policies and accounts are being relisted, as they may have changed without a watch event.
     pub(super) fn is_doubted(&self) -> bool {
         !self.synced.iter().all(Synced::is_undoubted)
     }
 
-    /// One of the places to write from.
+    /// Acquires a permit for a write.
     pub(super) async fn place_to_write(&self) -> Option<SemaphorePermit<'_>> {
         // Nobody closes the semaphore.
         self.writes.acquire().await.ok()
     }
 
-    /// Resolves when the process is asked to stop: what only reads is left then.
+    /// Resolves when the process is asked to stop: read-only work is then abandoned.
     pub(super) async fn stopping(&self) {
-        // The sender lives as long as this.
+        // The sender lives as long as `self`.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
-    /// The account as the watch last brought it.
+    /// Returns the account as last delivered by the watch.
     pub(super) fn account(&self, key: &AccountKey) -> Option<StoredAccount> {
         match &key.namespace {
             Some(namespace) => {
@@ -135,8 +135,8 @@ impl Context {
         }
     }
 
-    /// On whose behalf a resource calls. Right before each call it is asked again whether this very account is there and not
-    /// suspended, and whether the resource may use it.
+    /// Returns the call context of a resource. Its check, right before each call, is that this account (same UID)
+    /// exists and is not suspended, and that the resource may use it.
     pub(super) fn caller(&self, account: &Account, namespace: &str, uid: &str, purpose: Purpose) -> Caller {
         Caller::new(namespace, uid).checked(self.check(account, namespace, purpose))
     }
@@ -145,7 +145,7 @@ impl Context {
         self.check_any(account, vec![(namespace.to_owned(), purpose)])
     }
 
-    /// The same of a call on behalf of more than one: some of them may use the account.
+    /// Returns the check of a call for several users, at least one of which must be allowed to use the account.
     pub(super) fn check_any(&self, account: &Account, users: Vec<(String, Purpose)>) -> Check {
         let (accounts, shared) = (self.accounts.clone(), self.shared.clone());
         let (key, account_uid) = (account.key.clone(), account.uid.clone());
@@ -160,7 +160,7 @@ impl Context {
         })
     }
 
-    /// Whether resources of this namespace may use the account so.
+    /// Whether resources of this namespace may use the account for this purpose.
     pub(super) fn admission(&self, key: &AccountKey, namespace: &str, purpose: Purpose) -> Admission {
         match &self.shared {
             _ if !key.is_shared() => Admission::Allowed,
@@ -178,9 +178,9 @@ impl Context {
     }
 }
 
-/// What is stored of an account.
+/// The stored object of an account.
 pub(super) struct StoredAccount {
-    /// `None`: it cannot be read.
+    /// `None`: the account cannot be parsed.
     pub(super) spec: Option<CloudAccountSpec>,
 }
 

@@ -1,4 +1,4 @@
-//! Writes that the API server refuses or does not answer: when each is tried again, and what is logged of them.
+//! Failed writes to the API server: when each is retried, and which failures are logged.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,17 +13,17 @@ use crate::cluster::status::StatusError;
 use crate::plan::hash_of;
 use crate::plan::pace::{LONGEST, backoff};
 
-/// The longest pause after a write that the API server did not answer: it is back soon.
+/// Upper bound on the delay after a write that the API server did not answer: it is expected back soon.
 const UNANSWERED_LONGEST: Duration = Duration::from_secs(4);
 
-/// What of an object is written. The API server may refuse one and take the other.
+/// Part of an object that is written. The API server may refuse one part and accept the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     Status,
     Finalizers,
 }
 
-/// The objects of which a write failed, by UID.
+/// Objects with a failed write, by UID.
 #[derive(Default)]
 pub struct FailedWrites {
     failed: Mutex<HashMap<(String, Part), Failed>>,
@@ -31,31 +31,33 @@ pub struct FailedWrites {
 }
 
 struct Failed {
-    /// Writes that have failed in a row.
+    /// Number of consecutive failures.
     failures: u32,
     until: Instant,
-    /// Of the resourceVersion that the last one was made for.
+    /// Hash of the resourceVersion that the last write was made for.
     version: u64,
-    /// Of the generation and the annotation that it was made for.
+    /// Hash of the generation and the request annotation that it was made for.
     asked: u64,
-    /// Of what was logged.
+    /// Hash of the error as logged.
     error: u64,
 }
 
 impl FailedWrites {
-    /// How long the next write of this part waits. `None`: it may be made now, as it is where somebody has changed the object.
+    /// Returns the delay before the next write of this part; `None` if it may be made now, as after a change of the
+    /// object by another writer.
     pub fn wait(&self, object: &ObjectMeta, part: Part) -> Option<Duration> {
         let failed = self.lock();
         let last = failed.get(&(uid(object), part)).filter(|last| last.version == version(object))?;
         Some(last.until.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
     }
 
-    /// Takes in that a write failed, logs what is new about that, and returns how long the next one waits: 1 s, doubling with
-    /// full jitter up to 5 min where it was refused, else up to 4 s. A new generation or annotation begins anew.
+    /// Records a failed write, logs it if the failure is new, and returns the delay before the next write: 1 s,
+    /// doubling with full jitter up to 5 min after a refusal, otherwise up to 4 s. A new generation or request
+    /// annotation resets the delay.
     pub fn failed(&self, kind: &str, object: &ObjectMeta, part: Part, error: &StatusError) -> Duration {
         let (is_refusal, text, now) = (error.is_refusal(), error.brief(), Instant::now());
         let name = object.name.as_deref().unwrap_or_default();
-        // What differs from object to object is left out.
+        // Without the name, the same failure of several objects counts as one.
         let likewise = format!("{kind} {part:?} {}", text.replace(name, ""));
         let hash = hash_of(&likewise);
         let asked = hash_of(&(object.generation, request_of(object)));
@@ -85,12 +87,12 @@ impl FailedWrites {
         wait
     }
 
-    /// A write of this part has succeeded.
+    /// Clears the failures of this part after a successful write.
     pub fn succeeded(&self, object: &ObjectMeta, part: Part) {
         self.lock().remove(&(uid(object), part));
     }
 
-    /// The object is gone.
+    /// Drops the failures of a deleted object.
     pub fn forget(&self, uid: &str) {
         let mut failed = self.lock();
         if !failed.is_empty() {

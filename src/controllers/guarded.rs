@@ -1,5 +1,5 @@
-//! Objects of a watch as they are taken out of the API server's answer: nothing that stands in one of them fails the others, and
-//! no text is kept that its users can make as long as they like.
+//! Parsing of watched objects: a malformed object does not fail the others of its list, and no text is kept that users
+//! can make arbitrarily long.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,14 @@ use serde_json::{Map, Value, json};
 use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT, handled_value};
 use crate::cluster::status::Applied;
 
-/// Characters kept of why an object cannot be parsed: the parser quotes the value, which is as long as an object may be.
+/// Maximum length of a parse error, in characters: the parser quotes the value, which can be as long as an object.
 const ERROR_CHARS: usize = 4096;
-/// Bytes of a Namespace's labels; with more it is treated as one that no selector matches.
+/// Maximum size of a Namespace's labels, in bytes; a Namespace with more is treated as one that no selector matches.
 const LABEL_BYTES: usize = 32 * 1024;
 
-/// An object, or why it cannot be parsed. Unlike kube's `DeserializeGuard` it takes the metadata that is used and nothing else:
-/// a time in `managedFields`, which any writer of the object may set, fails an `ObjectMeta` and with it the whole list.
+/// An object, or the reason why it cannot be parsed. Unlike kube's `DeserializeGuard` it reads only the metadata that
+/// is used: a malformed time in `managedFields`, which any writer of the object may set, fails an `ObjectMeta` and with
+/// it the whole list.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<K, InvalidObject>);
 
@@ -29,7 +30,7 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
     /// # Errors
-    /// It is no object, or has no name.
+    /// The value is not an object, or has no name.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut object = Map::deserialize(deserializer)?;
         let mut metadata = match object.remove("metadata") {
@@ -49,8 +50,8 @@ where
     }
 }
 
-/// The object. A status that cannot be read is the operator's own affair: its members that can be read are kept, without
-/// `observedGeneration`, so that it describes no spec and is written anew.
+/// Parses the object. A status that cannot be parsed is no error, since the operator itself writes it: its members that
+/// can be parsed are kept, without `observedGeneration`, so that the status describes no spec and is written again.
 fn read<K: DeserializeOwned>(object: Map<String, Value>) -> Result<K, serde_json::Error> {
     let mut object = Value::Object(object);
     let error = match K::deserialize(&object) {
@@ -77,7 +78,7 @@ fn read<K: DeserializeOwned>(object: Map<String, Value>) -> Result<K, serde_json
     with(readable.into())
 }
 
-/// Leaves what decisions and writes need.
+/// Keeps only the metadata that decisions and writes need.
 fn trim(metadata: &mut Map<String, Value>, keeps_labels: bool) {
     let mut kept = Map::new();
     for name in [
@@ -100,7 +101,7 @@ fn trim(metadata: &mut Map<String, Value>, keeps_labels: bool) {
         let request = (RECONCILE_REQUESTED_AT.to_owned(), Value::from(handled_value(request)));
         kept.insert("annotations".to_owned(), Map::from_iter([request]).into());
     }
-    // When anybody changed more than the status last: what `cluster::last_change` asks for.
+    // Time of the last change of more than the status, which `cluster::last_change` reads.
     let fields = metadata.get("managedFields").and_then(Value::as_array).into_iter().flatten();
     let times =
         fields.filter(|entry| entry["subresource"].is_null()).filter_map(|entry| entry["time"].as_str());
@@ -118,7 +119,7 @@ fn trim(metadata: &mut Map<String, Value>, keeps_labels: bool) {
     *metadata = kept;
 }
 
-/// The same for an object that was read by itself, as the answer to a write.
+/// Strips the metadata of an object that no watch has read, such as the response to a write, in the same way.
 pub fn strip(metadata: &mut ObjectMeta) {
     let all = std::mem::take(metadata);
     let has_finalizer = all.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
@@ -138,7 +139,7 @@ pub fn strip(metadata: &mut ObjectMeta) {
     };
 }
 
-/// What became of a write of an object that could be read. One that cannot be any more is for the watch to bring.
+/// Returns the result of a write for an object that can be parsed. One that no longer can is left to the watch.
 pub fn readable<K>(applied: Applied<Guarded<K>>) -> Applied<K> {
     match applied {
         Applied::Written(Guarded(Ok(object))) => Applied::Written(object),

@@ -6,12 +6,12 @@ use super::*;
 use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 use crate::controllers::cached::Cached;
 
-/// As long as etcd lets an object be.
+/// Maximum size of an object in etcd, in bytes.
 const LONG: usize = 1_500_000;
-/// Bytes that are kept of such an object at most, as `{:?}` writes it.
+/// Upper bound on the bytes kept of such an object, in its `{:?}` form.
 const KEPT: usize = 16 * 1024;
 
-/// An object whose user made each text of its metadata as long as the API server lets it be, or longer.
+/// Returns an object with each text of its metadata as long as the API server lets a user make it, or longer.
 fn long_object(kind: &str, spec: Value) -> Value {
     let long = "x".repeat(LONG);
     let many = |entry: fn(usize) -> Value| (0..20_000).map(entry).collect::<Vec<_>>();
@@ -32,7 +32,7 @@ fn long_object(kind: &str, spec: Value) -> Value {
     })
 }
 
-/// How much is kept of the object where it can be parsed and where it cannot be.
+/// Returns the number of bytes kept of the object, if it can be parsed and if it cannot.
 fn kept_of<O: DeserializeOwned + Clone + std::fmt::Debug>(kind: &str, spec: Value) -> [usize; 2] {
     let broken =
         json!({"provider": "y".repeat(LONG), "region": "y".repeat(LONG), "active": "y".repeat(LONG)});

@@ -1,4 +1,4 @@
-//! What the resources of an account ask of it.
+//! Quota demand of the resources of an account.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,15 +10,16 @@ use crate::cloud::Site;
 use crate::observe::AccountKey;
 use crate::plan::demand::Demand;
 
-/// A page of a listing of backups (DescribeCrossRegionBackups, DescribeInstanceBackups).
+/// Backups on a page of a listing (DescribeCrossRegionBackups, DescribeInstanceBackups).
 const PAGE: i64 = 100;
-/// The most pages that a status is believed: who may write one must not slow the others down that share the account.
+/// Upper bound on a page count taken from a status, which any writer can set: that must not slow down the other users
+/// of the account.
 const PAGES_OF_INSTANCE: u32 = 10;
 const PAGES_OF_ACCOUNT: u32 = 1000;
 
-/// What the resources that may use the account ask of it, at the intervals of their specs: one call for each policy; the backups
-/// of all policies and inventories of a region, read together or each by itself, whichever takes fewer calls, or is permitted; and
-/// the listings that inventories make for themselves.
+/// Returns the quota demand of the resources that may use the account, at the intervals of their specs: one call for
+/// each policy; the backups of all policies and inventories of a region, by a shared listing or by one listing each,
+/// whichever takes fewer calls or is permitted; and the separate listings of inventories.
 pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
     let admitted =
         |namespace: &str, purpose: Purpose| context.admission(key, namespace, purpose) == Admission::Allowed;
@@ -60,13 +61,13 @@ pub fn demands(context: &Context, key: &AccountKey) -> Vec<Demand> {
     demands
 }
 
-/// The policies and inventories of an account's region.
+/// Policies and inventories of one region of an account.
 #[derive(Default)]
 struct Region {
-    /// For each policy, that of its spec, and the calls that its own list of backups takes.
+    /// Demand of each policy's own listing of backups, at the interval of its spec.
     each: Vec<Demand>,
     listed: i64,
-    /// The shortest interval of the inventories that the whole region is listed for.
+    /// Shortest interval of the inventories that need a listing of the whole region.
     whole: Option<Duration>,
 }
 
@@ -81,8 +82,9 @@ impl Region {
         self.listed = self.listed.max(listed.unwrap_or_default());
     }
 
-    /// `total`: how many backups the cloud says that there are; the statuses' own otherwise. `refused`: the account's listing is
-    /// not permitted, so that each policy has its own list, and inventories a call that is refused.
+    /// `total`: number of backups that the cloud reports; if `None`, the number that statuses report. `refused`:
+    /// listing the whole account is not permitted, so that each policy lists its own backups, and inventories cost one
+    /// refused call.
     fn demands(self, total: Option<u64>, refused: bool) -> Vec<Demand> {
         if refused {
             let whole = self.whole.map(|interval| Demand { interval, calls: 1 });
@@ -92,7 +94,7 @@ impl Region {
         let listing = |interval| Demand { interval, calls: pages(Some(total)).min(PAGES_OF_ACCOUNT) };
         let whole = self.whole.map(listing);
         let Some(interval) = shortest(&self.each) else { return whole.into_iter().collect() };
-        // What is listed as often for inventories serves the policies as well.
+        // A listing that is as frequent for inventories serves the policies as well.
         if let Some(whole) = whole.filter(|whole| whole.interval <= interval) {
             return vec![whole];
         }
@@ -108,7 +110,7 @@ pub fn shortest(demands: &[Demand]) -> Option<Duration> {
     demands.iter().map(|demand| demand.interval).min()
 }
 
-/// The calls that a policy's own list of backups takes whose status tells of so many.
+/// Returns the number of calls for a policy's own listing, if its status reports this number of backups.
 pub fn calls_for_backups(listed: Option<i64>) -> u32 {
     pages(listed).min(PAGES_OF_INSTANCE)
 }

@@ -1,4 +1,4 @@
-//! What is remembered of each resource, by UID: a namesake created later starts from nothing.
+//! In-memory state of each resource, by UID: a new object of the same name starts without state.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use super::cached::{Kept, Lean};
 use super::guarded::strip;
 use crate::cluster::resource_version;
 
-/// A slot for each resource of one kind.
+/// State of each resource of one kind.
 pub struct Memories<S>(Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<S>>>>);
 
 impl<S> Default for Memories<S> {
@@ -34,13 +34,13 @@ impl<S: Default> Memories<S> {
     }
 }
 
-/// The object as the API server answered our last write: the watch can be behind it. It stays until the next turn, in as little
-/// room as in a store: as it came it takes ten times as much.
+/// Read-your-writes cache of one object: the API server's response to our last write, which the watch can lag behind.
+/// It is held until the next reconcile, in the compact form of a store, which takes a tenth of the memory.
 pub struct Latest<K: Kept>(Option<Box<Answered<K>>>);
 
 struct Answered<K: Kept> {
     object: Lean<K>,
-    /// The resourceVersion that the watch had brought before.
+    /// resourceVersion that the watch had delivered before the write.
     over: String,
 }
 
@@ -51,7 +51,7 @@ impl<K: Kept> Default for Latest<K> {
 }
 
 impl<K: Kept> Latest<K> {
-    /// The newer of what the watch brought and what our last write was answered with.
+    /// Returns the newer of the watched object and the response to our last write.
     pub fn newest(&mut self, watched: &Lean<K>) -> Arc<K> {
         if !self.is_newer_than(watched) {
             self.0 = None;
@@ -59,9 +59,9 @@ impl<K: Kept> Latest<K> {
         Arc::new(self.written().unwrap_or(watched).whole())
     }
 
-    /// Whether our last write was answered with something newer than what the watch brought: with what it replaced, or with something
-    /// between that and the answer. A lower resourceVersion than before is of an etcd that was restored: then the watch is right,
-    /// although its number is the smaller one.
+    /// Whether the response to our last write is newer than the watched object: the watch has delivered no more than
+    /// the object that the write replaced, or one between that and the response. A lower resourceVersion than before
+    /// comes from a restored etcd: then the watched object counts, although its number is smaller.
     pub fn is_newer_than(&self, watched: &Lean<K>) -> bool {
         self.0.as_ref().is_some_and(|answered| {
             let [over, object, watched] = [&answered.over, &answered.object.version(), &watched.version()];
@@ -70,12 +70,13 @@ impl<K: Kept> Latest<K> {
         })
     }
 
-    /// What our last write was answered with, unless the watch has brought it since.
+    /// Returns the response to our last write, unless the watch has delivered it since.
     pub fn written(&self) -> Option<&Lean<K>> {
         self.0.as_deref().map(|answered| &answered.object)
     }
 
-    /// `over`: the resourceVersion that the watch had brought when the write was computed.
+    /// Stores the response to a write. `over`: the resourceVersion that the watch had delivered when the write was
+    /// computed.
     pub fn keep(&mut self, mut written: K, over: &str) -> Arc<K> {
         strip(written.meta_mut());
         self.0 = Some(Box::new(Answered { object: Lean::of(written.clone()), over: over.to_owned() }));
@@ -125,7 +126,7 @@ mod tests {
         latest.keep(policy("480"), "470");
         assert_eq!(newest(&mut latest, "100"), "100", "the list made after the restoration");
         assert!(latest.written().is_none());
-        // A write was refused and the object read, while the watch has not told yet of the restoration.
+        // A write was refused and the object read, before the watch reports the restoration.
         latest.keep(policy("100"), "470");
         assert_eq!(newest(&mut latest, "470"), "100");
         latest.keep(policy("101"), "470");

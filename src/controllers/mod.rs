@@ -1,4 +1,4 @@
-//! The controllers: each gathers (observe), plans (pure), acts (IO), and reports (IO, always).
+//! Controllers: each reconcile observes, plans (pure), acts (IO), and always reports (IO).
 
 mod account;
 mod alarms;
@@ -53,49 +53,50 @@ use wakes::Wake;
 use watch::Stored;
 use watches::Watches;
 
-/// How long shared accounts are awaited at the start, and any account by its resources before they say that it is not known.
+/// Time that the start waits for shared accounts, and resources for any account before they report it as unknown.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Writes at the same time.
+/// Maximum number of concurrent writes of statuses and Events.
 const WRITES: usize = 16;
-/// Policies whose turns may be under way besides those with a cloud call in flight: they write, or wait to. After thousands were
-/// created all of them would, with all that a turn holds.
+/// Policy reconciles that may run besides those with a cloud call in flight: they write, or wait to. After the creation
+/// of thousands of policies all of them would wait, each with the memory of a reconcile.
 const WAITING: u16 = 4 * WRITES as u16;
-/// A turn that was overtaken, by a write of somebody else above all, is taken again so soon.
+/// Requeue delay after a conflict, mostly with the write of another client.
 const OVERTAKEN: Duration = Duration::from_millis(100);
-/// What is gone says the watch, which may be late: until then nothing is left to do.
+/// Requeue delay after a 404; the watch will report the deletion.
 const GONE: Duration = Duration::from_secs(30);
-/// How long reconciles that are under way may go on after the process was asked to stop: what is left of the 2 s in which it ends is
-/// for giving the Lease up.
+/// Time for reconciles in progress to finish after the process was asked to stop: the rest of the 2 s in which the
+/// process ends is for releasing the Lease.
 const GRACE: Duration = Duration::from_millis(1_200);
 
-/// What the controllers are given.
+/// Settings and clients of the controllers.
 pub struct Settings {
     pub kube: kube::Client,
-    /// What lists and watches: it must not retry by itself, as watches have a backoff of their own.
+    /// Client for lists and watches. It must make no retries of its own, as watches have a backoff.
     pub watching: kube::Client,
     pub clock: Clock,
     pub rule: EndpointRule,
     pub transport: Transport,
     pub events: Events,
-    /// Empty: all.
+    /// Namespaces to watch; empty: all.
     pub namespaces: Vec<String>,
-    /// The operator's own, where the Secrets of shared accounts are.
+    /// The operator's own namespace, which holds the Secrets of shared accounts.
     pub own_namespace: String,
     pub identity: Identity,
     pub read_only: bool,
-    /// Cloud calls in flight over all accounts.
+    /// Maximum number of cloud calls in flight over all accounts.
     pub concurrency: usize,
     pub interval_override: Option<Duration>,
     pub meters: Meters,
     pub health: Health,
 }
 
-/// Watches at once, so that everything is known when this process leads. Leads whenever `leading` resolves, until that leadership is
-/// over, and stands by for the next one; a term remembers nothing of an earlier one but what the watches hold.
-/// `stop` ends it; reconciles that are under way then may go on for `GRACE`.
+/// Starts the watches at once, so that the stores are complete when this process becomes the leader. Runs the
+/// controllers whenever `leading` resolves, until that leadership is lost, and then stands by for the next one; a term
+/// keeps nothing of an earlier one but the stores of the watches. `stop` ends it; reconciles in progress may then go on
+/// for `GRACE`.
 ///
 /// # Errors
-/// The Lease could not be had, or a controller has ended by itself, which none should.
+/// The Lease could not be acquired, or a controller has ended by itself, which none should.
 pub async fn run<L>(
     settings: Settings,
     mut leading: impl FnMut() -> L,
@@ -123,7 +124,7 @@ where
     }
 }
 
-/// The objects of one namespace, or of all.
+/// Returns the API for the objects of one namespace, or of all.
 fn api<K>(kube: &kube::Client, namespace: Option<&str>) -> Api<K>
 where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -135,17 +136,17 @@ where
     }
 }
 
-/// A reconcile that could do nothing but write to the API server, and could not.
+/// A reconcile that had nothing to do but to write to the API server, and failed.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct NotReported(#[from] StatusError);
 
-/// A change that the API server did not take is tried again after a growing pause, and not by all at the same time.
+/// Requeues a failed write after a growing delay with jitter.
 fn retry<O: Stored>(object: Arc<O>, NotReported(error): &NotReported, context: Arc<Context>) -> Action {
     Action::requeue(context.failed_writes.failed(&O::kind(&()), object.meta(), Part::Status, error))
 }
 
-/// A reconcile, counted.
+/// Runs a reconcile, and counts it in the metrics.
 async fn counted<O: Stored, F>(
     object: Arc<O>,
     context: Arc<Context>,
@@ -161,7 +162,8 @@ where
     result.map(|(action, _)| action)
 }
 
-/// From one of the places to write: makes `wanted` the object's status, also where somebody else has added fields to it, which an apply leaves to them.
+/// Makes `wanted` the status of the object, even if another writer has added fields to it, which an apply leaves to
+/// that writer. The caller holds a permit for the write.
 async fn write_status<K, S>(
     context: &Context,
     api: &Api<Guarded<K>>,
@@ -190,7 +192,7 @@ where
     applied
 }
 
-/// The place of a resource's turns within its interval: its own, and always the same.
+/// Returns the number that gives a resource its poll offset within its interval; it never changes.
 fn phase(uid: &str) -> u64 {
     crate::plan::hash_of(uid)
 }

@@ -1,12 +1,12 @@
-//! Values that are kept for long and read seldom.
+//! Compression of values that are held for long and read rarely.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What specs and statuses have in common: a policy with a single backup, as it is written. What occurs here costs three bytes
-/// each time.
+/// Dictionary: the common text of specs and statuses, which is a policy with a single backup, as it is written. Text
+/// that occurs here takes three bytes each time.
 const WORDS: &[u8] = include_bytes!("words.json");
 
 /// A value as JSON, compressed (LZ4, one block). Copies share the bytes.
@@ -19,8 +19,9 @@ const WORDS: &[u8] = include_bytes!("words.json");
 /// | 10 | 4,671 | 1,362 | 1,035 | 1,499 | 880 |
 /// | 14 | 6,051 | 1,592 | 1,205 | 1,762 | 1,142 |
 ///
-/// Packing is total: a value that JSON does not give back as it was is kept as it is. Of stored objects that is a time with a
-/// fraction of a second or of a year before 0, which Kubernetes' serialisation does not write so that it can be read.
+/// Packing never fails: a value that does not survive the JSON round trip is kept uncompressed. In stored objects that
+/// is a time with a fraction of a second or with a year before 0, which Kubernetes' serialisation does not write in a
+/// form that it can read.
 #[derive(Debug)]
 pub struct Packed<T>(Form<T>);
 
@@ -50,7 +51,7 @@ impl<T: PartialEq> PartialEq for Packed<T> {
 }
 
 impl<T> Packed<T> {
-    /// Whether these are the very same bytes, and not only equal ones.
+    /// Whether both share the same bytes, rather than equal ones.
     pub fn is(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Form::Bytes(one), Form::Bytes(other)) => Arc::ptr_eq(one, other),
@@ -98,7 +99,7 @@ mod tests {
         serde_json::from_slice(WORDS).unwrap()
     }
 
-    /// With backups whose ids, times and sizes have nothing in common.
+    /// Returns a status with backups whose ids, times and sizes have nothing in common.
     fn status(backups: u64) -> CrossRegionBackupPolicyStatus {
         let mut status = *words().status.unwrap();
         let backups: Vec<_> = (1..=backups)
@@ -161,7 +162,7 @@ mod tests {
             let other = Packed::of(status);
             assert!(packed == other && !packed.is(&other));
         }
-        // No JSON at all.
+        // JSON has no such keys.
         let key = std::collections::BTreeMap::from([(vec![1_u8], 1_u8)]);
         assert_eq!(Packed::of(key.clone()).unpack(), key);
     }

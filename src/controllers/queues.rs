@@ -1,4 +1,4 @@
-//! The queues: which events and wakes bring an object to its reconcile.
+//! Queues of the controllers: the events and triggers that enqueue each object.
 
 use std::sync::Arc;
 
@@ -77,11 +77,11 @@ pub fn accounts<K: account::Kind>(
         let reference = ObjectRef::new(&key.name).within(key.namespace.as_deref().unwrap_or_default());
         std::future::ready(store.get(&reference).map(|found| ObjectRef::from_obj(&*found)))
     });
-    // Metadata alone: what a Secret holds is read by name when it is needed.
+    // Metadata only: the data of a Secret is read by name when it is needed.
     let secrets = secrets.flat_map(move |secret| {
         let namespace = secret.namespace();
         let name = secret.name_any();
-        // A shared account's Secrets are those of the one namespace that is watched for it.
+        // The Secrets of a shared account are in the one namespace that is watched for it.
         let is_near = |account: &Guarded<K>| {
             account.meta().namespace.is_none() || account.meta().namespace == namespace
         };
@@ -97,7 +97,7 @@ pub fn accounts<K: account::Kind>(
         .boxed()
 }
 
-/// What wakes bring: the `one` that a wake names, or all that it concerns.
+/// Returns the objects to enqueue: the `one` that a trigger names, or all that it affects.
 fn references<O: Stored + Send + Sync>(
     store: &Store<O>,
     wakes: UnboundedReceiver<Wake>,
@@ -114,13 +114,13 @@ fn references<O: Stored + Send + Sync>(
     })
 }
 
-/// No reconcile begins before: many would wait at once.
+/// Delays the first reconcile: otherwise many would wait at once.
 fn ready(context: &Arc<Context>) -> impl Future<Output = ()> + Send + 'static {
     let context = context.clone();
     async move { context.ready().await }
 }
 
-/// Wakes the resources of namespaces whose labels change.
+/// Enqueues the resources of namespaces whose labels change.
 pub fn namespaces(
     context: &Arc<Context>,
     namespaces: SharedStream<Guarded<PartialObjectMeta<Namespace>>>,
@@ -142,8 +142,8 @@ pub fn namespaces(
         .boxed()
 }
 
-/// The namespaces of a first list for which the resources of shared accounts have waited in vain. No other first list needs to be
-/// told, as everything has its turn after it.
+/// Returns the namespaces of a first list that completed too late, after reconciles of resources with shared accounts
+/// were allowed to start without it. Other first lists trigger nothing, as every object is enqueued after them.
 fn late_namespaces(
     context: &Arc<Context>,
 ) -> impl Stream<Item = Guarded<PartialObjectMeta<Namespace>>> + Send + 'static {
@@ -159,7 +159,7 @@ fn late_namespaces(
     stream::once(found).flat_map(|found| stream::iter(found).map(|namespace| Guarded::clone(&namespace)))
 }
 
-/// Reconciles report their own failures, and watches theirs.
+/// Logs failures of the queue itself; reconciles and watches report their own.
 fn log_queue_error<E: std::error::Error + 'static>(
     controller: &'static str,
     result: Result<(), ControllerError<E, watcher::Error>>,

@@ -1,4 +1,4 @@
-//! Requests by annotation on a resource, as far as they concern its account.
+//! Requests by annotation on a resource, as far as they involve its account.
 
 use super::Context;
 use crate::domain::Reason;
@@ -6,10 +6,10 @@ use crate::observe::AccountKey;
 use crate::plan::Gate;
 use crate::plan::memory::Request;
 
-/// A request on a resource whose account is not Ready asks for the account's verification first.
+/// Requests a verification of the account, before the request on the resource is handled, if the account is not Ready.
 pub fn forward(context: &Context, key: &AccountKey, request: &mut Request, gate: &Gate) {
     let concerns_account = match gate {
-        // Who may not use an account has no say in it.
+        // A resource that may not use the account cannot request its verification.
         Gate::Closed(Reason::Suspended | Reason::AccountNotFound | Reason::AccountNotAllowed, _) => false,
         Gate::Closed(..) => true,
         Gate::Open => context.accounts.view(key).is_some_and(|view| !view.verified),
@@ -21,7 +21,7 @@ pub fn forward(context: &Context, key: &AccountKey, request: &mut Request, gate:
     }
 }
 
-/// Whether the request was acted on: the look has ended (`looked`), or nothing can be looked at.
+/// Whether the request was handled: the poll is complete (`looked`), or none is possible.
 pub fn is_acted_on(
     context: &Context,
     key: &AccountKey,

@@ -1,4 +1,4 @@
-//! Who may use a `ClusterCloudAccount`, and what for.
+//! Access to a `ClusterCloudAccount`: which namespaces may use it, and for what purpose.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::api::account::{AllowedFrom, AllowedNamespaces, AnyAccount, Permission
 
 pub type Labels = BTreeMap<String, String>;
 
-/// The accounts that are shared, and the namespaces that may be allowed to use them, as the watches last brought them.
+/// Shared accounts, and the namespaces that may be allowed to use them, as last delivered by the watches.
 #[derive(Clone)]
 pub struct Shared {
     pub accounts: Store<Guarded<ClusterCloudAccount>>,
@@ -23,26 +23,26 @@ pub struct Shared {
     pub synced: [Synced; 2],
 }
 
-/// What a resource wants of an account.
+/// Purpose for which a resource uses an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// To read what belongs to one instance.
+    /// Reads the data of one instance.
     Observe,
-    /// To modify an instance's policy.
+    /// Modifies an instance's policy.
     Manage,
-    /// To list the whole account.
+    /// Lists the whole account.
     AccountInventory,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     Allowed,
-    /// The watches have not brought account and namespace yet, or the account cannot be read.
+    /// The watches have not delivered account and namespace yet, or the account cannot be parsed.
     Unknown,
     Denied(Denial),
 }
 
-/// Why a resource may not use an account.
+/// Reason why a resource may not use an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
     Namespace,
@@ -68,7 +68,7 @@ impl Denial {
 }
 
 impl Shared {
-    /// Resolves when accounts and namespaces have been read.
+    /// Resolves once accounts and namespaces have been listed.
     pub async fn synced(&self) {
         for synced in &self.synced {
             synced.wait().await;
@@ -79,7 +79,7 @@ impl Shared {
         self.synced.iter().all(Synced::is_synced)
     }
 
-    /// Whether resources of this namespace may use the account so.
+    /// Whether resources of this namespace may use the account for this purpose.
     pub fn admits(&self, account: &str, namespace: &str, purpose: Purpose) -> Admission {
         let Some(account) = self.accounts.get(&ObjectRef::new(account)) else { return Admission::Unknown };
         match account.0.as_ref().ok().and_then(AnyAccount::sharing) {
@@ -88,7 +88,7 @@ impl Shared {
         }
     }
 
-    /// The same for an account that is known otherwise.
+    /// Like [`Self::admits`], for an account whose sharing the caller knows.
     pub fn admits_by(
         &self,
         allowed: &AllowedNamespaces,
@@ -104,7 +104,8 @@ impl Shared {
     }
 }
 
-/// Whether resources of a namespace with these labels may use an account that is shared so; `None`: nobody knows them yet.
+/// Whether resources of a namespace with these labels may use an account with this sharing. `labels` returns `None`
+/// while the labels are not known.
 pub fn admission(
     allowed: &AllowedNamespaces,
     permissions: Permissions,
@@ -128,7 +129,7 @@ pub fn admission(
     }
 }
 
-/// What is wrong with `allowedNamespaces`, which then selects nothing.
+/// Returns the error in `allowedNamespaces`, which then selects nothing.
 pub fn fault(allowed: &AllowedNamespaces) -> Option<String> {
     let selector = allowed.selector.as_ref()?;
     let labels = selector.match_labels.iter().flatten();
@@ -164,7 +165,8 @@ fn pair_fault<'a>(field: &str, key: &str, mut values: impl Iterator<Item = &'a S
         .then(|| format!("{field} has a value that no label can have"))
 }
 
-/// An optional DNS subdomain and a slash, and a name (Kubernetes, "Labels and Selectors", syntax and character set).
+/// Whether this is an optional DNS subdomain and a slash, followed by a name (Kubernetes, "Labels and Selectors",
+/// syntax and character set).
 pub fn is_label_key(key: &str) -> bool {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let is_subdomain = |prefix: &str| {
@@ -222,7 +224,7 @@ mod tests {
             (json!({"matchLabels": {"team": ""}}), Some(false)),
             (expression("team", "In", json!(["other", "pay"])), Some(true)),
             (expression("team", "NotIn", json!(["pay"])), Some(false)),
-            // As in Kubernetes: what lacks the label is not in the set.
+            // As in Kubernetes, `NotIn` selects objects without the label.
             (expression("absent", "NotIn", json!(["pay"])), Some(true)),
             (expression("absent", "In", json!(["pay"])), Some(false)),
             (expression("team", "Exists", json!([])), Some(true)),

@@ -1,5 +1,5 @@
-//! One term: the controllers of a process while it leads. All that they remember begins and ends with it, as another replica may
-//! have changed anything before the next one; the watches alone are older.
+//! One leadership term: the controllers of a process while it leads. Their state begins and ends with the term, as
+//! another replica may have changed anything before the next one; only the watches outlive it.
 
 use std::sync::Arc;
 
@@ -27,19 +27,19 @@ use crate::cluster::elector::Leadership;
 use crate::cluster::secrets::Secrets;
 use crate::observe::{Accounts, Means};
 
-/// Why a term is over.
+/// Reason for the end of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The process was asked to stop.
     Stopped,
-    /// The leadership is over.
+    /// The leadership was lost.
     Lost,
 }
 
-/// Runs the controllers until `stop` resolves or the leadership is over. What is in flight is given [`GRACE`] in the first case; in
-/// the second it is cancelled at once, and has been when this returns.
+/// Runs the controllers until `stop` resolves or the leadership is lost. After `stop`, work in progress gets [`GRACE`]
+/// to finish; after a lost leadership it is cancelled at once, and has ended when this returns.
 ///
-/// `began`: since when this process has waited for the Lease.
+/// `began`: time since when this process has waited for the Lease.
 ///
 /// # Errors
 /// A controller has ended by itself, which none should.
@@ -157,7 +157,7 @@ pub async fn lead(
         },
         () = forget(&context, &mut watches.gone) => Err(anyhow::anyhow!("the watches have ended")),
     };
-    // The tasks that read backups end by this, the others by being aborted.
+    // This ends the tasks that list backups; the others are aborted.
     context.stopping.send_replace(true);
     tasks.iter().for_each(JoinHandle::abort);
     let unfinished = tasks.into_iter().filter(|task| !task.is_finished());
@@ -165,7 +165,7 @@ pub async fn lead(
     result
 }
 
-/// Forgets what the watches have lost.
+/// Drops the state of objects that the watches report as deleted.
 async fn forget(context: &Context, gone: &mut AllGone) {
     loop {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! A stored object that this version cannot read: it is told in status, and holds nothing else up.
+//! Stored objects that this version cannot parse: status reports that, and no other object is affected.
 
 use std::fmt::Debug;
 
@@ -16,10 +16,10 @@ use crate::cluster::status::{Applied, apply_status, get_json};
 use crate::domain::condition::{self, types};
 use crate::domain::{Outcome, Progress, Reason, Truth};
 
-/// A parser's words are cut here.
+/// Maximum length of a parse error in a message, in characters.
 const LONGEST: usize = 256;
 
-/// Says so in the conditions `main`. Whatever else status tells stays.
+/// Reports the parse error in the conditions `main`. All other fields of the status stay.
 pub async fn tell<K>(
     context: &Context,
     api: &Api<Guarded<K>>,
@@ -47,9 +47,9 @@ where
     Ok(Action::await_change())
 }
 
-/// The stored status, so that it says so in the conditions `main`; `None` where it does already.
+/// Returns the stored status with the parse error in the conditions `main`; `None` if it reports that already.
 pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Timestamp) -> Option<Value> {
-    // An older CRD may have let something else in.
+    // An older CRD may have admitted a status that is no object.
     let mut status = if stored.is_object() { stored.clone() } else { json!({}) };
     let told = status
         .get("conditions")
@@ -76,7 +76,7 @@ pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Time
     Some(status)
 }
 
-/// What a condition, an Event or an account's resources say of it.
+/// Returns the message for conditions, Events and the account's resources.
 pub fn words(invalid: &InvalidObject) -> String {
     let why: String = invalid.error.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     format!("the resource cannot be read by this version of the operator: {why}")

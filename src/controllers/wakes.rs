@@ -1,4 +1,4 @@
-//! What wakes the resources and accounts of each watched scope, besides their own changes.
+//! Triggers that enqueue the resources and accounts of each watch scope, besides their own changes.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use crate::api::{BackupInventory, CrossRegionBackupPolicy};
 use crate::domain::Named;
 use crate::observe::AccountKey;
 
-/// What wakes resources besides their own changes.
+/// Trigger that enqueues resources, besides their own changes.
 #[derive(Clone)]
 pub enum Wake {
-    /// Something about their account.
+    /// Change of their account.
     Account(AccountKey),
-    /// The labels of their namespace: a shared account may have become theirs, or ceased to be.
+    /// Change of the labels of their namespace, which may gain or lose access to a shared account.
     Namespace(String),
     Policy(ObjectRef<Cached<CrossRegionBackupPolicy>>),
     Inventory(ObjectRef<Cached<BackupInventory>>),
 }
 
 impl Wake {
-    /// Whether it can concern anything of this namespace. Asked before a spec is read, which takes long: a wake for one account
-    /// of many would otherwise unpack the resources of all.
+    /// Whether the trigger can affect a resource of this namespace. Checked before a spec is expanded, which takes
+    /// long: a trigger for one account of many would otherwise expand the resources of all.
     pub fn reaches(&self, namespace: &str) -> bool {
         match self {
             Wake::Account(key) => key.is_within_reach_of(namespace),
@@ -41,14 +41,14 @@ impl Wake {
     }
 }
 
-/// One watched scope: its ends of the channels that wake its controllers.
+/// Receivers of the triggers of one watch scope, one for each of its controllers.
 pub struct Scope {
     pub policy_wakes: UnboundedReceiver<Wake>,
     pub inventory_wakes: UnboundedReceiver<Wake>,
     pub account_wakes: UnboundedReceiver<AccountKey>,
 }
 
-/// The other ends of these channels. Each policy has a copy, which is one pointer.
+/// Senders of the triggers of all scopes. Each policy holds a copy, which is one pointer.
 #[derive(Clone, Default)]
 pub struct Wakes(Arc<Senders>);
 
@@ -64,7 +64,7 @@ impl Wakes {
     pub fn account(&self, key: &AccountKey) {
         let senders = if key.is_shared() { self.0.shared_accounts.as_slice() } else { &self.0.accounts };
         for sender in senders {
-            // A receiver that is gone belongs to a controller that has ended.
+            // Sending fails only if the receiving controller has ended.
             let _ = sender.unbounded_send(key.clone());
         }
     }
@@ -89,7 +89,7 @@ impl Wakes {
     }
 }
 
-/// The namespaces that are watched, each by itself; `None`: all of them at once.
+/// Returns the watch scopes: each namespace on its own; `None`: all namespaces at once.
 pub fn watched_namespaces(namespaces: &[String]) -> Vec<Option<String>> {
     let mut wanted: Vec<Option<String>> = namespaces.iter().cloned().map(Some).collect();
     wanted.sort();
@@ -100,7 +100,8 @@ pub fn watched_namespaces(namespaces: &[String]) -> Vec<Option<String>> {
     wanted
 }
 
-/// One of each of so many scopes. `shared_accounts` wakes the controller of the accounts that no scope has.
+/// Creates the channels of `count` scopes. `shared_accounts` triggers the controller of the accounts that are in no
+/// scope.
 pub fn scopes(count: usize, shared_accounts: UnboundedSender<AccountKey>) -> (Wakes, Vec<Scope>) {
     let mut senders = Senders { shared_accounts: Some(shared_accounts), ..Senders::default() };
     let scopes = (0..count)

@@ -1,4 +1,4 @@
-//! A watch with its store, that also tells what is gone.
+//! Watch with a store, which also reports deleted objects.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -27,18 +27,20 @@ use crate::clock::Clock;
 use crate::cluster::list_watch::{Caches, list_watch};
 use crate::telemetry::health::Health;
 
-/// So many events at once are held back,
+/// Number of events at once that are delayed.
 const FEW: usize = 64;
-/// so long, in which a queue lets them go.
+/// Delay after [`FEW`] events, in which a queue releases them.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// The longest wait between two attempts to list or watch: so soon after an outage of the API server its changes are seen again.
+/// Upper bound on the delay between two attempts to list or watch, and so on the time until changes are observed after
+/// an outage of the API server.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const SHORTEST_WAIT: Duration = Duration::from_millis(250);
 
 pub struct Watched<O: Stored> {
     pub store: Store<O>,
-    /// kube's own `Store::wait_until_ready` wakes only the last of several tasks that wait, and the controller is one of them.
+    /// kube's own `Store::wait_until_ready` wakes only the last of several tasks that wait, and the controller is one
+    /// of them.
     pub synced: Synced,
     pub stream: SharedStream<O>,
 }
@@ -61,17 +63,17 @@ impl<T> Stream for SharedStream<T> {
 }
 
 impl<T: Send + 'static> SharedStream<T> {
-    /// The objects of a watch. Its errors were reported already, and its backoff has dealt with them: a controller that received
-    /// them would pause all of its triggers for a backoff of its own.
+    /// Returns the objects of a watch. Errors are dropped: they were reported, and the watch's backoff has handled
+    /// them; a controller that received them would pause all of its triggers for a backoff of its own.
     fn of_objects(watch: impl Stream<Item = Result<T, watcher::Error>> + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(watch.filter_map(|event| std::future::ready(event.ok())).boxed())))
     }
 }
 
-/// After this long without a failure the next wait is the shortest one again.
+/// Time without a failure after which the next delay is the shortest one again.
 const RESET: Duration = Duration::from_secs(10);
 
-/// Exponential, with jitter, up to [`LONGEST_WAIT`].
+/// Backoff between attempts: exponential, with jitter, up to [`LONGEST_WAIT`].
 #[derive(Default)]
 pub struct Reconnect {
     failures: u32,
@@ -93,14 +95,15 @@ impl Iterator for Reconnect {
 }
 
 impl Backoff for Reconnect {
-    /// Nothing: an event does not show that the API server answers. Each try to list begins with one.
+    /// Does nothing: an event does not show that the API server responds, since each attempt to list begins with one.
     fn reset(&mut self) {}
 }
 
-/// Whether a store holds a whole list that is new enough: for a leader, one that began since it took the lead.
+/// Whether a store holds a complete list that is recent enough: for a leader, one that began after it became the
+/// leader.
 #[derive(Clone)]
 pub struct Synced {
-    /// When the list that the store holds began. `None`: it holds none yet.
+    /// Start of the list that the store holds. `None`: it holds none yet.
     listed: watch::Receiver<Option<Instant>>,
     caches: Caches,
 }
@@ -110,31 +113,31 @@ impl Synced {
         self.listed.borrow().is_some_and(|at| self.caches.trusts(at))
     }
 
-    /// Of a store that holds a list.
+    /// Creates the state of a store that holds a list.
     #[cfg(test)]
     pub fn of_a_list() -> Self {
         let listed = watch::channel(Some(Instant::now())).1;
         Self { listed, caches: Caches::new(Clock::system()) }
     }
 
-    /// Whether it was listed since everything was last doubted.
+    /// Whether the list began after the last invalidation of all lists.
     pub fn is_undoubted(&self) -> bool {
         self.listed.borrow().is_some_and(|at| !self.caches.doubts(at))
     }
 
     pub async fn wait(&self) {
         let is_new_enough = |listed: &Option<Instant>| listed.is_some_and(|at| self.caches.trusts(at));
-        // It fails only where the watch has ended, and the process with it.
+        // It fails only if the watch has ended, and the process with it.
         let _ = self.listed.clone().wait_for(is_new_enough).await;
     }
 }
 
-/// What a controller is fed with.
+/// Input of a controller.
 pub struct Feed<O: Stored> {
     pub store: Store<O>,
-    /// All objects, once the store has them.
+    /// All objects, once the store holds them.
     pub all: BoxStream<'static, ObjectRef<O>>,
-    /// What changes from then on.
+    /// Changes from then on.
     pub changes: BoxStream<'static, Result<O, watcher::Error>>,
 }
 
@@ -142,11 +145,12 @@ pub struct Feed<O: Stored> {
 pub trait Stored: Resource<DynamicType = ()> + Clone + 'static {
     fn uid(&self) -> Option<&str>;
 
-    /// Its name alone. The references that kube makes by itself hold UID and version as well, and there are several of each
-    /// object.
+    /// Returns a reference by name only. The references that kube creates also hold UID and version, and there are
+    /// several for each object.
     fn reference(&self) -> ObjectRef<Self>;
 
-    /// The watch has read it: what only that needed goes, and what it has in common with the object `before` is shared.
+    /// Drops the fields that only the watch needed to read the object, and shares those that equal fields of the object
+    /// `before`.
     fn settle(&mut self, before: Option<&Self>);
 }
 
@@ -166,8 +170,8 @@ where
 }
 
 impl<O: Stored + Send + Sync> Watched<O> {
-    /// What a controller that begins when this is `ready` is fed with, until it is dropped. `notice` is told of each change as soon
-    /// as it is read.
+    /// Returns the input of a controller that starts once this is `ready`; it reads the watch's stream until it is
+    /// dropped. `notice` is called for each change as soon as it is read.
     pub fn begin(
         &self,
         ready: impl Future<Output = ()> + Send + 'static,
@@ -186,8 +190,9 @@ impl<O: Stored + Send + Sync> Watched<O> {
     }
 }
 
-/// What the store holds anew, once it does, and all that it holds after each list but the first. What a list brings is in the store
-/// only when the list has ended: who looked before would find what was there until then, or nothing, and is not woken again.
+/// Yields a changed object once the store holds it, and all objects of the store after each list but the first. Listed
+/// objects enter the store only when the list is complete: a controller that read the store earlier would find the
+/// state before the list, or none, and would not be triggered again.
 fn once_stored<O>(
     events: impl Stream<Item = Result<Event<O>, watcher::Error>> + Send + 'static,
     store: Store<O>,
@@ -207,8 +212,8 @@ where
     events.map(held).flat_map(stream::iter).boxed()
 }
 
-/// Holds back what comes in great numbers. The queue of a controller takes in whatever is there before it lets anything go, and
-/// what it has once made room for it keeps: for all objects at once, a third of what else is held of them.
+/// Delays bursts. The queue of a controller accepts all events that are ready before it releases one, and never gives
+/// back the memory it has grown to: for all objects at once, that is a third of what they take otherwise.
 pub fn few_at_a_time<S>(stream: S) -> impl Stream<Item = S::Item>
 where
     S: Stream,
@@ -222,15 +227,15 @@ where
     paced.flat_map(stream::iter)
 }
 
-/// What a watch lost.
+/// Deletion that a watch reports.
 pub enum Gone {
     /// This object was deleted: its name and UID.
     One(Box<ObjectMeta>),
-    /// The watch began anew: whatever the store does not hold is gone.
+    /// The objects were relisted: any that the store does not hold is deleted.
     Unlisted,
 }
 
-/// Of the UIDs that are remembered, those of what a watch lost.
+/// Returns the UIDs of deleted objects; after a relist, those of the `remembered` ones that no store holds.
 pub fn lost<O: Stored>(remembered: Vec<Arc<str>>, stores: &[Store<O>], gone: Gone) -> Vec<Arc<str>> {
     match gone {
         Gone::One(meta) => meta.uid.into_iter().map(Arc::from).collect(),
@@ -242,7 +247,7 @@ pub fn lost<O: Stored>(remembered: Vec<Arc<str>>, stores: &[Store<O>], gone: Gon
     }
 }
 
-/// The object as the watch last brought it, unless a namesake has taken its place.
+/// Returns the object as last delivered by the watch, unless another one of its name has replaced it.
 pub fn stored<O: Stored>(stores: &[Store<O>], object: &impl ResourceExt, uid: &str) -> Option<Arc<O>> {
     let reference = ObjectRef::<O>::new(&object.name_any())
         .within(object.meta().namespace.as_deref().unwrap_or_default());
@@ -250,7 +255,7 @@ pub fn stored<O: Stored>(stores: &[Store<O>], object: &impl ResourceExt, uid: &s
     found.filter(|stored| stored.uid() == Some(uid))
 }
 
-/// What all watches of a process have in common, and the namespace that they are limited to.
+/// State that all watches of a process share, and the namespace that the watch is limited to.
 #[derive(Clone, Copy)]
 pub struct Awaits<'a> {
     pub health: &'a Health,
@@ -267,7 +272,8 @@ impl Awaits<'_> {
         }
     }
 
-    /// Lists and watches all objects that `api` reaches; the process is not ready before they were listed, nor while that is out of date.
+    /// Lists and watches all objects that `api` reaches; the process is not ready until they were listed, nor while the
+    /// data is out of date.
     fn list_watch<K>(
         self,
         api: Api<K>,
@@ -279,7 +285,7 @@ impl Awaits<'_> {
             .backoff(Reconnect::default())
     }
 
-    /// Keeps when the list that the store holds was begun.
+    /// Records the start of the list that the store holds.
     fn synced<O>(self) -> (impl FnMut(&Event<O>) + Send + use<O>, Synced) {
         let (sender, listed) = watch::channel(None);
         let mut begun = None;
@@ -292,7 +298,7 @@ impl Awaits<'_> {
     }
 }
 
-/// The metadata of all objects that `api` reaches, each as it comes, the deleted ones included.
+/// Streams the metadata of all objects that `api` reaches as it is received, that of deleted objects included.
 pub fn touched_metadata<K>(
     api: Api<Guarded<PartialObjectMeta<K>>>,
     awaits: Awaits<'_>,
@@ -304,19 +310,19 @@ where
     list_watch(api, awaits.caches.clone(), cache)
         .backoff(Reconnect::default())
         .touched_objects()
-        // Its errors were reported, and its backoff has dealt with them.
+        // The errors were reported, and the backoff has handled them.
         .filter_map(|object| std::future::ready(object.ok()))
         .boxed()
 }
 
-/// The namespaces, for their labels.
+/// Namespaces with their labels.
 pub struct Namespaces {
     pub store: Store<Guarded<PartialObjectMeta<Namespace>>>,
     pub synced: Synced,
     pub stream: SharedStream<Guarded<PartialObjectMeta<Namespace>>>,
 }
 
-/// Watches all namespaces, and keeps their labels alone.
+/// Watches all namespaces, and keeps only their labels.
 pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
     let (store, writer) = reflector::store();
     let (mut note, synced) = awaits.synced();
@@ -353,7 +359,7 @@ where
                 Event::InitDone => Gone::Unlisted,
                 _ => return,
             };
-            // Nobody listens any more when the controllers have ended.
+            // The receiver is dropped when the controllers have ended.
             let _ = gone.unbounded_send(news);
         });
     Watched { stream: SharedStream::of_objects(once_stored(events, store.clone())), store, synced }
@@ -413,7 +419,7 @@ mod tests {
         let many: Vec<_> =
             few_at_a_time(stream::iter(0..3 * FEW + 1)).map(|n| (n, begin.elapsed())).collect().await;
         assert!(many.iter().map(|(n, _)| *n).eq(0..3 * FEW + 1));
-        // A timer has whole milliseconds, and ends after its time.
+        // A timer has a resolution of 1 ms, and fires late rather than early.
         let after = |pauses: u32| pauses * PAUSE..=pauses * (PAUSE + Duration::from_millis(1));
         assert!(after(1).contains(&many[0].1) && after(3).contains(&many[3 * FEW].1), "{:?}", many[3 * FEW]);
         let begin = Instant::now();

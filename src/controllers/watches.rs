@@ -1,4 +1,4 @@
-//! The watches of the process, which outlast its terms: a replica that stands by keeps their stores up to date.
+//! Watches of the process, which outlive its leadership terms: a standby replica keeps their stores up to date.
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ use crate::observe::Accounts;
 pub struct Watches {
     pub caches: Caches,
     pub scopes: Vec<WatchedScope>,
-    /// `None` where the operator is limited to namespaces.
+    /// `None` if the operator is limited to namespaces.
     pub shared: Option<WatchedShared>,
     pub gone: AllGone,
 }
 
-/// One namespace, or all of them.
+/// Watches of one watch scope: a namespace, or all of them.
 pub struct WatchedScope {
     pub namespace: Option<String>,
     pub policies: Watched<Cached<CrossRegionBackupPolicy>>,
@@ -38,13 +38,13 @@ pub struct WatchedScope {
     pub accounts: Watched<Guarded<CloudAccount>>,
 }
 
-/// What is shared between namespaces.
+/// Watches of the objects that namespaces share.
 pub struct WatchedShared {
     pub accounts: Watched<Guarded<ClusterCloudAccount>>,
     pub namespaces: Namespaces,
 }
 
-/// What the watches of each kind have lost.
+/// Deletions that the watches of each kind report.
 pub struct AllGone {
     pub policies: UnboundedReceiver<Gone>,
     pub inventories: UnboundedReceiver<Gone>,
@@ -75,8 +75,8 @@ impl Watches {
         Self { caches, scopes, shared, gone }
     }
 
-    /// Keeps the stores as the API server has them while this replica remembers nothing. It returns where the watches have ended,
-    /// which they never should.
+    /// Keeps the stores up to date while this replica has no other state. Returns if the watches have ended, which they
+    /// never should.
     pub async fn stand_by(&mut self) {
         fn read<'a, T: Send + 'static>(stream: &SharedStream<T>) -> BoxStream<'a, ()> {
             stream.clone().map(drop).boxed()
@@ -117,14 +117,14 @@ impl Watches {
         })
     }
 
-    /// What a first reconcile waits for. Not the inventories: where that kind is not installed, or may not be read, as in the
-    /// middle of an upgrade, policies are looked after all the same.
+    /// Returns the lists that a first reconcile waits for. Inventories are not among them: if that kind is not
+    /// installed, or may not be read, as in the middle of an upgrade, policies are reconciled all the same.
     pub fn synced(&self) -> Vec<Synced> {
         let of = |scope: &WatchedScope| [scope.accounts.synced.clone(), scope.policies.synced.clone()];
         self.scopes.iter().flat_map(of).collect()
     }
 
-    /// Has `/metrics` tell of what the watches hold and of what a term, if there is one, knows.
+    /// Publishes on `/metrics` the objects that the watches hold, and the state of a term, if there is one.
     pub fn look_up(
         &self,
         settings: &Settings,

@@ -1,26 +1,27 @@
-//! A backup that the cloud holds, and what a backup tells of its instance.
+//! A backup in the cloud, and the instance data in its record.
 
 use jiff::Timestamp;
 use jiff::fmt::serde::timestamp::nanosecond;
 use serde::{Deserialize, Serialize};
 
-/// One backup, in the words of the custom resources: a cross-region copy (Volcengine, BytePlus), or the instance's own
-/// backup (Tencent Cloud).
+/// One backup, in the terms of the custom resources: a cross-region copy (Volcengine, BytePlus), or the instance's
+/// own backup (Tencent Cloud).
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backup {
     pub instance_id: String,
     pub backup_point_id: String,
     pub backup_point_name: Option<String>,
-    /// `ManualBackup`, `AutomatedBackup`, or what else the cloud says.
+    /// `ManualBackup`, `AutomatedBackup`, or another value of the cloud.
     pub strategy: Option<String>,
-    /// `Full`, or what else the cloud says.
+    /// `Full`, or another value of the cloud.
     pub backup_type: Option<String>,
-    /// The cloud's own code of how it was begun, where `strategy` is a translation of it (Tencent Cloud: BackupType).
+    /// Code of the cloud for the strategy, where `strategy` is a translation of it (Tencent Cloud: BackupType).
     pub provider_type: Option<String>,
-    /// `Available`, `Creating`, `Unavailable`, `Deleting`, with Tencent Cloud also `Locked`, `Exporting`, `Exported`, `Expired`,
-    /// `Deleted`; what else Volcengine says stays as it is; `Unknown` where a cloud says nothing, or a code that is not known.
+    /// `Available`, `Creating`, `Unavailable`, `Deleting`, with Tencent Cloud also `Locked`, `Exporting`, `Exported`,
+    /// `Expired`, `Deleted`. Any other value of Volcengine stays unchanged; `Unknown` if the cloud reports none, or
+    /// an unknown code.
     pub status: String,
-    /// The cloud's own word for the status.
+    /// Status as the cloud reports it.
     pub provider_status: Option<String>,
     pub source_region: Option<String>,
     pub target_region: Option<String>,
@@ -28,19 +29,19 @@ pub struct Backup {
     pub start_time: Option<Timestamp>,
     #[serde(with = "nanosecond::optional")]
     pub end_time: Option<Timestamp>,
-    /// Bytes. The unit is documented by none of the cloud's pages; its Cloud Control provider says bytes.
+    /// Bytes. No page of the cloud documents the unit; its Cloud Control provider specifies bytes.
     pub size_bytes: Option<i64>,
     pub ttl_days: Option<i64>,
-    /// When the cloud deletes it (Tencent Cloud).
+    /// Time at which the cloud deletes the backup (Tencent Cloud).
     #[serde(with = "nanosecond::optional")]
     pub expiry_time: Option<Timestamp>,
     pub project_name: Option<String>,
     pub instance: Option<InstanceInfo>,
-    /// What only Tencent Cloud tells: in part by its list, in full by DescribeBackupDetail.
+    /// Details that only Tencent Cloud reports: in part in its list, in full by DescribeBackupDetail.
     pub detail: BackupDetail,
 }
 
-/// What is told of a backup beyond what every listing tells. A key that decrypts the backup is never a part of it.
+/// Details of a backup beyond the fields of every listing. A key that decrypts the backup is never part of them.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupDetail {
     pub locked: Option<bool>,
@@ -54,7 +55,7 @@ pub struct BackupDetail {
 }
 
 impl BackupDetail {
-    /// Adds what its details told once; what the listing tells of a backup is newer.
+    /// Adds details that were fetched before; values of the listing take precedence, since they are newer.
     pub fn complete(&mut self, known: &BackupDetail) {
         *self = BackupDetail {
             locked: self.locked.or(known.locked),
@@ -67,7 +68,7 @@ impl BackupDetail {
     }
 }
 
-/// What a backup's own record says of the instance it was made from.
+/// Instance data in a backup's own record.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InstanceInfo {
     pub name: Option<String>,

@@ -1,4 +1,4 @@
-//! Conditions and their reasons: the closed vocabulary that users and pipelines hold on to.
+//! Conditions and their reasons: a closed set, on which users and pipelines rely.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -33,7 +33,7 @@ impl Truth {
         }
     }
 
-    /// `Unknown` for any word that is no status.
+    /// Parses a condition's status; any other text is `Unknown`.
     pub fn parse(word: &str) -> Self {
         match word {
             "True" => Truth::True,
@@ -54,7 +54,7 @@ pub struct Condition {
     pub last_transition: Timestamp,
 }
 
-/// What a resource waits for: whether kstatus shows progress or failure.
+/// Progress of a resource as kstatus shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     Settled,
@@ -62,15 +62,15 @@ pub enum Progress {
     Stalled,
 }
 
-/// What the main condition (`Synced`, `Ready`) shall say.
+/// Desired content of the main condition (`Synced`, `Ready`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub status: Truth,
     pub reason: Reason,
     pub progress: Progress,
-    /// Our own words and the cloud's code: the same for every try of the same failure.
+    /// The operator's message and the cloud's error code: identical for every attempt with the same failure.
     pub cause: String,
-    /// The cloud's message, where it may be shown. It can differ between tries, so it is not part of the cause.
+    /// The cloud's message, where it may be shown. It can differ between attempts, so it is not part of the cause.
     pub detail: Option<String>,
 }
 
@@ -96,7 +96,7 @@ macro_rules! reasons {
                 match self { $(Reason::$name => stringify!($name)),* }
             }
 
-            /// `None` for a word that is no reason, as that of another version may be.
+            /// Parses a reason; `None` for an unknown one, which another version may have written.
             pub fn parse(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
             }
@@ -137,17 +137,17 @@ reasons!(
     WithinObjective,
 );
 
-/// Clocks of two replicas differ by less.
+/// Upper bound on the clock difference between two replicas.
 const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Whether a time of a stored status can be what the operator wrote: from 1970 to a day from now. A status is what its last
-/// writer made it.
+/// Returns whether the operator can have written this time to a stored status: from 1970 to a day from now. Any
+/// writer can set a status.
 pub fn is_credible(time: Timestamp, now: Timestamp) -> bool {
     time >= Timestamp::UNIX_EPOCH && time.duration_since(now) <= CLOCK_DIFFERENCE
 }
 
-/// Of the conditions of a stored status those that the operator may have written: the first of each of the types in `own`, of which
-/// one from another time is from now.
+/// Returns the conditions of a stored status that the operator may have written: the first of each type in `own`. A
+/// transition time that is not credible becomes `now`.
 pub fn credible(stored: Vec<Condition>, own: &[&str], now: Timestamp) -> Vec<Condition> {
     let mut kept = Vec::<Condition>::new();
     for mut condition in stored {
@@ -162,8 +162,8 @@ pub fn credible(stored: Vec<Condition>, own: &[&str], now: Timestamp) -> Vec<Con
     kept
 }
 
-/// The conditions that say `outcome`, made out of the old ones: a time moves only when the status does, and a message
-/// stays while status, reason and cause are the same. Conditions of other types are kept as they are.
+/// Merges `outcome` into the old conditions: a transition time changes only with the status, and a message stays
+/// while status, reason and cause are the same. Conditions of other types are kept unchanged.
 pub fn merge(
     old: &[Condition],
     main: &[&str],
@@ -191,7 +191,7 @@ pub fn merge(
     new
 }
 
-/// One condition that says `outcome` with `status`.
+/// Returns one condition with `status`, and the reason and message of `outcome`.
 pub fn set(
     old: &[Condition],
     kind: &str,

@@ -53,7 +53,7 @@ fn an_old_message_stays_while_status_reason_and_cause_are_the_same() {
         let merged = merge(&first, &[READY], &next, 1, at(9));
         assert_eq!(ready(&merged).message, message, "{why}");
     }
-    // A cause without detail that begins like the old one.
+    // A cause without detail that starts like the old one.
     let plain = merge(&[], &[READY], &denied("Act", None), 1, at(0));
     assert_eq!(ready(&merge(&plain, &[READY], &denied("Act: Code", None), 1, at(1))).message, "Act: Code");
     let longer = merge(&[], &[READY], &denied("Act: Code", None), 1, at(0));

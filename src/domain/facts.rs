@@ -1,4 +1,4 @@
-//! Everything that a policy's status tells, in the domain's words.
+//! Content of a policy's status, in domain types.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use super::backup::Backup;
 use super::condition::{Condition, credible, is_credible, types};
 use super::policy::{Change, PolicyState};
 
-/// Times of corrections that status holds.
+/// Maximum number of correction times in status.
 const DRIFTS_MAX: usize = 3;
-/// Backups that status lists at most, whatever spec asks for.
+/// Upper bound on the backups listed in status, regardless of the spec.
 const BACKUPS_MAX: usize = 100;
 
 /// A policy's status: seeded from the stored one when the operator first sees the resource, and written back where it differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `None` as long as nothing was ever written.
+    /// `None` until a status was written.
     pub observed_generation: Option<i64>,
-    /// The annotation's value that was last acted on.
+    /// Value of the reconcile annotation that was last acted on.
     pub handled_request: Option<String>,
     pub synced_generation: Option<i64>,
     pub policy: Option<PolicyState>,
@@ -33,8 +33,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// What of a stored status the operator may have written while the resource had this generation. A status is what its last
-    /// writer made it, and what cannot be true must neither be believed nor written again.
+    /// Returns the parts of a stored status that the operator may have written while the resource had this
+    /// generation. Any writer can set a status, and impossible values must be neither trusted nor written again.
     #[must_use]
     pub fn credible(mut self, generation: i64, now: Timestamp) -> Self {
         let is_credible = |time: &Timestamp| is_credible(*time, now);
@@ -44,7 +44,7 @@ impl Facts {
         self.protected_since = self.protected_since.filter(is_credible);
         self.modify_refused = self.modify_refused.filter(|refused| is_credible(&refused.time));
         if self.recovery_point.as_ref().is_some_and(|point| !is_credible(&point.time)) {
-            // It is found in the backups, once they are read again.
+            // The next listing of the backups restores it.
             (self.recovery_point, self.backups) = (None, None);
         }
         self.drift.corrections = self.drift.corrections.max(0);
@@ -89,7 +89,7 @@ pub struct Drift {
     pub corrections: i64,
     pub last_time: Option<Timestamp>,
     pub last_difference: Option<String>,
-    /// When the last three were corrected, oldest first.
+    /// Times of the last three corrections, oldest first.
     pub recent: Vec<Timestamp>,
 }
 
@@ -101,22 +101,22 @@ pub struct RecoveryPoint {
     pub size_bytes: Option<i64>,
 }
 
-/// A Modify that the cloud refused: it ranks the policy behind others of its instance until spec, account, Secret or
-/// annotation change.
+/// A Modify call that the cloud refused. It ranks the policy behind others of the same instance until the spec, the
+/// account, its Secret or the annotation changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModifyRefused {
-    /// When it was first refused since the last such change.
+    /// Time of the first refusal since the last such change.
     pub time: Timestamp,
     /// The cloud's error code.
     pub code: String,
 }
 
-/// What of the backups is kept in status.
+/// Summary of the backups in status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupSummary {
     pub total: i64,
     pub by_status: BTreeMap<String, i64>,
-    /// The newest ones, newest first.
+    /// The newest backups, newest first.
     pub items: Vec<Backup>,
 }
 

@@ -1,9 +1,9 @@
-//! Every way in which a call to a cloud fails, by what helps against it.
+//! Failures of calls to a cloud, classified by what resolves them.
 
 use std::fmt;
 use std::time::Duration;
 
-/// One closed set: the kind alone decides retry and the condition's reason.
+/// Kind of a failure, a closed set: it alone determines the retry and the condition's reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     CredentialsRejected,
@@ -18,14 +18,14 @@ pub enum Kind {
     EndpointNotAllowed,
 }
 
-/// What the operator does about a failure.
+/// Retry behaviour for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Retried with exponential backoff.
     Passing,
     /// The whole account slows down.
     Throttled,
-    /// Looked at again at the resource's interval, and when something that a person does changes it.
+    /// Retried at the resource's interval, and when a user changes something that may resolve it.
     NeedsPerson,
 }
 
@@ -44,20 +44,22 @@ impl Kind {
     }
 }
 
-/// An error code exactly as a cloud sent it, to decide by. It cannot be shown: a cloud may repeat a secret in it, and the
-/// redacted form of a code ([`Failure::code`]) depends on the values of the account's Secret, so that no decision may rest on it.
+/// An error code exactly as the cloud sent it, for decisions only. It must not be shown: a cloud may repeat a secret
+/// in it. The redacted form of a code ([`Failure::code`]) depends on the values of the account's Secret, so no
+/// decision may be based on it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawCode(Box<str>);
 
 impl RawCode {
-    /// Longer than any documented code. A longer text is cut, and then equals none of them.
+    /// Maximum length in bytes, longer than any documented code. A longer text is truncated, and then equals none of
+    /// them.
     const LONGEST: usize = 256;
 
     pub fn new(code: &str) -> Self {
         Self(code[..code.floor_char_boundary(Self::LONGEST)].into())
     }
 
-    /// What a table of codes says of it. The bounds keep the text itself from being returned.
+    /// Looks the code up in a table of codes. The bounds of `T` keep `table` from returning the text itself.
     pub fn decide<T: Copy + 'static>(&self, table: impl FnOnce(&str) -> T) -> T {
         table(&self.0)
     }
@@ -75,35 +77,36 @@ pub struct Failure {
     pub kind: Kind,
     /// The API's action, such as `DescribeCrossRegionBackupPolicy`.
     pub action: &'static str,
-    /// To be shown, never to decide by: the cloud's code, such as `InstanceNotExist`, redacted; where the cloud gave none, our own
-    /// words for what happened (such as `timeout`, `connection refused`, `HTTP 502`). Never a host's address, never anything that
-    /// differs between tries.
+    /// For display, never for decisions: the cloud's code, such as `InstanceNotExist`, redacted; if the cloud sent
+    /// none, the operator's own description (such as `timeout`, `connection refused`, `HTTP 502`). It contains no
+    /// host address, and nothing that differs between attempts.
     pub code: String,
-    /// To decide by: the cloud's code; `None` where the cloud gave none.
+    /// For decisions: the cloud's code; `None` if the cloud sent none.
     pub raw: Option<RawCode>,
     /// The cloud's message: redacted, without control characters, at most 256 characters. With `CloudUnavailable` and
-    /// `EndpointNotAllowed` our own words, which may name the account's host: for the account's owner alone.
+    /// `EndpointNotAllowed` the operator's own message, which may name the account's host: for the owner of the
+    /// account only.
     pub message: Option<String>,
-    /// For logs and Events alone.
+    /// For logs and Events only.
     pub request_id: Option<String>,
     /// From Retry-After, at most 5 minutes.
     pub retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// A failure in our own words, without an answer of the cloud.
+    /// Creates a failure with the operator's own description, without a response of the cloud.
     pub fn new(kind: Kind, action: &'static str, words: impl Into<String>) -> Self {
         let code = words.into();
         Self { kind, action, code, raw: None, message: None, request_id: None, retry_after: None }
     }
 
-    /// A failure by this code of the cloud.
+    /// Creates a failure with this code of the cloud.
     #[cfg(test)]
     pub fn by_code(kind: Kind, action: &'static str, code: &str) -> Self {
         Self { raw: Some(RawCode::new(code)), ..Self::new(kind, action, code) }
     }
 
-    /// Whether the cloud gave a code, and a table of codes says so of it.
+    /// Returns whether the cloud sent a code for which `table` is true.
     pub fn has_code(&self, table: impl FnOnce(&str) -> bool) -> bool {
         self.raw.as_ref().is_some_and(|raw| raw.decide(table))
     }

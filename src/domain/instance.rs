@@ -1,14 +1,14 @@
 //! An instance as a cloud lists it.
 
-/// One managed Redis instance; what the cloud leaves out is `None`.
+/// One managed Redis instance; fields that the cloud omits are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Instance {
     pub id: String,
     pub name: Option<String>,
     pub region: Option<String>,
-    /// The cloud's own word, such as `Running`; an open set.
+    /// Status as the cloud reports it, such as `Running`; an open set.
     pub status: Option<String>,
-    /// The cloud's own word: `PrimarySecondary`, `Standalone`, or what else it says.
+    /// Class as the cloud reports it: `PrimarySecondary`, `Standalone` or another value.
     pub class: Option<String>,
     pub engine_version: Option<String>,
     pub project_name: Option<String>,

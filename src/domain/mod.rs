@@ -1,4 +1,4 @@
-//! Cloud-neutral words: instance, policy, backup, failure, condition. No kube, no HTTP, no clock.
+//! Cloud-neutral types: instance, policy, backup, failure, condition. No kube, no HTTP, no clock.
 
 pub mod backup;
 pub mod condition;

@@ -1,12 +1,12 @@
-//! Who a resource is.
+//! Identity of a resource.
 
 use std::sync::Arc;
 
-/// A resource's UID, and where it is. Many places hold it: its texts are there once, in few pieces.
+/// UID, namespace and name of a resource. Many structures share it, so it is stored once, in few allocations.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Named {
     pub uid: Arc<str>,
-    /// Namespace and name, one after the other.
+    /// Namespace and name, concatenated.
     place: Box<str>,
     namespace: usize,
 }

@@ -1,4 +1,4 @@
-//! The cross-region backup policy of one instance, as a cloud reports it and as a user wants it.
+//! Cross-region backup policy of one instance, as the cloud reports it and as a user declares it.
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ pub struct InstanceRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyState {
     pub active: bool,
-    /// What the cloud names while inactive is undocumented: absent, empty or the last value. Empty is read as absent.
+    /// The value while inactive is undocumented: absent, empty or the last one. Empty is read as absent.
     pub cross_backup_region: Option<String>,
     /// Retention of the copies in days; no API sets it.
     pub ttl_days: Option<i64>,
 }
 
-/// What a policy shall be; also what a Modify call sets.
+/// Desired values of a policy; also the parameters of a Modify call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     pub active: bool,
@@ -28,12 +28,13 @@ pub struct Change {
 }
 
 impl Change {
-    /// Whether the cloud's state is what is wanted. With `active: false` the target region means nothing to the cloud.
+    /// Returns whether the cloud's state is the desired one. With `active: false` the cloud ignores the target
+    /// region.
     pub fn is_met_by(&self, found: &PolicyState) -> bool {
         self.active == found.active && (!self.active || self.cross_backup_region == found.cross_backup_region)
     }
 
-    /// The difference in words, such as `active: desired true, found false`; `None` where there is none.
+    /// Describes the difference, such as `active: desired true, found false`; `None` if there is none.
     pub fn difference(&self, found: &PolicyState) -> Option<String> {
         if self.is_met_by(found) {
             return None;

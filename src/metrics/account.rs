@@ -1,4 +1,4 @@
-//! What is counted of one account's calls.
+//! Metrics of one account's cloud calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Meters;
 
-/// How a call ended, as the label `outcome` has it.
+/// Outcome of a call: the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     Ok,
@@ -32,7 +32,7 @@ impl Outcome {
     }
 }
 
-/// Whether somebody waits for what comes of a call, as the label `priority` has it.
+/// Whether the outcome of a call is awaited or part of polling: the label `priority`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
     Change,
@@ -48,14 +48,15 @@ impl Priority {
     }
 }
 
-/// Counts one account's calls; they are told as long as somebody knows the account. Cheap to clone. The default tells nobody.
+/// Counters of one account's calls, exported while the account is known. Cheap to clone. The default records into no
+/// [`Meters`].
 #[derive(Clone, Default)]
 pub struct AccountMeter(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     meters: Option<Meters>,
-    /// An account's provider never changes; it is not known before its spec was read.
+    /// Unset until the account's spec was read; an account's provider never changes.
     provider: OnceLock<&'static str>,
     requests: Mutex<BTreeMap<(&'static str, Outcome), u64>>,
 }
@@ -65,7 +66,7 @@ impl AccountMeter {
         Self(Arc::new(Inner { meters: Some(meters), ..Inner::default() }))
     }
 
-    /// Says whose calls they are; the first time counts.
+    /// Sets the provider of the calls, unless it is empty; the first one stays.
     pub fn is_of(&self, provider: &'static str) {
         if !provider.is_empty() {
             self.0.provider.get_or_init(|| provider);
@@ -76,7 +77,7 @@ impl AccountMeter {
         self.0.provider.get().copied().unwrap_or_default()
     }
 
-    /// A call has ended, `took` after it was sent.
+    /// Records the end of a call, `took` after it was sent.
     pub fn answered(&self, action: &'static str, outcome: Outcome, took: Duration) {
         *self.lock().entry((action, outcome)).or_default() += 1;
         if let Some(meters) = &self.0.meters {
@@ -84,14 +85,14 @@ impl AccountMeter {
         }
     }
 
-    /// The budget let a call go that had waited for so long.
+    /// Records how long a call waited for the budget.
     pub fn waited(&self, priority: Priority, time: Duration) {
         if let Some(meters) = &self.0.meters {
             meters.cloud_waited(self.provider(), priority, time);
         }
     }
 
-    /// How many calls there were, by action and outcome.
+    /// Returns the number of calls by action and outcome.
     pub fn requests(&self) -> BTreeMap<(&'static str, Outcome), u64> {
         self.lock().clone()
     }

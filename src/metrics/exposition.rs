@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-/// Writes families of metrics as they are looked up. The library's model holds each label of each series in a text of its own, all at
-/// once: of 10,000 resources, tens of megabytes.
+/// Writes metric families while their values are looked up. The prometheus crate's model holds each label of each
+/// series as a string of its own, all at once: tens of megabytes for 10,000 resources.
 pub struct Exposition<'a>(&'a mut dyn Write);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Type {
     Gauge,
 }
 
-/// The series of one name.
+/// Writer of the series of one metric name.
 pub struct Family<'a> {
     out: &'a mut dyn Write,
     name: &'static str,
@@ -24,10 +24,10 @@ impl<'a> Exposition<'a> {
         Self(out)
     }
 
-    /// Begins a family: each name once.
+    /// Begins a family. Each name may occur once.
     ///
     /// # Errors
-    /// The writer's.
+    /// Returns the writer's error.
     pub fn family(&mut self, name: &'static str, of: Type, help: &str) -> io::Result<Family<'_>> {
         let of = match of {
             Type::Counter => "counter",
@@ -39,10 +39,10 @@ impl<'a> Exposition<'a> {
 }
 
 impl Family<'_> {
-    /// One series; the same labels at most once.
+    /// Writes one series. Each set of labels may occur once.
     ///
     /// # Errors
-    /// The writer's.
+    /// Returns the writer's error.
     pub fn series(&mut self, labels: &[(&str, &str)], value: impl Display) -> io::Result<()> {
         self.out.write_all(self.name.as_bytes())?;
         for (index, (name, value)) in labels.iter().enumerate() {

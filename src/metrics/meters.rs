@@ -1,4 +1,4 @@
-//! What the whole process counts.
+//! Metrics of the whole process.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +14,14 @@ const CALL_SECONDS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 const WAIT_SECONDS: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 const TURN_SECONDS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// How a reconcile ended, as the label `result` has it.
+/// Result of a reconcile: the label `result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Ok,
-    /// Something is awaited: a change to become visible, an account, a permit of the request budget.
+    /// Waits for a change to become visible, an account, or a permit of the request budget.
     Waiting,
     NeedsPerson,
-    /// It failed in a way that passes.
+    /// Transient failure.
     Passing,
     Throttled,
 }
@@ -38,10 +38,10 @@ impl Ended {
     }
 }
 
-/// Writes what it looks up.
+/// Callback that looks up metrics at each scrape and writes them.
 type Source = Box<dyn Fn(&mut Exposition<'_>) -> io::Result<()> + Send + Sync>;
 
-/// Cheap to clone; clones count together.
+/// Registry of the process's metrics. Cheap to clone; clones share the counters.
 #[derive(Clone)]
 pub struct Meters(Arc<Inner>);
 
@@ -102,7 +102,7 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// With those of the process: CPU time, memory, file descriptors, threads, and when it started.
+    /// Creates meters that include the process metrics: CPU time, memory, file descriptors, threads, and start time.
     pub fn of_process() -> Self {
         let meters = Self::default();
         #[cfg(target_os = "linux")]
@@ -114,16 +114,16 @@ impl Meters {
         meters
     }
 
-    /// What else is told, looked up each time; the last one counts.
+    /// Sets the source of the metrics that are looked up at each scrape, in place of an earlier one.
     pub fn look_up(&self, source: impl Fn(&mut Exposition<'_>) -> io::Result<()> + Send + Sync + 'static) {
         let source: Source = Box::new(source);
         *self.source() = Some(Arc::new(source));
     }
 
-    /// Writes everything as it is now.
+    /// Writes the current value of every metric.
     ///
     /// # Errors
-    /// The writer's.
+    /// Returns the writer's error.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.0.registry.gather(), &mut text).map_err(io::Error::other)?;
@@ -132,7 +132,7 @@ impl Meters {
         source.map_or(Ok(()), |source| source(&mut Exposition::new(out)))
     }
 
-    /// A reconcile of a resource of this kind has ended.
+    /// Records the end of a reconcile of a resource of this kind.
     pub fn reconciled(&self, kind: &str, turn: Ended, took: Duration) {
         self.0.turns.with_label_values(&[kind, turn.as_str()]).inc();
         self.0.turn_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
@@ -163,7 +163,8 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCou
     IntCounterVec::new(Opts::new(name, help), labels)
 }
 
-/// Names and labels are all in this file, so that each test that makes meters shows whether they can be had.
+/// Registers a collector. All names and labels are constants of this file, so each test that creates meters shows that
+/// they are valid.
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
     let collector = made.expect("names and labels are of the right form");
     registry.register(Box::new(collector.clone())).expect("each name is there once");

@@ -1,5 +1,5 @@
-//! What the process tells at `/metrics`, in Prometheus' text format: what it counts while it works, and what others look up at the
-//! moment that they are asked.
+//! Metrics at `/metrics` in Prometheus' text format: counters that the process updates while it works, and values that
+//! are looked up at each scrape.
 
 mod account;
 mod exposition;

@@ -1,4 +1,4 @@
-//! One account as this process knows it: its client, what that was made from, and what was seen through it.
+//! One account: its client, the inputs that the client was made from, and the instance policies observed through it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -20,30 +20,31 @@ use crate::plan::account::{AccountMemory, Standing};
 use crate::plan::after;
 use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 
-/// A Secret that is gone for less than this changes nothing: some secret stores delete it and create it again.
+/// Grace period for a deleted Secret, within which nothing changes: some secret stores delete a Secret and create it
+/// again.
 const SECRET_GRACE: Duration = Duration::from_secs(10);
 
-/// One account.
+/// An account known to this process.
 pub struct Account {
     pub key: AccountKey,
     pub uid: String,
     pub budget: Arc<Budget>,
-    /// Counts its calls, those to the STS as well.
+    /// Metrics of the account's calls, including those to the STS.
     pub meter: AccountMeter,
-    /// Of calls to the STS, which has limits of its own.
+    /// Request budget of the calls to the STS, which has limits of its own.
     pub(super) sts_budget: Arc<Budget>,
-    /// Held by the one that renews them.
+    /// Temporary credentials, locked while they are renewed.
     pub(super) temporary: tokio::sync::Mutex<Temporary>,
-    /// What was last seen of instances' policies with this account, whoever looked: by region and instance id.
+    /// Policies of instances as last observed through this account by any reader, by region and instance id.
     pub(super) policies: Mutex<HashMap<String, HashMap<Box<str>, PolicyKnowledge>>>,
     pub(super) regions: Regions,
-    /// What its answers turned out to be too large for.
+    /// Page sizes that turned out to make this account's answers too large.
     pub(super) sizes: SizeLimits,
-    /// Held by the one inventory that asks for a policy.
+    /// Held while one inventory describes a policy.
     pub(super) describing: tokio::sync::Mutex<()>,
-    /// Held by the one rejected call that reads the Secret again.
+    /// Held by the rejected call that reads the Secret again.
     pub(super) reading: tokio::sync::Mutex<()>,
-    /// How often that has begun.
+    /// Number of such reads that have begun.
     pub(super) readings: AtomicU64,
     pub(super) state: Mutex<State>,
 }
@@ -51,37 +52,39 @@ pub struct Account {
 pub(super) struct State {
     pub(super) memory: AccountMemory,
     pub(super) suspended: bool,
-    /// As its spec names it; empty as long as that could not be read.
+    /// Provider named in the spec; empty while the spec could not be read.
     pub(super) provider: &'static str,
     pub(super) client: Option<Client>,
-    /// What the client was made from: it is made anew when any of it changes.
+    /// Inputs that the client was made from: a change of any of them makes a new client.
     pub(super) made_from: Option<MadeFrom>,
     pub(super) recipe: Option<Recipe>,
-    /// Of the spec that the watch last brought. It goes back where etcd is restored.
+    /// Generation of the spec that the watch last delivered. It decreases when etcd is restored.
     pub(super) watched_generation: Option<i64>,
-    /// Of the key id, as status shows it.
+    /// Hint at the key id, as shown in the status.
     pub(super) hint: Option<String>,
-    /// When the client's credentials end.
+    /// Expiry of the client's credentials.
     pub(super) expires: Option<Instant>,
     pub(super) sharing: Option<Sharing>,
-    /// When account and Secret were last changed by anybody, as the API server noted it.
+    /// Time of the account's last change by any writer, as recorded by the API server; `secret_changed` is the
+    /// Secret's.
     pub(super) changed: Option<Timestamp>,
     pub(super) secret_changed: Option<Timestamp>,
-    /// Since when the Secret is gone whose credentials are in use.
+    /// Time since which the Secret of the credentials in use is missing.
     pub(super) secret_gone: Option<Timestamp>,
     pub(super) epoch: u64,
 }
 
-/// Everything that a client depends on.
+/// Inputs that a client is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MadeFrom {
     pub generation: i64,
-    /// The fingerprint of the Secret's key; zeros where there is none.
+    /// Fingerprint of the Secret's key; zeros without a Secret.
     pub source: [u8; 32],
 }
 
 impl State {
-    /// Whether the generation `this` of the spec came after `other`. One beyond what the watch brought is of a history that was lost.
+    /// Whether generation `this` of the spec is newer than `other`. A generation beyond the watched one belongs to a
+    /// history that was lost.
     pub(super) fn is_later(&self, this: i64, other: i64) -> bool {
         this > other && self.watched_generation.is_none_or(|watched| this <= watched)
     }
@@ -94,11 +97,11 @@ pub(super) fn is_current(state: &State, credentials: &Credentials) -> bool {
         .is_some_and(|client| client.credentials().fingerprint() == credentials.fingerprint())
 }
 
-/// An account's state while it is changed.
+/// Write access to an account's state within `Accounts::update`.
 pub struct Change<'a> {
     pub(super) state: &'a mut State,
     pub(super) renewed: bool,
-    /// The client to be remembered for deletions, and when its Secret went, if that was before now.
+    /// Client to keep for deletions, and the time when its Secret was deleted, if that was before now.
     pub(super) lost: &'a mut Option<(Client, Option<Timestamp>)>,
 }
 
@@ -111,14 +114,15 @@ impl Change<'_> {
         self.state.suspended = suspended;
     }
 
-    /// Keeps how the client is made, so that it can be made again.
+    /// Stores the `ClientSpec`, so that the client can be made again.
     pub fn keep(&mut self, recipe: Recipe, secret_changed: Option<Timestamp>) {
         self.state.recipe = Some(recipe);
         self.state.secret_changed = secret_changed;
         self.state.secret_gone = None;
     }
 
-    /// Keeps how a client is made although none could be: calls try it themselves. One of an earlier spec ends here.
+    /// Stores the `ClientSpec` though no client could be made, so that calls can try it. Drops a client of another
+    /// generation of the spec.
     pub fn retire(&mut self, recipe: Recipe) {
         if self.state.made_from.as_ref().is_some_and(|made| made.generation != recipe.generation) {
             self.state.client = None;
@@ -127,14 +131,14 @@ impl Change<'_> {
         self.state.recipe = Some(recipe);
     }
 
-    /// Nothing more is signed with the client, unless it was made from a later spec than what has failed.
+    /// Expires the client's credentials, unless it was made from a later spec than `failed`.
     pub fn end(&mut self, failed: &MadeFrom) {
         if self.state.made_from.is_some() && !self.is_made_from_later(failed) {
             self.state.expires = Some(Instant::now());
         }
     }
 
-    /// What is told of the credentials, and when they end.
+    /// Sets the key hint that the status shows, and the expiry of the credentials.
     pub fn describe(&mut self, hint: Option<String>, expires: Option<Instant>) {
         self.state.hint = hint;
         self.state.expires = expires;
@@ -146,13 +150,13 @@ impl Change<'_> {
         present.is_some_and(|present| self.state.is_later(present, made_from.generation))
     }
 
-    /// Whether the present client was made from this and signs with these.
+    /// Whether the present client was made from these inputs and signs with these credentials.
     pub fn signs_with(&self, made_from: &MadeFrom, credentials: &Credentials) -> bool {
         self.state.made_from.as_ref() == Some(made_from) && is_current(self.state, credentials)
     }
 
-    /// Replaces the client. One made from something else is to be verified; after a start, what status says of this spec is
-    /// believed until a call shows otherwise.
+    /// Replaces the client. A client made from other inputs has to be verified; after a start, a verification that
+    /// the status reports for this spec counts until a call shows otherwise.
     pub fn renew(&mut self, client: Client, made_from: MadeFrom, now: Timestamp) {
         if self.state.made_from.as_ref() == Some(&made_from) {
             self.state.client = Some(client);
@@ -167,20 +171,20 @@ impl Change<'_> {
         self.state.made_from = Some(made_from);
     }
 
-    /// The Secret is gone: until when the credentials last seen stay in use. `None`: that time is over, or there are none of
-    /// this generation of the spec.
+    /// Returns until when the credentials of a deleted Secret stay in use; `None` once that time is over, or if there
+    /// are none of this generation of the spec.
     pub fn spare(&mut self, generation: i64, now: Timestamp) -> Option<Timestamp> {
         let state = &mut *self.state;
         let is_of_spec = state.made_from.as_ref().is_some_and(|made| made.generation == generation);
         let is_live = state.expires.is_none_or(|expires| expires > Instant::now());
         state.client.as_ref().filter(|_| is_of_spec && is_live)?;
-        // A clock that is set back must not put the end off.
+        // A clock that is set back must not postpone the end.
         let gone = state.secret_gone.map_or(now, |gone| gone.min(now));
         state.secret_gone = Some(gone);
         Some(after(gone, SECRET_GRACE)).filter(|until| *until > now)
     }
 
-    /// Nothing can be sent: the client goes, and is remembered for deletions where `remembered`.
+    /// Drops the client because nothing can be sent; keeps it for deletions if `remembered`.
     pub fn close(&mut self, standing: Standing, remembered: bool) {
         self.state.memory.blocked(standing);
         self.state.made_from = None;
@@ -195,7 +199,7 @@ impl Change<'_> {
 }
 
 impl Account {
-    /// The client, unless its credentials have ended.
+    /// Returns the client, unless its credentials have expired.
     pub(super) fn live_client(&self) -> Option<Client> {
         let state = lock(&self.state);
         let ended = state.expires.is_some_and(|expires| expires <= Instant::now());
@@ -206,7 +210,7 @@ impl Account {
         LastSeen { key: self.key.clone(), uid: self.uid.clone(), client, sharing }
     }
 
-    /// Gives the budget the spec's rate, in requests per second, which it returns.
+    /// Sets the request budget to the spec's rate, in requests per second, and returns that rate.
     pub fn configure_budget(&self, spec: &CloudAccountSpec) -> u32 {
         let budget = spec.request_budget.clone().unwrap_or_default();
         let rate = budget.requests_per_second.unwrap_or_else(|| spec.provider.default_requests_per_second());
@@ -220,38 +224,38 @@ impl Account {
         self.live_client().is_some()
     }
 
-    /// The generation of the spec that the client was made from.
+    /// Returns the generation of the spec that the client was made from.
     pub fn generation(&self) -> Option<i64> {
         lock(&self.state).made_from.as_ref().map(|made| made.generation)
     }
 
-    /// When account or Secret was last changed by anybody, in the API server's whole seconds.
+    /// Returns when the account or its Secret was last changed by any writer, in the API server's whole seconds.
     pub fn changed(&self) -> Option<Timestamp> {
         let state = lock(&self.state);
         state.changed.max(state.secret_changed)
     }
 
-    /// Takes in when the account was last changed, as the API server noted it.
+    /// Records when the account was last changed, as recorded by the API server.
     pub fn note_change(&self, changed: Option<Timestamp>) {
         lock(&self.state).changed = changed;
     }
 
-    /// Where its calls go, once its spec was read.
+    /// Returns the site of the account's calls; `None` until its spec was read.
     pub fn site(&self) -> Option<Site> {
         lock(&self.state).recipe.as_ref().map(|recipe| recipe.site)
     }
 
-    /// First and last characters of the key id in use.
+    /// Returns the first and last characters of the key id in use.
     pub fn hint(&self) -> Option<String> {
         lock(&self.state).hint.clone()
     }
 
-    /// Remembers what was seen of an instance's policy just now.
+    /// Records the observed policy of an instance.
     pub fn note_policy(&self, instance: InstanceRef, seen: PolicyKnowledge) {
         lock(&self.policies).entry(instance.region).or_default().insert(instance.id.into(), seen);
     }
 
-    /// Remembers what a stored status tells of an instance's policy, unless something is known already.
+    /// Loads the policy of an instance from a stored status, unless one is known already.
     pub fn recall_policy(&self, instance: InstanceRef, told: PolicyKnowledge) {
         lock(&self.policies).entry(instance.region).or_default().entry(instance.id.into()).or_insert(told);
     }
@@ -260,13 +264,13 @@ impl Account {
         lock(&self.policies).get(&instance.region)?.get(instance.id.as_str()).copied()
     }
 
-    /// By instance id.
+    /// Returns the known policies of a region, by instance id.
     pub fn policies_known(&self, region: &str) -> HashMap<String, PolicyKnowledge> {
         let policies = lock(&self.policies);
         policies.get(region).into_iter().flatten().map(|(id, known)| (id.to_string(), *known)).collect()
     }
 
-    /// Forgets the policies of a region's instances that are not among these.
+    /// Drops the policies of a region's instances that are not in `instances`.
     pub fn keep_policies(&self, region: &str, instances: &[Instance]) {
         let ids: HashSet<_> = instances.iter().map(|instance| instance.id.as_str()).collect();
         if let Some(policies) = lock(&self.policies).get_mut(region) {
@@ -274,7 +278,7 @@ impl Account {
         }
     }
 
-    /// Other credentials may be allowed to describe what the ones before were not.
+    /// Drops the policies that could not be described: other credentials may be permitted to.
     pub(super) fn forget_unknown_policies(&self) {
         for policies in lock(&self.policies).values_mut() {
             policies.retain(|_, known| known.policy != PolicyTold::Unknown);
@@ -285,7 +289,7 @@ impl Account {
         lock(&self.state).recipe.clone()
     }
 
-    /// Whether it signs with credentials that an STS has issued.
+    /// Whether the account signs with credentials issued by an STS.
     pub(super) fn is_temporary(&self) -> bool {
         lock(&self.state).recipe.as_ref().is_some_and(Recipe::is_temporary)
     }

@@ -1,4 +1,4 @@
-//! The accounts as this process knows them: what was made for each of them, and whether the cloud accepts it.
+//! Registry of the accounts: the client and the credentials of each one, and whether the cloud accepts them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,20 +22,20 @@ use crate::metrics::{AccountMeter, Meters};
 use crate::plan::account::{AccountMemory, Standing};
 use crate::plan::{Gate, after, since};
 
-/// The credentials of an account that is gone are kept so long, for deletions under way alone.
+/// How long the client of a deleted account or Secret is kept; only deletions under way use it.
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// Requests of one account to the STS in a second: a small part of what any cloud allows.
+/// Request rate of one account to the STS, per second: a small part of any cloud's limit.
 const STS_RATE: u32 = 5;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountKey {
-    /// Of a CloudAccount; `None`: a ClusterCloudAccount.
+    /// Namespace of a CloudAccount; `None` for a ClusterCloudAccount.
     pub namespace: Option<String>,
     pub name: String,
 }
 
 impl AccountKey {
-    /// The account that a resource of this namespace refers to.
+    /// Returns the key of the account that a resource in this namespace refers to.
     pub fn of(reference: &AccountRef, namespace: Option<String>) -> Self {
         let namespace = match reference.kind {
             AccountKind::CloudAccount => Some(namespace.unwrap_or_default()),
@@ -48,13 +48,13 @@ impl AccountKey {
         self.namespace.is_none()
     }
 
-    /// Whether a resource of this namespace could refer to it at all.
+    /// Whether a resource in this namespace can refer to the account: a CloudAccount only serves its own namespace.
     pub fn is_within_reach_of(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 }
 
-/// As its users are told of it, `CloudAccount prod`.
+/// Formats the account as it appears in messages: `CloudAccount prod`.
 impl fmt::Display for AccountKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_shared() { "ClusterCloudAccount" } else { "CloudAccount" };
@@ -62,31 +62,31 @@ impl fmt::Display for AccountKey {
     }
 }
 
-/// What clients are made with.
+/// Dependencies shared by the clients of all accounts.
 pub struct Means {
     pub secrets: Secrets,
     pub clock: Clock,
     pub rule: EndpointRule,
     pub transport: Transport,
-    /// Where the Secrets of shared accounts are.
+    /// Namespace of the Secrets of shared accounts.
     pub own_namespace: String,
     pub identity: Identity,
-    /// Cloud calls at once over all accounts.
+    /// Upper bound on concurrent cloud calls over all accounts.
     pub concurrency: usize,
     pub meters: Meters,
 }
 
-/// All accounts that are watched.
+/// All watched accounts.
 pub struct Accounts {
     pub(super) means: Means,
     in_flight: Arc<Semaphore>,
-    /// Epochs are never used twice, also not by a later account of the same name.
+    /// Next access generation. No value is used twice, not even for a later account of the same name.
     epochs: AtomicU64,
     known: Mutex<HashMap<AccountKey, Arc<Account>>>,
     departed: Mutex<HashMap<AccountKey, Departed>>,
-    /// Told whenever an account's controller is to have a look at it.
+    /// Enqueues a reconcile of the account.
     wake: Box<dyn Fn(&AccountKey) + Send + Sync>,
-    /// Told whenever the resources of an account are to look again.
+    /// Enqueues a reconcile of the resources of an account.
     changed: Box<dyn Fn(&AccountKey) + Send + Sync>,
 }
 
@@ -95,20 +95,20 @@ struct Departed {
     gone: Timestamp,
 }
 
-/// What remains for a while of an account, or a Secret, that is gone.
+/// Client of a deleted account, or of one whose Secret was deleted; kept for a while.
 #[derive(Clone)]
 pub struct LastSeen {
     pub key: AccountKey,
     pub uid: String,
     pub client: Client,
-    /// Whom the account was shared with.
+    /// Namespaces that the account was shared with.
     pub sharing: Option<Sharing>,
 }
 
-/// The namespaces that may use an account, and what for.
+/// Namespaces that may use an account, and their permissions.
 pub type Sharing = (AllowedNamespaces, Permissions);
 
-/// What a resource needs to know of its account.
+/// State of an account that its resources depend on.
 pub struct View {
     pub gate: Gate,
     pub epoch: u64,
@@ -122,7 +122,7 @@ pub struct View {
 }
 
 impl Accounts {
-    /// `wake` and `changed` must not block.
+    /// Creates an empty registry. Both callbacks must not block.
     pub fn new(
         means: Means,
         wake: impl Fn(&AccountKey) + Send + Sync + 'static,
@@ -139,13 +139,13 @@ impl Accounts {
         }
     }
 
-    /// The account of that name and UID; made where there is none, or where the one known had another UID.
-    /// `verified`: whether the stored status says so of the present spec.
+    /// Returns the account with this name and UID; creates it if none is known, or if the known one has another UID.
+    /// `verified`: whether the stored status reports the present spec as verified.
     pub fn enter(&self, key: &AccountKey, uid: &str, provider: &'static str, verified: bool) -> Arc<Account> {
         let mut known = lock(&self.known);
         if let Some(account) = known.get(key).filter(|a| a.uid == uid) {
             let mut state = lock(&account.state);
-            // One that could not be read at first.
+            // The spec could not be read when the account was created.
             if state.provider.is_empty() {
                 state.provider = provider;
                 account.meter.is_of(provider);
@@ -190,7 +190,7 @@ impl Accounts {
         account
     }
 
-    /// The account was deleted. A namesake that has taken its place already stays.
+    /// Removes a deleted account. A new account of the same name that has replaced it already stays.
     pub fn leave(&self, key: &AccountKey, uid: &str) {
         let account = {
             let mut known = lock(&self.known);
@@ -201,7 +201,7 @@ impl Accounts {
         };
         if let Some(account) = account {
             let mut state = lock(&account.state);
-            // Who is in the middle of a turn with it makes no other client.
+            // A reconcile that still runs with this account must not make another client.
             state.recipe = None;
             if let Some(client) = state.client.take() {
                 let now = self.means.clock.now();
@@ -211,17 +211,17 @@ impl Accounts {
         (self.changed)(key);
     }
 
-    /// All that are known.
+    /// Returns all known accounts.
     pub fn all(&self) -> Vec<Arc<Account>> {
         lock(&self.known).values().cloned().collect()
     }
 
-    /// Names and UIDs.
+    /// Returns the keys and UIDs of all known accounts.
     pub fn keys(&self) -> Vec<(AccountKey, String)> {
         lock(&self.known).values().map(|account| (account.key.clone(), account.uid.clone())).collect()
     }
 
-    /// What its resources need to know; `None` as long as its controller has not had it.
+    /// Returns the account's state for its resources; `None` until its controller has registered it.
     pub fn view(&self, key: &AccountKey) -> Option<View> {
         let account = lock(&self.known).get(key)?.clone();
         let now = self.means.clock.now();
@@ -232,7 +232,7 @@ impl Accounts {
         let mut state = lock(&account.state);
         state.memory.never_ahead_of(now);
         let gate = match state.memory.gate(&key.to_string(), key.is_shared(), state.suspended, now) {
-            // After a start the client is there as soon as the Secret was read, or the STS has answered.
+            // After a start the client exists once the Secret was read or the STS has answered.
             Gate::Open if state.recipe.is_none() => Gate::Pending(after(now, Duration::from_secs(10))),
             gate => gate,
         };
@@ -251,7 +251,7 @@ impl Accounts {
         Some(view)
     }
 
-    /// Asks for a verification now, on behalf of a resource.
+    /// Requests a verification now, for a resource.
     pub fn request_verification(&self, key: &AccountKey) {
         if let Some(account) = lock(&self.known).get(key) {
             lock(&account.state).memory.ask(self.means.clock.now());
@@ -259,7 +259,7 @@ impl Accounts {
         (self.wake)(key);
     }
 
-    /// Changes what is known of an account, and tells its resources where that opens, closes or renews their way.
+    /// Applies `change` to an account's state. Enqueues its resources if its readiness or its client changed.
     pub fn update<T>(&self, account: &Account, change: impl FnOnce(&mut Change<'_>) -> T) -> T {
         let now = self.means.clock.now();
         let mut state = lock(&account.state);
@@ -290,19 +290,21 @@ impl Accounts {
         result
     }
 
-    /// The shortest interval that the account's budget, and the time that listings take, allow for all its resources.
+    /// Returns the shortest interval that the account's request budget, and the duration of listings, allow for all
+    /// its resources.
     pub fn floor(&self, key: &AccountKey) -> Duration {
         let account = lock(&self.known).get(key).cloned();
         account.map_or(Duration::ZERO, |account| lock(&account.state).memory.floor())
     }
 
-    /// The same without regard to how long listings take.
+    /// Returns the shortest interval that the account's request budget alone allows, whatever the duration of
+    /// listings.
     pub fn budget_floor(&self, key: &AccountKey) -> Duration {
         let account = lock(&self.known).get(key).cloned();
         account.map_or(Duration::ZERO, |account| lock(&account.state).memory.budget_floor())
     }
 
-    /// A resource of the account has come, gone, or changed what it asks for.
+    /// Handles a resource of the account that was added, was deleted, or changed its requirements.
     pub fn resources_changed(&self, key: &AccountKey) {
         let Some(account) = lock(&self.known).get(key).cloned() else { return };
         if lock(&account.state).memory.resources_changed(self.means.clock.now()) {
@@ -310,7 +312,7 @@ impl Accounts {
         }
     }
 
-    /// Other namespaces may use shared accounts than before.
+    /// Handles a change of the namespaces that may use shared accounts.
     pub fn admissions_changed(&self) {
         let known: Vec<_> = lock(&self.known).keys().filter(|key| key.is_shared()).cloned().collect();
         for key in known {
@@ -318,7 +320,7 @@ impl Accounts {
         }
     }
 
-    /// Resources have gone: those that are left may be looked at more often.
+    /// Handles deleted resources: the remaining ones may be polled more often.
     pub fn resources_gone(&self) {
         let known: Vec<_> = lock(&self.known).values().cloned().collect();
         for account in known {
@@ -328,8 +330,8 @@ impl Accounts {
         }
     }
 
-    /// Whom an account that is known is shared with, and whether it is suspended, which its controller lifts; its resources are
-    /// told where that is news.
+    /// Records which namespaces a known account is shared with, and a suspension, which only its controller lifts.
+    /// Enqueues the account's resources if either changed.
     pub fn notice(&self, key: &AccountKey, uid: &str, sharing: Option<Sharing>, suspended: bool) {
         let account = lock(&self.known).get(key).filter(|account| account.uid == uid).cloned();
         let Some(account) = account else { return };
@@ -342,7 +344,7 @@ impl Accounts {
         }
     }
 
-    /// The generation of an account that is known, as the watch brought it.
+    /// Records the generation of a known account as delivered by the watch.
     pub fn notice_generation(&self, key: &AccountKey, uid: &str, generation: Option<i64>) {
         let account = lock(&self.known).get(key).filter(|account| account.uid == uid).cloned();
         if let Some(account) = account {
@@ -350,23 +352,24 @@ impl Accounts {
         }
     }
 
-    /// Whether this very account is there, and not suspended.
+    /// Whether the account with this UID is known and not suspended.
     pub fn serves(&self, key: &AccountKey, uid: &str) -> bool {
         let account = lock(&self.known).get(key).filter(|account| account.uid == uid).cloned();
         account.is_some_and(|account| !lock(&account.state).suspended)
     }
 
-    /// Has the account's controller look at it.
+    /// Enqueues a reconcile of the account.
     pub(super) fn wake(&self, key: &AccountKey) {
         (self.wake)(key);
     }
 
-    /// Tells the account's resources to look at what became of it, although nothing about it changed.
+    /// Enqueues the account's resources to observe its state, although nothing about it changed here.
     pub fn tell(&self, key: &AccountKey) {
         (self.changed)(key);
     }
 
-    /// A host of the account can be connected to again: what failed meanwhile is tried now, and not at the end of its backoff.
+    /// Handles a host of the account that is reachable again: failed calls are retried now, and not after their
+    /// backoff.
     pub(super) fn reconnected(&self, account: &Account) {
         lock(&account.state).epoch = self.epochs.fetch_add(1, Ordering::Relaxed);
         (self.changed)(&account.key);
@@ -379,7 +382,8 @@ impl Accounts {
         departed.insert(last_seen.key.clone(), Departed { last_seen, gone });
     }
 
-    /// What was last used for an account, or a Secret, that is gone: for 5 minutes, for deletions alone.
+    /// Returns the client last used for a deleted account, or with a deleted Secret. It is kept for 5 minutes, for
+    /// deletions only.
     pub fn last_seen(&self, key: &AccountKey) -> Option<LastSeen> {
         let now = self.means.clock.now();
         let mut departed = lock(&self.departed);
@@ -387,7 +391,7 @@ impl Accounts {
         departed.get(key).map(|d| d.last_seen.clone())
     }
 
-    /// A call was accepted with this client.
+    /// Records that the cloud accepted a call with these credentials.
     pub(super) fn accepted(&self, account: &Account, credentials: &Credentials) {
         let news = {
             let state = lock(&account.state);
@@ -405,7 +409,7 @@ impl Accounts {
         }
     }
 
-    /// A call was rejected, also after the Secret was read again.
+    /// Records a call that was rejected even after the Secret was read again.
     pub(super) fn rejected(&self, account: &Account, credentials: &Credentials, failure: &Failure) {
         let current = is_current(&lock(&account.state), credentials);
         if current && failure.kind == Kind::CredentialsRejected {
@@ -413,12 +417,13 @@ impl Accounts {
         }
     }
 
-    /// The cloud gave no credentials, or took none: its controller tells, and tries again.
+    /// Records that the cloud issued no credentials, or rejected them; the account's controller reports that, and
+    /// retries.
     pub(super) fn refused(&self, account: &Account, failure: &Failure) {
         let now = self.means.clock.now();
         self.update(account, |change| {
             let memory = change.memory();
-            // Many callers may be given the same answer of the STS, which counts once.
+            // Many callers may get the same answer of the STS, which counts once.
             let awaited = memory.next_verification.is_some_and(|at| at > now);
             if failure.kind == Kind::CredentialsRejected || !awaited {
                 memory.refused(failure, None, now, fastrand::f64());

@@ -32,17 +32,17 @@ async fn a_departure_told_late_does_not_take_the_namesake_along() {
     assert!(accounts.view(&key).is_none());
 }
 
-/// Rejected by the cloud.
+/// Credentials that the cloud rejects.
 fn rejected() -> Credentials {
     Credentials::new("key", "key", None)
 }
 
-/// An account whose Secret was read so far as often as the counter says.
+/// An account with a Secret; `reads` counts the reads of it.
 fn supplied(
     reads: &Arc<AtomicU64>,
     wake: impl Fn(&AccountKey) + Send + Sync + 'static,
 ) -> (Accounts, Arc<Account>) {
-    // Two keys, in base64.
+    // Both values are `key`, in base64.
     let data = json!({"accessKeyId": "a2V5", "secretAccessKey": "a2V5"});
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "data": data});
     let reads = reads.clone();
@@ -82,7 +82,7 @@ async fn calls_that_are_rejected_together_share_a_reading_of_the_secret() {
     let rejected = rejected();
     let all = futures::future::join_all((0..100).map(|_| accounts.read_again(&account, &rejected))).await;
     assert!(all.iter().all(|read| matches!(read, Ok(Some(_)))));
-    // The first one's had begun when the others were rejected.
+    // The first call's read had begun when the other calls were rejected.
     assert_eq!(reads.load(Ordering::Relaxed), 2);
     assert!(accounts.read_again(&account, &rejected).await.unwrap().is_some());
     assert_eq!(reads.load(Ordering::Relaxed), 3, "a later rejection has its own");

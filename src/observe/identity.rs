@@ -1,4 +1,5 @@
-//! The operator's own identity in the cluster: a token that the kubelet writes into a file and replaces before it ends.
+//! The operator's own identity in the cluster: a token in a file that the kubelet writes, and replaces before the
+//! token expires.
 
 use std::env;
 use std::io::ErrorKind;
@@ -9,12 +10,13 @@ use tokio::io::AsyncReadExt;
 
 use crate::cloud::{IdentityToken, Site};
 
-/// Of VKE's webhook; with a projected volume of one's own it is named (VKE, "IRSA", 6460/1324613).
+/// Path that VKE's webhook mounts; an environment variable names that of a custom projected volume (VKE, "IRSA",
+/// 6460/1324613).
 const VOLCENGINE_TOKEN_FILE: &str = "/var/run/secrets/vke.volcengine.com/irsa-tokens/token";
-/// AssumeRoleWithOIDC takes at most 65536 characters.
+/// Maximum length of a token in bytes: AssumeRoleWithOIDC takes at most 65536 characters.
 const LONGEST: u64 = 65_536;
 
-/// Where the process finds its identity: the environment that the clouds' webhooks set for their SDKs.
+/// Location of the process's identity, from the environment that the clouds' webhooks set for their SDKs.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// VOLCENGINE_OIDC_TOKEN_FILE.
@@ -35,7 +37,7 @@ impl Identity {
         }
     }
 
-    /// The file of the token that this cloud's STS takes.
+    /// Returns the file of the token that this cloud's STS takes.
     pub fn token_file(&self, site: Site) -> TokenFile {
         match site {
             Site::Volcengine | Site::BytePlus => {
@@ -48,26 +50,26 @@ impl Identity {
         }
     }
 
-    /// The STS that the environment names.
+    /// Returns the STS endpoint that the environment names.
     pub fn sts_endpoint(&self, site: Site) -> Option<String> {
         let host = self.volcengine_sts.as_ref().filter(|_| site == Site::Volcengine)?;
         Some(format!("https://{host}"))
     }
 }
 
-/// The file of one cloud's token.
+/// Token file for one cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFile {
     path: Option<PathBuf>,
-    /// What names it.
+    /// Environment variable that names the file.
     variable: &'static str,
 }
 
 impl TokenFile {
-    /// The token as it is now.
+    /// Reads the present token.
     ///
     /// # Errors
-    /// What is wrong with the file, for the account's owner.
+    /// Description of the problem with the file, for the account's owner.
     pub async fn read(&self) -> Result<IdentityToken, String> {
         let Some(path) = &self.path else {
             return Err(format!("the operator has no token file: {} is not set", self.variable));
@@ -89,7 +91,7 @@ impl TokenFile {
     }
 }
 
-/// No more than is looked at: what is named may be anything.
+/// Reads a file up to the first byte beyond the limit: the configured path may be anything.
 async fn read(path: &Path) -> Result<Vec<u8>, ErrorKind> {
     let kind = |error: std::io::Error| error.kind();
     if !tokio::fs::metadata(path).await.map_err(kind)?.is_file() {
@@ -136,7 +138,7 @@ mod tests {
             let file = file(name, content);
             let said = file.read().await.unwrap_err();
             assert!(said.starts_with("token file /") && said.ends_with(end), "{name}: {said}");
-            // It is read again each time.
+            // The file is read again each time.
             std::fs::write(file.path.as_ref().unwrap(), good).unwrap();
             assert!(file.read().await.is_ok(), "{name}");
             std::fs::remove_file(file.path.unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! All instances of an account in a region, page by page.
+//! Lists all instances of an account in a region, page by page.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use super::reach::Reached;
 use crate::cloud::{Answers, InstancePage, PAGES_AT_ONCE, Pages, Site};
 use crate::domain::{Failure, Instance};
 
-/// The longest page that either cloud gives (Redis API, DescribeDBInstances; TencentDB for Redis, DescribeInstances).
+/// Maximum page size of both clouds (Redis API, DescribeDBInstances; TencentDB for Redis, DescribeInstances).
 const PAGE_SIZE: u32 = 1000;
-/// More than any account has.
+/// Upper bound on the instances in a listing: more than any account has.
 const INSTANCES_MAX: u64 = 1_000_000;
 
 pub struct Instances {
     action: &'static str,
     pages: Pages,
-    /// By the page's number and size.
+    /// Answers by page number and page size.
     answers: Answers<(u32, u32), InstancePage>,
-    /// Something came or went while the pages were read: they are read once more.
+    /// Whether instances were added or deleted while the pages were read: then all pages are read once more.
     moved: bool,
     second: bool,
     by_id: BTreeMap<String, Instance>,
@@ -38,11 +38,11 @@ impl Instances {
         }
     }
 
-    /// Reads the next pages, several at the same time once the first one has told how many there are; whether all are
-    /// read.
+    /// Reads the next pages, several concurrently once the first one has reported their number. Returns whether all
+    /// are read.
     ///
     /// # Errors
-    /// A call failed; the next ones ask for the pages that are missing.
+    /// A call failed; the next call of this function requests the pages that are missing.
     pub async fn next_pages(&mut self, reached: &Reached<'_>, region: &str) -> Result<bool, Failure> {
         let (action, size) = (self.action, self.pages.size);
         let missing = self.pages.upcoming(PAGES_AT_ONCE).map(|page| (page, size));
@@ -86,7 +86,7 @@ impl Instances {
         Ok(true)
     }
 
-    /// By id; empty until the last page was read.
+    /// Returns the instances in the order of their ids; empty until the last page was read.
     pub fn list(&self) -> &[Instance] {
         &self.list
     }

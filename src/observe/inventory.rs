@@ -1,5 +1,6 @@
-//! Reads all that an inventory tells, in steps of one cloud call, or of some pages side by side: it can be stopped after each, and
-//! goes on where a call failed. Backups are counted while their pages pass by, and are not collected.
+//! Reads everything that an inventory reports, in steps of one cloud call, or of several pages concurrently. A
+//! reading can be stopped after each step, and resumes at the call that failed. Backups are counted page by page, and
+//! are not collected.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,35 +18,35 @@ use crate::plan::inventory::{Found, PolicyKnowledge, PolicyTold, Reading, Tally}
 use crate::plan::round::Tallied;
 use crate::plan::since;
 
-/// A policy that no CrossRegionBackupPolicy watches is described so often at most.
+/// Minimum interval between two describe calls for a policy that no CrossRegionBackupPolicy watches.
 const DESCRIBED_AGAIN: Duration = Duration::from_secs(3600);
-/// After so many failures of one and the same question, which is one of many, the rest goes on without its answer:
-/// where others are answered, and it is not the cloud that is away.
+/// Number of failures after which one of many questions is skipped: others are answered, so the cloud itself is not
+/// down.
 const PATIENCE: u32 = 3;
-/// What was read longer ago is no part of the same picture.
+/// Maximum age of a partial reading: older parts do not fit to the rest.
 const RESUMABLE: Duration = Duration::from_secs(600);
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 const DETAIL: &str = "DescribeBackupDetail";
 
-/// The details that are known of backups, by instance and id.
+/// Known details of backups, by instance and backup id.
 pub type Details = HashMap<(String, String), BackupDetail>;
 
-/// What an inventory asks for.
+/// Scope of an inventory's reading.
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
     pub selection: Selection,
-    /// How many of the newest backups are kept whole.
+    /// Number of the newest backups that are kept in full.
     pub limit: usize,
-    /// Also what DescribeBackupDetail tells, where the cloud has it.
+    /// Whether to read DescribeBackupDetail as well, where the cloud has it.
     pub details: bool,
     /// Instances whose policy is described for a CrossRegionBackupPolicy anyway.
     pub watched: HashSet<String>,
-    /// What a listing that was shared amounts to, and how many of its calls were answered: it is not made here then.
+    /// Result of a shared listing, and the number of its answered calls; the reading does not repeat that listing.
     pub shared: Option<(Tallied, u64)>,
 }
 
 impl Ask {
-    /// All backups of the account in the region.
+    /// Whether the selection is all backups of the account in the region.
     pub fn is_whole(&self) -> bool {
         self.selection == self.whole()
     }
@@ -55,23 +56,23 @@ impl Ask {
     }
 }
 
-/// A reading under way.
+/// A reading in progress.
 pub struct InventoryReading {
     ask: Ask,
     site: Site,
-    /// When a call was last answered.
+    /// Time of the last answered call.
     touched: Timestamp,
-    /// How many calls were answered.
+    /// Number of answered calls.
     answered: u64,
-    /// Failures of the present question, one after the other.
+    /// Consecutive failures of the present question.
     failures: u32,
-    /// A question was set aside, and none was answered since.
+    /// Whether a question was skipped, and none was answered since.
     set_aside: bool,
     phase: Phase,
     instances: Instances,
-    /// Of the backups that fit the filter.
+    /// Tally of the backups that match the filter.
     fitting: Option<Arc<Tally>>,
-    /// Of all backups: only where there is a filter, and the account's instances are told without regard to it.
+    /// Tally of all backups. Only with a filter: the account's instances are reported regardless of it.
     all: Option<Arc<Tally>>,
     found: Found,
 }
@@ -80,18 +81,20 @@ enum Phase {
     Instances,
     Fitting(Box<Listing>, Reading),
     All(Box<Listing>, Reading),
-    /// The place of the next instance whose policy is asked for.
+    /// Index of the next instance whose policy is described.
     Policies(usize),
-    /// The place of the next backup whose details are asked for.
+    /// Index of the next backup whose details are read.
     Details(usize),
     Done,
 }
 
 impl InventoryReading {
+    /// Starts a reading.
+    ///
     /// # Errors
-    /// The filter asks for what this cloud, or this scope, cannot tell.
+    /// The filter asks for what this cloud, or this scope, does not support.
     pub fn begin(site: Site, mut ask: Ask, now: Timestamp) -> Result<Self, Failure> {
-        // Made in any case: a filter that cannot be is told before anything is asked.
+        // Built in every case, so that an unsupported filter fails before the first call.
         let listing = Listing::new(site, ask.selection.clone(), Vec::new(), now)?;
         let (mut fitting, mut all, mut answered) = (None, None, 0);
         if let Some((tallied, calls)) = ask.shared.take() {
@@ -121,15 +124,16 @@ impl InventoryReading {
         })
     }
 
-    /// Whether what was read so far still fits to what would be read now.
+    /// Whether the parts read so far still fit to what would be read now.
     pub fn is_resumable(&self, now: Timestamp) -> bool {
         since(self.touched, now) < RESUMABLE
     }
 
-    /// Makes the next call, if one is needed, or the next calls where pages are read side by side. `Some`: that was all.
+    /// Makes the next call, if one is needed, or the next calls where pages are read concurrently. Returns `Some`
+    /// when the reading is complete.
     ///
     /// # Errors
-    /// A call failed; the next step asks the same again. What was answered beside it counts: see
+    /// A call failed; the next step repeats it. Answers of concurrent calls count: see
     /// [`InventoryReading::answered`].
     pub async fn step(
         &mut self,
@@ -163,12 +167,12 @@ impl InventoryReading {
         Ok(matches!(self.phase, Phase::Done).then(|| std::mem::take(&mut self.found)))
     }
 
-    /// How many calls were answered so far.
+    /// Returns the number of calls answered so far.
     pub fn answered(&self) -> u64 {
         self.answered
     }
 
-    /// Goes past a question that is never answered, once: the next one has to be answered before another may be left.
+    /// Skips a question that is never answered. Another one is skipped only after a question was answered.
     fn set_aside_where_it_is_one_of_many(&mut self) {
         if self.failures < PATIENCE || self.set_aside {
             return;
@@ -236,7 +240,7 @@ impl InventoryReading {
         Ok(())
     }
 
-    /// Goes past what needs no call, to the next question or the end.
+    /// Skips everything that needs no call, up to the next question or the end.
     fn skip_known(&mut self, account: &Account, details: &Details, now: Timestamp) {
         if let Phase::Policies(at) = self.phase {
             let unasked = match self.site.has_policies() {
@@ -289,7 +293,7 @@ impl InventoryReading {
         let Some(instance) = self.instances.list().get(at).map(|instance| self.of(&instance.id)) else {
             return Ok(());
         };
-        // Other inventories of the account may be about to ask the same.
+        // Other inventories of the account may be about to describe the same policy.
         let _turn = account.describing.lock().await;
         let known = account.policy_known(&instance);
         if !known.is_some_and(|known| self.is_recent(&instance.id, known, now)) {
@@ -323,14 +327,14 @@ impl InventoryReading {
             .await;
         match answer {
             Ok(Some(detail)) => drop(details.insert(key, detail)),
-            // It disappeared between list and detail.
+            // The backup was deleted between list and detail.
             Ok(None) => self.phase = Phase::Details(at + 1),
             Err(failure) => return Err(failure),
         }
         Ok(())
     }
 
-    /// Makes what was read into what is told.
+    /// Builds the result from the parts read.
     fn assemble(&mut self, account: &Account) {
         let fitting = self.fitting.take().unwrap_or_default();
         let policies = account.policies_known(&self.ask.selection.region);
@@ -353,14 +357,14 @@ impl InventoryReading {
     }
 }
 
-/// What an answer tells of a policy; `None`: nothing that is worth to be remembered.
+/// Returns the policy that an answer to a describe call reports; `None` if it is not worth storing.
 fn told(answer: Result<PolicyState, Failure>) -> Result<Option<PolicyTold>, Failure> {
     match answer {
         Ok(state) => Ok(Some(PolicyTold::Active(state.active))),
         Err(failure) => match failure.kind {
             Kind::NotSupported => Ok(Some(PolicyTold::Unsupported)),
             Kind::PermissionDenied | Kind::InvalidRequest => Ok(Some(PolicyTold::Unknown)),
-            // It will be described again, or is gone.
+            // The instance will be described again, or was deleted.
             Kind::InstanceNotReady | Kind::InstanceNotFound => Ok(None),
             _ => Err(failure),
         },

@@ -23,7 +23,7 @@ use crate::plan::round::{Filter, Tallies, Tap};
 const START: &str = "2026-11-22T12:00:00Z";
 const LIST: &str = "DescribeCrossRegionBackups";
 
-/// An account of one of the simulated clouds, in virtual time.
+/// An account of a simulated cloud, in virtual time.
 struct World {
     cloud: Simulator,
     clock: Clock,
@@ -105,7 +105,7 @@ impl World {
         InventoryReading::begin(self.site, ask, self.clock.now()).unwrap()
     }
 
-    /// Goes on until all is read, or a call fails.
+    /// Steps until the reading is complete, or a call fails.
     async fn go_on(&mut self, reading: &mut InventoryReading) -> Result<Found, Failure> {
         let reached = Reached::LastSeen(self.client.clone(), false, Caller::default());
         loop {
@@ -158,7 +158,7 @@ async fn each_policy_is_described_once_an_hour_at_most() {
     let mut world = World::new(Site::Volcengine);
     (0..5).for_each(|n| world.instance(&format!("redis-{n}"), n > 1));
     let of_policies = world.account.clone();
-    // One is known to a CrossRegionBackupPolicy, however long ago.
+    // A CrossRegionBackupPolicy knows one of the policies, however old its state is.
     let watched = InstanceRef { region: "cn-beijing".to_owned(), id: "redis-0".to_owned() };
     let long_ago = world.clock.now() - jiff::SignedDuration::from_hours(20);
     of_policies.note_policy(watched, PolicyKnowledge { policy: PolicyTold::Active(true), at: long_ago });
@@ -274,7 +274,7 @@ async fn instances_do_not_follow_the_filter() {
     assert_eq!(world.calls(LIST), 2, "as filtered, and whole");
 }
 
-/// What a listing that was shared found: `fitting` of the backups fit the filter.
+/// Returns the result of a shared listing; `filter` is the number of backups that match the filter.
 fn shared(backups: usize, filter: Option<usize>) -> Option<(Tallied, u64)> {
     let fits = Filter { statuses: vec!["Creating".to_owned()], ..Filter::default() };
     let tap = Tap { limit: 9, filter: filter.map(|_| fits) };
@@ -342,7 +342,7 @@ async fn details_are_fetched_once_and_one_that_is_gone_is_told_without() {
     let told: Vec<_> = found.items.iter().map(|item| item.detail.mem_size_mib).collect();
     assert_eq!(told, [Some(2048), None, Some(2048), Some(2048)]);
     assert_eq!(world.calls(DETAIL), 4);
-    // The one that was not told is asked for again, the others are known.
+    // The missing detail is read again, the others are known.
     let found = world.read(ask).await;
     assert!(found.items.iter().all(|item| item.detail.shard_num == Some(3)), "{:?}", found.items);
     assert_eq!(world.calls(DETAIL), 5);
@@ -372,13 +372,13 @@ async fn a_filter_that_the_cloud_lacks_is_refused_before_anything_is_asked() {
     assert!(failure.message.unwrap().contains("filter.projectName"));
 }
 
-/// 45 tags of 150 characters make an answer of 1000 instances larger than 8 MiB.
+/// 45 tags of 150 characters: they make an answer of 1000 instances larger than 8 MiB.
 fn many_tags() -> Vec<Tag> {
     let tag = |number| Tag { key: format!("cost-centre-{number:02}"), value: "v".repeat(150) };
     (0..45).map(tag).collect()
 }
 
-/// A hundred backups with this in each make one larger than 8 MiB.
+/// Padding of a backup: with it, an answer of 100 backups is larger than 8 MiB.
 fn padding(bytes: usize) -> Map<String, Value> {
     Map::from_iter([("Padding".to_owned(), Value::from("p".repeat(bytes)))])
 }

@@ -1,4 +1,5 @@
-//! What is true now: the accounts and the clients made for them, and what these read.
+//! Cloud accounts known to the operator: their clients, credentials and verification state, and reads of a cloud
+//! through them.
 
 mod account;
 pub mod accounts;

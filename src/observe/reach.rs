@@ -1,4 +1,5 @@
-//! Calls through an account: with its client, and once more with credentials read again where the cloud rejects them.
+//! Calls to a cloud through an account's client; a call is repeated with credentials read again if the cloud rejects
+//! them.
 
 use std::future::Future;
 
@@ -10,20 +11,21 @@ use super::accounts::Accounts;
 use crate::cloud::{BackupPage, Caller, Client, PageRequest, Reachability, is_not_sent};
 use crate::domain::{Failure, Kind};
 
-/// How often a call reads a Secret again: a key that was rotated while it was rejected can itself be gone when it is used.
+/// Maximum number of times that a call reads a Secret again: a key that was rotated in after a rejection can itself
+/// be revoked when it is used.
 const READ_AGAIN: usize = 2;
 
-/// How a resource's calls reach the cloud.
+/// Client of an account for the calls of a resource.
 #[derive(Clone)]
 pub enum Reached<'a> {
-    /// Through its account, on a resource's behalf.
+    /// Client of a known account.
     Account(&'a Accounts, &'a Account, Caller),
-    /// With the credentials last seen of an account that is gone, and whether that was a shared one.
+    /// Last client of a deleted account; the flag is set for a shared account.
     LastSeen(Client, bool, Caller),
 }
 
 impl Reached<'_> {
-    /// The same way for another caller.
+    /// Returns the same client with a changed call context.
     pub fn for_caller(&self, change: impl FnOnce(Caller) -> Caller) -> Self {
         let mut reached = self.clone();
         let (Reached::Account(_, _, caller) | Reached::LastSeen(_, _, caller)) = &mut reached;
@@ -31,10 +33,11 @@ impl Reached<'_> {
         reached
     }
 
-    /// Makes a call on a resource's behalf, and tells the account what the answer says about its credentials.
+    /// Makes a call for a resource, and records in the account whether the cloud accepted its credentials.
     ///
     /// # Errors
-    /// The cloud's refusal, or why there was no answer; of a shared account without what is its owner's to know.
+    /// The cloud's refusal, or the reason why there was no answer; for a shared account without the text that only
+    /// its owner may see.
     pub async fn call<T, F>(&self, action: &'static str, op: impl Fn(Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -46,10 +49,10 @@ impl Reached<'_> {
         self.call_as_owner(action, op).await.map_err(|failure| told(failure, shared))
     }
 
-    /// The same on behalf of the account itself.
+    /// Makes a call for the account itself.
     ///
     /// # Errors
-    /// The same, whole.
+    /// As [`Reached::call`], with the whole text.
     pub async fn call_as_owner<T, F>(
         &self,
         action: &'static str,
@@ -92,7 +95,7 @@ impl Reached<'_> {
         answer
     }
 
-    /// Whether the cloud's throttling has held calls back at any time since then.
+    /// Whether the cloud's throttling has held calls back at any time since `since`.
     pub fn was_paused_since(&self, since: Instant) -> bool {
         match self {
             Reached::Account(_, account, _) => account.budget.was_paused_since(since),
@@ -100,7 +103,7 @@ impl Reached<'_> {
         }
     }
 
-    /// Makes these requests of a listing at the same time, each with its answer.
+    /// Makes these page requests concurrently; returns each of them with its answer.
     pub async fn backups_pages(
         &self,
         requests: Vec<PageRequest>,
@@ -118,13 +121,15 @@ impl Reached<'_> {
     }
 }
 
-/// What the cloud says of a shared account, such as its role, is not for those who only use it. Our own words may be shown.
+/// Removes the cloud's message from a failure of a shared account: it may name things such as the role, which the
+/// account's users must not see. Messages of the operator itself are kept.
 fn told(failure: Failure, shared: bool) -> Failure {
     let fine = !shared || is_not_sent(&failure) || failure.kind == Kind::EndpointNotAllowed;
     Failure { message: failure.message.filter(|_| fine), ..failure }
 }
 
-/// The account cannot be used any more, or not yet, by whoever calls; its controller, or the resource's own, tells why.
+/// Returns the failure of a call through an account that cannot be used any more, or not yet; the controller of the
+/// account or of the resource reports why.
 pub fn just_changed(action: &'static str) -> Failure {
     Failure::new(Kind::CloudUnavailable, action, "the account has just changed")
 }

@@ -1,4 +1,4 @@
-//! What an account's spec says of the way to its cloud.
+//! Builds from an account's spec everything that its client needs, except the credentials.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::api::account::{CloudAccountSpec, Provider, SecretRef, TencentSite, de
 use crate::api::duration;
 use crate::cloud::{Endpoint, IdentityToken, NotAllowed, Site, StsEndpoint};
 
-/// How long temporary credentials are to be valid where nothing says it.
+/// Default lifetime of temporary credentials.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Everything that a client is made from, but the credentials.
+/// Everything that a client is made from, except the credentials.
 #[derive(Clone)]
 pub struct Recipe {
     pub generation: i64,
     pub(super) source: Source,
-    /// What is assumed with the credentials of the source.
+    /// Role that is assumed with the credentials of the source.
     pub(super) assume: Option<Role>,
-    /// There where either of them leads to temporary credentials.
+    /// STS endpoint; set if `source` or `assume` leads to temporary credentials.
     pub(super) sts: Option<StsEndpoint>,
-    /// The account's home region.
+    /// Home region of the account.
     pub(super) region: String,
     pub(super) site: Site,
     pub(super) endpoint: Endpoint,
@@ -30,7 +30,7 @@ pub struct Recipe {
     pub(super) time_zone: Offset,
 }
 
-/// Where the first credentials come from.
+/// Origin of the first credentials.
 #[derive(Clone)]
 pub enum Source {
     Secret { namespace: String, reference: SecretRef },
@@ -46,8 +46,10 @@ pub struct TrustedIdentity {
 }
 
 impl TrustedIdentity {
+    /// Reads the identity token.
+    ///
     /// # Errors
-    /// What is wrong with the token's file.
+    /// Description of the problem with the token file.
     pub async fn token(&self) -> Result<IdentityToken, String> {
         self.file.read().await
     }
@@ -66,7 +68,7 @@ impl Recipe {
         self.sts.is_some()
     }
 
-    /// Everything that temporary credentials depend on, but the key that they are asked for with.
+    /// Returns the parameters that temporary credentials depend on, except the key that signs the request for them.
     pub(super) fn basis(&self) -> String {
         let identity = match &self.source {
             Source::Identity(identity) => Some(identity),
@@ -80,7 +82,7 @@ impl Recipe {
     }
 }
 
-/// The word for a provider in logs, and in what rivals compare.
+/// Returns the name of a provider for logs, and for the comparison of competing policies.
 pub fn provider_name(provider: Provider) -> &'static str {
     match provider {
         Provider::Volcengine => "Volcengine",
@@ -89,12 +91,12 @@ pub fn provider_name(provider: Provider) -> &'static str {
     }
 }
 
-/// Where an account is verified.
+/// Returns the region in which an account is verified.
 pub fn home_region(account: &CloudAccountSpec) -> &str {
     account.region.as_deref().unwrap_or_else(|| account.provider.default_region())
 }
 
-/// The offset that the schema allows, such as `+08:00`; Beijing's for what is none.
+/// Parses an offset as the schema allows it, such as `+08:00`; returns Beijing's for any other text.
 fn offset(text: &str) -> Offset {
     let minutes = |text: &str| -> Option<i32> {
         let (hours, minutes) = text.split_once(':')?;
@@ -106,7 +108,7 @@ fn offset(text: &str) -> Offset {
 }
 
 impl Accounts {
-    /// Reads an account's spec.
+    /// Builds the `ClientSpec` of an account.
     ///
     /// # Errors
     /// The endpoint rule refuses `spec.endpoint` or `spec.stsEndpoint`.
@@ -138,7 +140,7 @@ impl Accounts {
             })?);
         }
         if identity.is_some() && !key.is_shared() {
-            // The schema refuses it; what was stored otherwise must not use what is the operator's.
+            // The schema rejects this; a spec that was stored all the same must not use the operator's identity.
             return Err(NotAllowed("workloadIdentity is allowed in a ClusterCloudAccount only".to_owned()));
         }
         let source = match (&spec.credentials.secret_ref, identity) {
@@ -155,7 +157,7 @@ impl Accounts {
             (Some(reference), None) => {
                 Source::Secret { namespace: self.secrets_of(key).to_owned(), reference: reference.clone() }
             }
-            // The schema asks for one of them.
+            // The schema requires one of them.
             (None, None) => return Err(NotAllowed("spec.credentials is empty".to_owned())),
         };
         let assume = spec.assume_role.as_ref().map(|assumed| Role {
@@ -177,7 +179,7 @@ impl Accounts {
         })
     }
 
-    /// The namespace of an account's Secrets.
+    /// Returns the namespace of an account's Secrets.
     pub fn secrets_of<'a>(&'a self, key: &'a AccountKey) -> &'a str {
         key.namespace.as_deref().unwrap_or(&self.means.own_namespace)
     }

@@ -1,4 +1,5 @@
-//! Where a region's instances can copy their backups to: one instance's answer is a hint for the others.
+//! Target regions that a region's instances can copy their backups to: the answer for one instance is a hint for the
+//! others.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,23 +11,24 @@ use super::account::Account;
 use crate::domain::{Failure, InstanceRef};
 use crate::plan::since;
 
-/// An answer is believed so long. A target that it lacks is asked for again in any case.
+/// Lifetime of a cached answer. A target that it lacks is asked for again in any case.
 const HOLDS: Duration = Duration::from_secs(3600);
-/// A refusal is believed so long: those who ask at the same time get the same answer.
+/// Lifetime of a cached refusal: concurrent callers get the same answer.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(1);
 
 type Answer = Result<Vec<String>, Failure>;
 
-/// What the cloud last said of each region, and when.
+/// Last answer for each region, and its time.
 #[derive(Default)]
 pub struct Regions(tokio::sync::Mutex<HashMap<String, (Answer, Timestamp)>>);
 
 impl Account {
-    /// The targets of an instance's region; asked for by `ask` where no answer for its region has the `wanted` one, or this very
-    /// instance's is wanted. Those who want to know of one region at the same time wait for the first one's answer.
+    /// Returns the target regions of an instance's region. Calls `ask` if no cached answer for the region contains
+    /// `wanted`; without `wanted` the answer is that for this very instance. Concurrent callers for one region wait
+    /// for the first one's answer.
     ///
     /// # Errors
-    /// The call's failure, or that of the one who asked a moment ago.
+    /// The failure of the call, or of another caller's a moment ago.
     pub async fn available_regions(
         &self,
         instance: &InstanceRef,
@@ -42,7 +44,7 @@ impl Account {
                 if regions.iter().any(|region| region == wanted) {
                     return Ok(regions.clone());
                 }
-                // It may be this instance alone that can be copied there: nobody else has to wait for its answer.
+                // Only this instance may have that target: no other caller has to wait for its answer.
                 drop(told);
                 return self.ask_for_one(instance, now, ask).await;
             }
@@ -53,7 +55,7 @@ impl Account {
         answer
     }
 
-    /// Its answer is a hint as any other.
+    /// Asks for this very instance; its answer is cached as a hint as well.
     async fn ask_for_one(
         &self,
         instance: &InstanceRef,

@@ -1,5 +1,5 @@
-//! From what an account names to the credentials that sign its calls: a Secret's, or temporary ones of a role, which are renewed
-//! before they end.
+//! Credentials provider: obtains the credentials that sign an account's calls, either a Secret's or temporary ones of
+//! a role, which are renewed before they expire.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,64 +19,64 @@ use crate::domain::{Failure, Kind};
 use crate::plan::pace::backoff;
 use crate::telemetry::urls::said;
 
-/// Temporary credentials are renewed after this part of their lifetime at the earliest, and after `LATEST` of it at the latest: by
-/// chance, so that accounts that were made together do not ask together.
+/// Earliest renewal of temporary credentials, as a fraction of their lifetime; [`LATEST`] is the latest one. The time
+/// in between is random, so that accounts that were created together do not renew together.
 const EARLIEST: f64 = 0.6;
 const LATEST: f64 = 0.8;
-/// A renewal that fails in passing is tried again after so long at most.
+/// Maximum delay before a renewal is retried that failed for a transient reason.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// A refusal is believed so long: those who ask at the same time get the same answer.
+/// How long a refusal is cached: concurrent callers get the same answer.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// Why there are no credentials.
+/// Reason why there are no credentials.
 #[derive(Clone)]
 pub enum NoCredentials {
-    /// Secret, key or token file are missing, or the value cannot be a credential: what to tell the account's owner.
+    /// Secret, key or token file are missing, or the value cannot be a credential; `text` is for the account's owner.
     Missing {
         text: String,
-        /// The Secret itself is not there.
+        /// The Secret itself does not exist.
         gone: bool,
     },
-    /// The API server did not give the Secret, or the spec is another one by now: to be tried again.
+    /// The API server did not return the Secret, or the spec has changed since; a retry may help.
     Unreadable(String),
-    /// The cloud's STS gave none.
+    /// The cloud's STS issued none.
     Refused(Failure),
 }
 
-/// Why credentials are asked for.
+/// Reason why credentials are requested.
 pub enum Why<'a> {
-    /// What is held may do.
+    /// Regular use: the present credentials will do if they are valid.
     Due,
-    /// A person wants it tried now.
+    /// A person requests an attempt now.
     Asked,
-    /// The cloud does not accept these.
+    /// The cloud rejects these credentials.
     Rejected(&'a Credentials),
 }
 
-/// Credentials, and what they were made from.
+/// Credentials and their origin.
 pub struct Obtained {
     credentials: Credentials,
     made_from: MadeFrom,
-    /// Of the Secret's key id, not of a temporary one.
+    /// Hint at the Secret's key id, not at a temporary one.
     hint: Option<String>,
-    /// When the Secret was last changed, as the API server noted it.
+    /// Time of the Secret's last change, as recorded by the API server.
     secret_changed: Option<Timestamp>,
-    /// When they end.
+    /// Expiry of the credentials.
     pub expires: Option<Instant>,
-    /// When to ask again.
+    /// Time of the next renewal.
     pub again: Option<Instant>,
 }
 
-/// The temporary credentials of an account.
+/// Temporary credentials of an account.
 #[derive(Default)]
 pub struct Temporary {
-    /// What they depend on, and the fingerprint of the key that they were asked for with.
+    /// Parameters that the credentials depend on, and the fingerprint of the key that signed the request for them.
     basis: Option<(String, [u8; 32])>,
-    /// The latest spec that they were asked for by.
+    /// Latest generation of the spec that requested them.
     generation: i64,
     current: Option<Current>,
     failures: u32,
-    /// The last refusal, and until when it stands.
+    /// Last refusal, and until when it is cached.
     refused: Option<(Failure, Instant)>,
 }
 
@@ -88,11 +88,11 @@ struct Current {
 }
 
 impl Accounts {
-    /// The credentials that a recipe leads to. Only one exchange with the STS is under way at a time for an account; one that fails
-    /// keeps what is held, while that lasts.
+    /// Obtains the credentials that a `ClientSpec` leads to. Only one exchange with the STS runs at a time for an
+    /// account; if it fails, the present credentials stay in use until they expire.
     ///
     /// # Errors
-    /// There are none.
+    /// There are no credentials.
     pub async fn obtain(
         &self,
         account: &Account,
@@ -120,7 +120,7 @@ impl Accounts {
         let mut held = account.temporary.lock().await;
         let renewed = self.renewed(&mut held, account, recipe, key, &made_from, why).await;
         let (current, again) = renewed.inspect_err(|_| {
-            // A client that is left has signed with what was rejected, has ended, or is of another Secret or spec.
+            // A remaining client signs with rejected or expired credentials, or is of another Secret or spec.
             self.update(account, |change| change.end(&made_from));
         })?;
         Ok(Obtained {
@@ -133,7 +133,7 @@ impl Accounts {
         })
     }
 
-    /// What is held, or better, and when to ask again.
+    /// Returns the present or the renewed credentials, and the time of the next renewal.
     async fn renewed(
         &self,
         held: &mut Temporary,
@@ -149,7 +149,7 @@ impl Accounts {
         held.generation = made_from.generation;
         let basis = Some((recipe.basis(), made_from.source));
         if held.basis != basis {
-            // A pause of the STS is for whatever is asked.
+            // A throttling pause of the STS holds for every request.
             let refused = held.refused.take().filter(|(failure, _)| failure.kind == Kind::Throttled);
             *held = Temporary { basis, generation: made_from.generation, refused, ..Temporary::default() };
         }
@@ -158,7 +158,7 @@ impl Accounts {
         if let Some(current) = valid.as_ref().filter(|current| current.renew > now) {
             return Ok((current.clone(), current.renew));
         }
-        // Who waited for the end of a pause would hold up everything else about the account.
+        // Waiting for the end of a pause would hold up everything else about the account.
         let paused = account.sts_budget.paused_until().filter(|until| *until > now);
         if let Some((failure, until)) = &held.refused
             && (paused.is_some() || *until > now && !matches!(why, Why::Asked))
@@ -188,7 +188,7 @@ impl Accounts {
             NoCredentials::Missing { text, .. } => text.clone(),
             NoCredentials::Unreadable(error) => error.clone(),
         };
-        // Whether they ended meanwhile is asked anew: an exchange may take long.
+        // Checked again, as the exchange may have taken longer than the credentials were valid.
         let valid = valid.filter(|current| current.expires > Instant::now());
         if valid.is_some() {
             tracing::warn!(account = %account.key, %why, "temporary credentials could not be renewed yet");
@@ -196,7 +196,7 @@ impl Accounts {
         valid.map(|valid| (valid, until)).ok_or(no_credentials)
     }
 
-    /// Asks the STS: for the identity's role where there is no key, then for the role that is assumed.
+    /// Requests credentials from the STS: for the identity's role if there is no key, then for the role to assume.
     async fn exchange(
         &self,
         account: &Account,
@@ -233,7 +233,8 @@ impl Accounts {
         }
     }
 
-    /// The key pair in a Secret, with its token where it has one; and when the Secret was last changed.
+    /// Reads the key pair in a Secret, with its session token if there is one, and the time of the Secret's last
+    /// change.
     async fn read_key(
         &self,
         namespace: &str,
@@ -264,8 +265,8 @@ impl Accounts {
         Ok((credentials, secret.changed()))
     }
 
-    /// Gives the account's client these credentials; it is made anew, and is to be verified, where it was made from something
-    /// else so far.
+    /// Makes the account's client with these credentials, unless it has them already. A client that was made from
+    /// other inputs so far has to be verified.
     pub fn supply(&self, account: &Account, recipe: &Recipe, obtained: Obtained) {
         let Obtained { credentials, made_from, hint, secret_changed, expires, .. } = obtained;
         self.update(account, |change| {
@@ -289,17 +290,18 @@ impl Accounts {
                 sizes: account.sizes.clone(),
             });
             if change.state.made_from.as_ref() != Some(&made_from) {
-                // Its spec may name other hosts.
+                // The new spec may name other hosts.
                 account.budget.outages().clear();
             }
             change.renew(client, made_from, self.means.clock.now());
         });
     }
 
-    /// The account's client with credentials that have not ended. `None`: nothing is known of the account yet.
+    /// Returns the account's client with unexpired credentials; `None` if there is no spec yet, or if the credentials
+    /// are missing or cannot be read.
     ///
     /// # Errors
-    /// The temporary credentials have ended, and there are no others.
+    /// The temporary credentials have expired, and there are no others.
     pub(super) async fn client(&self, account: &Account) -> Result<Option<Client>, Failure> {
         if let Some(client) = account.live_client() {
             return Ok(Some(client));
@@ -308,7 +310,7 @@ impl Accounts {
         match self.obtain(account, &recipe, Why::Due).await {
             Ok(obtained) => {
                 self.supply(account, &recipe, obtained);
-                // Its spec may have changed meanwhile: its controller has the last word.
+                // The spec may have changed meanwhile: the account's controller has to check that.
                 self.wake(&account.key);
                 Ok(account.live_client())
             }
@@ -316,7 +318,7 @@ impl Accounts {
                 self.refused(account, &failure);
                 Err(failure)
             }
-            // Its controller tells what is missing.
+            // The account's controller reports what is missing.
             Err(_) => {
                 self.wake(&account.key);
                 Ok(None)
@@ -324,12 +326,12 @@ impl Accounts {
         }
     }
 
-    /// The cloud rejected the credentials: they are read again, or others are asked for, before anything is reported. Where
-    /// many calls are rejected at once, what began after a call's rejection serves that call too. `None`: there is nothing
-    /// else to be had.
+    /// Replaces rejected credentials before anything is reported: reads them again, or requests others. Where many
+    /// calls are rejected at once, a read that began after a call's rejection serves that call too. Returns `None` if
+    /// there are no others.
     ///
     /// # Errors
-    /// The STS gave no others.
+    /// The STS issued no others.
     pub(super) async fn read_again(
         &self,
         account: &Account,
@@ -345,7 +347,7 @@ impl Accounts {
         match self.obtain(account, &recipe, Why::Rejected(rejected)).await {
             Ok(obtained) => {
                 self.supply(account, &recipe, obtained);
-                // Its spec may have changed while the Secret was read: its controller has the last word.
+                // The spec may have changed while the Secret was read: the account's controller has to check that.
                 self.wake(&account.key);
                 Ok(account.live_client())
             }
@@ -353,7 +355,7 @@ impl Accounts {
                 self.refused(account, &failure);
                 Err(failure)
             }
-            // Whether there are others is not known yet, and these are not to be reported.
+            // There may be other credentials, so that the rejection of these is not reported yet.
             Err(NoCredentials::Unreadable(_)) if recipe.is_temporary() => Err(just_changed("AssumeRole")),
             Err(_) => Ok(None),
         }

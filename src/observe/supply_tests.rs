@@ -20,7 +20,7 @@ async fn pass(duration: Duration) {
     tokio::time::advance(duration).await;
 }
 
-/// How long until then.
+/// Returns the time left until `until`.
 fn left(until: Option<Instant>) -> Duration {
     until.unwrap().saturating_duration_since(Instant::now())
 }
@@ -72,7 +72,7 @@ async fn many_who_ask_at_once_share_one_exchange() {
         assert!(all.iter().all(Result::is_ok), "{all:?}");
         assert_eq!(world.exchanges(), 1);
         assert_eq!((world.calls().len(), world.signers().len()), (100, 1));
-        // One that fails is told to all that have waited for it.
+        // A failed exchange is the answer to all callers that waited for it.
         let world = World::new(site);
         world.fault(ASSUME, error(500, "InternalError"));
         let all = join_all((0..100).map(|_| world.call())).await;
@@ -159,7 +159,7 @@ async fn rejected_ones_are_replaced_at_once_and_the_call_is_repeated_once() {
             assert_eq!(world.exchanges(), 2, "many rejected calls share one exchange");
             assert!(world.calls().len() - before <= 200);
             assert_eq!(world.standing(), Standing::Verified);
-            // New ones that are rejected too are not tried without end.
+            // If the new credentials are rejected too, they are not replaced without end.
             world.fault(site.instances_action(), error(400, "InvalidAuthorization"));
             if site == Site::Volcengine {
                 let before = (world.calls().len(), world.exchanges());
@@ -228,7 +228,7 @@ async fn another_secret_or_spec_leaves_nothing_of_the_former() {
         *world.secret.lock().unwrap() = secret_of(OTHER_KEY);
         world.visit().await;
         world.call().await.unwrap();
-        // A change of the spec that has nothing to do with them keeps them.
+        // A change of the spec that does not affect the credentials keeps them.
         world.generation = 2;
         world.visit().await;
         world.call().await.unwrap();
@@ -259,7 +259,7 @@ async fn what_another_secret_leads_to_is_not_replaced_by_what_the_former_led_to(
     pass(RETRY_MAX).await;
     world.call().await.unwrap();
     assert_eq!(world.signers().len(), 2);
-    // An unreadable or missing Secret, on the other hand, ends nothing by itself.
+    // In contrast, an unreadable or missing Secret by itself does not end the credentials.
     *world.secret.lock().unwrap() = Value::Null;
     assert!(matches!(world.obtain(Why::Due).await, Err(NoCredentials::Missing { gone: true, .. })));
     world.call().await.unwrap();
@@ -331,7 +331,7 @@ async fn the_token_s_file_is_read_at_each_exchange() {
     for site in BOTH {
         let world = World::in_cluster(site, false);
         let first = world.due().await;
-        // As the kubelet does: the former is not taken any more.
+        // The kubelet replaces the token, and the former one is no longer accepted.
         let next = "supply-token-of-the-cluster-2";
         let oidc = Some(OidcSpec { tokens: [next.to_owned()].into(), ..OidcSpec::default() });
         world.cloud.put_role(RoleSpec { oidc, ..RoleSpec::new(trusted(site)) }).unwrap();
@@ -340,7 +340,7 @@ async fn the_token_s_file_is_read_at_each_exchange() {
         let second = world.due().await;
         assert_ne!(second.credentials.fingerprint(), first.credentials.fingerprint());
 
-        // One that is gone keeps what is held, and is told when that has ended.
+        // A missing token keeps the present credentials, and is reported once they have expired.
         std::fs::remove_file(&world.token).unwrap();
         pass(left(second.again)).await;
         let kept = world.due().await;
@@ -361,7 +361,7 @@ async fn the_token_s_file_is_read_at_each_exchange() {
 async fn the_sts_has_a_budget_of_its_own() {
     let world = World::new(Site::Volcengine);
     let throttle = || Effect::Throttle { style: ThrottleStyle::Flow429, retry_after: Some("120".to_owned()) };
-    // The account waits, its STS does not.
+    // Throttling pauses the account's calls, and not those to its STS.
     world.call().await.unwrap();
     world.fault(world.site.instances_action(), throttle());
     assert_eq!(world.call().await.unwrap_err().kind, Kind::Throttled);
@@ -379,7 +379,7 @@ async fn the_sts_has_a_budget_of_its_own() {
     world.cloud.clear_faults();
     pass(Duration::from_secs(120)).await;
 
-    // The other way round; and who asks while the STS wants to be left alone is told so at once.
+    // The other way round; and a request during the STS's pause fails at once.
     let mut world = World::new(Site::Volcengine);
     world.fault(ASSUME, throttle());
     assert_eq!(world.refused(Why::Due).await.kind, Kind::Throttled);
@@ -392,7 +392,7 @@ async fn the_sts_has_a_budget_of_its_own() {
         assert_eq!(world.refused(Why::Due).await.kind, Kind::Throttled);
         assert_eq!(world.refused(Why::Asked).await.kind, Kind::Throttled);
     }
-    // Another spec does not end the pause, nor wait for its end.
+    // Another spec neither ends the pause nor waits for its end.
     world.generation = 2;
     assert_eq!(world.refused(Why::Due).await.kind, Kind::Throttled);
     assert_eq!((begun.elapsed().as_secs(), world.exchanges()), (60, 1));

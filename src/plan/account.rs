@@ -1,4 +1,4 @@
-//! Accounts: what their Ready condition says, what that means for their resources, when to verify again.
+//! Accounts: their Ready condition, their readiness for resources, and the schedule of verifications.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use super::slow_listing::SlowListing;
 use super::{Gate, after, since};
 use crate::domain::{Class, Failure, Kind, Outcome, Progress, Reason, Truth};
 
-/// So long resources wait for the verification of new credentials: then they say AccountNotReady, or where the account was
-/// verified before, judge by their own looks.
+/// How long resources wait for the verification of new credentials. After that they report AccountNotReady or, if the
+/// account was verified before, rely on their own describes.
 const TRIAL: Duration = Duration::from_secs(10);
-/// Verifications that resources ask for are so long apart at least.
+/// Minimum distance between verifications that resources request.
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
-/// An account that cannot be reached is tried again after so long at most: it is one call, and all its resources wait for it.
+/// Maximum backoff of an unreachable account: a verification is one call, and all resources of the account wait for it.
 const UNREACHABLE_LONGEST: Duration = Duration::from_secs(30);
-/// So long resources that come and go together are awaited before what they ask for is weighed.
+/// Debounce of resource changes before the quota demand is recomputed.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// What is known about an account.
+/// Verification state of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// No verification has ended.
+    /// No verification has completed.
     Unknown,
     Verified,
-    /// The Secret is missing, or what it holds cannot be a credential.
+    /// The Secret is missing, or its content cannot be a credential.
     CredentialsMissing(String),
     CredentialsRejected(String),
     EndpointNotAllowed(String),
@@ -36,33 +36,33 @@ pub enum Standing {
     Throttled(String),
 }
 
-/// What the operator remembers of one account.
+/// In-memory state of one account.
 #[derive(Clone, Debug)]
 pub struct AccountMemory {
     pub standing: Standing,
-    /// Once verified, passing failures do not reach the account's resources any more.
+    /// Once verified, transient failures no longer affect the account's resources.
     pub ever_verified: bool,
-    /// When the present credentials and endpoint came to be, as far as this process knows.
+    /// Time of the last change of credentials or endpoint, as far as this process knows.
     since: Timestamp,
-    /// No call with them has ended, so that one call tries them for all resources.
+    /// No call with the present credentials has completed. One call then tries them for all resources.
     untried: bool,
-    /// When the cloud last accepted its credentials.
+    /// Time at which the cloud last accepted the credentials.
     pub last_good: Option<Timestamp>,
     pub failures: u32,
-    /// When to verify; `None`: when something changes.
+    /// Time of the next verification; `None`: after the next change.
     pub next_verification: Option<Timestamp>,
-    /// When a resource last asked for a verification, or when that is to be made.
+    /// Time of the last verification that a resource requested, or of the next one if it is pending.
     asked: Option<Timestamp>,
-    /// What the resources ask for beyond the request budget.
+    /// Demand beyond the request budget.
     shortfall: Option<Shortfall>,
-    /// What makes the interval longer although the budget would suffice.
+    /// Reason for a longer interval although the budget would suffice.
     slow_listing: Option<SlowListing>,
-    /// When that is to be weighed anew, since they have changed.
+    /// Time at which the demand is recomputed after a change of the resources.
     weigh_again: Option<Timestamp>,
 }
 
 impl AccountMemory {
-    /// `verified`: what the stored status says of this very spec.
+    /// `verified`: whether the stored status reports this very spec as verified.
     pub fn new(verified: bool, now: Timestamp) -> Self {
         Self {
             standing: if verified { Standing::Verified } else { Standing::Unknown },
@@ -79,8 +79,8 @@ impl AccountMemory {
         }
     }
 
-    /// A resource asks for a verification: now, or a moment after the last one that was asked for, as its users are not the
-    /// account's only ones.
+    /// Schedules a verification that a resource requests: now, or `REQUESTED_VERIFICATION_SPACING` after the previous
+    /// requested one, since other users share the account.
     pub fn ask(&mut self, now: Timestamp) {
         let at = match self.asked {
             Some(asked) if asked > now => asked,
@@ -91,54 +91,55 @@ impl AccountMemory {
         self.next_verification = Some(at);
     }
 
-    /// Whether a verification is due, or one that a resource has asked for is still to come.
+    /// Whether a verification is due, or a requested one is pending.
     pub fn is_verifying(&self, now: Timestamp) -> bool {
         self.is_due(now) || self.asked.is_some_and(|at| at > now)
     }
 
-    /// The resources have changed: what they ask for is to be weighed anew. Many change together.
+    /// Schedules a recomputation of the demand, debounced since many resources change together. Returns whether none
+    /// was scheduled.
     pub fn resources_changed(&mut self, now: Timestamp) -> bool {
         let first = self.weigh_again.is_none();
         self.weigh_again.get_or_insert(after(now, SETTLING));
         first
     }
 
-    /// What the resources ask for beyond the budget, as it is now.
+    /// Sets the present demand beyond the budget.
     pub fn weigh(&mut self, shortfall: Option<Shortfall>, now: Timestamp) {
         self.shortfall = shortfall;
         self.weigh_again.take_if(|at| *at <= now);
     }
 
-    /// Backups that cannot be listed as often as the resources ask for, as it is now.
+    /// Sets the region whose backups cannot be listed as often as requested.
     pub fn listing_takes(&mut self, slow_listing: Option<SlowListing>) {
         self.slow_listing = slow_listing;
     }
 
-    /// The shortest interval that the budget, and the time that listings take, allow for all resources.
+    /// Returns the shortest interval that the budget and the duration of listings allow for all resources.
     pub fn floor(&self) -> Duration {
         self.budget_floor().max(self.slow_listing.as_ref().map_or(Duration::ZERO, |slow| slow.interval))
     }
 
-    /// The shortest interval that the budget allows for all resources.
+    /// Returns the shortest interval that the budget allows for all resources.
     pub fn budget_floor(&self) -> Duration {
         self.shortfall.map_or(Duration::ZERO, |shortfall| shortfall.interval)
     }
 
-    /// What makes the interval as long as it is.
+    /// Returns the explanation of a prolonged interval.
     fn too_small(&self) -> Option<String> {
         match self.shortfall {
-            // Then listings take long because they wait for the budget.
+            // Listings are slow because they wait for the budget.
             Some(shortfall) => Some(Shortfall { interval: self.floor(), ..shortfall }.to_string()),
             None => self.slow_listing.as_ref().map(ToString::to_string),
         }
     }
 
-    /// Whether the account is to be verified now.
+    /// Whether a verification is due.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.next_verification.is_some_and(|at| at <= now)
     }
 
-    /// Other credentials or another endpoint: to be verified now. A rejection holds until that has ended.
+    /// Makes a verification due for new credentials or another endpoint. A rejection holds until it completes.
     pub fn changed(&mut self, now: Timestamp) {
         if !matches!(self.standing, Standing::Verified | Standing::CredentialsRejected(_)) {
             self.standing = Standing::Unknown;
@@ -149,7 +150,7 @@ impl AccountMemory {
         self.next_verification = Some(now);
     }
 
-    /// Whether the present credentials had time enough to be read and verified.
+    /// Whether the present credentials have had enough time to be read and verified.
     pub fn trial_is_over(&self, now: Timestamp) -> bool {
         after(self.since, TRIAL) <= now
     }
@@ -159,14 +160,14 @@ impl AccountMemory {
         self.standing == Standing::Verified && !self.untried
     }
 
-    /// Nothing can be sent until the user changes something.
+    /// Blocks the account until the user changes something.
     pub fn blocked(&mut self, standing: Standing) {
         self.standing = standing;
         self.untried = false;
         self.next_verification = None;
     }
 
-    /// A call of the account was accepted, by whichever resource.
+    /// Records an accepted call of the account, by any resource.
     pub fn accepted(&mut self, now: Timestamp) {
         self.standing = Standing::Verified;
         self.untried = false;
@@ -176,7 +177,8 @@ impl AccountMemory {
         self.next_verification = None;
     }
 
-    /// A verification failed, or a resource's call was rejected. `interval`: the shortest one of the account's resources.
+    /// Records a failed verification, or a rejected call of a resource. `interval`: the shortest one of the account's
+    /// resources.
     pub fn refused(&mut self, failure: &Failure, interval: Option<Duration>, now: Timestamp, dice: f64) {
         let cause = format!("{}: {}", failure.action, failure.code);
         self.untried = false;
@@ -187,19 +189,20 @@ impl AccountMemory {
             Kind::CredentialsRejected if is_of_sts(failure) => {
                 (Standing::CredentialsRejected(format!("the role was refused: {cause}")), person)
             }
-            // Without the action: whichever call is rejected next, it says the same.
+            // No action in the message: it must not change with the call that is rejected next.
             Kind::CredentialsRejected => {
                 let cause = format!("the cloud rejected the credentials: {}", failure.code);
                 (Standing::CredentialsRejected(cause), person)
             }
-            // Of the account's own calls it proves that the credentials were accepted, and does not come here.
+            // InvalidRequest to the account's own calls proves that the credentials were accepted, and is not passed
+            // here.
             Kind::InvalidRequest if is_of_sts(failure) => (Standing::Invalid(cause), person),
-            // The message is our own: what the rule is, never an address.
+            // The message is our own and names the rule, never an address.
             Kind::EndpointNotAllowed => {
                 (Standing::EndpointNotAllowed(failure.message.clone().unwrap_or(cause)), person)
             }
             kind if kind.class() == Class::Throttled => (Standing::Throttled(cause), soon),
-            // The message is our own: the host, and what happened there.
+            // The message is our own and names the host and the error.
             Kind::CloudUnavailable => {
                 let words = failure.message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
                 let again = backoff(self.failures, UNREACHABLE_LONGEST, dice);
@@ -209,7 +212,7 @@ impl AccountMemory {
         };
     }
 
-    /// While it waits for a person, the account is probed once per shortest interval of its resources, whoever was refused first.
+    /// Limits the probe interval of an account that needs a person to the shortest interval of its resources.
     pub fn probe_within(&mut self, interval: Option<Duration>, now: Timestamp) {
         let waits = matches!(
             self.standing,
@@ -221,8 +224,8 @@ impl AccountMemory {
         }
     }
 
-    /// A clock that is set back leaves times that are still to come behind: verifications and the end of a trial would be put
-    /// off until then, and what was accepted long ago would count as accepted now.
+    /// Clamps timestamps to a clock that was set back. Otherwise verifications and the end of the trial would be
+    /// postponed, and old acceptances would count as new.
     pub fn never_ahead_of(&mut self, now: Timestamp) {
         let longest = match self.standing {
             Standing::CredentialsRejected(_) | Standing::EndpointNotAllowed(_) | Standing::Invalid(_) => {
@@ -237,7 +240,8 @@ impl AccountMemory {
         self.last_good = self.last_good.map(|good| good.min(now));
     }
 
-    /// When the clock alone makes another visit necessary. `not_before`: nothing can be verified until then.
+    /// Returns the next time at which the clock alone requires a reconcile. `not_before`: earliest possible
+    /// verification.
     pub fn next_visit(
         &self,
         suspended: bool,
@@ -252,7 +256,8 @@ impl AccountMemory {
         [due, stale, weigh].into_iter().flatten().min()
     }
 
-    /// What Ready shall say; `None`: what it said before. `staleness`: how long a verified account is believed without a call.
+    /// Returns the Ready outcome; `None`: keep the stored one. `staleness`: how long a verified account stays Ready
+    /// without an accepted call.
     pub fn outcome(&self, suspended: bool, staleness: Duration, now: Timestamp) -> Option<Outcome> {
         let say = |status, reason, progress, cause: &str| {
             Some(Outcome { status, reason, progress, cause: cause.to_owned(), detail: None })
@@ -290,8 +295,8 @@ impl AccountMemory {
         }
     }
 
-    /// What the account's standing means for its resources. Those of a shared account are told by others than its owners: they
-    /// learn what is wrong, but not where its credentials are and which host it names.
+    /// Returns the account's readiness for its resources. Resources of a shared account belong to other tenants: their
+    /// message gives the error, but neither the location of the credentials nor the host.
     pub fn gate(&self, account: &str, shared: bool, suspended: bool, now: Timestamp) -> Gate {
         let closed = |reason, text: &str| Gate::Closed(reason, format!("{account}: {text}"));
         let own = |reason, text: &str, others: &str| closed(reason, if shared { others } else { text });

@@ -16,14 +16,14 @@ fn failure(kind: Kind, code: &str) -> Failure {
 
 const STALENESS: Duration = Duration::from_secs(1200);
 const TEXT: &str = "why";
-/// What the gate says in the table below.
+/// Expected readiness in the table below.
 enum Means {
     Open,
     Pending,
     Closed(Reason, &'static str),
 }
 
-/// Standing, what is told for a new account, what it means for its resources before and after a first verification.
+/// Verification state, outcome for a new account, and readiness before and after a first verification.
 #[test]
 fn each_standing_has_its_reason_its_progress_and_its_gate() {
     use Progress::{Reconciling, Settled, Stalled};
@@ -87,7 +87,7 @@ fn each_standing_has_its_reason_its_progress_and_its_gate() {
                 expected,
                 "{standing:?}, verified before: {ever}"
             );
-            // Suspended is said before all else.
+            // Suspended takes precedence.
             assert!(matches!(
                 memory.gate("CloudAccount prod", false, true, at(1)),
                 Gate::Closed(Suspended, _)
@@ -149,7 +149,7 @@ fn each_refusal_has_its_standing_and_its_pace() {
         assert_eq!(memory.standing, standing);
         assert_eq!(memory.next_verification, Some(at(5 + next)), "{code}");
         assert!(!memory.is_due(at(5 + next - 1)) && memory.is_due(at(5 + next)));
-        // With these the message is our own.
+        // The message of these kinds is our own.
         if matches!(kind, Kind::EndpointNotAllowed | Kind::CloudUnavailable) {
             continue;
         }
@@ -345,7 +345,7 @@ fn a_budget_that_is_too_small_is_told_while_it_is_and_its_resources_are_weighed_
     assert_eq!(told.cause, words);
     assert_eq!(account.gate("CloudAccount prod", false, false, at(0)), Gate::Open);
 
-    // Of many that come together the first one alone has it weighed again, a moment later.
+    // Only the first of many changes schedules a recomputation.
     assert!(account.resources_changed(at(1)));
     assert!(!account.resources_changed(at(2)));
     assert_eq!(account.next_visit(false, None, STALENESS, at(2)), Some(at(3)));
@@ -429,7 +429,7 @@ fn a_listing_that_takes_longer_than_the_interval_is_told_with_the_rate_that_is_n
              their own intervals the resources need 3 requests per second"
         )
     );
-    // Where the budget is too small, that is why listings take long.
+    // Listings are slow because the budget is too small.
     account.weigh(shortfall(&demands, 2), at(0));
     assert!(
         said(&account).cause.starts_with("the request budget allows one look at each resource every 1m45s;")

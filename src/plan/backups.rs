@@ -1,4 +1,5 @@
-//! Readings of backups: none counts as gone after one reading, and the newest usable one is the recovery point.
+//! Backups of an instance: a backup is gone after two listings without it, and the newest usable one is the recovery
+//! point.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +8,16 @@ use jiff::Timestamp;
 use crate::domain::facts::{BackupSummary, Instance, RecoveryPoint};
 use crate::domain::{Backup, Change, InstanceInfo};
 
-/// The status of a usable backup.
+/// Status of a usable backup.
 pub const AVAILABLE: &str = "Available";
-/// These are counted always, others when seen.
+/// Statuses that are always counted; others are counted when seen.
 const STATUSES: [&str; 4] = [AVAILABLE, "Creating", "Unavailable", "Deleting"];
 
-/// More words for a status than any cloud has: what comes after them is counted as one.
+/// Maximum number of distinct statuses, above that of any cloud; further ones are counted as `OTHER`.
 pub const STATUSES_MAX: usize = 24;
 pub const OTHER: &str = "Other";
 
-/// The backups of one instance as they are known, and which of them the last reading lacked.
+/// Known backups of one instance, and those that the last listing lacked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     backups: BTreeMap<String, Backup>,
@@ -24,7 +25,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// What status tells after a start.
+    /// Restores the backups from a stored status.
     pub fn from_summary(summary: &BackupSummary) -> Self {
         let backups = summary.items.iter().map(|b| (b.backup_point_id.clone(), b.clone())).collect();
         Self { backups, missing: BTreeSet::new() }
@@ -34,7 +35,8 @@ impl Known {
         self.backups.values()
     }
 
-    /// These, with the instance in the words of the newest; `missing` are those that the last reading lacked.
+    /// Builds the set, with the description of the instance on the newest backup; `missing` are those that the last
+    /// listing lacked.
     pub(super) fn of(
         backups: impl IntoIterator<Item = Backup>,
         missing: BTreeSet<String>,
@@ -56,7 +58,8 @@ impl Known {
         (self.backups, self.missing)
     }
 
-    /// Takes a reading in: what it lacks for the first time is kept, what it lacks for the second time is gone.
+    /// Merges a listing: a backup that it lacks for the first time is kept, one that it lacks for the second time is
+    /// removed.
     pub fn merge(&self, reading: Vec<Backup>) -> Self {
         let mut backups: BTreeMap<_, _> =
             reading.into_iter().map(|b| (b.backup_point_id.clone(), b)).collect();
@@ -70,7 +73,7 @@ impl Known {
         Self { backups, missing }
     }
 
-    /// The recovery point that this reading alone would give, without what the one before knew.
+    /// Returns the recovery point by the last listing alone.
     pub fn point_of_last_reading(&self, change: &Change) -> Option<RecoveryPoint> {
         recovery_point(self.backups.values().filter(|b| !self.missing.contains(&b.backup_point_id)), change)
     }
@@ -79,7 +82,7 @@ impl Known {
         recovery_point(self.backups.values(), change)
     }
 
-    /// What status shows: counts, and the newest `limit`.
+    /// Returns the summary for status: counts, and the newest `limit` backups.
     pub fn summary(&self, limit: usize) -> BackupSummary {
         let mut by_status: BTreeMap<String, i64> = STATUSES.iter().map(|s| ((*s).to_owned(), 0)).collect();
         for Backup { status, .. } in self.backups.values() {
@@ -90,7 +93,7 @@ impl Known {
         BackupSummary { total: i64::try_from(self.backups.len()).unwrap_or(i64::MAX), by_status, items }
     }
 
-    /// The instance as the newest backup that describes it does.
+    /// Returns the instance as described by the newest backup that describes it.
     pub fn instance(&self) -> Option<Instance> {
         self.newest_first().into_iter().find_map(|b| {
             b.instance.as_ref().map(|i| Instance {
@@ -101,7 +104,7 @@ impl Known {
         })
     }
 
-    /// The newest attempt that failed, if it is newer than every usable backup.
+    /// Returns the newest failed backup, if it is newer than every usable one.
     pub fn newest_failed(&self) -> Option<&Backup> {
         self.newest_first()
             .into_iter()
@@ -109,7 +112,7 @@ impl Known {
             .find(|b| b.status == "Unavailable")
     }
 
-    /// Newest first by startTime; without one last; the id breaks ties, so that the order is always the same.
+    /// Sorts by startTime, newest first, those without one last; ties are broken by id for a stable order.
     fn newest_first(&self) -> Vec<&Backup> {
         let mut all: Vec<&Backup> = self.backups.values().collect();
         all.sort_by(|a, b| {
@@ -132,7 +135,7 @@ fn recovery_point<'a>(backups: impl Iterator<Item = &'a Backup>, change: &Change
         })
 }
 
-/// Whether `new` would take away what `old` promised.
+/// Whether `new` is older than `old`.
 pub fn goes_backwards(old: Option<&RecoveryPoint>, new: Option<&RecoveryPoint>) -> bool {
     let time = |p: Option<&RecoveryPoint>| p.map_or(Timestamp::MIN, |p| p.time);
     time(new) < time(old)

@@ -1,8 +1,9 @@
-//! Times in little room, for what is held of each policy.
+//! Compact timestamps for state that is held once per policy.
 
 use jiff::Timestamp;
 
-/// A time or none, in 8 bytes in place of 24: to the nanosecond, from the year 1677 to 2262. Any other is none.
+/// An optional timestamp in 8 bytes instead of 24, in nanoseconds, for the years 1677 to 2262. Timestamps outside that
+/// range become `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Brief(i64);
 

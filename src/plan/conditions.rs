@@ -1,4 +1,4 @@
-//! What the conditions say, and when that is written: the table of the contract, first row that holds.
+//! Conditions and when they are written: the table of the contract, first matching row.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::{Desired, Gate, Surroundings, after, reason_of, recovery, since};
 use crate::domain::condition::{self, types};
 use crate::domain::{Class, Facts, Failure, Kind, Outcome, Progress, Reason, Truth};
 
-/// Of those that an instance can copy to, so many are named.
+/// Maximum number of available regions in a message.
 const REGIONS_MAX: usize = 50;
 
-/// The facts as status shall tell them. Without `observed_generation` nothing is to be written yet.
+/// Returns the facts that status shall report. Without `observed_generation` there is nothing to write yet.
 pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Facts {
     let mut facts = memory.facts.clone();
     if !desired.change.active {
@@ -26,7 +26,7 @@ pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Ti
         }
         return facts;
     };
-    // With this generation it would count as proof after the next start.
+    // Stored with this generation, it would count as proof of access after a restart.
     if memory.unproven {
         facts.policy = None;
     }
@@ -37,7 +37,7 @@ pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Ti
     facts
 }
 
-/// Sets or removes the conditions that the clock decides: RecoveryPointMet and Contested.
+/// Sets or removes the conditions that depend on the clock: RecoveryPointMet and Contested.
 fn with_own_conditions(
     mut conditions: Vec<condition::Condition>,
     desired: &Desired,
@@ -66,7 +66,7 @@ fn with_own_conditions(
     conditions
 }
 
-/// Three corrections within max(1 h, 4 × the interval in force).
+/// Returns the Contested outcome: three corrections within max(1 h, 4 × the interval in force).
 fn contested(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Outcome> {
     contested_until(desired, memory, now).map(|_| Outcome {
         status: Truth::True,
@@ -77,14 +77,14 @@ fn contested(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Outco
     })
 }
 
-/// When the policy is contested no longer, where it is.
+/// Returns when the policy stops being contested; `None` if it is not.
 pub(super) fn contested_until(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let first = memory.facts.drift.recent.first().filter(|_| memory.facts.drift.recent.len() >= 3)?;
     let window = (desired.interval * 4).max(Duration::from_secs(3600));
     Some(after(*first, window)).filter(|until| *until > now)
 }
 
-/// What Synced and Ready shall say; `None`: what they said before.
+/// Returns the outcome of Synced and Ready; `None`: keep the stored one.
 pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Option<Outcome> {
     if desired.suspended {
         return Some(say(Truth::Unknown, Reason::Suspended, Progress::Settled, "spec.suspend is true"));
@@ -147,7 +147,8 @@ pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: T
     }
 }
 
-/// What the account caused is over once a look was possible: it must not go on being said while looks fail otherwise.
+/// Whether the reason comes from the account. Such a reason ends with the first possible describe, even if that one
+/// fails.
 fn is_of_the_account(reason: &str) -> bool {
     [
         Reason::Suspended,
@@ -162,7 +163,7 @@ fn is_of_the_account(reason: &str) -> bool {
     .any(|of_account| of_account.as_str() == reason)
 }
 
-/// Why a difference is not being corrected. What is told to be in sync must not go on being told so once it is known to differ.
+/// Returns why a difference is not being corrected. Synced must not stay True once a difference is known.
 fn held_up(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Option<Outcome> {
     memory.facts.condition(types::SYNCED).filter(|synced| synced.status == Truth::True)?;
     match &memory.look_failure {
@@ -177,7 +178,7 @@ fn throttled(around: &Surroundings, now: Timestamp) -> Option<Outcome> {
 }
 
 fn modifying(memory: &Memory, difference: &str) -> Option<Outcome> {
-    // The look that was to show it has ended, well or not.
+    // The describe that should have shown the change has completed, successfully or not.
     let looked = |c: &Confirming| c.looks > 0 || memory.look_failure.is_some();
     let waiting = memory.confirming.as_ref().is_some_and(looked);
     if memory.not_taken >= PATIENCE {
@@ -200,7 +201,7 @@ fn in_sync(desired: &Desired) -> Outcome {
     say(Truth::True, reason, Progress::Settled, cause)
 }
 
-/// What the account causes.
+/// Returns the outcome for an account that is not ready.
 pub(super) fn closed(reason: Reason, text: &str) -> Outcome {
     let (status, progress) = match reason {
         Reason::Suspended => (Truth::Unknown, Progress::Settled),
@@ -220,7 +221,7 @@ fn failed(desired: &Desired, memory: &Memory, failure: &Failure, now: Timestamp)
     outcome
 }
 
-/// What a failed call causes for a resource.
+/// Returns the outcome for a failed call of a resource.
 pub(super) fn of_failure(created: Timestamp, failure: &Failure, now: Timestamp) -> Outcome {
     let (status, progress) = match failure.kind.class() {
         _ if waits_to_exist(created, failure, now) || failure.kind == Kind::InstanceNotReady => {
@@ -229,7 +230,7 @@ pub(super) fn of_failure(created: Timestamp, failure: &Failure, now: Timestamp) 
         Class::NeedsPerson => (Truth::False, Progress::Stalled),
         Class::Passing | Class::Throttled => (Truth::Unknown, Progress::Reconciling),
     };
-    // The message of a refused endpoint, or of a call without a usable answer, is our own.
+    // The message of a refused endpoint, or of a call without a usable response, is our own.
     let shows_message = matches!(
         failure.kind,
         Kind::InvalidRequest

@@ -1,4 +1,4 @@
-//! Which of several policies manages an instance.
+//! Conflict resolution: which of several policies manages an instance.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::domain::{Named, Reason};
 
-/// A policy that manages, and has proved that its account reaches the instance.
+/// A claim of a managing policy whose account has proven access to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub named: Arc<Named>,
@@ -14,19 +14,19 @@ pub struct Claim {
     pub refused: Refusal,
 }
 
-/// Whether the cloud refused a policy's Describe or Modify. The surer the refusal, the further the policy ranks behind.
+/// Whether the cloud refused a policy's Describe or Modify. The more certain the refusal, the lower the rank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
     #[default]
     None,
-    /// After a start: the stored reason is `Conflict`, which hides the refusal by which a policy may have lost, until a Describe
-    /// shows whether there is one.
+    /// After a restart: the stored reason is `Conflict`, which hides the refusal by which the policy may have lost. The
+    /// next Describe resolves it.
     Possible,
     Known,
 }
 
 impl Refusal {
-    /// What the stored reason of a policy's Synced means.
+    /// Derives the refusal from the stored reason of a policy's Synced condition.
     pub fn of_reason(reason: &str) -> Self {
         if [Reason::PermissionDenied, Reason::InstanceNotFound].iter().any(|known| known.as_str() == reason) {
             Self::Known
@@ -42,7 +42,7 @@ impl Refusal {
     }
 }
 
-/// The claim that manages: the least refused first, then the older, then the smaller UID.
+/// Returns the claim that manages the instance: least refused, then oldest, then smallest UID.
 pub fn manager<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Option<&'a Claim> {
     claims
         .into_iter()

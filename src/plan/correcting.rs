@@ -1,4 +1,4 @@
-//! Correcting a difference: how the answers to Modify, and to the question where an instance can copy to, change the memory.
+//! Correction of a difference: effects of Modify responses and of the list of available regions on the in-memory state.
 
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use super::{Desired, after, whole};
 use crate::domain::facts::{Cause, Modification, ModifyRefused};
 use crate::domain::{Change, Failure, Kind};
 
-/// When an accepted change is looked for, in seconds after it was accepted; the first look is made at once.
+/// Times of the describes that confirm an accepted change, in seconds after the acceptance. The first describe precedes
+/// them and is made at once.
 const CONFIRMATIONS: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
 
-/// Whether an attempt at a Modify that was not accepted may have taken effect all the same.
+/// Whether a Modify that was not accepted may have taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing was sent, or the cloud refused all of it.
+    /// Nothing was sent, or the cloud refused all attempts.
     None,
-    /// A request was sent that was not answered, or not in a way that tells.
+    /// A request was sent without a response, or with an inconclusive one.
     Possible,
 }
 
 #[cfg(test)]
 impl Effect {
-    /// Of a request that was sent, and failed so.
+    /// Returns the effect of a sent request that failed.
     pub fn of(failure: &Failure) -> Self {
         if failure.kind == Kind::CloudUnavailable { Self::Possible } else { Self::None }
     }
 }
 
 impl Memory {
-    /// A Modify was accepted.
+    /// Records an accepted Modify.
     pub fn accepted(&mut self, desired: &Desired, to: &Change, request_id: Option<String>, now: Timestamp) {
         let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
         self.correctable = None;
@@ -63,7 +64,7 @@ impl Memory {
         });
     }
 
-    /// A Modify failed, after its retries.
+    /// Records a Modify that failed after its retries.
     pub fn not_accepted(
         &mut self,
         desired: &Desired,
@@ -87,7 +88,7 @@ impl Memory {
         self.verdict = Some(Verdict::Failed(failure));
     }
 
-    /// The time stays where the cloud goes on refusing with the same code, or each try would be written.
+    /// Records a refusal. The time of the first one with the same code stays, so that a retry causes no status write.
     fn refuse(&mut self, code: &str, now: Timestamp) {
         let before = self.facts.modify_refused.take().filter(|before| before.code == code);
         let refused = || ModifyRefused { time: whole(now), code: code.to_owned() };
@@ -95,8 +96,8 @@ impl Memory {
         self.refusal_unchecked = false;
     }
 
-    /// A Modify was not sent, or not again, since the resource has changed, its account is paused, or the difference was seen too
-    /// long ago.
+    /// Records a Modify that was not sent, or not retried, because the resource has changed, its account is paused, or
+    /// the describe is too old.
     pub fn superseded(&mut self, to: &Change, effect: Effect, now: Timestamp) {
         self.noted(to, effect);
         self.correctable = None;
@@ -110,7 +111,7 @@ impl Memory {
         }
     }
 
-    /// The answer to the question where the instance can copy to.
+    /// Applies the list of regions that the instance can copy to.
     pub fn told_regions(&mut self, desired: &Desired, answer: Result<Vec<String>, Failure>, now: Timestamp) {
         let recheck = self.regions == Regions::Recheck;
         let wanted = desired.change.cross_backup_region.clone().unwrap_or_default();
@@ -131,7 +132,7 @@ impl Memory {
         }
     }
 
-    /// When the accepted change is looked for next; `None` when it counts as not taken.
+    /// Returns when the accepted change is polled for next; `None` if it counts as not taken.
     pub(super) fn confirmation_at(&self, waiting: &Confirming) -> Option<Timestamp> {
         if self.not_taken >= PATIENCE {
             return None;

@@ -1,4 +1,4 @@
-//! What is left to do for a policy that is being deleted and holds the finalizer.
+//! Finalization of a policy that is being deleted and holds the finalizer.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use super::memory::{FRESHNESS, Memory, PATIENCE, Verdict};
 use super::{Desired, Gate, Surroundings, after, since};
 use crate::domain::{Change, Class, Kind, Reason};
 
-/// So long after the first hopeless answer since the deletion it is given up.
+/// Time from the first hopeless result of the deletion until it is abandoned.
 const ABANDON_AFTER: Duration = Duration::from_secs(300);
-/// A hopeless answer is asked for again this often until then.
+/// Retry interval after a hopeless result.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeletionMemory {
-    /// Whether a look has ended since the deletion, and since what was known was last put in doubt.
+    /// Whether a describe has completed since the deletion, and since `reset_progress` last discarded the observations.
     pub(super) looked: bool,
     first_hopeless: Option<Timestamp>,
-    /// The release that was told last.
+    /// Last release that was reported.
     told: Option<Release>,
 }
 
-/// How the account can be reached for this deletion.
+/// Access to the account for this deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Through the account, or with the credentials last seen of one that is gone.
+    /// Through the account, or with the last known credentials of a deleted one.
     Open,
-    /// Not now, but it will pass.
+    /// Temporarily unavailable.
     Waiting,
-    /// Account or Secret are gone and no credentials are remembered, or the cloud rejects them.
+    /// Account or Secret are deleted and no credentials are cached, or the cloud rejects them.
     Hopeless,
 }
 
@@ -44,17 +44,17 @@ pub enum Farewell {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// `deletionPolicy: Retain` by now.
+    /// `deletionPolicy: Retain` at the time of the finalization.
     Retained,
-    /// The cloud shows Active=false.
+    /// The cloud reports Active=false.
     Disabled,
-    /// The resource would not modify the instance otherwise either, or there is nothing to disable.
+    /// The resource would not modify the instance in any case, or there is nothing to disable.
     Skipped(String),
     /// Given up.
     Abandoned(String),
 }
 
-/// What a deletion wants of the cloud.
+/// Returns the desired state of a deletion: cross-region backup off.
 pub fn switched_off(desired: &Desired) -> Desired {
     Desired {
         change: Change { active: false, cross_backup_region: None },
@@ -63,14 +63,14 @@ pub fn switched_off(desired: &Desired) -> Desired {
     }
 }
 
-/// Takes in how the account can be reached and what the last step brought; call it before [`next`].
+/// Applies the account access and the result of the last step; call it before [`next`].
 pub fn notice(memory: &mut Memory, reach: Reach, now: Timestamp) {
     let answered = match &memory.verdict {
         Some(Verdict::Failed(f)) => f.kind.class() == Class::NeedsPerson,
         Some(Verdict::RegionNotAvailable { .. }) => true,
         None => memory.not_taken >= PATIENCE,
     };
-    // A clock that is set back must not put the giving up off.
+    // A clock that is set back must not postpone the deadline.
     memory.deletion.first_hopeless = memory.deletion.first_hopeless.map(|first| first.min(now));
     if reach == Reach::Hopeless || answered {
         memory.deletion.first_hopeless.get_or_insert(now);
@@ -78,17 +78,17 @@ pub fn notice(memory: &mut Memory, reach: Reach, now: Timestamp) {
     }
 }
 
-/// A look has ended.
+/// Records a completed describe.
 pub fn looked(memory: &mut Memory) {
     memory.deletion.looked = true;
 }
 
-/// Whether a release is still to be told: it comes again as long as the finalizer cannot be removed.
+/// Whether a release was not reported yet. It recurs while the finalizer cannot be removed.
 pub fn is_news(memory: &mut Memory, release: &Release) -> bool {
     memory.deletion.told.replace(release.clone()).as_ref() != Some(release)
 }
 
-/// Decides the next step. `desired` is [`switched_off`].
+/// Decides the next step. `desired` is the result of [`switched_off`].
 pub fn next(
     desired: &Desired,
     around: &Surroundings,
@@ -123,7 +123,7 @@ pub fn next(
     let wait = |until: Option<Timestamp>| Farewell::Wait([until, deadline].into_iter().flatten().min());
     match reach {
         Reach::Open => {}
-        // Whether account and Secret are there is asked again, as nothing tells when the API server answers once more.
+        // Polled, since nothing signals the recovery of the API server.
         Reach::Waiting => return wait(Some(after(now, ASK_AGAIN))),
         Reach::Hopeless => return wait(None),
     }
@@ -140,7 +140,7 @@ pub fn next(
     }
 }
 
-/// Disabled is only by a resource that would modify the instance otherwise.
+/// Returns why the resource would not modify the instance; such a resource does not disable it either.
 fn would_not_modify(desired: &Desired, around: &Surroundings) -> Option<String> {
     if !desired.manages {
         return Some("the policy only observes".to_owned());

@@ -1,4 +1,4 @@
-//! Deletions with `deletionPolicy: Disable` against a made-up cloud, in a time that is only a number.
+//! Deletions with `deletionPolicy: Disable` against a fake cloud and a fake clock.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{Desired, Effect, Gate, Rival, Surroundings, after, since};
 use crate::domain::{Change, Facts, Failure, Kind, PolicyState, Reason};
 
 const START: i64 = 1_800_000_000;
-/// No look is older when a Modify follows it.
+/// Maximum age of the describe before a Modify.
 const FRESH: Duration = Duration::from_secs(30);
 
 fn at(seconds: i64) -> Timestamp {
@@ -25,7 +25,7 @@ fn closed(reason: Reason) -> Gate {
     Gate::Closed(reason, "why".to_owned())
 }
 
-/// A policy that was in sync, and is being deleted since second 0.
+/// A policy that was in sync, and was deleted at second 0.
 struct World {
     now: Timestamp,
     active: bool,
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// Takes steps until it waits or is released.
+    /// Runs steps until the policy waits or is released.
     fn turn(&mut self) -> Result<Release, Option<Timestamp>> {
         for _ in 0..64 {
             let (now, desired) = (self.now, switched_off(&self.desired));
@@ -118,7 +118,7 @@ impl World {
         panic!("a turn does not end: {:?}", self.calls);
     }
 
-    /// Lives until then; gives how it was released, and in which second.
+    /// Runs until `seconds`; returns the release and its second.
     fn live(&mut self, seconds: i64) -> Option<(Release, i64)> {
         let end = at(seconds);
         loop {
@@ -240,7 +240,7 @@ fn a_pause_of_the_account_is_respected() {
 fn a_difference_that_was_seen_before_a_pause_is_looked_at_again() {
     for (pause, calls) in [(20, &["modify", "describe"][..]), (40, &["describe", "modify", "describe"])] {
         let mut w = World::new();
-        // Its turn comes later.
+        // Moves the regular poll behind the test.
         w.desired.phase = 500_000;
         let off = switched_off(&w.desired);
         let on =
@@ -309,7 +309,7 @@ fn three_changes_that_never_show_are_given_up() {
     w.visible = false;
     let Some((Release::Abandoned(why), second)) = w.live(3_000) else { panic!("it is not given up") };
     assert_eq!(why, "the change never became visible");
-    // Three times 61 s of looking, then five minutes.
+    // Three confirmations of 61 s each, then five minutes.
     assert!((480..=500).contains(&second), "{second}");
     assert!((3..=14).contains(&w.count("modify")), "{}", w.count("modify"));
     let mut w = World::new();

@@ -1,21 +1,21 @@
-//! What the resources of an account ask of its request budget, and at which interval they are looked at where that is
-//! too much.
+//! Quota demand: the requests that the resources of an account need, and the minimum poll interval where the request
+//! budget is too small.
 
 use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
-/// An interval counts as no shorter: nothing is asked for without end.
+/// Lower bound of an interval; keeps the demand finite.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Sums of fractions end a little beside the whole: what fits but for this fits.
+/// Tolerance for rounding errors in sums of fractions.
 const ROUNDING: f64 = 1.0 + 1e-9;
 
-/// What one resource asks for.
+/// Quota demand of one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// Of its spec.
+    /// Interval of its spec.
     pub interval: Duration,
-    /// That one look at it takes.
+    /// Calls per poll.
     pub calls: u32,
 }
 
@@ -30,23 +30,22 @@ impl Demand {
     }
 }
 
-/// A budget that is too small. Displayed, it is what the account's condition says.
+/// A request budget that is too small. Its `Display` is the message of the account's condition.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shortfall {
-    /// The shortest interval that the budget allows for all resources; one with a longer interval keeps its own. In
-    /// whole milliseconds.
+    /// Shortest interval that the budget allows for all resources, in whole milliseconds; a resource with a longer
+    /// interval keeps its own.
     pub interval: Duration,
-    /// The requests per second that the resources need at their own intervals.
+    /// Requests per second that the resources need at their own intervals.
     pub needed: f64,
 }
 
-/// The requests per second that the resources need at their own intervals.
+/// Returns the requests per second that the resources need at their own intervals.
 pub(super) fn needed(demands: &[Demand]) -> f64 {
     demands.iter().map(|demand| demand.rate()).sum()
 }
 
-/// What the resources of an account lack with a budget of so many requests per second, at least 1; `None` where it
-/// suffices.
+/// Computes the shortfall of a budget of `requests_per_second` (at least 1); `None` if it suffices.
 pub fn shortfall(demands: &[Demand], requests_per_second: u32) -> Option<Shortfall> {
     let rate = f64::from(requests_per_second.max(1)) * ROUNDING;
     let mut longest_first = demands.to_vec();
@@ -54,7 +53,7 @@ pub fn shortfall(demands: &[Demand], requests_per_second: u32) -> Option<Shortfa
     let mut others: f64 = demands.iter().map(|demand| f64::from(demand.calls)).sum();
     let mut kept = 0.0;
     for demand in longest_first {
-        // What those before it, which keep their intervals, leave of the rate is the others'.
+        // The resources before this one keep their intervals; the others share the rest of the rate.
         let reached = others / (rate - kept).max(0.0);
         if reached >= demand.seconds() {
             let milliseconds = (reached * 1000.0).ceil();
@@ -68,7 +67,7 @@ pub fn shortfall(demands: &[Demand], requests_per_second: u32) -> Option<Shortfa
 }
 
 impl fmt::Display for Shortfall {
-    /// Rounded up, so that it changes no more often than it tells something else.
+    /// Rounds up, so that the text changes only when it reports a different value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = (self.needed / ROUNDING).ceil();
         write!(
@@ -80,7 +79,7 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// In seconds up to an hour, then in minutes, rounded up.
+/// Formats in seconds up to an hour, then in minutes, rounded up.
 pub(super) fn readable(interval: Duration) -> String {
     let seconds = interval.as_secs().saturating_add(u64::from(interval.subsec_nanos() > 0));
     let (most, unit, least, smaller) = if seconds <= 3600 {

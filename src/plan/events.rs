@@ -1,11 +1,11 @@
-//! Events, from the difference between old and new facts, so that a restart repeats none.
+//! Events, derived from the difference between old and new facts, so that a restart repeats none.
 
 use super::recovery::turned;
 use crate::domain::condition::types;
 use crate::domain::facts::Cause;
 use crate::domain::{Condition, Facts, Reason, Truth};
 
-/// One thing that happened.
+/// One event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Happening {
     pub warning: bool,
@@ -13,7 +13,7 @@ pub struct Happening {
     pub text: String,
 }
 
-/// What happened between two states of one policy.
+/// Returns the events between two states of one policy.
 pub fn between(old: &Facts, new: &Facts) -> Vec<Happening> {
     let mut all = Vec::new();
     let mut tell = |warning, reason, text: String| all.push(Happening { warning, reason, text });
@@ -34,7 +34,7 @@ pub fn between(old: &Facts, new: &Facts) -> Vec<Happening> {
     let gave_up = new.condition(types::STALLED).is_some() && now_reason == Reason::Modifying.as_str();
     let had_given_up = old.condition(types::STALLED).is_some() && was_modifying;
     let modified = new.modification != old.modification;
-    // A change for another spec takes the place of one that is still waited for; it does not tell what became of it.
+    // A change for another spec replaces the pending one, whose outcome stays unknown.
     let same_spec = new.observed_generation == old.observed_generation;
     let again = modified && same_spec && was_modifying && now_reason == Reason::Modifying.as_str();
     if (again || gave_up) && !had_given_up {
@@ -76,7 +76,7 @@ pub fn between(old: &Facts, new: &Facts) -> Vec<Happening> {
     all
 }
 
-/// What `ReconcileFailed` tells; what comes from the account is told on the account alone.
+/// Reasons of `ReconcileFailed`. Failures of the account are reported on the account only.
 const FAILURES: [Reason; 9] = [
     Reason::AccountNotFound,
     Reason::NotSupported,
@@ -97,7 +97,7 @@ fn words(change: &crate::domain::Change) -> String {
     }
 }
 
-/// What happened to an account's Ready condition.
+/// Returns the event for a change of an account's Ready condition.
 pub fn of_account(old: Option<(Truth, &str)>, new: (Truth, &str), text: &str) -> Option<Happening> {
     let rejected = Reason::CredentialsRejected.as_str();
     if old.map(|(_, reason)| reason) == Some(new.1) {
@@ -120,7 +120,7 @@ pub fn of_account(old: Option<(Truth, &str)>, new: (Truth, &str), text: &str) ->
     }
 }
 
-/// What happened to an inventory's Ready condition.
+/// Returns the event for a change of an inventory's Ready condition.
 pub fn of_inventory(old: Option<&Condition>, new: Option<&Condition>) -> Option<Happening> {
     let new = new?;
     let is_new = old.is_none_or(|old| old.reason != new.reason);

@@ -91,7 +91,7 @@ fn changes_and_drift() {
             (false, "DriftCorrected", difference),
         ],
     );
-    // Observed: the reason is new, or only the difference is.
+    // In Observe: the reason is new, or only the difference.
     let seen = facts(Reason::DriftDetected, Progress::Stalled);
     tells(
         &facts(Reason::Observed, Progress::Settled),
@@ -99,7 +99,7 @@ fn changes_and_drift() {
         &[(true, "DriftDetected", "about DriftDetected")],
     );
     tells(&seen, &drifted(seen.clone(), 9), &[(true, "DriftDetected", difference)]);
-    // Without a request id, after an answer that was lost.
+    // Without a request id, after a lost response.
     let mut lost = modified(in_sync(), 1, Cause::SpecChanged);
     lost.modification.as_mut().unwrap().request_id = None;
     tells(&in_sync(), &lost, &[(false, "PolicyModified", &format!("{to} (SpecChanged)"))]);
@@ -132,7 +132,7 @@ fn each_attempt_that_did_not_become_visible() {
         "it was told to have been given up"
     );
     assert_eq!(names(&given_up(120), &in_sync()), [""; 0]);
-    // Another spec took the place of the one that was waited for.
+    // Another spec replaced the pending change.
     let next = Facts { observed_generation: Some(2), ..waiting(30) };
     assert_eq!(names(&waiting(1), &next), ["PolicyModified"]);
 }

@@ -1,5 +1,5 @@
-//! A look at a policy at rest: nearly all looks find what status tells, and change nothing. Whether this is one of them is known
-//! without what status tells at hand.
+//! Fast path of a reconcile. Most polls find the state that status already reports and change nothing; a compact state
+//! recognizes such a poll without the decompressed status.
 
 use jiff::Timestamp;
 
@@ -11,19 +11,19 @@ use super::resting::Settled;
 use super::{Desired, Gate, Surroundings, after, conditions, hash_of, recovery};
 use crate::domain::PolicyState;
 
-/// A memory that another look of the same result changes in nothing but its times.
+/// Proof that another describe with the same result would change nothing in memory but timestamps.
 #[derive(Debug)]
 pub struct Quiet {
-    /// The state that status tells, as a hash of 64 bits.
+    /// 64-bit hash of the reported cloud state.
     state: u64,
-    /// From then on and until then the conditions stay as they are, as long as backups are read: a clock that is set back brings a
-    /// deadline back that has passed.
+    /// Start and end of the period in which the conditions stay unchanged, provided that backups keep being listed. A
+    /// start is needed because a clock that is set back makes a passed deadline future again.
     from: Brief,
     until: Brief,
 }
 
 impl Quiet {
-    /// Decided by looking once more: there is no second truth about what a look changes.
+    /// Simulates one more describe, so that the rules for its effects exist only once.
     pub(super) fn of(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Self> {
         let state = memory.facts.policy.clone()?;
         if desired.suspended || !memory.looked || recovery::wants_reading(desired, memory, now) {
@@ -49,8 +49,8 @@ impl Quiet {
 }
 
 impl Settled {
-    /// The next step, to look or to wait, of a policy in the interval that it was laid down with, whose account is open and
-    /// that has no rival; `None` where that depends on what status tells. `read`: when its backups were last read.
+    /// Returns the next action (describe or wait) of a policy with the interval it was compacted with, an open account
+    /// and no competing policy. `None` if the decision needs the status. `read`: time of the last backup listing.
     pub fn glance(
         &self,
         desired: &Desired,
@@ -75,7 +75,7 @@ impl Settled {
         }
     }
 
-    /// Takes the answer of a look in, where it is what status tells already; whether it is.
+    /// Applies a describe response if it equals the reported state; returns whether it did.
     pub fn saw(
         &mut self,
         desired: &Desired,
@@ -94,12 +94,12 @@ impl Settled {
         is_told
     }
 
-    /// When something is to be done next.
+    /// Returns the time of the next due action or condition change.
     pub fn until(&self, desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
         earliest([self.next_look.get(), self.due.get(), self.meanwhile(desired, read)])
     }
 
-    /// When the conditions change although nothing can be done meanwhile.
+    /// Returns the next time a condition changes while the due action cannot run.
     pub fn meanwhile(&self, desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
         let quiet = self.quiet.as_ref().and_then(|quiet| quiet.until.get());
         earliest([quiet, recovery::stale_at(desired, self.read.get().max(read))])

@@ -1,7 +1,7 @@
-//! What the operator remembers of one policy between looks, and how each answer of the cloud changes it.
+//! In-memory state of one policy between polls, and its transitions on each cloud response.
 //!
-//! The facts are what status tells; the rest is how to go on, and is lost with the process without harm:
-//! after a start the next look brings it back.
+//! `facts` is the content of status. The rest controls progress; losing it with the process is harmless, since the next
+//! describe after a restart restores it.
 
 use std::time::Duration;
 
@@ -16,57 +16,57 @@ use crate::domain::condition::types;
 use crate::domain::facts::Cause;
 use crate::domain::{Change, Class, Facts, Failure, Kind, PolicyState, Reason};
 
-/// After so many changes that never became visible, the pace is one attempt per interval.
+/// Number of accepted but never visible changes after which only one attempt per interval is made.
 pub const PATIENCE: u32 = 3;
-/// A difference is corrected only so shortly after the Describe that showed it.
+/// Maximum age of the Describe that a Modify is based on.
 pub const FRESHNESS: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     pub facts: Facts,
-    /// The generation that all below belongs to.
+    /// Generation that the fields below belong to.
     pub generation: i64,
-    /// The account's epoch, as far as one was seen.
+    /// Last observed access generation of the account.
     pub epoch: Option<u64>,
-    /// When the policy was last described successfully.
+    /// Time of the last successful describe.
     pub last_good: Option<Timestamp>,
-    /// Whether a look failed since.
+    /// Whether a describe has failed since `last_good`.
     pub failed_since: bool,
-    /// Whether a look has ended in this generation, well or not.
+    /// Whether a describe has completed in this generation, successfully or not.
     pub looked: bool,
     pub next_look: Timestamp,
     pub failures: u32,
-    /// Why the last look failed, where that will pass.
+    /// Failure of the last describe, if it is transient.
     pub look_failure: Option<Failure>,
     pub verdict: Option<Verdict>,
-    /// The difference that the last good look showed.
+    /// Difference found by the last successful describe.
     pub difference: Option<String>,
-    /// A Describe showed a difference at this time, and no Modify has followed it.
+    /// Time of a Describe that showed a difference and that no Modify has followed.
     pub correctable: Option<Timestamp>,
-    /// The difference was known when the last attempt to correct it failed.
+    /// The last attempt to correct the known difference failed.
     pub uncorrected: bool,
     pub confirming: Option<Confirming>,
     pub not_taken: u32,
     pub regions: Regions,
-    /// A Modify that was sent and not answered: it may have taken effect.
+    /// A Modify that was sent without a response: it may have taken effect.
     pub unanswered: Option<(Change, Change)>,
     /// The difference is drift, to be counted once it is corrected.
     pub drifted: bool,
     /// Whether a Describe was refused as PermissionDenied or InstanceNotFound, and none has succeeded since.
     pub look_refusal: Refusal,
-    /// `facts.policy` is from another generation, as an earlier process left it: it is no proof of access, since the account may
-    /// be another one.
+    /// `facts.policy` was stored by an earlier process for another generation. It does not prove access, since the
+    /// account may have changed.
     pub unproven: bool,
-    /// `facts.modify_refused` is from an earlier process: account or Secret may have changed since.
+    /// `facts.modify_refused` was stored by an earlier process: account or Secret may have changed since.
     pub refusal_unchecked: bool,
     pub request: Request,
     pub backups: BackupMemory,
     pub deletion: super::deletion::DeletionMemory,
-    /// What was last seen in sync.
+    /// Change that was last observed in sync.
     pub(super) synced: Option<Change>,
 }
 
-/// Why the policy is not in sync although the cloud answered, or because it did not.
+/// Error that keeps the policy out of sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Failed(Failure),
@@ -79,34 +79,34 @@ pub struct Confirming {
     pub from: Change,
     pub to: Change,
     pub accepted: Timestamp,
-    /// How many looks did not show it yet.
+    /// Number of describes that did not show the change yet.
     pub looks: usize,
 }
 
 /// The regions that the instance can copy to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Regions {
-    /// To be asked before a target is set.
+    /// To be listed before a target is set.
     #[default]
     Unknown,
-    /// The cloud does not say: the change is sent all the same.
+    /// The cloud does not list them; the change is sent anyway.
     NotTold,
     Told,
-    /// A Modify was refused in a way that could be the region's fault: ask again, to name the cause.
+    /// A Modify was refused with a code that may concern the region: list again to name the cause.
     Recheck,
 }
 
-/// The annotation's value that is being acted on.
+/// The request annotation's value in progress.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     pub pending: Option<String>,
-    /// The account's verification was asked for on its behalf.
+    /// A verification of the account was requested for this request.
     pub forwarded: bool,
 }
 
 impl Memory {
-    /// `as_of`: when the facts of the stored status were true. After a longer absence than the interval the look is due at
-    /// once, as it is for whatever was not in sync.
+    /// Restores the state from a stored status. `as_of`: time at which its facts were true. If that is longer ago than
+    /// the interval, or the policy was not in sync, a describe is due at once.
     pub fn new(facts: Facts, desired: &Desired, as_of: Timestamp, now: Timestamp) -> Self {
         let mut facts = facts.credible(desired.generation, now);
         let fresh = is_settled(&facts, desired.generation) && since(as_of, now) <= desired.interval;
@@ -118,7 +118,7 @@ impl Memory {
             facts.policy.as_ref().map(Change::from).filter(|_| facts.protected_since.is_some())
         };
         let difference = facts.policy.as_ref().and_then(|p| desired.change.difference(p));
-        // A drift that was told before is not told again.
+        // A drift that was reported before is not reported again.
         let drifted = difference.is_some()
             && facts.synced_generation == Some(desired.generation)
             && facts.drift.last_difference == difference;
@@ -166,8 +166,8 @@ impl Memory {
         memory
     }
 
-    /// What status tells is told of an earlier spec, which may have had another target. It has no room for all backups: the one that
-    /// it calls the recovery point counts on where the cloud's policy is the one wanted, until the next reading.
+    /// Drops what status reports for an earlier spec, which may have had another target. Status does not hold all
+    /// backups: if the cloud's policy is the desired one, its recovery point stays until the next listing.
     fn recall_for_another_spec(&mut self, desired: &Desired, now: Timestamp) {
         let told = self.facts.recovery_point.clone();
         self.retarget(desired);
@@ -178,12 +178,12 @@ impl Memory {
         self.backups.due = Some(now);
     }
 
-    /// Whether nothing is under way that the next look would bring to an end.
+    /// Whether no operation is in progress that the next describe would complete.
     pub fn is_settled(&self) -> bool {
         self.correctable.is_none() && self.confirming.is_none() && self.regions != Regions::Recheck
     }
 
-    /// Takes in what changed about the resource, its surroundings and the clock since the last time.
+    /// Applies changes of the resource, its account and the clock since the last reconcile.
     pub fn notice(&mut self, desired: &Desired, epoch: Option<u64>, now: Timestamp) {
         self.never_ahead_of(desired, now);
         if self.generation != desired.generation {
@@ -216,8 +216,8 @@ impl Memory {
         }
     }
 
-    /// A clock that is set back leaves times that are still to come behind: looks would be put off until then, and what was
-    /// seen long ago would count as seen now.
+    /// Clamps timestamps to a clock that was set back. Otherwise polls would be postponed to the old future, and old
+    /// observations would count as new.
     fn never_ahead_of(&mut self, desired: &Desired, now: Timestamp) {
         let latest = after(now, desired.interval.max(LONGEST));
         self.next_look = self.next_look.min(latest);
@@ -233,23 +233,24 @@ impl Memory {
         }
     }
 
-    /// Whether the policy's account has been proved to reach the instance.
+    /// Whether the policy's account has proven access to the instance.
     pub fn is_proven(&self) -> bool {
         self.facts.policy.is_some() && !self.unproven
     }
 
-    /// After a start with a changed spec: no Describe has ended yet that could prove what an earlier process had proved.
+    /// Whether, after a restart with a changed spec, no Describe has completed yet that could renew the stored proof of
+    /// access.
     pub fn awaits_proof(&self) -> bool {
         self.unproven && !self.looked
     }
 
-    /// What ranks the policy behind those that the cloud did not refuse.
+    /// Returns the refusal that ranks the policy behind competing policies.
     pub fn refusal(&self) -> Refusal {
         self.look_refusal.max(Refusal::known(self.facts.modify_refused.is_some()))
     }
 
-    /// Takes in when account or Secret last changed, once after a start: a refusal from before that time counts no more.
-    /// Later changes are noticed as such.
+    /// Drops a stored refusal that is older than the last change of account or Secret. Called once after a restart;
+    /// `notice` handles later changes.
     pub fn check_refusal(&mut self, changed: Option<Timestamp>, now: Timestamp) {
         self.refusal_unchecked = false;
         let refused = self.facts.modify_refused.as_ref();
@@ -258,7 +259,7 @@ impl Memory {
         }
     }
 
-    /// Another account: what was seen through the old one proves nothing.
+    /// Drops the proof of access that was obtained through another account.
     pub fn forget_proof(&mut self) {
         self.unproven = false;
         self.facts.policy = None;
@@ -266,8 +267,9 @@ impl Memory {
         self.last_good = None;
     }
 
-    /// Other credentials, or an account that lets calls through again: worth a look for what is not in sync, and a reading
-    /// where the last one failed. The rest keeps its turns, or each rotation of a key would ask the cloud about everything.
+    /// Handles new credentials or an account that accepts calls again: makes a describe due if the policy is not in
+    /// sync, and a backup listing if the last one failed. Other polls keep their schedule; otherwise each key rotation
+    /// would poll the cloud for every resource.
     fn account_changed(&mut self, now: Timestamp) {
         self.facts.modify_refused = None;
         let in_sync =
@@ -293,7 +295,7 @@ impl Memory {
         self.backups.failures = 0;
     }
 
-    /// The spec's target decides which copies count.
+    /// Re-evaluates the facts for the spec's target, which decides which copies count.
     fn retarget(&mut self, desired: &Desired) {
         self.drifted = false;
         self.backups.doubt = None;
@@ -304,7 +306,7 @@ impl Memory {
         self.difference = self.facts.policy.as_ref().and_then(|p| desired.change.difference(p));
     }
 
-    /// The answer to a Describe. `dice`: random in 0..1.
+    /// Applies a Describe response. `dice`: random in 0..1.
     pub fn looked(
         &mut self,
         desired: &Desired,
@@ -320,8 +322,8 @@ impl Memory {
                     self.look_refusal = Refusal::Known;
                 }
                 self.failed_since = true;
-                // What an earlier look showed is no ground for a change any more; or else it would ask for a look at once,
-                // again and again, as soon as it is too old.
+                // The difference is too old to correct. Kept, it would make a describe due again and again without
+                // delay.
                 self.correctable = None;
                 self.pace(desired, &failure, now, dice);
                 match failure.kind.class() {
@@ -342,7 +344,7 @@ impl Memory {
         self.facts.policy = Some(state);
         self.last_good = Some(now);
         self.failed_since = false;
-        // Looks that succeed between changes that fail must not bring the pace of these back to its beginning.
+        // Successful describes between failing changes must not reset the backoff of those changes.
         if difference.is_none() || !self.uncorrected {
             self.failures = 0;
         }
@@ -365,8 +367,8 @@ impl Memory {
                 return;
             }
             (Some(difference), Some(_)) => {
-                // Neither the old value nor ours: drift. It counts as an attempt as well, so that a cloud that stores
-                // something else than it was told is not told so without end.
+                // Neither the old value nor ours: drift. It counts as an attempt, so that a cloud that stores a
+                // different value than requested is not modified endlessly.
                 self.drift(difference, now);
                 self.gave_up_confirming(desired, now);
                 return;
@@ -406,7 +408,7 @@ impl Memory {
         self.synced = Some(desired.change.clone());
     }
 
-    /// Notes a drift, once for as long as it stays the same.
+    /// Records a drift, once for as long as it stays the same.
     fn drift(&mut self, difference: String, now: Timestamp) {
         let new = !self.drifted || self.facts.drift.last_difference.as_ref() != Some(&difference);
         if new {
@@ -428,7 +430,7 @@ impl Memory {
         self.correctable = Some(now);
     }
 
-    /// When to look again after a failure.
+    /// Schedules the next poll after a failure.
     pub(super) fn pace(&mut self, desired: &Desired, failure: &Failure, now: Timestamp, dice: f64) {
         (self.next_look, self.failures) = after_failure(desired.cadence(), self.failures, failure, now, dice);
     }
@@ -437,7 +439,7 @@ impl Memory {
         next_turn(desired.phase, desired.interval.min(PERSON_LONGEST), now)
     }
 
-    /// The annotation's value was acted on.
+    /// Marks the request annotation's value as handled.
     pub fn handled_request(&mut self) {
         if let Some(value) = self.request.pending.take() {
             self.facts.handled_request = Some(value);
@@ -445,7 +447,7 @@ impl Memory {
     }
 }
 
-/// Whether status says of this generation that it is in sync.
+/// Whether status reports this generation in sync.
 fn is_settled(facts: &Facts, generation: i64) -> bool {
     let settled = [Reason::InSync.as_str(), Reason::Observed.as_str()];
     facts.observed_generation == Some(generation)

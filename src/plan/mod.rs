@@ -1,5 +1,5 @@
-//! Pure decisions: (desired, observed, memory, now) to what to do next, conditions, and the next look.
-//! Nothing here is async, knows a client, or reads a clock.
+//! Pure decisions: desired state, observed state, in-memory state and the time in; next action, conditions and requeue
+//! time out. The module is synchronous, has no client and reads no clock.
 
 pub mod account;
 pub mod backups;
@@ -36,7 +36,7 @@ use crate::domain::{Change, Kind, Reason};
 pub use correcting::Effect;
 use pace::Cadence;
 
-/// What a policy's spec asks for, with every text parsed.
+/// A policy's spec, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     pub generation: i64,
@@ -47,16 +47,16 @@ pub struct Desired {
     pub suspended: bool,
     /// `deletionPolicy: Disable`.
     pub disable_on_delete: bool,
-    /// Its deletion was asked for, which raises the generation by one although the spec stays.
+    /// The object has a deletionTimestamp. Setting it raises the generation by one although the spec is unchanged.
     pub deleted: bool,
-    /// The interval in force.
+    /// Poll interval in force, at least the account's minimum.
     pub interval: Duration,
     pub objective: Option<Duration>,
-    /// How many backups status keeps.
+    /// Maximum number of backups in status.
     pub limit: usize,
-    /// The annotation's value, where there is one.
+    /// Value of the request annotation.
     pub request: Option<String>,
-    /// A number that is this resource's own and does not change: the place of its looks within the interval.
+    /// Stable per-resource number that gives the poll offset within the interval.
     pub phase: u64,
 }
 
@@ -65,7 +65,7 @@ impl Desired {
         staleness(self.interval)
     }
 
-    /// Whether what was observed of that generation is of the same spec.
+    /// Whether state observed at that generation belongs to this spec.
     pub fn is_spec_of(&self, generation: i64) -> bool {
         self.generation == generation || self.deleted && self.generation.checked_sub(1) == Some(generation)
     }
@@ -75,37 +75,37 @@ impl Desired {
     }
 }
 
-/// What surrounds a policy: its account, its rivals.
+/// Preconditions of a reconcile: the account's readiness and competing policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surroundings {
     pub gate: Gate,
-    /// The account is paused (Retry-After) until then.
+    /// End of the pause that the cloud asked for (Retry-After).
     pub paused_until: Option<Timestamp>,
-    /// Another policy manages this instance.
+    /// The policy that manages this instance in place of this one.
     pub rival: Option<Rival>,
-    /// Moves when account, Secret or verdict changed in a way that makes a new look worth while; `None` while nothing is
-    /// known of the account.
+    /// Access generation. It changes when a change of account, Secret or verification state makes a new describe
+    /// worthwhile. `None` while the account is unknown.
     pub epoch: Option<u64>,
 }
 
-/// Whether the account lets calls through.
+/// Whether the account accepts calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gate {
     Open,
-    /// The account's verification is under way; `AccountNotReady` is said at this time.
+    /// The account's verification is in progress; `AccountNotReady` is reported at this time.
     Pending(Timestamp),
-    /// One of the reasons of rows 1 to 5, and what the condition says.
+    /// One of the reasons of rows 1 to 5, and the condition's message.
     Closed(Reason, String),
 }
 
-/// The policy that manages the instance instead.
+/// The policy that manages the instance in place of this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
     /// Its name, if it is in the same namespace.
     pub name: Option<String>,
 }
 
-/// The condition's reason for a kind of failure.
+/// Returns the condition reason for a kind of failure.
 pub fn reason_of(kind: Kind) -> Reason {
     match kind {
         Kind::CredentialsRejected => Reason::CredentialsRejected,
@@ -120,27 +120,27 @@ pub fn reason_of(kind: Kind) -> Reason {
     }
 }
 
-/// How long facts count as fresh without a new look: max(2 × the interval in force, 2 min).
+/// Returns how long facts count as fresh without a new describe: max(2 × the interval in force, 2 min).
 pub fn staleness(interval: Duration) -> Duration {
     (interval * 2).max(Duration::from_secs(120))
 }
 
-/// `time + duration`, at most the end of time.
+/// Returns `time + duration`, saturating at `Timestamp::MAX`.
 pub fn after(time: Timestamp, duration: Duration) -> Timestamp {
     SignedDuration::try_from(duration).ok().and_then(|d| time.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
 }
 
-/// How long ago `time` is, zero where it is still to come.
+/// Returns the time elapsed since `time`; zero if `time` is in the future.
 pub fn since(time: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(time)).unwrap_or(Duration::ZERO)
 }
 
-/// The same for the whole life of the process, and in every other process of this build.
+/// Returns a 64-bit hash that is equal in every process of the same build.
 pub fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(what)
 }
 
-/// Without the fraction of the second: what a status can hold.
+/// Truncates to whole seconds, the resolution of a status.
 pub fn whole(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

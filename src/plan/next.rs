@@ -1,4 +1,4 @@
-//! What to do next for a policy: the one decision that the controller makes again and again until it is to wait.
+//! The next action for a policy. The controller asks repeatedly until the answer is to wait.
 
 use jiff::Timestamp;
 
@@ -6,22 +6,22 @@ use super::memory::{FRESHNESS, Memory, Regions};
 use super::{Desired, Gate, Surroundings, after, conditions, recovery, since};
 use crate::plan::pace::NOT_FOUND_GRACE;
 
-/// One step, or none until a time.
+/// Next action of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Do {
-    /// Describe the policy.
+    /// Describe the cloud policy.
     Look,
-    /// Ask where the instance can copy to.
+    /// List the regions that the instance can copy to.
     AskRegions,
-    /// Modify the policy: a difference was seen just now, and nothing speaks against correcting it.
+    /// Modify the cloud policy: a fresh describe showed a difference, and no precondition forbids the correction.
     Modify,
-    /// Read the instance's backups, all of them.
+    /// List all backups of the instance.
     ReadBackups,
-    /// Nothing until then; `None`: until something changes.
+    /// Requeue at that time; `None`: wait for a watch event.
     Wait(Option<Timestamp>),
 }
 
-/// Decides the next step.
+/// Decides the next action.
 pub fn next(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Do {
     let timers = timers(desired, memory, now);
     if desired.suspended {
@@ -56,14 +56,14 @@ pub fn next(desired: &Desired, around: &Surroundings, memory: &Memory, now: Time
     Do::Wait(earliest([Some(memory.next_look), memory.backups.due, timers]))
 }
 
-/// When to come back although what is due cannot be done yet, since the account's budget has no permit for it: whoever gives
-/// one says so.
+/// Returns when to requeue while the account's request budget has no permit for the due action. A permit that becomes
+/// free triggers the reconcile itself.
 pub fn meanwhile(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let look = Some(memory.next_look).filter(|look| *look > now);
     earliest([look, timers(desired, memory, now)])
 }
 
-/// The moments at which the conditions change although nothing is seen.
+/// Returns the next time at which a condition changes by the clock alone.
 fn timers(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let still_to_come = |t: Timestamp| Some(t).filter(|t| *t > now);
     let not_found =

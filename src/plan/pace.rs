@@ -1,4 +1,5 @@
-//! When to look again: each resource at its own phase of its interval, failures with exponential backoff and full jitter.
+//! Poll schedule: each resource polls at its own offset within its interval; failures use exponential backoff with full
+//! jitter.
 
 use std::time::Duration;
 
@@ -7,18 +8,18 @@ use jiff::Timestamp;
 use super::{after, since};
 use crate::domain::{Class, Failure, Kind};
 
-/// How often a resource is looked at that says nothing, and an account is probed that has none.
+/// Poll interval of a resource without one, and probe interval of an account without resources.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
-/// The longest backoff.
+/// Maximum backoff.
 pub const LONGEST: Duration = Duration::from_secs(300);
-/// Who waits for a person is looked at again at least this often.
+/// Maximum poll interval while a failure needs a person.
 pub const PERSON_LONGEST: Duration = Duration::from_secs(3600);
-/// An instance that does not exist yet is looked for this often at least.
+/// Maximum backoff for an instance that does not exist yet.
 pub const NOT_FOUND_LONGEST: Duration = Duration::from_secs(60);
-/// So long an instance may not exist before a person is needed.
+/// Age of a resource up to which a missing instance needs no person.
 pub const NOT_FOUND_GRACE: Duration = Duration::from_secs(600);
 
-/// The next moment after `now` that is this resource's turn.
+/// Returns the first poll time of this resource after `now`.
 pub fn next_turn(phase: u64, interval: Duration, now: Timestamp) -> Timestamp {
     let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
     let offset = i64::try_from(phase % interval_ms.unsigned_abs()).unwrap_or(0);
@@ -26,18 +27,19 @@ pub fn next_turn(phase: u64, interval: Duration, now: Timestamp) -> Timestamp {
     after(now, Duration::from_millis((interval_ms - into).unsigned_abs()))
 }
 
-/// The delay before try `failures + 1`, full jitter: 1 s up to `min(longest, 2^failures s)`. `dice` is random in 0..1.
+/// Returns the delay before attempt `failures + 1`, with full jitter: 1 s up to `min(longest, 2^failures s)`. `dice`:
+/// random in 0..1.
 pub fn backoff(failures: u32, longest: Duration, dice: f64) -> Duration {
     let ceiling = Duration::from_secs(1 << failures.min(16)).min(longest.min(LONGEST));
     ceiling.mul_f64(dice.clamp(0.0, 1.0)).max(Duration::from_secs(1))
 }
 
-/// Whether the failure says no more than that an instance of a young resource does not exist yet.
+/// Whether the failure only means that the instance of a young resource does not exist yet.
 pub fn waits_to_exist(created: Timestamp, failure: &Failure, now: Timestamp) -> bool {
     failure.kind == Kind::InstanceNotFound && since(created, now) < NOT_FOUND_GRACE
 }
 
-/// When to look again after a failure, and how many failures have then followed each other.
+/// Returns the next poll time after a failure, and the new number of consecutive failures.
 pub fn after_failure(
     cadence: Cadence,
     failures: u32,
@@ -55,7 +57,7 @@ pub fn after_failure(
     }
 }
 
-/// What decides a resource's pace.
+/// Inputs of a resource's poll schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Cadence {
     pub created: Timestamp,

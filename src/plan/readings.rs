@@ -1,4 +1,4 @@
-//! What is remembered of a policy's backups, and how a reading of them changes it.
+//! In-memory state of a policy's backups, and the effect of a listing on it.
 
 use std::time::Duration;
 
@@ -14,59 +14,60 @@ use crate::domain::{Backup, Class, Facts, Failure};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupMemory {
     pub known: Known,
-    /// When they were last read.
+    /// Time of the last listing.
     pub read: Option<Timestamp>,
-    /// Whether a reading has ended in this process, well or not.
+    /// Whether a listing has completed in this process, successfully or not.
     pub tried: bool,
-    /// When they are to be read for this policy, apart from the readings that all policies of an account share.
+    /// Due time of a listing for this policy alone, apart from the account's shared listings.
     pub due: Option<Timestamp>,
-    /// The next shared reading is to bring what was due.
+    /// The next shared listing is expected to serve the due one.
     pub awaited: bool,
-    /// The last reading failed.
+    /// The last listing failed.
     pub(super) unread: bool,
     pub(super) failures: u32,
-    /// A reading that would take the recovery point away waits for a second one.
+    /// Result of a listing that would move the recovery point back, held until a second listing confirms it.
     pub(super) doubt: Option<Known>,
-    /// The recovery point for which the reading before its deadline was asked.
+    /// Recovery point for which the listing before its deadline was requested.
     pub deadline_read_for: Option<Timestamp>,
 }
 
 impl BackupMemory {
-    /// What readings are compared with, until one was told. Status says how many backups there were, and has room for the newest.
+    /// Returns the fingerprints for a policy that joins the shared listings. Status holds the newest backups only, and
+    /// their total.
     pub fn as_sighted(&self, facts: &Facts) -> Sighted {
         let total = facts.backups.as_ref().map(|backups| backups.total);
         let all = total.is_some_and(|total| usize::try_from(total) == Ok(self.known.iter().count()));
         Sighted::told(&self.known, facts.instance.as_ref(), all && !self.unread)
     }
 
-    /// Whether they were not read for longer than readings at each interval take.
+    /// Whether the last listing is older than regular listings at each interval allow.
     pub(super) fn is_old(&self, desired: &Desired, now: Timestamp) -> bool {
         self.read.is_none_or(|read| since(read, now) > desired.staleness())
     }
 
-    /// Whether a second reading decides about the first one.
+    /// Whether a second listing must confirm the first one.
     pub fn is_in_doubt(&self) -> bool {
         self.doubt.is_some()
     }
 
-    /// Whether what was asked for last has not been read yet.
+    /// Whether a requested listing is still outstanding.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.awaited || self.due.is_some_and(|due| due <= now)
     }
 }
 
 impl Memory {
-    /// A shared reading is to bring what is due.
+    /// Records that a shared listing will serve the due one.
     pub fn await_reading(&mut self) {
         self.backups.due = None;
         self.backups.awaited = true;
     }
 
-    /// Where no other reading brings the backups, they are read with a look, once in an interval.
+    /// Makes a listing due with a describe, once per interval, where no shared listing serves the policy.
     pub fn read_with_look(&mut self, desired: &Desired, now: Timestamp) {
         let is_old = match self.backups.read {
             Some(read) => since(read, now) + desired.interval / 2 >= desired.interval,
-            // What fails in looks that come fast is not asked for with each of them.
+            // While describes fail in quick succession, a failed listing is not repeated with each of them.
             None => !self.failed_since || !self.backups.tried,
         };
         if is_old {
@@ -74,12 +75,12 @@ impl Memory {
         }
     }
 
-    /// The backups were read at that time, and nothing else was found than what is known.
+    /// Records a listing at `at` that found no change.
     pub fn read_unchanged(&mut self, at: Timestamp) {
         self.backups.read = self.backups.read.max(Some(at));
     }
 
-    /// A shared reading that began at `at`, by a time at which no other was made.
+    /// Applies a shared listing that started at `at`, unless a newer one was applied.
     pub fn took_shared(&mut self, desired: &Desired, reading: Vec<Backup>, at: Timestamp, dice: f64) {
         match self.backups.read.is_some_and(|read| read > at) {
             true => self.backups.awaited = false,
@@ -87,7 +88,7 @@ impl Memory {
         }
     }
 
-    /// The backups are about to be read: what asked for it is served.
+    /// Marks the requests for a listing as served, at its start.
     pub fn begin_reading(&mut self, desired: &Desired, now: Timestamp) {
         if recovery::wants_reading(desired, self, now) {
             self.backups.deadline_read_for = self.facts.recovery_point.as_ref().map(|point| point.time);
@@ -96,7 +97,7 @@ impl Memory {
         self.backups.awaited = false;
     }
 
-    /// A whole reading of the instance's backups, or why there is none.
+    /// Applies a complete listing of the instance's backups, or its failure.
     pub fn read_backups(
         &mut self,
         desired: &Desired,
@@ -112,7 +113,7 @@ impl Memory {
             Err(failure) => {
                 self.backups.doubt = None;
                 self.backups.due = match failure.kind.class() {
-                    // The next regular look brings the next reading.
+                    // The next listing comes with the next regular poll.
                     Class::NeedsPerson => None,
                     Class::Passing | Class::Throttled => {
                         self.backups.failures = self.backups.failures.saturating_add(1);

@@ -1,4 +1,4 @@
-//! RecoveryPointMet: whether the newest usable copy is young enough, decided by the clock between looks.
+//! RecoveryPointMet: whether the newest usable copy is young enough, decided by the clock between polls.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::memory::Memory;
 use super::{Desired, Gate, after, since};
 use crate::domain::{Outcome, Progress, Reason, Truth};
 
-/// So long before the deadline the backups are read once more.
+/// Time before the deadline at which the backups are listed once more.
 const LAST_READING: Duration = Duration::from_secs(30);
 
-/// The condition, where the policy has one.
+/// Returns the RecoveryPointMet outcome; `None` for a policy without an objective.
 pub fn outcome(desired: &Desired, gate: &Gate, memory: &Memory, now: Timestamp) -> Option<Outcome> {
     let objective = objective(desired)?;
     let target = desired.change.cross_backup_region.as_deref().unwrap_or_default();
@@ -52,18 +52,18 @@ fn no_backup_deadline(desired: &Desired, memory: &Memory, objective: Duration) -
     after(protected.max(desired.created), objective)
 }
 
-/// Whether the reading shortly before the deadline is to be made now.
+/// Whether the listing shortly before the deadline is due.
 pub fn wants_reading(desired: &Desired, memory: &Memory, now: Timestamp) -> bool {
     last_reading(desired, memory).is_some_and(|(at, deadline)| at <= now && now < deadline)
 }
 
-/// The next moment at which the condition, or the need to read, changes by the clock alone.
+/// Returns the next time at which the condition, or the need to list, changes by the clock alone.
 pub fn next_change(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let stale = stale_at(desired, memory.backups.read).filter(|t| *t > now);
     [stale, next_deadline(desired, memory, now)].into_iter().flatten().min()
 }
 
-/// The same of backups that go on being read.
+/// Returns the next such time, provided that backups keep being listed.
 pub fn next_deadline(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let objective = objective(desired)?;
     let deadline = match &memory.facts.recovery_point {
@@ -74,17 +74,17 @@ pub fn next_deadline(desired: &Desired, memory: &Memory, now: Timestamp) -> Opti
     [Some(deadline), reading].into_iter().flatten().filter(|t| *t > now).min()
 }
 
-/// When backups that were last read then are no longer known, where the condition depends on them.
+/// Returns when backups last listed at `read` become unknown, if the condition depends on them.
 pub fn stale_at(desired: &Desired, read: Option<Timestamp>) -> Option<Timestamp> {
     objective(desired).and(read).map(|read| after(read, desired.staleness()))
 }
 
-/// Where the policy has one that counts.
+/// Returns the objective of an active policy.
 fn objective(desired: &Desired) -> Option<Duration> {
     desired.objective.filter(|_| desired.change.active)
 }
 
-/// When the backups are to be read before the deadline, and the deadline; `None` where that was done.
+/// Returns the time of the listing before the deadline, and the deadline; `None` if that listing was made.
 fn last_reading(desired: &Desired, memory: &Memory) -> Option<(Timestamp, Timestamp)> {
     let objective = objective(desired)?;
     let point = memory.facts.recovery_point.as_ref()?;
@@ -95,7 +95,7 @@ fn last_reading(desired: &Desired, memory: &Memory) -> Option<(Timestamp, Timest
     (!done).then_some((at, deadline))
 }
 
-/// Whether what the condition says is bad news that was not told before, or good news after it.
+/// Classifies a transition: `Some(false)` if the condition becomes False, `Some(true)` if it becomes True after False.
 pub fn turned(old: Option<Truth>, new: Option<Truth>) -> Option<bool> {
     match (old, new) {
         (Some(Truth::False), Some(Truth::True)) => Some(true),

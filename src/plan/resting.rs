@@ -1,4 +1,4 @@
-//! A memory between turns: what status tells of it is not held a second time.
+//! Compact in-memory state between reconciles: facts that status reports are not held a second time.
 
 use jiff::Timestamp;
 
@@ -11,19 +11,19 @@ use super::{Desired, whole};
 use crate::domain::facts::BackupSummary;
 use crate::domain::{Backup, BackupDetail, Change, Facts};
 
-/// What is left of a memory besides what status tells. Waking it gives the same again: whatever would not come back so is kept
-/// as it is.
+/// In-memory state without the facts that status reports. Expanding it restores the state exactly; a state for which
+/// that fails is kept whole.
 #[derive(Debug)]
 pub enum Resting {
-    /// In sync, and nothing under way: nearly all are, nearly always.
+    /// In sync with no operation in progress: the state of nearly all policies.
     Settled(Settled),
-    /// Something is under way or went wrong; without the facts, and without the backups that status tells.
+    /// An operation is in progress or has failed. Without the facts and the backups that status reports.
     Unsettled(Box<Memory>),
-    /// Status tells something else than the memory.
+    /// Status reports other facts than the state; kept whole.
     Untold(Box<Memory>),
 }
 
-/// The fields of a memory that differ from policy to policy although all is well.
+/// The fields that differ between policies in sync.
 #[derive(Debug)]
 pub struct Settled {
     pub(super) generation: i64,
@@ -34,16 +34,17 @@ pub struct Settled {
     pub(super) read: Brief,
     tried: bool,
     pub(super) due: Brief,
-    /// Where a look that finds the same again changes nothing.
+    /// Set if a describe with the same result changes nothing.
     pub(super) quiet: Option<Quiet>,
     deadline_read_for: Brief,
-    /// What was last in sync is what status tells to be there.
+    /// `synced` equals the policy that status reports.
     synced_as_told: bool,
-    /// What it is otherwise.
+    /// Its value otherwise.
     synced: Option<Box<Change>>,
 }
 
-/// Lays a memory down, its times in whole seconds, as those of a status are. `told` is what the stored status tells. The backups are those that status has no room for.
+/// Compacts a state; its timestamps become whole seconds, as in a status. `told`: facts of the stored status. Also
+/// returns the backups beyond the limit of the status.
 pub fn rest(mut memory: Memory, told: &Facts, desired: &Desired, now: Timestamp) -> (Resting, Vec<Backup>) {
     let quiet = Quiet::of(desired, &memory, now);
     let instance = memory.backups.known.instance().or_else(|| memory.facts.instance.clone());
@@ -74,7 +75,7 @@ pub fn rest(mut memory: Memory, told: &Facts, desired: &Desired, now: Timestamp)
 }
 
 impl Resting {
-    /// The memory, as it was. `told` and `others` are what [`rest`] was given and gave.
+    /// Expands the state. `told` and `others` are the argument and the result of [`rest`].
     pub fn wake(self, told: Facts, others: Vec<Backup>) -> Memory {
         let mut memory = match self {
             Resting::Settled(settled) => settled.wake(&told),
@@ -108,7 +109,7 @@ impl Settled {
         }
     }
 
-    /// The memory without facts and backups.
+    /// Returns the state without facts and backups.
     fn wake(&self, told: &Facts) -> Memory {
         let as_told = || told.policy.as_ref().map(Change::from);
         Memory {
@@ -134,7 +135,7 @@ fn items(facts: &Facts) -> &[Backup] {
     facts.backups.as_ref().map_or(&[], |summary: &BackupSummary| &summary.items)
 }
 
-/// Of a backup what status tells of it: nothing else about a backup that is known already is ever asked.
+/// Reduces a backup to the fields that status reports; no other field of a known backup is ever used.
 fn as_told(backup: Backup) -> Backup {
     Backup {
         start_time: backup.start_time.map(whole),

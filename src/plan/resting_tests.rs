@@ -25,7 +25,7 @@ fn desired() -> Desired {
     }
 }
 
-/// Numbered by age, the newest first, with all that a cloud tells.
+/// Numbered by age, newest first, with every field that a cloud provides.
 fn backup(number: i64) -> Backup {
     Backup {
         instance_id: "redis-a1".to_owned(),
@@ -56,7 +56,7 @@ fn report(memory: &mut Memory, desired: &Desired, now: i64) -> Facts {
     told(&memory.facts)
 }
 
-/// As a status brings the facts back.
+/// Facts after a round trip through status.
 fn told(facts: &Facts) -> Facts {
     let mut facts = facts.clone();
     facts.backups = facts.backups.map(lean);

@@ -1,18 +1,18 @@
-//! Backups that cannot be read as often as the resources of an account ask for.
+//! Backups that cannot be listed as often as the resources of an account request.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::demand::{Demand, needed, readable};
 
-/// A region whose backups take longer to be listed than the interval of a resource there. Displayed, it is what the account's
-/// condition says.
+/// A region where listing the backups takes longer than a resource's interval. Its `Display` is the message of the
+/// account's condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlowListing {
     region: String,
-    /// The shortest interval at which the backups can be listed; a resource with a longer one keeps its own.
+    /// Shortest interval at which the backups can be listed; a resource with a longer interval keeps its own.
     pub interval: Duration,
-    /// Requests per second, in whole ones, that the resources need at their own intervals.
+    /// Requests per second that the resources need at their own intervals, rounded up.
     needed: f64,
 }
 

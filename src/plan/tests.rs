@@ -1,4 +1,4 @@
-//! A policy's life against a made-up cloud, in a time that is only a number: what is called when, and what status says.
+//! Lifecycle of a policy against a fake cloud and a fake clock: calls and status over time.
 
 mod converging;
 mod failing;
@@ -33,11 +33,11 @@ fn on(target: &str) -> Change {
     Change { active: true, cross_backup_region: Some(target.to_owned()) }
 }
 
-/// The cloud, its account, and one policy in it.
+/// The cloud, its account, and one policy.
 struct World {
     now: Timestamp,
     state: PolicyState,
-    /// What a Modify set, and when Describe shows it.
+    /// A sent change, and the time from which Describe shows it.
     pending: Option<(PolicyState, Option<Timestamp>)>,
     visible_after: Option<u64>,
     regions: Vec<String>,
@@ -53,13 +53,13 @@ struct World {
     calls: Vec<(&'static str, Timestamp)>,
     writes: usize,
     told: Vec<&'static str>,
-    /// When the account's backups are read next for all.
+    /// Time of the next shared listing.
     round: Timestamp,
-    /// What is held of the policy since its last turn, as long as nothing else was brought, and the interval then in force.
+    /// Compact state since the last reconcile, until another event arrives, and the interval in force at that time.
     laid: Option<(Settled, Duration)>,
-    /// What the first look of this turn was answered.
+    /// Response to the first describe of this reconcile.
     first_answer: Option<PolicyState>,
-    /// Looks that needed nothing of what status tells.
+    /// Number of reconciles that the fast path could have served.
     glances: usize,
 }
 
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// A reading that all policies of the account share.
+    /// Applies a shared listing.
     fn shared_reading(&mut self) {
         self.round = after(self.round, self.desired.interval);
         if self.around.gate == Gate::Open && !self.desired.suspended {
@@ -123,7 +123,8 @@ impl World {
         }
     }
 
-    /// One reconcile; the result says when the next one is due. Where a glance would have done, it has the same result.
+    /// Runs one reconcile and returns the next one's time. Asserts that the fast path, where it applies, has the same
+    /// result.
     fn turn(&mut self) -> Option<Timestamp> {
         let (calls, writes, now) = (self.calls.len(), self.writes, self.now);
         let is_open = self.around.gate == Gate::Open && self.around.rival.is_none();
@@ -243,7 +244,7 @@ impl World {
         self.memory.facts = facts;
     }
 
-    /// Between turns there is only what a resting memory holds.
+    /// Compacts and expands the state, as between real reconciles.
     fn rest(&mut self) {
         let lay = || rest(self.memory.clone(), &self.stored, &self.desired, self.now);
         self.laid = match lay().0 {
@@ -254,7 +255,7 @@ impl World {
         self.memory = resting.wake(self.stored.clone(), others);
     }
 
-    /// Lives until then, waking whenever a turn asked for it.
+    /// Runs until `seconds`, with all requested requeues.
     fn live(&mut self, seconds: i64) {
         let end = at(seconds);
         loop {

@@ -19,18 +19,18 @@ use tracing::info;
 use crate::metrics::Meters;
 use crate::telemetry::health::Health;
 
-/// The default of `--http-address`: every address of the host.
+/// Default of `--http-address`: every address of the host.
 const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT);
 const DEFAULT_PORT: u16 = 8080;
 
-/// How long open connections may delay the end.
+/// Time for which open connections may delay the shutdown.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until `shutdown`, and logs the address that it has bound.
+/// Serves until `shutdown`, and logs the bound address.
 ///
 /// # Errors
-/// Where `address` cannot be bound, naming the flag. The default falls back to IPv4 on a host without IPv6.
+/// Fails if `address` cannot be bound, and names the flag. The default falls back to IPv4 on a host without IPv6.
 pub async fn serve(
     address: SocketAddr,
     health: Health,
@@ -54,12 +54,12 @@ fn router(health: Health, meters: Meters) -> Router {
     probes.merge(scrape::router(meters))
 }
 
-/// That it answers at all shows that the event loop turns.
+/// Reports a permanent failure. A response of any kind shows that the event loop runs.
 async fn livez(State(health): State<Health>) -> (StatusCode, String) {
     answer(health.failure())
 }
 
-/// Does not ask who leads: a replica that stands by is ready to.
+/// Ignores leadership: a standby replica is ready too.
 async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
     answer(health.failure().or_else(|| health.missing()))
 }
@@ -84,9 +84,10 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Nobody has asked for IPv6 who uses the default; whoever names an address gets it or an error.
+/// Returns the IPv4 address to fall back to. Only the default falls back, as it is no explicit request for IPv6; an
+/// address that was configured is bound or fails.
 fn fallback(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
-    /// Of Linux: the kernel has no IPv6. Where it is merely switched off, the address is not available.
+    /// Linux's errno if the kernel has no IPv6. If IPv6 is merely disabled, the address is not available.
     const EAFNOSUPPORT: i32 = 97;
     let without_ipv6 =
         error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT);

@@ -1,4 +1,4 @@
-//! `/metrics`: written piece by piece, so that what thousands of resources have to tell is never held at once.
+//! `/metrics`, streamed in chunks, so that the series of thousands of resources are never in memory at once.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use tokio::time::timeout;
 
 use crate::metrics::Meters;
 
-/// Prometheus' text format, which every scraper reads.
+/// Content type of Prometheus' text format, which every scraper reads.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PIECE: usize = 64 << 10;
-/// Pieces that are written ahead of the reader.
+/// Chunks that are buffered ahead of the reader.
 const AHEAD: usize = 2;
-/// Who reads no piece for so long has gone.
+/// Timeout after which a reader that takes no chunk counts as gone.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Scrapes at the same time: each takes a thread, and a few bytes of each resource.
+/// Upper bound on concurrent scrapes: each takes a thread, and a few bytes of each resource.
 const SCRAPES: usize = 4;
 
 pub fn router(meters: Meters) -> Router {
@@ -44,7 +44,7 @@ async fn metrics(State((meters, scrapes)): State<(Meters, Arc<Semaphore>)>) -> R
         let mut pieces = Pieces { sender: sender.clone(), runtime: runtime.clone(), piece: Vec::new() };
         let written = meters.write(&mut pieces).and_then(|()| pieces.flush());
         if let Err(error) = written {
-            // What was sent already is no whole answer, which the reader is to notice.
+            // The error aborts the body, so that the reader notices that it is incomplete.
             let _ = runtime.block_on(timeout(PATIENCE, sender.send(Err(error))));
         }
         drop(place);
@@ -55,7 +55,7 @@ async fn metrics(State((meters, scrapes)): State<(Meters, Arc<Semaphore>)>) -> R
     ([(CONTENT_TYPE, TEXT)], Body::from_stream(pieces)).into_response()
 }
 
-/// Hands what is written over to the one who answers.
+/// Blocking writer that sends chunks to the response body.
 struct Pieces {
     sender: mpsc::Sender<io::Result<Bytes>>,
     runtime: Handle,
@@ -130,7 +130,7 @@ mod tests {
             unread.push(get(&router).await);
         }
         assert_eq!(get(&router).await.status(), StatusCode::SERVICE_UNAVAILABLE);
-        // Who goes away frees the place at once.
+        // A reader that disconnects frees its slot at once.
         drop(unread);
         let begun = tokio::time::Instant::now();
         while get(&router).await.status() != StatusCode::OK {

@@ -1,4 +1,4 @@
-//! Takes credentials out of log lines by their shape, whichever library wrote them.
+//! Redacts credentials in log lines by their shape, whichever library wrote them.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::urls::clean_line;
 
-/// Makes writers that pass each event on in one piece, cleaned.
+/// Wraps a `MakeWriter` so that each event is written in one piece, redacted.
 pub(super) struct Cleaning<M>(pub M);
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Cleaning<M> {
@@ -22,7 +22,7 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Cleaning<M> {
     }
 }
 
-/// The line of one event, which is written when this is dropped.
+/// Buffer for the line of one event, which is written on drop.
 pub(super) struct Event<W: Write> {
     text: Vec<u8>,
     out: W,
@@ -34,7 +34,7 @@ impl<W: Write> Write for Event<W> {
         Ok(bytes.len())
     }
 
-    /// Does nothing: the line may go on.
+    /// Does nothing: the line may be incomplete.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,22 +1,22 @@
-//! Which log lines are written.
+//! Log filter (`--log-level`).
 
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// The crate's own target; the binary has the same name.
+/// Target of this crate; the binary has the same name.
 const OWN: &str = "cross_region_backup_operator";
 const OWN_DEFAULT: LevelFilter = LevelFilter::INFO;
 
-/// What kube logs of each request that failed, which names neither request nor object, and of answers that it could not read, whole:
-/// the operator logs each change of state itself.
+/// Targets of kube that are off by default. They log each failed request, without naming request or object, and in full
+/// each response that could not be parsed; the operator logs each change of state itself.
 const SILENCED: [&str; 2] = ["kube_client::client", "kube_runtime"];
-/// But for this, which nobody else says: that a certificate authority could not be read again.
+/// Exception to `SILENCED`: nothing else reports that a certificate authority could not be reloaded.
 const HEARD: &str = "kube_client::client::tls=warn";
 
-/// A checked filter: directives as tracing-subscriber's EnvFilter has them, separated by commas. A bare level is the operator's own;
-/// other crates stay at warn unless named, but for kube's requests and watches, of which nothing is logged unless they are named.
+/// Validated log filter: comma-separated directives of tracing-subscriber's EnvFilter. A bare level applies to the
+/// operator; other crates stay at warn unless named, and kube's requests and watches are off unless named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     directives: String,
@@ -24,7 +24,7 @@ pub struct Filter {
 
 impl Filter {
     pub(super) fn build(&self) -> EnvFilter {
-        // Nothing is lost by lossy: what could be was refused when the filter was read.
+        // `parse_lossy` drops nothing here: `from_str` has rejected invalid directives.
         EnvFilter::builder().parse_lossy(&self.directives)
     }
 }
@@ -42,7 +42,7 @@ impl FromStr for Filter {
                 named.push(directive);
                 continue;
             }
-            // EnvFilter would take any other word for a crate of which everything is to be logged.
+            // EnvFilter would take any other word for a crate that is logged at every level.
             let level = directive.parse::<LevelFilter>().map_err(|_| {
                 format!(
                     "`{directive}` is not one of off, error, warn, info, debug, trace, nor CRATE=LEVEL such as kube=debug"
@@ -55,10 +55,10 @@ impl FromStr for Filter {
         if own.is_none() && named.is_empty() {
             return Err("is empty".to_owned());
         }
-        // The named ones come last: of two for the same target the later one holds.
+        // Named directives come last: of two for the same target the later one wins.
         let mut directives = vec![format!("warn,{OWN}={}", own.unwrap_or(OWN_DEFAULT))];
         for target in SILENCED {
-            // As EnvFilter has it, a directive is for all targets that begin with its own.
+            // In EnvFilter a directive applies to all targets that begin with its own.
             let is_named = |directive: &&str| {
                 let of = directive.split(['=', '[']).next().unwrap_or_default();
                 !of.is_empty() && target.starts_with(of)

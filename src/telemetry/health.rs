@@ -1,4 +1,4 @@
-//! What the probes answer, as the rest of the process tells it.
+//! State behind the liveness and readiness probes, as reported by the rest of the process.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::urls;
 
-/// Shared by the probes and whoever knows how the process is: alive and starting at first.
+/// Health of the process, shared by the probes and the components that report it: initially alive and starting.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<State>);
 
@@ -17,18 +17,18 @@ pub struct Health(Arc<State>);
 struct State {
     failure: OnceLock<String>,
     started: AtomicBool,
-    /// What is not there, and why as far as that is known.
+    /// Dependencies that are missing or out of date, each with the reason as far as it is known.
     awaited: Mutex<BTreeMap<String, Missing>>,
 }
 
 #[derive(Debug, Default)]
 struct Missing {
-    /// `None`: it never was there.
+    /// Time of the data at hand; `None` if the dependency was never available.
     as_of: Option<Timestamp>,
     why: String,
 }
 
-/// Something that the process is not ready without.
+/// Dependency without which the process is not ready.
 #[derive(Debug)]
 pub struct Awaited {
     health: Health,
@@ -36,38 +36,39 @@ pub struct Awaited {
 }
 
 impl Health {
-    /// Whether nothing has failed for good.
+    /// Returns whether nothing has failed permanently.
     pub fn alive(&self) -> bool {
         self.0.failure.get().is_none()
     }
 
-    /// Something has ended that the process cannot do without: it is to be restarted. The first reason stays.
+    /// Reports the end of something that the process cannot do without, so that it must be restarted. The first reason
+    /// stays.
     pub fn fail(&self, reason: &str) {
         self.0.failure.get_or_init(|| urls::clean(reason).into_owned());
     }
 
-    /// Everything is set up: what is not awaited by now is there.
+    /// Marks the setup as complete: from now on only registered dependencies keep the process from being ready.
     pub fn started(&self) {
         self.0.started.store(true, Ordering::Relaxed);
     }
 
-    /// The process is not ready before this is there, nor while it is out of date.
+    /// Registers a dependency: the process is not ready before it is available, nor while it is out of date.
     pub fn awaits(&self, what: String) -> Awaited {
         self.awaited().insert(what.clone(), Missing::default());
         Awaited { health: self.clone(), what }
     }
 
-    /// The process is not ready while this is out of date.
+    /// Registers a dependency that counts as available: the process is not ready while it is out of date.
     pub fn relies_on(&self, what: String) -> Awaited {
         Awaited { health: self.clone(), what }
     }
 
-    /// Why the process is to be restarted.
+    /// Returns the reason why the process must be restarted, if there is one.
     pub fn failure(&self) -> Option<String> {
         self.0.failure.get().cloned()
     }
 
-    /// What it is not ready without, a line each.
+    /// Returns what keeps the process from being ready, one dependency per line; `None` if it is ready.
     pub fn missing(&self) -> Option<String> {
         if !self.0.started.load(Ordering::Relaxed) {
             return Some("starting".to_owned());
@@ -94,12 +95,12 @@ impl Awaited {
         }
     }
 
-    /// What is there is as of then, and `why` nothing newer could be had.
+    /// Reports that the data at hand dates from `as_of`, and `why` nothing newer is available.
     pub fn is_outdated(&self, as_of: Timestamp, why: &str) {
         let why = urls::clean(why).into_owned();
         let missing = Missing { as_of: Some(as_of), why: why.clone() };
         let mut awaited = self.health.awaited();
-        // What was never there goes on being waited for.
+        // A dependency that was never available stays awaited.
         let is_new = match awaited.get_mut(&self.what) {
             Some(before) if before.as_of.is_none() => return,
             Some(before) => mem::replace(before, missing).why != why,
@@ -110,7 +111,7 @@ impl Awaited {
         }
     }
 
-    /// It was tried, and failed.
+    /// Reports a failed attempt to make the dependency available.
     pub fn failed(&self, why: &str) {
         let why = urls::clean(why);
         let mut awaited = self.health.awaited();

@@ -1,4 +1,5 @@
-//! Logs, and the redactor that the texts of a cloud pass where its answers are read, before anything logs or shows them.
+//! Logging, probe health, and redaction: the texts of a cloud pass the redactor where its responses are read, before
+//! anything logs or shows them.
 
 mod clean_log;
 mod filter;
@@ -20,17 +21,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 use clean_log::Cleaning;
 pub use filter::Filter;
 
-/// How a log line is written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable text.
     Text,
 }
 
 impl Format {
-    /// Text where standard error is a terminal, JSON otherwise.
+    /// Returns text if standard error is a terminal, JSON otherwise.
     pub fn for_stderr() -> Self {
         if io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
@@ -48,14 +49,14 @@ impl FromStr for Format {
     }
 }
 
-/// Sends all logs of the process to standard error, and panics with them.
+/// Sends all logs of the process, panics included, to standard error.
 ///
 /// # Errors
-/// Where logs have been set up before.
+/// Fails if logs are set up already.
 pub fn init(format: Format, filter: &Filter) -> anyhow::Result<()> {
     let colours = io::stderr().is_terminal();
     subscriber(format, filter, colours, io::stderr).try_init().context("logs are set up already")?;
-    // What a panic does after its hook stays.
+    // The hook replaces the report of a panic, not what follows it.
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let backtrace = Backtrace::capture();
@@ -64,7 +65,7 @@ pub fn init(format: Format, filter: &Filter) -> anyhow::Result<()> {
         if tracing::enabled!(Level::ERROR) {
             error!(place, backtrace, "panicked: {message}");
         } else {
-            // Also a process that logs nothing tells why it ends; there is nobody to tell a failure to.
+            // A process whose logs are off still reports why it ends; a failure to do so has nowhere to be reported.
             let text = format!("panicked at {place}: {message}");
             let _ = writeln!(io::stderr(), "{}", urls::clean(&text));
         }
@@ -109,7 +110,7 @@ mod tests {
         lines.text()
     }
 
-    /// What a Secret, an annotation or a cloud can hold changes the fields of a line, and never its form.
+    /// Content of a Secret, an annotation or a cloud's response changes the fields of a line, never its format.
     #[test]
     fn each_line_is_one_json_object_whatever_its_fields_hold() {
         for text in ["\"level\":\"", "{\"", "\\", "two\nlines", "\u{1b}[31m\u{0}", "cloud call", "\u{2028}名"]

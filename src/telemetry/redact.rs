@@ -1,35 +1,36 @@
-//! Replaces the secrets of one account in texts that its cloud wrote.
+//! Redacts the secrets of one account in texts that its cloud wrote.
 //!
-//! A [`Redactor`] is made of an account's values when a text of that account has to be cleaned, and keeps nothing: new
-//! credentials cost nothing, however many accounts there are, and one account's values never touch another's texts.
+//! A [`Redactor`] is built from an account's values when a text of that account is redacted, and keeps no state: new
+//! credentials cost nothing, however many accounts there are, and one account's values never affect another's texts.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The longest value of a credential in bytes: a key id, secret or token. The clouds' own have some hundred, and a request's
-/// headers must have room for all three.
+/// Maximum length of a credential's value in bytes: a key id, secret or token. Those of the clouds have some hundred,
+/// and a request's headers must have room for all three.
 pub const LONGEST: usize = 8192;
-/// The shortest value in bytes that is taken for a secret. All clouds' are longer; a shorter one may well be a word.
+/// Minimum length in bytes of a value that counts as a secret. All values of the clouds are longer; a shorter one may
+/// be an ordinary word.
 pub const SHORTEST: usize = 16;
 
-/// What stands in the place of a secret.
+/// Placeholder of a secret.
 pub const HIDDEN: &str = "[redacted]";
-/// How many bytes of a text are cleaned; the rest is dropped. More than is shown of any.
+/// Bytes of a text that are redacted and kept; the rest is dropped. More than is shown of any text.
 const CONSIDERED: usize = 4096;
-/// How many times over a value may be escaped and is still found: a Debug text inside of another one in JSON.
+/// Levels of escaping at which a value is still found: a Debug text inside of another one in JSON.
 const ESCAPED: usize = 3;
-/// The length of the longest form of a value of length 1: a backslash that is escaped three times.
+/// Length of the longest form of a one-byte value: a backslash that is escaped three times.
 const EXPANSION: usize = 1 << ESCAPED;
-/// RFC 3986's unreserved characters are left as they are by most encoders.
+/// Unreserved characters of RFC 3986, which most encoders leave as they are.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The values that the texts of one account must not show, each with what is shown in its place.
+/// Values that the texts of one account must not show, each with its placeholder.
 #[derive(Default)]
 pub struct Redactor<'a>(Vec<(&'a str, String)>);
 
-/// A part of a text, in bytes, that holds a value.
+/// Range of a text, in bytes, that holds a value.
 struct Found<'r> {
     start: usize,
     end: usize,
@@ -53,8 +54,8 @@ impl<'a> Redactor<'a> {
         }
     }
 
-    /// The first 4,096 bytes of the text, with every value replaced, also where it is written in base64, JSON or
-    /// percent-encoding, and a value that goes on beyond them.
+    /// Returns the first 4,096 bytes of the text with every value replaced, also one that is encoded in base64, JSON or
+    /// percent-encoding, or that extends beyond them.
     pub fn clean(&self, text: impl IntoIterator<Item = char>) -> String {
         let longest = self.0.iter().map(|(value, _)| value.len()).max().unwrap_or_default();
         let mut window = String::new();
@@ -76,7 +77,7 @@ impl<'a> Redactor<'a> {
         clean
     }
 
-    /// Where the values are, from left to right. What overlaps is one part.
+    /// Finds the values, from left to right. Overlapping ones are merged.
     fn find(&self, text: &str) -> Vec<Found<'_>> {
         let mut all: Vec<Found<'_>> = Vec::new();
         // No form of a value is shorter than the value.
@@ -98,21 +99,21 @@ impl<'a> Redactor<'a> {
     }
 }
 
-/// `AKLT…XyZ9` for an id of at least 16 letters and digits that begins with AK, as those of the clouds do; `None` for
-/// what does not look like one: an account can name any key of a Secret as that of its id, by mistake or on purpose.
+/// Returns `AKLT…XyZ9` for an id of at least 16 letters and digits that begins with AK, as those of the clouds do;
+/// `None` for anything else: an account can name any key of a Secret as that of its id, by mistake or on purpose.
 pub fn access_key_id_hint(id: &str) -> Option<String> {
     let looks_like_one =
         id.len() >= 16 && id.starts_with("AK") && id.bytes().all(|b| b.is_ascii_alphanumeric());
     looks_like_one.then(|| format!("{}…{}", &id[..4], &id[id.len() - 4..]))
 }
 
-/// How the value is written, each way once.
+/// Returns the encodings of the value, without duplicates.
 fn forms(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
     for alphabet in [STANDARD, URL_SAFE] {
         forms.push(alphabet.encode(value));
-        // In a longer text the value begins at any of three places within a group, and its last group has other bytes as
-        // well: what is found then is its whole groups, which is all but two bytes at either end.
+        // In a longer text the value begins at any of three offsets within a group, and its last group holds other
+        // bytes as well: only its whole groups can be found, which are all but two bytes at either end.
         for start in 0..3 {
             let rest = &value.as_bytes()[start..];
             forms.push(alphabet.encode(&rest[..rest.len() / 3 * 3]));
@@ -129,7 +130,7 @@ fn forms(value: &str) -> Vec<String> {
     for _ in 0..ESCAPED {
         escaped = escape(&escaped);
         forms.push(escaped.clone());
-        // Go, and Kubernetes with it, keeps JSON fit for HTML; PHP escapes slashes.
+        // Go, and with it Kubernetes, escapes JSON for HTML; PHP escapes slashes.
         forms.push(escaped.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"));
         forms.push(escaped.replace('/', "\\/"));
     }
@@ -138,7 +139,7 @@ fn forms(value: &str) -> Vec<String> {
     forms
 }
 
-/// As JSON has it inside of a string, and for ordinary text Rust's Debug as well.
+/// Escapes a text as inside a JSON string; for ordinary text Rust's Debug does the same.
 fn escape(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or(&quoted).to_owned()
@@ -224,8 +225,8 @@ mod tests {
         assert_eq!(clean(&secrets(&["sixteen--letters"]), "sixteen--letters"), HIDDEN);
     }
 
-    /// What one text costs is bounded by the lengths of the values alone, however long the text is and whatever they are
-    /// made of; credentials that nothing is said about cost nothing.
+    /// The work for one text is bounded by the lengths of the values alone, however long the text is and whatever they
+    /// contain; credentials cost nothing while no text is redacted.
     #[test]
     fn the_work_for_one_text_is_bounded() {
         for letter in ["a", "+", "/", "\"", "\\", "&", "\"\\/&<é"] {

@@ -1,7 +1,8 @@
-//! Takes credentials out of texts that libraries write: URLs with userinfo, `Authorization` headers, bearer tokens.
+//! Redacts credentials in texts that libraries write: URLs with userinfo, `Authorization` headers, bearer tokens.
 //!
-//! The redactor replaces values that the process knows. This is for those that it does not: a proxy's URL that nobody could parse,
-//! the header of a kubeconfig's token. Errors of kube, reqwest, hyper and clap repeat such values as they got them.
+//! The redactor replaces values that the process knows. This module recognizes the others by their shape: a proxy's URL
+//! that could not be parsed, the header of a kubeconfig's token. Errors of kube, reqwest, hyper and clap repeat such
+//! values verbatim.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,21 +13,23 @@ use serde_json::Value;
 
 const HIDDEN: &str = "[redacted]";
 
-/// Patterns of values that are replaced from the end of the first group to the beginning of the second, which may be empty.
+/// Patterns of credentials. The text from the end of the first group to the beginning of the second is replaced; a
+/// group may be empty.
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     [
         // A URL inside of another one's query.
         r#"(?i)(%3a%2f%2f)[^\s"&]*(%40)"#,
-        // A proxy's address without a scheme. The port tells it from a user's name such as oidc:jane@example.com.
+        // A proxy's address without a scheme. The port distinguishes it from a user's name such as
+        // oidc:jane@example.com.
         r#"()[\w.%+~-]+:(?:[^\s"/\\]|/[^\s"/])[^\s"]*(@(?:[\w.-]+|\[[\da-fA-F:.]+\]):\d+)"#,
         // `Debug` of url::Url and of structs, and keys of JSON and YAML.
         r#"(?i)(\b(?:password|passwd)["']?\s*[:=]\s*(?:Some\()?)(?:\[redacted\]|"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&)}"']+)()"#,
         r#"(?i)([?&][\w.-]*(?:token|secret|password|signature|credential)[\w.-]*=)[^&\s"']+()"#,
-        // A header, by `Debug` or as it is sent: to the end of the line.
+        // A header, by `Debug` or as sent: to the end of the line.
         r#"(?i)(\b(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[a-z-]*token)["']?\s*[:=]\s*)(?:\[redacted\]|"(?:[^"\\]|\\.)*"|[^"\r\n]+)()"#,
-        // A word with a digit or a mark, which "authentication" has not.
+        // A word with a digit or a mark, unlike "authentication", or a long one.
         r#"(?i)(\b(?:bearer|basic|negotiate)\s+)(?:[a-z~+/]*[0-9._=-][\w.~+/=-]{7,}|[a-z~+/]{24,}[\w.~+/=-]*)()"#,
-        // A JSON Web Token, as a ServiceAccount has it.
+        // A JSON Web Token, such as that of a ServiceAccount.
         r"()\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?()",
     ]
     .iter()
@@ -34,12 +37,12 @@ static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Where a URL's authority begins; JSON may escape the slashes.
+/// Prefix of a URL before its authority; JSON may escape the slashes.
 static AUTHORITY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[a-zA-Z0-9+.-]:\\?/\\?/").expect("it is a constant"));
 
-/// The text without credentials that can be told by their shape. What looks like one is replaced by `[redacted]`; rather too much is
-/// replaced than too little, such as the path of a URL up to an `@`.
+/// Replaces everything with the shape of a credential by `[redacted]`. Replaces too much rather than too little, such
+/// as the path of a URL up to an `@`.
 pub fn clean(text: &str) -> Cow<'_, str> {
     let mut cleaned = without_userinfo(text);
     for pattern in PATTERNS.iter() {
@@ -52,7 +55,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     cleaned
 }
 
-/// What a library's error says with all its causes, cleaned. A cause that the error before it repeats is left out.
+/// Returns the message of a library's error with all its causes, redacted. Leaves out a cause that the error before it
+/// repeats.
 pub fn said(error: &(dyn Error + 'static)) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
@@ -66,7 +70,7 @@ pub fn said(error: &(dyn Error + 'static)) -> String {
     clean(&said).into_owned()
 }
 
-/// A log line, cleaned. One of JSON stays JSON: its texts are cleaned one by one.
+/// Redacts a log line. A JSON line stays JSON: its strings are redacted one by one.
 pub fn clean_line(line: &str) -> Cow<'_, str> {
     let Cow::Owned(cleaned) = clean(line) else { return Cow::Borrowed(line) };
     match serde_json::from_str::<Value>(line) {
@@ -93,11 +97,11 @@ fn clean_value(value: &mut Value) {
 
 fn without_userinfo(text: &str) -> Cow<'_, str> {
     let mut cleaned = String::new();
-    // What comes before it is in `cleaned` already.
+    // End of the text that is in `cleaned` already.
     let mut done = 0;
     let begins: Vec<usize> = AUTHORITY.find_iter(text).map(|found| found.end()).collect();
     for (at, &begin) in begins.iter().enumerate() {
-        // A password can hold what looks like the beginning of a URL.
+        // A password may contain what looks like the beginning of a URL.
         let is_next = |next: &usize| text[begin..*next].contains('@');
         let end = begins[at + 1..].iter().copied().find(is_next).unwrap_or(text.len());
         if let Some(length) = userinfo(&text[begin..end]).filter(|_| begin >= done) {
@@ -112,14 +116,14 @@ fn without_userinfo(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The length of the userinfo at the beginning, up to its `@`.
+/// Returns the length of the userinfo at the beginning, up to its `@`.
 fn userinfo(rest: &str) -> Option<usize> {
     let ends = |c: char| c.is_whitespace() || c.is_control() || c == '"';
     let word = &rest[..rest.find(ends).unwrap_or(rest.len())];
     let line = &rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())];
     let last = line.rfind('@')?;
     if word.contains('@') {
-        // A password may have an `@`, a blank or a quote in it, in a URL that nobody can parse.
+        // In a URL that cannot be parsed, the password may contain an `@`, a blank or a quote.
         return Some(last);
     }
     let host_end = if word.starts_with('[') { word.find(']')? } else { 0 };
@@ -214,7 +218,7 @@ mod tests {
             before in "(proxy |\"|'|\\(|url=)?",
             after in "(/|:3128|\"|'|: |, )?",
         ) {
-            // A port of digits, then a blank: nothing tells it from an address and another word.
+            // A port of digits, then a blank: indistinguishable from an address and another word.
             prop_assume!(!password.starts_with(|c: char| c.is_ascii_digit()));
             let text = format!("{before}http://ci:{password}@proxy.example.com{after}");
             prop_assert!(!clean(&text).contains("Pa55word"), "{}", clean(&text));
@@ -224,7 +228,7 @@ mod tests {
         fn nothing_makes_it_panic(text in "(?s:.){0,80}|[a-z:/@\\[\\]\" é%0-9]{0,60}") {
             let once = clean(&text).into_owned();
             clean_line(&text);
-            // Again and again it gets no longer without an end.
+            // Repeated redaction does not grow the text without end.
             prop_assert!(clean(&clean(&once)).len() <= once.len() + HIDDEN.len());
         }
     }

@@ -1,5 +1,5 @@
-//! All controllers in virtual time, with an API server and the clouds' simulator in this process: faults at every step, and what
-//! fleets cost.
+//! Simulation tests: all controllers against an in-process API server and the cloud simulator, in virtual time. They
+//! cover faults at every step and the cost of large fleets.
 
 mod faults;
 mod fleet;

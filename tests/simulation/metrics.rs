@@ -1,4 +1,4 @@
-//! What a scrape tells over the lives of resources.
+//! Metrics over the lives of resources.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl World {
         String::from_utf8(out).unwrap()
     }
 
-    /// The values of the series of this name with these labels among theirs, in the order of the scrape.
+    /// Returns the values of the series with this name and these labels, in the order of the scrape.
     fn series(&self, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
         let is_wanted = |line: &&str| {
             let of = line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
@@ -57,7 +57,7 @@ async fn a_scrape_tells_of_resources_as_long_as_there_are_any() {
     );
     world.start_when(pending());
     world.a_while().await;
-    // What stands by tells of what is stored, and that is a spec so far.
+    // A standby replica reports what is stored, which is only specs so far.
     world.has("crossregionbackup_leader 0");
     world.has(
         r#"crossregionbackup_policy_info{namespace="first-0",name="first-00000",account="first-0/first",region="cn-beijing",instance_id="redis-first00000",target_region="cn-shanghai",management_policy="Manage"} 1"#,
@@ -123,7 +123,7 @@ async fn a_scrape_tells_of_resources_as_long_as_there_are_any() {
             > 0.0
     );
 
-    // One condition has one series, whatever it said before.
+    // A condition has one series, also after its status has changed.
     world.api.patch(&FLEET.path(0), &json!({"spec": {"suspend": true}}));
     world.a_while().await;
     assert_eq!(world.series("crossregionbackup_policy_condition", &[first[0], ("type", "Ready")]).len(), 1);
@@ -137,7 +137,7 @@ async fn a_scrape_tells_of_resources_as_long_as_there_are_any() {
         r#"crossregionbackup_policy_info{namespace="first-0",name="first-00001",account="first-0/first",region="cn-beijing",instance_id="redis-first00001",target_region="",management_policy="Manage"} 1"#,
     );
 
-    // Nothing is left of what is gone.
+    // Deleted resources leave no series behind.
     for number in 0..2 {
         world.api.delete(&FLEET.path(number));
     }
@@ -162,7 +162,7 @@ async fn right_after_a_start_status_tells_all_but_the_last_look() {
     world.start(world.clock.now());
     sleep(Duration::from_secs(601)).await;
     assert_eq!(world.series("crossregionbackup_policy_last_sync_timestamp_seconds", &[]).len(), 2);
-    // A look that shows a difference is no sync.
+    // A describe that shows a difference is no sync.
     let before = world.series("crossregionbackup_policy_last_sync_timestamp_seconds", &[]);
     world.api.patch(
         &FLEET.path(0),

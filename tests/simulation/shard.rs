@@ -52,8 +52,8 @@ impl Selection {
     }
 }
 
-/// The cases of a suite that this test run takes; prints the seed and how many they are. Suites of similar cases are given different
-/// offsets, so that one run takes different cases of each.
+/// Returns the cases of a suite that this test run takes; prints the seed and their number. Suites of similar cases get
+/// different offsets, so that one run takes different cases of each.
 ///
 /// # Panics
 /// If there are fewer cases than shards, since a test that takes none proves nothing.

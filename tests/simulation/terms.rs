@@ -1,5 +1,5 @@
-//! Processes that lead, lose the Lease, and lead again, in virtual time: with the elector that ships, and an API server that cuts them
-//! off one after the other.
+//! Processes that lead, lose the Lease, and lead again, in virtual time: with the production elector, and an API server
+//! that cuts them off one after the other.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ use cross_region_backup_operator::metrics::Meters;
 const SECOND: Duration = Duration::from_secs(1);
 const FLEET: Fleet = Fleet { policies: 2, interval: "1m", ..Fleet::DEFAULT };
 
-/// What becomes of a replica's requests to the API server.
+/// State of a replica's connection to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Way {
@@ -35,13 +35,13 @@ enum Way {
     Fails,
     /// No request is answered.
     Hangs,
-    /// The Lease alone is refused, as by a change of roles.
+    /// Requests for the Lease are refused, as after a change of roles.
     Refused,
 }
 
 const WAYS: [Way; 4] = [Way::Open, Way::Fails, Way::Hangs, Way::Refused];
 
-/// One leadership, of the process with this number.
+/// One term of leadership, of the process with this number.
 struct Term {
     process: usize,
     from: Instant,
@@ -59,7 +59,7 @@ struct Replica {
 }
 
 impl Replica {
-    /// Starts one with an elector of its own, which notes its terms.
+    /// Starts a replica with its own elector, and records its terms.
     fn start(world: &mut World, terms: &Terms) -> Self {
         let wire = world.wire();
         let (process, way) = (wire.process, Arc::<AtomicU8>::default());
@@ -89,7 +89,7 @@ impl Replica {
         self.way.store(way as u8, Ordering::Relaxed);
     }
 
-    /// Whether `/metrics` says that it leads.
+    /// Returns whether `/metrics` reports leadership.
     fn says_it_leads(&self) -> bool {
         let mut text = Vec::new();
         self.meters.write(&mut text).unwrap();
@@ -115,7 +115,7 @@ fn note_term(process: usize, leadership: Leadership, terms: &Terms) {
     });
 }
 
-/// The client whose requests go the way that is set at their time.
+/// Returns a client whose requests go through `way` as it is at their time.
 fn gated(client: kube::Client, way: Arc<AtomicU8>) -> kube::Client {
     let service = service_fn(move |request: Request<Body>| {
         let (client, way) = (client.clone(), WAYS[usize::from(way.load(Ordering::Relaxed))]);
@@ -139,7 +139,7 @@ fn gated(client: kube::Client, way: Arc<AtomicU8>) -> kube::Client {
     kube::Client::new(service, "default")
 }
 
-/// Who leads now.
+/// Returns the process that leads.
 fn leader(terms: &Terms) -> Option<usize> {
     let terms = terms.lock().unwrap();
     terms.last().filter(|term| term.until.is_none()).map(|term| term.process)
@@ -157,7 +157,8 @@ async fn until_led(terms: &Terms, by: impl Fn(usize) -> bool) -> usize {
     timeout(60 * SECOND, led).await.expect("nobody leads")
 }
 
-/// No two terms overlap, and whatever was modified or written was in a term of who did it. Returns how many Modifies there were.
+/// Checks that terms do not overlap, and that each Modify and each write fell into a term of its process. Returns the
+/// number of Modifies.
 fn judge(world: &World, terms: &Terms) -> usize {
     let terms = terms.lock().unwrap();
     for pair in terms.windows(2) {
@@ -183,7 +184,7 @@ fn lease_path() -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{OWN_NAMESPACE}/leases/{LEASE}")
 }
 
-/// What a process holds while it stands by: tasks, open watches, clients of the API server and of the cloud.
+/// Returns what the processes hold: tasks, open watches, references to the API server and to the cloud's transport.
 fn held(world: &World) -> [usize; 4] {
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     [tasks, world.api.watches(), world.api.holders(), world.arrivals.holders()]
@@ -204,7 +205,7 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
     for round in 0..104 {
         let leads = until_led(&terms, |_| true).await;
         let number = terms.lock().unwrap().len() - 1;
-        // There is always something to put right.
+        // There is always a difference to correct.
         let target = [OTHER_TARGET, TARGET][round % 2];
         for number in 0..FLEET.policies {
             world.retarget(&FLEET, number, target);
@@ -213,7 +214,7 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
         assert!(of(leads).says_it_leads() && !of(3 - leads).says_it_leads());
         match round % 5 {
             way @ 0..3 => of(leads).set(WAYS[way + 1]),
-            // Somebody deletes the Lease, or takes it without a look.
+            // Another actor deletes the Lease, or takes it over without a check.
             3 => world.api.delete(&lease_path()),
             _ => drop(world.api.patch(&lease_path(), &json!({"spec": {"holderIdentity": "another"}}))),
         }
@@ -225,7 +226,7 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
             assert!(lost.elapsed() <= 11 * SECOND, "round {round}: it did not step down");
             sleep(SECOND / 10).await;
         }
-        // It may lead again already where somebody has deleted the Lease.
+        // It may lead again already after the Lease was deleted.
         assert!(leader(&terms).is_some() || !of(leads).says_it_leads());
         let next = until_led(&terms, |process| round % 5 > 2 || process != leads).await;
         assert!(lost.elapsed() <= 26 * SECOND, "round {round}: it took {:?}", lost.elapsed());
@@ -236,7 +237,7 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
         }
         assert_eq!(leader(&terms), Some(next));
         modifies += judge(&world, &terms);
-        // What has been judged is not needed any more.
+        // Drops the checked history.
         world.journal.keep();
         world.forget();
         if round % 20 == 3 {
@@ -246,7 +247,7 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
     assert!(terms.lock().unwrap().len() > 100);
     assert!(modifies >= 2 * 104, "{modifies} changes were made");
     let spread = |of: usize| rest.iter().map(|held| held[of]).max().unwrap() - rest[0][of];
-    // A request may be under way at one time and not at another; what each term leaves would be a hundred.
+    // A request may be in flight at one sample and not at another; a leak per term would add up to a hundred.
     assert!((0..4).all(|of| spread(of) <= 4), "{rest:?}");
     for replica in replicas {
         replica.end().await;
@@ -279,7 +280,7 @@ async fn alone_and_without_its_api_server_it_stands_by_and_leads_again_with_what
         sleep(30 * SECOND).await;
         let arrived = world.arrivals.since(changed).into_iter().find(|call| call.action == MODIFY);
         let took = arrived.expect("no Modify").at.saturating_duration_since(healed);
-        // A watch waits for 2 s at most, and asks; then policy and account are looked at.
+        // A watch retries after 2 s at most; then policy and account are polled.
         assert!(took <= Duration::from_millis(2_500), "after {outage} s it took {took:?}");
         assert_eq!(leader(&terms), Some(replica.process));
         assert_eq!(terms.lock().unwrap().len(), if outage > 10 { 2 } else { 1 });

@@ -1,4 +1,4 @@
-//! The admin API's part under `/admin/tencent`.
+//! Tencent's part of the admin API, under `/admin/tencent`.
 
 use axum::Router;
 use axum::extract::{Path, Query, State};

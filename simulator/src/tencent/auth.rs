@@ -1,5 +1,5 @@
-//! Who sends a request, and whether the signature proves it.
-//! The order of the checks is the order of the errors; no document tells it.
+//! Authentication of requests by their signature. The order of the checks is the order of the errors, which is not
+//! documented.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,10 +9,10 @@ use crate::error::ApiError;
 use crate::model::{KeySpec, KeyStatus};
 use crate::request::Signed;
 
-/// How far X-TC-Timestamp may be from the server's time, either way.
+/// Allowed difference between X-TC-Timestamp and the server's time, either way.
 const SKEW: SignedDuration = SignedDuration::from_secs(300);
 
-/// The Authorization header, taken apart but not believed.
+/// The parsed Authorization header, unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub secret_id: String,
@@ -22,7 +22,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Reads the header; `None` if it is not of the documented form, as the `SKIP` of unsigned calls is not.
+    /// Parses the header; `None` if it is not of the documented form, as the `SKIP` of unsigned calls is not.
     pub fn parse(authorization: &str) -> Option<Self> {
         let rest = authorization.strip_prefix(ALGORITHM)?.strip_prefix(' ')?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
@@ -50,7 +50,7 @@ impl Claim {
     }
 }
 
-/// What the verifier works out for a claim, for comparison with what other implementations do.
+/// Results of the verifier for a claim, for comparison with other implementations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub canonical_request: String,
@@ -58,7 +58,7 @@ pub struct Expected {
     pub signature: String,
 }
 
-/// The signature this request should carry if `secret` made it. `None` if a signed header is not there.
+/// Returns the signature that this request has if `secret` made it. `None` if a signed header is absent.
 pub fn expected(request: Signed<'_>, claim: &Claim, timestamp: &str, secret: &str) -> Option<Expected> {
     let names: Vec<_> = claim.signed_headers.iter().map(String::as_str).collect();
     let canonical_request = signing::canonical_request(request, &names)?;
@@ -67,7 +67,10 @@ pub fn expected(request: Signed<'_>, claim: &Claim, timestamp: &str, secret: &st
     Some(Expected { canonical_request, string_to_sign, signature })
 }
 
-/// Believes a request to `service` or says why not. `find` knows the keys.
+/// Verifies a request to `service`; returns its key, which `find` looks up.
+///
+/// # Errors
+/// The cloud's error for a request that is not authentic.
 pub fn authenticate<'k>(
     request: Signed<'_>,
     service: &str,
@@ -76,7 +79,7 @@ pub fn authenticate<'k>(
 ) -> Result<&'k KeySpec, ApiError> {
     let header = request.header("authorization").unwrap_or_default();
     let claim = Claim::parse(header)
-        // The documented minimum of what is signed.
+        // The documented minimum of signed headers.
         .filter(|claim| claim.signs("content-type") && claim.signs("host"))
         .ok_or_else(error::invalid_authorization)?;
     let key = find(&claim.secret_id)
@@ -104,7 +107,7 @@ fn check_time(claim: &Claim, service: &str, timestamp: &str, now: Timestamp) -> 
     Ok(())
 }
 
-/// The token is never signed.
+/// Checks the session token, which is never signed.
 fn check_token(request: Signed<'_>, key: &KeySpec, now: Timestamp) -> Result<(), ApiError> {
     let right = key.session_token.as_deref() == request.header("x-tc-token").filter(|text| !text.is_empty());
     if !right || key.expires_at.is_some_and(|end| now >= end) {

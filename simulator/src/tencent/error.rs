@@ -1,5 +1,5 @@
-//! The error codes of API 3.0 and of Redis. All come with HTTP 200. The texts are those seen of the real cloud
-//! where there are any; of Redis' own none are known in English.
+//! Error codes of API 3.0 and of Redis, all sent with HTTP 200. Messages are those observed in the real cloud, where
+//! there are any; of Redis' own none are known in English.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub fn invalid_body(why: &str) -> ApiError {
     told("InvalidParameter", format!("The request body is not a JSON object: {why}."))
 }
 
-/// Redis' own code for a value that is of the right type and yet wrong.
+/// Returns Redis' own error for a value that has the right type but is wrong.
 pub fn invalid_parameter(message: impl Into<String>) -> ApiError {
     told("InvalidParameter.InvalidParameter", message)
 }
@@ -91,7 +91,7 @@ pub fn no_cam_authed(action: &str, resource: &str) -> ApiError {
     told("UnauthorizedOperation.NoCAMAuthed", message)
 }
 
-/// STS' own code for a value that is of the right type and yet wrong.
+/// Returns STS' own error for a value that has the right type but is wrong.
 pub fn sts_parameter(message: impl Into<String>) -> ApiError {
     told("InvalidParameter.ParamError", message)
 }
@@ -124,7 +124,7 @@ pub fn backup_not_exists(id: &str) -> ApiError {
     told("InvalidParameterValue.BackupNotExists", format!("The backup {id} does not exist."))
 }
 
-/// What one request more than `limit` per second is told.
+/// Returns the refusal of a request beyond `limit` per second.
 pub fn over_limit(limit: u32) -> ApiError {
     told(
         "RequestLimitExceeded",
@@ -136,7 +136,7 @@ pub fn over_limit(limit: u32) -> ApiError {
     )
 }
 
-/// Volcengine's styles stand for the plain code.
+/// Returns the error of a throttling style; Volcengine's styles stand for the plain code.
 pub fn throttled(style: ThrottleStyle) -> ApiError {
     let code = match style {
         ThrottleStyle::UinLimit => "RequestLimitExceeded.UinLimitExceeded",
@@ -147,7 +147,7 @@ pub fn throttled(style: ThrottleStyle) -> ApiError {
     told(code, "The number of requests exceeds the frequency limit. Please reduce the frequency of calls.")
 }
 
-/// An account's limit is one of its uin where the style is not one of Tencent's.
+/// Returns the error of an account's limit: that of its uin if the style is not one of Tencent's.
 pub fn account_throttled(style: ThrottleStyle) -> ApiError {
     match style {
         ThrottleStyle::Flow429 | ThrottleStyle::Account400 | ThrottleStyle::Account200 => {

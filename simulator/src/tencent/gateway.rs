@@ -1,4 +1,4 @@
-//! Tencent's gateway: where a request says what it wants, and the order of the refusals.
+//! Tencent's gateway: parsing of requests, and the order of the refusals.
 
 use http::{HeaderMap, Method, StatusCode, header};
 use jiff::Timestamp;
@@ -20,10 +20,10 @@ use crate::request::Signed;
 use crate::simulator::CloudState;
 use crate::visit::{Admitted, Gateway};
 
-/// What the unsigned calls have in place of a signature.
+/// Authorization of the unsigned calls.
 const SKIP: &str = "SKIP";
 
-/// Whether a request is meant for Tencent Cloud.
+/// Returns whether a request is meant for Tencent Cloud.
 pub(crate) fn is_meant(headers: &HeaderMap) -> bool {
     let authorization = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
     headers.contains_key("x-tc-action")
@@ -44,7 +44,7 @@ impl Action {
         sts::Action::named(name).map(Self::Sts).or_else(redis)
     }
 
-    /// The version and name of its service.
+    /// Returns version and name of its service.
     fn service(self) -> (&'static str, &'static str) {
         match self {
             Self::Redis(_) => (VERSION, SERVICE),
@@ -53,7 +53,7 @@ impl Action {
     }
 }
 
-/// A request as Tencent Cloud reads it.
+/// A request as Tencent Cloud parses it.
 pub(crate) struct Tencent {
     action: String,
     version: String,
@@ -65,7 +65,7 @@ pub(crate) struct Tencent {
 }
 
 impl Tencent {
-    /// The version and name of the service asked; Redis where the action is no service's.
+    /// Returns version and name of the requested service; Redis if the action belongs to no service.
     fn service(&self) -> (&'static str, &'static str) {
         self.asked.map_or((VERSION, SERVICE), Action::service)
     }
@@ -74,9 +74,9 @@ impl Tencent {
 impl Gateway for Tencent {
     type Action = Action;
 
-    /// That of signature v3.
+    /// Limit of signature v3.
     const BODY_LIMIT: usize = 10 << 20;
-    /// To the letter: the Python SDK takes an error for a success when a charset follows.
+    /// Exactly this: the Python SDK takes an error for a success when a charset follows.
     const CONTENT_TYPE: &'static str = "application/json";
     const RESULT: &'static str = "Response";
 
@@ -105,7 +105,7 @@ impl Gateway for Tencent {
     }
 
     fn screen(&self, request: Signed<'_>) -> Result<(), ApiError> {
-        // The SDKs have a GET form too, which nobody needs who can send JSON.
+        // The SDKs' GET form is not supported: no client that can send JSON needs it.
         if request.method != Method::POST {
             return Err(error::unsupported_protocol(request.method));
         }
@@ -164,7 +164,7 @@ impl Gateway for Tencent {
     }
 
     fn limit(&self, account: u64, state: &mut CloudState, now: Timestamp) -> Result<(), ApiError> {
-        // Those of STS are not known.
+        // Limits of STS are not known.
         let documented = match self.asked {
             Some(Action::Redis(action)) => action.documented_limit(),
             _ => u32::MAX,
@@ -237,7 +237,8 @@ impl Gateway for Tencent {
     }
 }
 
-/// Financial regions are apart from the others: of Tencent's own hosts only the one that names them serves them.
+/// Returns whether a host serves a region. Financial regions are separate: of Tencent's own hosts, only the one that
+/// names such a region serves it.
 fn is_served(host: &str, service: &str, region: &str) -> bool {
     let host = host.split(':').next().unwrap_or_default().to_lowercase();
     !region.ends_with("-fsi")

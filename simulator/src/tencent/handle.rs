@@ -6,7 +6,7 @@ use super::model::{TencentBackupSpec, TencentInstanceSpec};
 use crate::simulator::{AdminError, Simulator, demand_id, found, patched};
 
 impl Simulator {
-    /// Sets an instance anew.
+    /// Creates or replaces an instance.
     pub fn put_tencent_instance(&self, spec: TencentInstanceSpec) -> Result<(), AdminError> {
         demand_id("instanceId", &spec.instance_id)?;
         self.lock().tencent.put_instance(spec);
@@ -22,7 +22,7 @@ impl Simulator {
         Ok(spec)
     }
 
-    /// Its backups stay, and are listed for the account.
+    /// Removes an instance. Its backups remain, and are listed for the account.
     pub fn remove_tencent_instance(&self, id: &str) -> Result<(), AdminError> {
         let removed = self.lock().tencent.remove_instance(id);
         found(removed.then_some(()), "instance", id)
@@ -43,8 +43,8 @@ impl Simulator {
         Ok(())
     }
 
-    /// Changes some fields. End and expiry follow a start that moves, and the region an instance that changes,
-    /// unless they are given too.
+    /// Changes some fields. Unless they are given too, end and expiry follow a changed start, and the region a changed
+    /// instance.
     pub fn patch_tencent_backup(&self, id: &str, patch: Value) -> Result<TencentBackupSpec, AdminError> {
         let now = self.now();
         let mut state = self.lock();
@@ -70,7 +70,7 @@ impl Simulator {
         found(self.lock().tencent.backup(id).cloned(), "backup", id)
     }
 
-    /// All backups, the newest first.
+    /// Returns all backups, the newest first.
     pub fn tencent_backups(&self) -> Vec<TencentBackupSpec> {
         self.lock().tencent.backups().iter().map(|spec| TencentBackupSpec::clone(spec)).collect()
     }

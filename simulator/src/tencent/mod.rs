@@ -1,4 +1,4 @@
-//! The Tencent Cloud side: signatures, errors, actions, the gateway in front of them, and what they tell about.
+//! Tencent Cloud: signatures, errors, actions, the gateway in front of them, and their objects.
 
 mod actions;
 pub(crate) mod admin;

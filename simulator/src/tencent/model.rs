@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{DEFAULT_ACCOUNT, Tag};
 
-/// The region of instances that name none.
+/// Region of instances that name none.
 pub(super) const DEFAULT_REGION: &str = "ap-guangzhou";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct TencentInstanceSpec {
     pub project_id: i64,
     pub create_time: Timestamp,
     pub tags: Vec<Tag>,
-    /// Fields put over the item of DescribeInstances as they are, `null` included.
+    /// Fields that override those of the item of DescribeInstances as they are, `null` included.
     pub overrides: Map<String, Value>,
 }
 
@@ -52,13 +52,13 @@ impl Default for TencentInstanceSpec {
 }
 
 impl TencentInstanceSpec {
-    /// A running instance.
+    /// Returns a running instance.
     pub fn new(instance_id: impl Into<String>, region: impl Into<String>) -> Self {
         Self { instance_id: instance_id.into(), region: region.into(), ..Self::default() }
     }
 }
 
-/// What is `None` is the instance's where that exists, else its default, unless it says otherwise.
+/// A `None` takes the value of the instance if that exists, else its default, unless the field says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TencentBackupSpec {
@@ -66,16 +66,16 @@ pub struct TencentBackupSpec {
     pub instance_id: String,
     pub instance_name: Option<String>,
     pub account_id: u64,
-    /// That of the instance at the moment the backup is set.
+    /// Defaults to the region of the instance at the time at which the backup is set.
     pub region: Option<String>,
-    /// The moment it is set when absent.
+    /// Defaults to the time at which the backup is set.
     pub start_time: Option<Timestamp>,
-    /// In place of `start_time`: that long before the moment it is set (after it when negative).
+    /// Alternative to `start_time`: seconds before the time at which the backup is set (after it when negative).
     #[serde(skip_serializing)]
     pub age_seconds: Option<f64>,
-    /// 21 seconds after the start, as in the sample, when absent.
+    /// Defaults to 21 seconds after the start, as in the sample.
     pub end_time: Option<Timestamp>,
-    /// Shown with `0000-00-00 00:00:00` as its end, whatever `end_time` is.
+    /// Whether the end is shown as `0000-00-00 00:00:00`, regardless of `end_time`.
     pub running: bool,
     /// "0" manual, "1" automatic, "2" before a change of the specification.
     pub backup_type: String,
@@ -83,22 +83,22 @@ pub struct TencentBackupSpec {
     pub status: i64,
     pub locked: bool,
     pub remark: String,
-    /// In bytes.
+    /// Bytes.
     pub size: i64,
-    /// Seven days after the start, as in the sample, when absent.
+    /// Defaults to seven days after the start, as in the sample.
     pub expire_time: Option<Timestamp>,
     pub file_type: String,
     pub encrypted: bool,
-    /// What DescribeBackupDetail tells of an encrypted backup: a secret in the real cloud.
+    /// Decryption key in DescribeBackupDetail of an encrypted backup: a secret in the real cloud.
     pub decrypt_key: String,
     pub kms_key_id: String,
     pub instance_type: Option<i64>,
     pub mem_size: Option<i64>,
     pub shard_num: Option<i64>,
     pub replicas_num: Option<i64>,
-    /// Fields put over the item of DescribeInstanceBackups as they are, `null` included.
+    /// Fields that override those of the item of DescribeInstanceBackups as they are, `null` included.
     pub overrides: Map<String, Value>,
-    /// The same for the answer of DescribeBackupDetail.
+    /// Fields that override those of the response of DescribeBackupDetail as they are, `null` included.
     pub detail_overrides: Map<String, Value>,
 }
 
@@ -135,7 +135,7 @@ impl Default for TencentBackupSpec {
 }
 
 impl TencentBackupSpec {
-    /// A normal automatic backup of `instance_id` that began `age_seconds` ago.
+    /// Returns a normal automatic backup of `instance_id` that started `age_seconds` ago.
     pub fn new(backup_id: impl Into<String>, instance_id: impl Into<String>, age_seconds: f64) -> Self {
         Self {
             backup_id: backup_id.into(),

@@ -1,5 +1,5 @@
-//! The JSON body of a request, read field by field. An explicit null counts as absent, and so does an empty
-//! string. What an action does not have is refused; whether the real Redis does that is not documented.
+//! JSON body of a request, read field by field. An explicit null counts as absent, and so does an empty string. Fields
+//! that an action does not have are refused; whether the real Redis does that is not documented.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use crate::error::ApiError;
 pub(super) struct Params(Map<String, Value>);
 
 impl Params {
-    /// An empty body stands for an empty object. `known` are the names that the action has.
+    /// Parses the body; an empty one stands for an empty object. `known` are the action's field names.
     pub fn parse(body: &[u8], known: &[&str]) -> Result<Self, ApiError> {
         if body.is_empty() {
             return Ok(Self::default());
@@ -50,7 +50,7 @@ impl Params {
         self.get(name).map(|value| value.as_i64().ok_or_else(|| error::type_error(name))).transpose()
     }
 
-    /// An integer within `range`, or `default`.
+    /// Returns an integer within `range`, or `default`.
     pub fn integer_of(
         &self,
         name: &str,

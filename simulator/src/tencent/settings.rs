@@ -1,4 +1,4 @@
-//! How the simulated Tencent Cloud behaves where it has behaved differently, or where nobody knows.
+//! Settings of the simulated Tencent Cloud, for behaviour that has changed or is not known.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -6,18 +6,18 @@ use std::num::NonZeroU32;
 use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 
-/// Which values DescribeInstanceBackups takes for Status.
+/// Values that DescribeInstanceBackups accepts for Status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StatusesAllowed {
-    /// All that any version of the document has had.
+    /// All values of all versions of the document.
     #[default]
     All,
-    /// 1 and 2, as the newest document says.
+    /// 1 and 2, as in the newest document.
     Newest,
 }
 
-/// The field of DescribeInstanceBackups' answer that holds the list.
+/// Field of DescribeInstanceBackups' response that holds the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackupSetKey {
     /// As in every SDK.
@@ -36,7 +36,7 @@ impl BackupSetKey {
     }
 }
 
-/// How often an action may be asked for by an account in a region.
+/// Rate limits per action, for an account in a region.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TencentLimits {
@@ -61,10 +61,10 @@ impl TencentLimits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TencentSettings {
-    /// The zone that times without one are in; Beijing's by default.
+    /// Zone of times without one; Beijing's by default.
     #[serde(with = "zone")]
     pub time_zone: Offset,
-    /// Whether DescribeInstanceBackups needs an InstanceId, as the old document says.
+    /// Whether DescribeInstanceBackups needs an InstanceId, as in the old document.
     pub require_instance_id: bool,
     pub statuses_allowed: StatusesAllowed,
     pub backup_set_key: BackupSetKey,
@@ -83,7 +83,7 @@ impl Default for TencentSettings {
     }
 }
 
-/// `+08:00`
+/// Serializes an offset as `+08:00`.
 mod zone {
     use jiff::fmt::strtime;
     use jiff::tz::Offset;

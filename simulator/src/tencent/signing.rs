@@ -1,5 +1,5 @@
-//! The arithmetic of TC3-HMAC-SHA256: canonical request, string to sign, key chain.
-//! Source: the page "Signature v3" and the signers of the official Python, Go and Node SDKs.
+//! TC3-HMAC-SHA256: canonical request, string to sign, key chain. Source: the page "Signature v3" and the signers of
+//! the official Python, Go and Node SDKs.
 
 use crate::digest::hmac;
 pub use crate::digest::sha256_hex;
@@ -10,10 +10,10 @@ pub const ALGORITHM: &str = "TC3-HMAC-SHA256";
 /// Sent as X-TC-Content-SHA256, and hashed in place of the body, when the body is not signed.
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
-/// The day and service a signature is good for; the region is not signed.
+/// Day and service that a signature is valid for; the region is not signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// The day of X-TC-Timestamp in UTC, `YYYY-MM-DD`.
+    /// Day of X-TC-Timestamp in UTC, `YYYY-MM-DD`.
     pub date: String,
     pub service: String,
 }
@@ -24,18 +24,18 @@ impl Scope {
     }
 }
 
-/// What is hashed into the string to sign. `None` if a signed header is absent or not text.
+/// Returns the canonical request. `None` if a signed header is absent or not text.
 pub fn canonical_request(request: Signed<'_>, signed_headers: &[&str]) -> Option<String> {
     let mut headers = String::new();
     for name in signed_headers {
-        // The document lowers names and values; the SDKs send what is in lower case already.
+        // The document lower-cases names and values; the SDKs send what is in lower case already.
         let value = request.header(name)?.to_lowercase();
         headers.push_str(&format!("{}:{value}\n", name.to_lowercase()));
     }
     let unsigned = request.header("x-tc-content-sha256") == Some(UNSIGNED_PAYLOAD);
     let payload = if unsigned { UNSIGNED_PAYLOAD.as_bytes() } else { request.body };
     let Signed { method, query, .. } = request;
-    // The path is "/" whatever it is, and the query is taken as it was sent.
+    // The path is always "/", and the query is used as sent.
     let names = signed_headers.join(";").to_lowercase();
     Some(format!("{method}\n/\n{query}\n{headers}\n{names}\n{}", sha256_hex(payload)))
 }

@@ -47,7 +47,7 @@ impl Action {
     }
 }
 
-/// Answers a call; `caller` is the key that signed it.
+/// Runs a call; `caller` is the key that signed it.
 pub(super) fn run(
     action: Action,
     caller: Option<&KeySpec>,
@@ -99,7 +99,7 @@ pub(super) fn run(
 
 fn duration(params: &Params, role: &RoleSpec) -> Result<i64, ApiError> {
     let most = role.max_duration_seconds.min(MOST_SECONDS);
-    // The default is no reason to refuse a role with a lower maximum.
+    // The default must not make a role with a lower maximum refuse the call.
     let seconds = params.integer("DurationSeconds")?.unwrap_or(DEFAULT_SECONDS.min(most));
     if !(1..=most).contains(&seconds) {
         return Err(error::over_time(most));

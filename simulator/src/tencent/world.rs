@@ -1,4 +1,4 @@
-//! Tencent's instances and backups. Nothing of them changes with the time.
+//! Tencent's instances and backups. They do not change over time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::model::{DEFAULT_REGION, TencentBackupSpec, TencentInstanceSpec};
 use crate::clock::{later, whole_second};
 use crate::listing::{Library, Listed, Page, Query, Scope};
 
-/// What the sample of DescribeInstanceBackups shows between start and end, and start and expiry.
+/// Seconds from start to end, and from start to expiry, in the sample of DescribeInstanceBackups.
 const SAMPLE_LENGTH: f64 = 21.0;
 const SAMPLE_LIFE: f64 = 7.0 * 86_400.0;
 
@@ -62,7 +62,7 @@ impl World {
         self.instances.values()
     }
 
-    /// Turns the relative times of a backup into absolute ones and keeps it.
+    /// Stores a backup, with absolute times instead of relative ones.
     pub fn put_backup(&mut self, mut spec: TencentBackupSpec, now: Timestamp) {
         let start = match spec.age_seconds.take() {
             Some(age) => later(now, -age),
@@ -95,7 +95,7 @@ impl World {
         self.backups.page(scope, query)
     }
 
-    /// All backups, the newest first.
+    /// Returns all backups, the newest first.
     pub fn backups(&self) -> Vec<Arc<TencentBackupSpec>> {
         self.backups.all()
     }

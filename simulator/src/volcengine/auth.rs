@@ -1,5 +1,4 @@
-//! Who sends a request, and whether the signature proves it.
-//! The order of the checks is the order of the errors.
+//! Authentication of requests by their signature. The order of the checks is the order of the errors.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -11,12 +10,12 @@ use crate::error::ApiError;
 use crate::model::{KeySpec, KeyStatus};
 use crate::request::Signed;
 
-/// For how long a signature is good unless X-Expires says otherwise.
+/// Validity of a signature without X-Expires.
 const VALIDITY_SECONDS: i64 = 900;
 
 const X_DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
-/// The Authorization header, taken apart but not believed.
+/// The parsed Authorization header, unverified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub access_key_id: String,
@@ -25,14 +24,14 @@ pub struct Claim {
     pub signature: String,
 }
 
-/// A parameter of the query that is not empty.
+/// Returns a parameter of the query that is not empty.
 pub(super) fn query_value(request: Signed<'_>, name: &str) -> Option<String> {
     let found = signing::query_pairs(request.query).into_iter().find(|(key, _)| key == name);
     found.map(|(_, value)| value).filter(|value| !value.is_empty())
 }
 
 impl Claim {
-    /// Reads the header; its parts are separated by `,` with or without a space.
+    /// Parses the header; its parts are separated by `,` with or without a space.
     pub fn parse(authorization: &str) -> Result<Self, ApiError> {
         let rest = authorization
             .strip_prefix(ALGORITHM)
@@ -73,7 +72,7 @@ fn read_credential(credential: &str) -> Option<(String, Scope)> {
     (date_ok && filled).then(|| (id.to_owned(), scope))
 }
 
-/// What the verifier works out for a claim, for comparison with what other implementations do.
+/// Results of the verifier for a claim, for comparison with other implementations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
     pub canonical_request: String,
@@ -81,7 +80,7 @@ pub struct Expected {
     pub signature: String,
 }
 
-/// The signature this request should carry if `secret` made it. `None` if a signed header is not there.
+/// Returns the signature that this request has if `secret` made it. `None` if a signed header is absent.
 pub fn expected(request: Signed<'_>, claim: &Claim, x_date: &str, secret: &str) -> Option<Expected> {
     let names: Vec<_> = claim.signed_headers.iter().map(String::as_str).collect();
     let canonical_request = signing::canonical_request(
@@ -97,7 +96,10 @@ pub fn expected(request: Signed<'_>, claim: &Claim, x_date: &str, secret: &str) 
     Some(Expected { canonical_request, string_to_sign, signature })
 }
 
-/// Believes a request or says why not. `find` knows the keys.
+/// Verifies a request; returns its key, which `find` looks up.
+///
+/// # Errors
+/// The cloud's error for a request that is not authentic.
 pub fn authenticate<'k>(
     request: Signed<'_>,
     find: impl FnOnce(&str) -> Option<&'k KeySpec>,
@@ -105,7 +107,7 @@ pub fn authenticate<'k>(
 ) -> Result<&'k KeySpec, ApiError> {
     let header = request.header("authorization").ok_or_else(error::missing_authentication_token)?;
     let claim = Claim::parse(header)?;
-    // The signing page demands both in SignedHeaders; which code it answers otherwise is not documented.
+    // The signing page demands both in SignedHeaders; the code of the error otherwise is not documented.
     if !claim.signs("host") || !claim.signs("x-date") {
         return Err(error::invalid_authorization());
     }
@@ -133,7 +135,7 @@ fn check_date(request: Signed<'_>, claim: &Claim, x_date: &str, now: Timestamp) 
         None => VALIDITY_SECONDS,
         Some(text) => text.parse().map_err(|_| error::invalid_timestamp())?,
     };
-    // How far ahead of the server a date may lie is not documented; taken to be as far as behind.
+    // The allowed lead of a date over the server's time is not documented; assumed to equal the allowed lag.
     let distance = now.duration_since(signed_at).abs();
     if distance > SignedDuration::from_secs(validity) {
         return Err(error::invalid_timestamp());

@@ -1,4 +1,4 @@
-//! The documented frame around every answer.
+//! The documented envelope of every response.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -7,18 +7,18 @@ use uuid::Uuid;
 
 use crate::error::ApiError;
 
-/// What ResponseMetadata repeats of the request.
+/// Fields of the request that ResponseMetadata repeats.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Metadata {
     pub action: String,
     pub version: String,
     pub region: String,
-    /// As answers spell it.
+    /// As responses spell it.
     pub service: &'static str,
 }
 
 impl Metadata {
-    /// A success has a Result, null where the action has none; a failure has no Result.
+    /// Wraps an outcome: a success has a Result, null where the action has none; a failure has no Result.
     pub fn wrap(&self, outcome: Result<Value, ApiError>, now: Timestamp) -> (StatusCode, Value) {
         let mut frame = json!({
             "ResponseMetadata": {
@@ -46,7 +46,7 @@ impl Metadata {
     }
 }
 
-/// A stamp of the time and hex digits, like the ids of the samples.
+/// Returns a timestamp and hex digits, like the ids in the samples.
 fn request_id(now: Timestamp) -> String {
     let unique = Uuid::new_v4().simple().to_string().to_uppercase();
     format!("{}{}", now.strftime("%Y%m%d%H%M%S"), &unique[..20])

@@ -1,4 +1,4 @@
-//! The error codes of the gateway and of Redis, with the statuses and numbers that the documents give them.
+//! Error codes of the gateway and of Redis, with the documented statuses and numbers.
 
 use http::StatusCode;
 
@@ -9,12 +9,12 @@ fn gateway(status: StatusCode, code: &'static str, code_n: i64, message: impl In
     ApiError { status, code: code.into(), code_n: Some(code_n), message: message.into() }
 }
 
-/// An error of the Redis service: always HTTP 400, never a number.
+/// Returns an error of the Redis service: always HTTP 400, never a number.
 pub fn redis(code: &'static str, message: impl Into<String>) -> ApiError {
     ApiError { status: StatusCode::BAD_REQUEST, code: code.into(), code_n: None, message: message.into() }
 }
 
-/// An error whose number no document tells.
+/// Returns an error whose number is not documented.
 fn unnumbered(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
     ApiError { status, code: code.into(), code_n: None, message: message.into() }
 }
@@ -65,7 +65,7 @@ pub fn signature_does_not_match() -> ApiError {
     gateway(StatusCode::UNAUTHORIZED, "SignatureDoesNotMatch", 100_010, message)
 }
 
-/// `action` is one of a service, as in policies.
+/// Returns AccessDenied; `action` includes its service, as in policies.
 pub fn access_denied(who: &str, action: &str, resource: &str) -> ApiError {
     let message = format!("User {who} is not authorized to perform: {action} on resource: {resource}.");
     gateway(StatusCode::FORBIDDEN, "AccessDenied", 100_013, message)
@@ -104,7 +104,7 @@ pub fn throttled(style: ThrottleStyle) -> ApiError {
     }
 }
 
-/// The codes of STS are not documented, but for AccessDenied.
+/// Returns an error of STS, whose codes are not documented, except for AccessDenied.
 pub fn sts_parameter(message: impl Into<String>) -> ApiError {
     unnumbered(StatusCode::BAD_REQUEST, "InvalidParameter", message)
 }

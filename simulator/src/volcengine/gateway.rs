@@ -1,4 +1,4 @@
-//! Volcengine's gateway: where a request says what it wants, and the order of the refusals.
+//! Volcengine's gateway: parsing of requests, and the order of the refusals.
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ pub(crate) enum Action {
     Sts(sts::Action),
 }
 
-/// A request as Volcengine reads it.
+/// A request as Volcengine parses it.
 pub(crate) struct Volcengine {
     metadata: Metadata,
     service: String,
@@ -38,7 +38,7 @@ pub(crate) struct Volcengine {
 impl Gateway for Volcengine {
     type Action = Action;
 
-    /// No request of this API comes near it.
+    /// Far above the size of any request of this API.
     const BODY_LIMIT: usize = 1 << 20;
     const CONTENT_TYPE: &'static str = "application/json; charset=utf-8";
     const RESULT: &'static str = "Result";

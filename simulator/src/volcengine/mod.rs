@@ -1,4 +1,4 @@
-//! The Volcengine side: signatures, errors, actions and the gateway in front of them.
+//! Volcengine: signatures, errors, actions, and the gateway in front of them.
 
 mod actions;
 pub mod auth;

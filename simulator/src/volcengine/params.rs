@@ -1,5 +1,5 @@
-//! The JSON body of a request, read field by field. An explicit null counts as absent, and so does an empty
-//! string ("left blank"); fields that are not asked for are ignored.
+//! JSON body of a request, read field by field. An explicit null counts as absent, and so does an empty string ("left
+//! blank"); fields that an action does not read are ignored.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use crate::error::ApiError;
 pub(super) struct Params(Map<String, Value>);
 
 impl Params {
-    /// An empty body stands for an empty object.
+    /// Parses the body; an empty one stands for an empty object.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         if body.is_empty() {
             return Ok(Self::default());
@@ -42,7 +42,7 @@ impl Params {
         self.get(name).map(|value| value.as_bool().ok_or_else(|| wrong_type(name, "a boolean"))).transpose()
     }
 
-    /// An integer within `range`.
+    /// Returns an integer within `range`.
     pub fn integer(&self, name: &str, range: std::ops::RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_i64().ok_or_else(|| wrong_type(name, "an integer"))?;

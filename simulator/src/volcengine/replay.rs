@@ -1,18 +1,18 @@
-//! ClientTokens: a Modify that comes again with its token is answered as the first time, without a further effect.
+//! ClientTokens: a repeated Modify gets the first response, without a further effect.
 
 use std::collections::BTreeMap;
 
 use super::error;
 use crate::error::ApiError;
 
-/// What a token was first used for, and how that ended.
+/// A token's initial use, and its outcome.
 #[derive(Clone, Debug)]
 struct First {
     asked: Asked,
     outcome: Result<(), ApiError>,
 }
 
-/// The parameters that must be the same when a token is used again.
+/// Parameters that must be the same when a token is used again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub region: String,
@@ -21,13 +21,13 @@ pub(crate) struct Asked {
     pub target: Option<String>,
 }
 
-/// Outcomes by account and token; tokens are case-sensitive. They are kept for good, as their lifetime is not
+/// Outcomes by account and token; tokens are case-sensitive. They are kept forever, as their lifetime is not
 /// documented.
 #[derive(Debug, Default)]
 pub(crate) struct Replays(BTreeMap<(u64, String), First>);
 
 impl Replays {
-    /// The first outcome of this token, an error if it was another request's, `None` if it is new.
+    /// Returns the first outcome of this token, an error if another request used it, `None` if it is new.
     pub fn find(&self, account: u64, token: &str, asked: &Asked) -> Option<Result<(), ApiError>> {
         let first = self.0.get(&(account, token.to_owned()))?;
         if first.asked == *asked {

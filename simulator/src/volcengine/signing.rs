@@ -1,5 +1,5 @@
-//! The arithmetic of the HMAC-SHA256 signature: canonical request, string to sign, key chain.
-//! Source: the canonicalisation that the official Go and Python signers share.
+//! HMAC-SHA256 signatures: canonical request, string to sign, key chain. Source: the canonicalisation that the official
+//! Go and Python signers share.
 
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -9,10 +9,10 @@ pub use crate::digest::sha256_hex;
 
 pub const ALGORITHM: &str = "HMAC-SHA256";
 
-/// Everything but the unreserved characters of RFC 3986.
+/// Characters to encode: all but the unreserved ones of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The day, region and service a signature is good for.
+/// Day, region and service that a signature is valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     pub date: String,
@@ -27,7 +27,7 @@ impl Scope {
     }
 }
 
-/// The names and values of a query, decoded; `+` is a space as in Go's parser.
+/// Returns the names and values of a query, decoded; `+` is a space as in Go's parser.
 pub fn query_pairs(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
@@ -41,7 +41,7 @@ pub fn query_pairs(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The pairs sorted by name, repeated names in their order, each percent-encoded.
+/// Returns the pairs sorted by name, repeated names in their order, each percent-encoded.
 pub fn canonical_query(query: &str) -> String {
     let mut pairs = query_pairs(query);
     pairs.sort_by(|a, b| a.0.cmp(&b.0));
@@ -50,12 +50,12 @@ pub fn canonical_query(query: &str) -> String {
     parts.join("&")
 }
 
-/// The host as it is signed: the ports 80 and 443 are cut whatever the scheme, all others stay.
+/// Returns the host as it is signed: the ports 80 and 443 are cut with any scheme, all others stay.
 pub fn canonical_host(host: &str) -> &str {
     host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).unwrap_or(host)
 }
 
-/// `name:value\n` for each of `names`, in their order. `None` if a header is absent or not text.
+/// Returns `name:value\n` for each of `names`, in their order. `None` if a header is absent or not text.
 pub fn canonical_headers(headers: &HeaderMap, names: &[&str]) -> Option<String> {
     let mut text = String::new();
     for name in names {
@@ -69,7 +69,7 @@ pub fn canonical_headers(headers: &HeaderMap, names: &[&str]) -> Option<String> 
     Some(text)
 }
 
-/// What is hashed into the string to sign. `signed_headers` are lower-case names.
+/// Returns the canonical request. `signed_headers` are lower-case names.
 pub fn canonical_request(
     method: &str,
     path: &str,
@@ -90,7 +90,7 @@ pub fn string_to_sign(x_date: &str, scope: &Scope, canonical_request: &str) -> S
     format!("{ALGORITHM}\n{x_date}\n{}\n{hash}", scope.text())
 }
 
-/// The key chain; the secret is taken as its bytes, although it looks like base64.
+/// Returns the signature by the key chain; the secret is used as its bytes, although it looks like base64.
 pub fn signature(secret: &str, scope: &Scope, string_to_sign: &str) -> String {
     let mut key = secret.as_bytes().to_vec();
     for step in [&scope.date, &scope.region, &scope.service, "request"] {

@@ -37,7 +37,7 @@ impl Action {
     }
 }
 
-/// The parameters by name; an empty one is as if left out.
+/// Parameters by name; an empty one counts as absent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Params(Vec<(String, String)>);
 
@@ -60,7 +60,7 @@ impl Params {
     }
 }
 
-/// Answers a call; `caller` is the key that signed it.
+/// Runs a call; `caller` is the key that signed it.
 pub(super) fn run(
     action: Action,
     caller: Option<&KeySpec>,
@@ -138,7 +138,7 @@ fn credentials(made: &Grant, action: Action, now: Timestamp) -> Value {
     credentials
 }
 
-/// As in the samples, which are in China's time.
+/// Formats a time as in the samples, which use China's time.
 fn time(at: Timestamp) -> String {
     at.to_zoned(TimeZone::fixed(tz::offset(8))).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }

@@ -1,4 +1,4 @@
-//! When one account's next call may go: a token bucket, a pause after throttling, and a bound on calls in flight.
+//! Token bucket of one account, with a pause and a reduced rate after throttling, and a limit on calls in flight.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,45 +7,46 @@ use tokio::time::Instant;
 
 use crate::cloud::text::RETRY_AFTER_MAX;
 
-/// Calls in flight of one account.
+/// Upper bound on the calls in flight of one account.
 pub const IN_FLIGHT_MAX: usize = 32;
-/// The same while its calls time out: more of them would only wait longer, and take the other accounts' room.
+/// Upper bound on the calls in flight while an account's calls time out: more of them would only wait longer, and take
+/// slots of other accounts.
 pub const IN_FLIGHT_TIMING_OUT: usize = 4;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const SHARE_MIN: f64 = 1.0 / 8.0;
-/// What one accepted call gives back of the configured rate: 28 calls bring it from an eighth to the whole.
+/// Share of the configured rate that one accepted call restores: 28 calls bring it from an eighth to the whole.
 const SHARE_STEP: f64 = 1.0 / 32.0;
-/// Sums of fractions of a token end a little below the whole one.
+/// Rounding tolerance: sums of fractions of a token end a little below the whole one.
 const ROUNDING: f64 = 1e-6;
 
 pub struct Bucket {
     rate: f64,
     burst: f64,
-    /// How much of the rate is used: halved by throttling, given back by accepted calls.
+    /// Fraction of the rate in use: halved by throttling, restored step by step by accepted calls.
     pub(super) share: f64,
     tokens: f64,
-    /// What each call in flight still gives back where nothing of it is sent. With the tokens it is never more than the
-    /// burst, or twice the burst could go at once: what would not have fitted into the bucket is lost to the oldest first,
+    /// Tokens that each call in flight returns if nothing of it was sent, by call number. Their sum with `tokens` never
+    /// exceeds the burst; otherwise twice the burst could go at once. The excess is taken from the oldest call first,
     /// which was most probably sent.
     returnable: BTreeMap<u64, f64>,
     taken: u64,
     filled_at: Instant,
     paused_until: Option<Instant>,
     throttles: u32,
-    /// Counts the pauses: answers to calls from before the last one say nothing new.
+    /// Number of pauses so far. A response to a call from before the latest pause carries no new information.
     epoch: u64,
     pub(super) in_flight: usize,
     timing_out: bool,
 }
 
-/// A call that went.
+/// A call in flight, and the epoch in which it took its token.
 #[derive(Clone, Copy)]
 pub struct Flight {
     pub epoch: u64,
     number: u64,
 }
 
-/// When the next call may go.
+/// Earliest time at which the next call may go.
 pub enum Next {
     Now,
     At(Instant),
@@ -53,7 +54,7 @@ pub enum Next {
 }
 
 impl Bucket {
-    /// Requests per second and burst, both at least 1.
+    /// Creates a full bucket. Requests per second and burst are at least 1.
     pub fn new(requests_per_second: u32, burst: u32, now: Instant) -> Self {
         let burst = f64::from(burst.max(1));
         Self {
@@ -99,7 +100,7 @@ impl Bucket {
         }
     }
 
-    /// Lets one call go, if it may go now.
+    /// Takes a token for one call, if a call may go now.
     pub fn take(&mut self, now: Instant) -> Option<Flight> {
         if !matches!(self.next(now), Next::Now) {
             return None;
@@ -111,7 +112,7 @@ impl Bucket {
         Some(Flight { epoch: self.epoch, number: self.taken })
     }
 
-    /// A call is in flight no more; `unsent`: nothing of it reached the cloud.
+    /// Ends a call in flight; `unsent`: nothing of it reached the cloud, so its token is returned.
     pub fn landed(&mut self, flight: Flight, unsent: bool, now: Instant) {
         self.in_flight -= 1;
         self.fill(now);
@@ -121,7 +122,7 @@ impl Bucket {
         }
     }
 
-    /// `filled_at` lies in the future during a pause, in which nothing is filled.
+    /// Adds the tokens that accrued until `now`. During a pause `filled_at` lies in the future, so that none accrue.
     fn fill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens += passed * self.rate * self.share;
@@ -158,7 +159,7 @@ impl Bucket {
         let until = now + asked.unwrap_or_else(|| backoff(self.throttles));
         let until = self.paused_until.map_or(until, |before| before.max(until));
         self.paused_until = Some(until);
-        // One call goes first when the pause ends, and the others follow at the lower rate.
+        // One call goes when the pause ends, and the others follow at the lower rate.
         self.tokens = 1.0;
         self.returnable.clear();
         self.filled_at = until;
@@ -181,7 +182,7 @@ impl Bucket {
     }
 }
 
-/// 1 to 2 s after the first throttled answer in a row, doubling up to 30 to 60 s.
+/// Returns a random pause of 1 to 2 s after the first throttled response in a row, doubling up to 30 to 60 s.
 fn backoff(throttles: u32) -> Duration {
     let most =
         Duration::from_secs(2).saturating_mul(1 << (throttles.saturating_sub(1)).min(5)).min(PAUSE_MAX);

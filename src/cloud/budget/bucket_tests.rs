@@ -6,7 +6,7 @@ use proptest::prelude::*;
 enum Step {
     Pass(u64),
     Take(usize),
-    /// One of those in flight, and whether it was sent.
+    /// Index of the call in flight that ends, and whether it was sent.
     Land(prop::sample::Index, bool),
     Throttle(prop::sample::Index, u64),
 }

@@ -1,4 +1,4 @@
-//! Who is served when, what giving up costs, and how much work it takes.
+//! Order in which waiting calls are served, the cost of giving up, and the amount of work.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,14 +13,14 @@ use futures::future::join_all;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{advance, timeout};
 
-/// With its first token taken: the next comes a whole turn later.
+/// Returns a budget whose first token is taken: the next comes a whole interval later.
 fn budget(rps: u32) -> Arc<Budget> {
     let budget = Arc::new(Budget::new(rps, 1, Arc::new(Semaphore::new(256))));
     drop(budget.acquire(&Caller::default()).now_or_never().unwrap());
     budget
 }
 
-/// Calls that wait, and in which order they were served.
+/// Waiting calls, and the order in which they were served.
 struct Calls {
     budget: Arc<Budget>,
     served: Arc<Mutex<Vec<String>>>,
@@ -32,7 +32,7 @@ impl Calls {
         Self { budget: budget.clone(), served: Arc::default(), tasks: JoinSet::new() }
     }
 
-    /// So many calls of a resource begin to wait.
+    /// Lets this many calls of a resource start to wait.
     async fn wait(&mut self, namespace: &str, resource: &str, calls: usize) {
         let caller = Caller::new(namespace, &format!("{namespace}{resource}"));
         for number in 0..calls {
@@ -51,7 +51,7 @@ impl Calls {
     }
 }
 
-/// Who was served, without the calls' numbers.
+/// Returns the resources that were served, without the calls' numbers.
 fn who(served: &[String]) -> Vec<&str> {
     served.iter().map(|call| call.split(' ').next().unwrap()).collect()
 }
@@ -62,7 +62,7 @@ async fn a_namespaces_single_call_waits_for_one_turn_whatever_waits_in_another()
     let mut calls = Calls::of(&budget);
     calls.wait("a", "1", 500).await;
     calls.wait("b", "1", 1).await;
-    // Between two turns.
+    // Between two permits.
     sleep_until(Instant::now() + Duration::from_millis(10_050)).await;
     let before = calls.served.lock().unwrap().len();
     calls.wait("c", "1", 1).await;
@@ -96,7 +96,7 @@ async fn over_any_run_namespaces_get_the_same_and_so_do_resources_of_one() {
     }
     let served = calls.all().await;
     let mut counts = BTreeMap::<&str, i32>::new();
-    // So long each namespace has calls that wait, and each resource of a has.
+    // During these, each namespace has waiting calls, and so does each resource of a.
     for who in &who(&served)[..450] {
         for part in [&who[..1], who] {
             *counts.entry(part).or_default() += 1;
@@ -206,7 +206,7 @@ async fn whoever_gives_up_and_whenever_nothing_is_lost() {
     for number in 0..3000u64 {
         let (budget, sent) = (budget.clone(), sent.clone());
         let caller = Caller::new(&format!("n{}", number % 7), &format!("r{}", number % 31));
-        // Half of the times lie in the 10 s for which there are tokens, so that many end while they are granted.
+        // Half of the timeouts lie in the 10 s for which there are tokens, so that many end during a grant.
         let patience = Duration::from_millis(fastrand::u64(0..20_000));
         storm.spawn(timeout(patience, async move {
             let permit = budget.acquire(&caller).await;
@@ -250,7 +250,7 @@ async fn those_who_wait_are_served_when_who_came_first_gives_up() {
     assert_eq!(start.elapsed().as_secs(), 2);
 }
 
-/// How often the future is polled until it ends.
+/// Counts the polls of the future until it completes.
 async fn polls<T>(counted: &AtomicUsize, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     std::future::poll_fn(|context| {

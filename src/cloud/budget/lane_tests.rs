@@ -1,4 +1,4 @@
-//! Permits without a task that waits for them, permits that are held, and what the driver leaves behind.
+//! Permits without a task that waits for them, permits that are held, and the state after the driver has ended.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::cloud::Lane;
 use futures::FutureExt;
 use tokio::time::{advance, sleep};
 
-/// Permits in the order of being granted, each with its number.
+/// Permits in the order of their grant, each with its number.
 type Granted = Arc<Mutex<Vec<(usize, Permit)>>>;
 
-/// A place of this number.
+/// Queues a waiter with this number.
 fn place(budget: &Arc<Budget>, granted: &Granted, caller: &Caller, number: usize) -> Ticket {
     let granted = granted.clone();
     budget.when_granted(caller, move |permit| granted.lock().unwrap().push((number, permit)))
@@ -22,7 +22,7 @@ fn numbers(granted: &Granted) -> Vec<usize> {
     granted.lock().unwrap().iter().map(|(number, _)| *number).collect()
 }
 
-/// With its only token taken.
+/// Returns a budget whose only token is taken.
 async fn empty(rps: u32) -> Arc<Budget> {
     let budget = budget(rps, 1);
     budget.acquire(&Caller::default()).await.accepted();

@@ -1,19 +1,19 @@
-//! Which lane is served next where both have somebody who waits.
+//! Queues of waiting calls by priority, and the choice between changes and polls while both wait.
 
 use crate::cloud::{Caller, Lane};
 
 use super::queue::{Place, Queue};
 
-/// Polling gets at least every so manieth permit.
+/// Maximum n where polls get every nth permit, so that they get at least a fifth.
 const POLL_AT_LEAST: usize = 5;
 
-/// Those who wait, each in the lane of its caller.
+/// All waiting calls of an account, each in the queue of its priority.
 pub struct Lanes<W> {
-    /// Before both lanes; each with whether it counts as a poll.
+    /// Served before both other queues; each waiter with whether it counts as a poll.
     follow_ups: Queue<(W, bool)>,
     fast: Queue<W>,
     slow: Queue<W>,
-    /// Permits of the fast lane that polls waited for, less those that polls have had for them since.
+    /// Permits granted to changes while polls waited, less those repaid by permits granted to polls since.
     passed: usize,
 }
 
@@ -32,7 +32,7 @@ impl<W> Lanes<W> {
         }
     }
 
-    /// `None` where its turn has been.
+    /// Removes a waiter; `None` if it was popped before.
     pub fn remove(&mut self, place: &Place) -> Option<W> {
         match place.lane {
             Lane::FollowUp { .. } => self.follow_ups.remove(place).map(|(waiter, _)| waiter),
@@ -59,21 +59,21 @@ impl<W> Lanes<W> {
         if poll { self.slow.pop() } else { self.fast.pop() }
     }
 
-    /// A permit of either lane goes to somebody.
+    /// Accounts for a granted permit.
     fn went(&mut self, poll: bool) {
         self.passed = match poll {
             true => self.passed.saturating_sub(self.every() - 1),
             false if !self.slow.is_empty() => self.passed + 1,
-            // Nothing is owed to a poll for what went before it came.
+            // Polls get no credit for permits granted before they waited.
             false => 0,
         };
     }
 
-    /// Polling gets every so manieth permit: as often as one namespace with changes, so that each of these gets at most half,
-    /// and other namespaces' polls do not wait for the changes of one.
+    /// Returns n, where polls get every nth permit: polls get as much as one namespace with changes, so that a
+    /// namespace with changes gets at most half, and the polls of other namespaces do not wait for its changes.
     ///
-    /// A namespace alone holds up nobody's polls but its own, so that its changes get most: 5 a second of 3 calls each are
-    /// to fit into 20 requests a second, of which half would be too few.
+    /// A single namespace delays no polls but its own, so that its changes get most permits: 5 changes a second of 3
+    /// calls each must fit into 20 requests a second, of which half would be too few.
     fn every(&self) -> usize {
         if self.fast.only_namespace().is_some_and(|alone| self.slow.only_namespace() == Some(alone)) {
             POLL_AT_LEAST

@@ -11,7 +11,7 @@ fn poll(namespace: &str, resource: usize) -> Caller {
     change(namespace, resource).in_lane(Lane::Poll)
 }
 
-/// Who is served, where whoever was waits again at once.
+/// Returns the callers in the order of service; each waits again as soon as it is served.
 fn served(callers: Vec<Caller>, times: usize) -> Vec<(Lane, String)> {
     let mut lanes = Lanes::default();
     for caller in callers {
@@ -25,7 +25,7 @@ fn served(callers: Vec<Caller>, times: usize) -> Vec<(Lane, String)> {
     (0..times).map(|_| next()).collect()
 }
 
-/// How often each was, of 60 permits.
+/// Counts how often each was served, of 60 permits.
 fn shares(callers: Vec<Caller>) -> BTreeMap<String, usize> {
     let mut shares = BTreeMap::new();
     for (lane, namespace) in served(callers, 60) {
@@ -149,7 +149,7 @@ fn changes_go_on_beside_polls_each_of_which_brings_calls() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Changes go on with two calls that have begun, and come again.
+    /// A change continues with two calls in progress, and then starts again.
     #[test]
     fn nobody_waits_for_more_than_its_turns(
         callers in prop::collection::btree_set((0..4usize, 0..4usize, any::<bool>()), 1..20),
@@ -162,8 +162,8 @@ proptest! {
         for &who in &callers {
             lanes.push(&caller(who), (who, 0));
         }
-        // At least every fifth is of either lane; of that, each of four namespaces gets a quarter, and each of its four
-        // resources a quarter of the turns, of which three make a change.
+        // At least every fifth permit goes to either queue; of those, each of four namespaces gets a quarter, and each
+        // of its four resources a quarter of that. A change takes three permits.
         let most = 5 * 4 * 4 * 3;
         let mut last: HashMap<_, _> = callers.iter().map(|&who| (who, 0)).collect();
         for number in 0..1000 {

@@ -1,4 +1,5 @@
-//! How fast, and with how many calls at once, one account may ask its cloud, and whose call is the next.
+//! Request budget of one cloud account: its rate limit, its limit on calls in flight, and the order in which waiting
+//! calls are sent.
 
 mod bucket;
 #[cfg(test)]
@@ -29,18 +30,18 @@ use queue::Place;
 
 pub use permit::Permit;
 
-/// The request budget of one account. Those who wait for it do so in two lanes, which share it where both have somebody. In
-/// each they take turns: the namespaces first, within one of them its resources; the calls of one resource go in the order
-/// of asking.
+/// Request budget of one account. Follow-up calls go first. All other waiting calls queue as changes or as polls, which
+/// share the budget while both have waiters. Each queue is round-robin over namespaces, then over the resources of a
+/// namespace; the calls of one resource are FIFO.
 ///
-/// While anybody waits, one task drives: it alone watches the clock and what changes, and hands each permit to whom the
-/// lanes name. So nobody else wakes before there is a permit for it, however many wait.
+/// While calls wait, one driver task watches the clock and the state of the bucket, and hands each permit to the next
+/// waiter. No other task wakes before there is a permit for it, however many wait.
 pub struct Budget {
     bucket: Mutex<Bucket>,
     waiting: Mutex<Waiting>,
-    /// Tells the driver that there may be a reason to go on. It alone waits on it.
+    /// Wakes the driver, its only listener, when the state that it waits for may have changed.
     changed: Notify,
-    /// Calls in flight of all accounts of the process.
+    /// Limit on the calls in flight over all accounts of the process.
     process: Arc<Semaphore>,
     meter: AccountMeter,
     outages: Outages,
@@ -49,15 +50,17 @@ pub struct Budget {
 #[derive(Default)]
 struct Waiting {
     lanes: Lanes<Take>,
-    /// Whether there is a driver.
+    /// Whether a driver task runs.
     driven: bool,
 }
 
-/// What is done with a permit. Never called or dropped while a lock is held: it may wake somebody, or leave a place.
+/// Callback that receives a waiter's permit. Never called or dropped while a lock is held: it may wake a task, or drop
+/// a [`Ticket`], which takes the lock.
 type Take = Box<dyn FnOnce(Permit) + Send>;
 
 impl Budget {
-    /// Requests per second and burst, both at least 1; `process` bounds the calls in flight over all accounts.
+    /// Creates a full budget. Requests per second and burst are at least 1; `process` bounds the calls in flight over
+    /// all accounts.
     pub fn new(requests_per_second: u32, burst: u32, process: Arc<Semaphore>) -> Self {
         Self {
             bucket: Mutex::new(Bucket::new(requests_per_second, burst, Instant::now())),
@@ -69,7 +72,7 @@ impl Budget {
         }
     }
 
-    /// Has its waits and the calls that are made with it counted.
+    /// Records the budget's waits and the calls made with it in `meter`.
     pub fn counted(self, meter: AccountMeter) -> Self {
         Self { meter, ..self }
     }
@@ -78,37 +81,37 @@ impl Budget {
         &self.meter
     }
 
-    /// The hosts that the account's calls cannot connect to.
+    /// Returns the hosts that the account's calls cannot connect to.
     pub fn outages(&self) -> &Outages {
         &self.outages
     }
 
-    /// Applies another rate and burst at once, also to those who wait. Pause and share stay.
+    /// Applies a new rate and burst at once, also to waiting calls. A pause and the reduced share of the rate stay.
     pub fn reconfigure(&self, requests_per_second: u32, burst: u32) {
         self.bucket().reconfigure(requests_per_second, burst, Instant::now());
         self.changed.notify_one();
     }
 
-    /// Until when the cloud's throttling holds every call of the account back.
+    /// Returns the end of the current pause after throttling, during which no call of the account is sent.
     pub fn paused_until(&self) -> Option<Instant> {
         self.bucket().paused_until(Instant::now())
     }
 
-    /// Whether the cloud's throttling has held calls back at any time since then.
+    /// Returns whether a pause after throttling was in force at any time since `since`.
     pub fn was_paused_since(&self, since: Instant) -> bool {
         self.bucket().paused_until(since).is_some()
     }
 
-    /// Waits for the right to send one request. The permit is held until its answer is there.
+    /// Waits for a permit to send one request. The caller holds it until the response has arrived.
     pub async fn acquire(self: &Arc<Self>, caller: &Caller) -> Permit {
         if let Some(permit) = self.try_acquire(caller) {
             return permit.taken();
         }
         loop {
             let (sender, granted) = oneshot::channel();
-            // Where nobody receives it any more, the permit is dropped, and so given back.
+            // If the receiver is gone, `send` drops the permit, which returns its token.
             let _place = self.when_granted(caller, move |permit| drop(sender.send(permit)));
-            // A pause that began since it was granted holds it back as well.
+            // A pause that began after the grant holds this call back as well.
             if let Ok(permit) = granted.await
                 && self.paused_until().is_none()
             {
@@ -117,8 +120,9 @@ impl Budget {
         }
     }
 
-    /// The permit that the caller holds, unless the account is paused or it is another one's; else one that is there while
-    /// nobody waits. It is given back where no call is made with it: see [`Caller::holding`].
+    /// Returns the permit that the caller holds, unless the account is paused or the permit belongs to another
+    /// account's budget; otherwise a free permit, if no call waits. A permit with which no call is made returns its
+    /// token: see [`Caller::holding`].
     pub fn try_acquire(self: &Arc<Self>, caller: &Caller) -> Option<Permit> {
         let held = caller.take_held();
         if held.as_ref().is_some_and(|held| held.is_of(self)) && self.paused_until().is_none() {
@@ -133,10 +137,11 @@ impl Budget {
         Some(permit)
     }
 
-    /// Takes a place among those who wait, without a task that does. At its turn the driver calls `take`, which must not
-    /// block, with a permit. It is given back where no call is made with it: see [`Caller::holding`].
+    /// Queues a waiter that needs no task of its own: when its turn comes, the driver calls `take` with a permit.
+    /// `take` must not block. A permit with which no call is made returns its token: see [`Caller::holding`].
     ///
-    /// A place takes 260 to 330 bytes, with the ticket. Its one allocation of its own is for what `take` captures.
+    /// A waiter takes 260 to 330 bytes, the returned handle included. Its only separate allocation is for what `take`
+    /// captures.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -160,7 +165,7 @@ impl Budget {
         Ticket { budget: self.clone(), place }
     }
 
-    /// Hands out permits until nobody waits.
+    /// Hands out permits until no call waits.
     async fn drive(self: Arc<Self>) {
         while self.is_awaited() {
             let Some(permit) = self.next().await else { continue };
@@ -171,18 +176,18 @@ impl Budget {
         }
     }
 
-    /// Whether somebody waits. Where nobody does, who comes next starts another driver.
+    /// Returns whether a call waits. If none does, the driver ends, and the next waiter starts a new one.
     fn is_awaited(&self) -> bool {
         let mut waiting = self.waiting();
         waiting.driven = !waiting.lanes.is_empty();
         waiting.driven
     }
 
-    /// The next permit, or `None` after a wait in which there was none. Only the driver asks for it.
+    /// Waits for the next permit; `None` means that the wait ended without one. Only the driver calls it.
     async fn next(self: &Arc<Self>) -> Option<Permit> {
         let next = self.bucket().next(Instant::now());
         match next {
-            // Only now, so that an account that waits takes no room of the others.
+            // Acquired last, so that an account that waits for its rate takes no slot from the others.
             Next::Now => return self.permit(self.room().await?),
             Next::At(instant) => tokio::select! {
                 () = sleep_until(instant) => {}
@@ -193,7 +198,8 @@ impl Budget {
         None
     }
 
-    /// Room among the calls of all accounts, which who waits in turn for keeps its own turn; `None` once nobody waits here.
+    /// Waits for a slot among the calls in flight of all accounts, keeping its position in that semaphore's queue;
+    /// `None` once no call of this account waits.
     async fn room(&self) -> Option<OwnedSemaphorePermit> {
         let mut room = pin!(self.process.clone().acquire_owned());
         loop {
@@ -207,7 +213,7 @@ impl Budget {
         }
     }
 
-    /// A permit, if the bucket has one.
+    /// Takes a token, if the bucket has one.
     fn permit(self: &Arc<Self>, room: OwnedSemaphorePermit) -> Option<Permit> {
         let flight = self.bucket().take(Instant::now())?;
         Some(Permit::new(self.clone(), flight, room))
@@ -229,7 +235,7 @@ fn priority(caller: &Caller) -> Priority {
     }
 }
 
-/// A place among those who wait. Dropped before its turn, it is left.
+/// A call that waits for a permit. Dropping it before the grant removes the call from the queue.
 #[must_use = "a place is left when its ticket is dropped"]
 pub struct Ticket {
     budget: Arc<Budget>,

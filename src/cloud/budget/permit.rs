@@ -1,4 +1,4 @@
-//! The right to one request, and what becomes of it.
+//! Permit for one request to a cloud; reports the outcome of the request to the rate limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::Budget;
 use super::bucket::Flight;
 
-/// The right to one request in flight. What its answer was is told by one of the methods; dropped without, as when the
-/// caller gave up or there was no connection, it only ends the flight.
+/// Permit for one request in flight. One of the methods reports the outcome; dropped without one, as when the caller
+/// gave up or the connection failed, it only releases the slot.
 pub struct Permit {
     budget: Arc<Budget>,
     flight: Flight,
-    /// Nothing was sent with it: who it was granted to may be gone before it takes it.
+    /// Whether no request was sent with it: the waiter may be gone before it takes its permit.
     unused: bool,
     _room: OwnedSemaphorePermit,
 }
@@ -24,12 +24,12 @@ impl Permit {
         Self { budget, flight, unused: true, _room: room }
     }
 
-    /// A request is sent with it, unless it is given back.
+    /// Marks the permit as used by a request, unless it is given back later.
     pub(super) fn taken(self) -> Self {
         self.unused(false)
     }
 
-    /// Nothing is sent with it until it is taken.
+    /// Marks the permit as unused until a request uses it.
     pub(in crate::cloud) fn untaken(self) -> Self {
         self.unused(true)
     }
@@ -43,29 +43,29 @@ impl Permit {
         Arc::ptr_eq(&self.budget, budget)
     }
 
-    /// Nothing is sent after all, so that it costs nothing of the rate.
+    /// Returns the permit without a request, so that it costs nothing of the rate.
     pub fn give_back(self) {
         drop(self.untaken());
     }
 
-    /// The cloud worked on the request, whatever it then said.
+    /// Reports that the cloud processed the request, with success or with an error.
     pub fn accepted(self) {
         let sent = self.taken();
         sent.budget.bucket().accepted(sent.flight.epoch);
     }
 
-    /// An answer came in time, but tells nothing of the rate: the cloud is unavailable.
+    /// Reports a response in time that carries no information about the rate: the cloud is unavailable.
     pub fn answered(self) {
         self.taken().budget.bucket().answered();
     }
 
-    /// The cloud said that requests come too fast, and how long to wait, if it did.
+    /// Reports that the cloud throttled the request, with the delay that it asked for, if any.
     pub fn throttled(self, retry_after: Option<Duration>) {
         let sent = self.taken();
         sent.budget.bucket().throttled(sent.flight.epoch, retry_after, Instant::now());
     }
 
-    /// No answer came in time.
+    /// Reports that no response arrived in time.
     pub fn timed_out(self) {
         self.taken().budget.bucket().timed_out();
     }

@@ -1,5 +1,5 @@
-//! Who waits in one lane, and whose turn it is: round-robin over namespaces, within one over its resources, within one in
-//! the order of coming. Coming, going and being served take logarithmic time in the number of those who wait.
+//! Fair queue of waiting calls: round-robin over namespaces, then over the resources of a namespace, FIFO within a
+//! resource. Push, pop and remove take logarithmic time in the number of waiters.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -12,7 +12,7 @@ pub struct Queue<W> {
     last_ticket: u64,
 }
 
-/// Where somebody waits.
+/// Position of a waiter in a [`Queue`].
 pub struct Place {
     pub lane: Lane,
     namespace: Arc<str>,
@@ -27,7 +27,7 @@ impl<W> Default for Queue<W> {
 }
 
 impl<W> Queue<W> {
-    /// Takes a place behind the caller's own.
+    /// Appends a waiter behind the other waiters of its resource.
     pub fn push(&mut self, caller: &Caller, waiter: W) -> Place {
         self.last_ticket += 1;
         let (namespace, resource) = (caller.namespace().clone(), caller.resource().clone());
@@ -36,12 +36,12 @@ impl<W> Queue<W> {
         Place { lane: caller.lane(), namespace, resource, ticket: self.last_ticket }
     }
 
-    /// Whose turn it is.
+    /// Removes and returns the next waiter.
     pub fn pop(&mut self) -> Option<W> {
         self.namespaces.pop()
     }
 
-    /// Leaves the place; `None` where its turn has been.
+    /// Removes a waiter; `None` if it was popped before.
     pub fn remove(&mut self, place: &Place) -> Option<W> {
         self.namespaces.within(&place.namespace, |namespace| {
             namespace.of(place.lane).within(&place.resource, |line| line.remove(place.ticket))
@@ -52,28 +52,28 @@ impl<W> Queue<W> {
         self.namespaces.is_empty()
     }
 
-    /// How many namespaces wait.
+    /// Returns the number of namespaces with waiters.
     pub fn namespaces(&self) -> usize {
         self.namespaces.members.len()
     }
 
-    /// The namespace that waits, where no other does.
+    /// Returns the namespace with waiters, if it is the only one.
     pub fn only_namespace(&self) -> Option<&Arc<str>> {
         self.namespaces.members.keys().next().filter(|_| self.namespaces() == 1)
     }
 }
 
-/// What is served by turns.
+/// Queue that a [`Ring`] serves round-robin.
 trait Served: Default {
     type Waiter;
     fn is_empty(&self) -> bool;
     fn pop(&mut self) -> Option<Self::Waiter>;
 }
 
-/// The waiting calls of one resource, by ticket. Most resources have one, which needs no allocation: a map's first has room
-/// for eleven.
+/// FIFO of the waiting calls of one resource, by ticket number. Most resources have one, which needs no allocation: the
+/// first node of a map has room for eleven.
 struct Line<W> {
-    /// `None` where nobody waits.
+    /// `None` if no call waits.
     first: Option<(u64, W)>,
     others: BTreeMap<u64, W>,
 }
@@ -115,14 +115,14 @@ impl<W> Served for Line<W> {
     }
 }
 
-/// What waits of one namespace. Who has begun goes first, so that resources that have not begun wait until those have
-/// finished: a reconcile has few calls, so they do. Listings for many have every other turn, however many others wait: each page
-/// spares them calls.
+/// Waiters of one namespace. Calls of reconciles in progress go first, so that new reconciles wait until those have
+/// finished: a reconcile makes few calls. Pages of shared listings alternate with the remaining calls, however many
+/// wait: each page saves other calls.
 struct Ranked<W> {
     begun: Ring<Line<W>>,
     listings: Ring<Line<W>>,
     others: Ring<Line<W>>,
-    /// The last turn was a listing's.
+    /// Whether the last waiter popped from `listings` or `others` was a listing's.
     listed: bool,
 }
 
@@ -158,9 +158,10 @@ impl<W> Served for Ranked<W> {
     }
 }
 
-/// Members that take turns. Who comes is the last to have a turn, and so is who just had one. None is empty.
+/// Round-robin over named members, none of which is empty. A new member joins at the end; a served one moves to the
+/// end.
 struct Ring<M> {
-    /// Each with its place.
+    /// Each with its key in `places`.
     members: HashMap<Arc<str>, (u64, M)>,
     places: BTreeMap<u64, Arc<str>>,
     last_place: u64,
@@ -173,7 +174,7 @@ impl<M> Default for Ring<M> {
 }
 
 impl<M: Served> Ring<M> {
-    /// The member of this name, which the caller leaves not empty.
+    /// Returns the member of this name, created if absent. The caller must leave it non-empty.
     fn member(&mut self, name: &Arc<str>) -> &mut M {
         let (_, member) = self.members.entry(name.clone()).or_insert_with(|| {
             self.last_place += 1;
@@ -183,7 +184,7 @@ impl<M: Served> Ring<M> {
         member
     }
 
-    /// Takes something out of the member, if there is one of this name.
+    /// Applies `take` to the member of this name, if there is one, and removes the member if that empties it.
     fn within<T>(&mut self, name: &str, take: impl FnOnce(&mut M) -> Option<T>) -> Option<T> {
         let (place, member) = self.members.get_mut(name)?;
         let taken = take(member);
@@ -222,15 +223,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Of tens of thousands that may wait, each has one entry, and one in the order of turns.
+    /// Tens of thousands of resources may wait, each with one map entry and one entry in the round-robin order.
     #[test]
     fn who_waits_takes_little_room() {
         assert_eq!(size_of::<Place>(), 48);
         assert_eq!(size_of::<(Arc<str>, (u64, Line<Box<dyn FnOnce() + Send>>))>(), 72);
     }
 
-    /// The rule in its plainest form: whoever had a turn goes to the end, and who has nobody left leaves. Each namespace has
-    /// those of its resources that have begun, and the others.
+    /// Reference model: a served member moves to the end, and an empty one is removed. Each namespace has two lists of
+    /// resources: those in progress, and the others.
     #[derive(Default)]
     struct Plain(Named<[Named<Vec<u64>>; 2]>);
 
@@ -276,7 +277,7 @@ mod tests {
     enum Step {
         Push(usize, usize, bool),
         Pop,
-        /// Whoever came so many before the last one, whether it still waits or not.
+        /// Removes the waiter pushed this many before the last one, whether it still waits or not.
         Remove(usize),
     }
 

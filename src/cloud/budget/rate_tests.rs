@@ -1,4 +1,4 @@
-//! How much an account's cloud is asked at most, how much of that is used, and who gets which part of it.
+//! Upper bound on the requests to an account's cloud, use of the rate, and its distribution over callers.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// In virtual time.
+/// Runs the test in virtual time.
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -30,10 +30,10 @@ fn changing(namespace: &str, resource: impl ToString) -> Caller {
     Caller::new(namespace, &resource.to_string())
 }
 
-/// When calls were granted, of those that were sent.
+/// Grant times of the calls that were sent.
 type Sent = Arc<Mutex<Vec<Instant>>>;
 
-/// Calls without end, of which every way is taken in which a permit may end.
+/// Makes calls without end, so that permits end in every possible way.
 async fn calls(budget: Arc<Budget>, caller: Caller, mut random: Rng, throttled: bool, sent: Sent) {
     loop {
         let way = random.u8(0..20);
@@ -43,14 +43,14 @@ async fn calls(budget: Arc<Budget>, caller: Caller, mut random: Rng, throttled: 
                 budget.when_granted(&caller, move |permit| drop(sender.send((permit, Instant::now()))));
             let (permit, at) = granted.await.unwrap();
             sleep(Duration::from_millis(random.u64(0..3))).await;
-            // Two of five are held and never used.
+            // Two of five permits are held and never used.
             if way < 2 {
                 continue;
             }
             let holder = caller.clone().holding(permit);
             let before = Instant::now();
             let permit = budget.acquire(&holder).await;
-            // In a pause it waited for another one.
+            // During a pause the call waited for another permit.
             (permit, if before == Instant::now() { at } else { Instant::now() })
         } else {
             let patience = Duration::from_millis(random.u64(0..2000));
@@ -82,7 +82,7 @@ async fn calls(budget: Arc<Budget>, caller: Caller, mut random: Rng, throttled: 
     }
 }
 
-/// When permits were granted with which something was sent, from three namespaces that wait in both lanes.
+/// Returns the grant times of the permits with which a request was sent, by three namespaces with changes and polls.
 async fn sent_in(rps: u32, burst: u32, seed: u64, throttled: bool, seconds: u64) -> Vec<Instant> {
     let (budget, sent, mut tasks) = (budget(rps, burst), Sent::default(), JoinSet::new());
     for number in 0..48 {
@@ -98,10 +98,10 @@ async fn sent_in(rps: u32, burst: u32, seed: u64, throttled: bool, seconds: u64)
     sent.clone()
 }
 
-/// What each gets where all wait all the time, of so many permits.
+/// Returns the share of each caller in this many permits, while all of them wait all the time.
 async fn shares(rps: u32, callers: Vec<Caller>, permits: u32) -> BTreeMap<String, f64> {
     let (budget, counts, mut tasks) = (budget(rps, 1), Arc::new(Mutex::new(BTreeMap::new())), JoinSet::new());
-    // More than are in flight.
+    // More callers than may be in flight.
     for caller in callers.iter().flat_map(|caller| [caller; 8]) {
         let (budget, counts, caller) = (budget.clone(), counts.clone(), caller.clone());
         tasks.spawn(async move {
@@ -160,7 +160,7 @@ proptest! {
         }
     }
 
-    /// Whoever has calls without end, and in whichever lane, what waits in the other has its share.
+    /// Whichever callers have endless calls, changes or polls, those that wait in the other queue get their share.
     #[test]
     fn nobody_starves(rps in 5..50u32, others in 1..6usize, waiting in 1..60u32, polls: bool) {
         let took = run(async {
@@ -210,7 +210,7 @@ proptest! {
             budget.acquire(&changing("a", polls)).await.accepted();
             start.elapsed()
         });
-        // The turns of the other namespaces, its own, and what polling gets of them.
+        // The permits of the other namespaces, the change's own, and the share of the polls.
         let most = Duration::from_secs(1) * (2 * (others.min(1) * 8 + 2)) / rps * 21 / 20;
         prop_assert!(took <= most, "{took:?} of {most:?}");
     }
@@ -221,7 +221,7 @@ fn p99(mut times: Vec<Duration>) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-/// 15 of 20 requests a second are those of changes, while all that a large namespace has waits to be polled.
+/// Changes take 15 of 20 requests a second, while all resources of a large namespace wait to be polled.
 #[tokio::test(start_paused = true)]
 async fn changes_take_effect_within_two_seconds_while_ten_thousand_polls_wait() {
     const CALL: Duration = Duration::from_millis(20);

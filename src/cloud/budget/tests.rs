@@ -9,14 +9,15 @@ pub fn budget(rps: u32, burst: u32) -> Arc<Budget> {
     Arc::new(Budget::new(rps, burst, Arc::new(Semaphore::new(256))))
 }
 
-/// Has the driver do what it can do now.
+/// Lets the driver do what it can do now.
 pub async fn settle() {
     for _ in 0..8 {
         tokio::task::yield_now().await;
     }
 }
 
-/// The most that were sent in any window beyond what its length allows at this rate: at most the burst.
+/// Returns the maximum number of calls in any window beyond those that its length allows at this rate: at most the
+/// burst.
 pub fn most_at_once(mut sent: Vec<Instant>, rps: u32) -> f64 {
     sent.sort();
     let (mut least, mut most) = (f64::MAX, 0.0_f64);

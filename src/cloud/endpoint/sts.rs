@@ -1,12 +1,12 @@
-//! Which hosts may be asked for temporary credentials. What is sent there with workload identity is a token of the
-//! operator's own: it must not reach a host that only somebody's account names.
+//! Allow-list of STS hosts. With workload identity a call carries a token of the operator's own, which must not reach a
+//! host that only somebody's account names.
 
 use super::{EndpointRule, NotAllowed, Origin, REGION, Scheme, Site, is_region, parse};
 
-/// Stands for any region in a documented host.
+/// Placeholder for any region in a documented host.
 const ANY_REGION: &str = "<region>";
 
-/// An STS that the rule allows: one host for all regions.
+/// An STS endpoint that the rule allows: one host for all regions.
 #[derive(Clone, Debug)]
 pub struct StsEndpoint {
     site: Site,
@@ -19,21 +19,21 @@ impl StsEndpoint {
         self.site
     }
 
-    /// Where a call goes. One that is not signed carries an identity instead, and is refused where the endpoint was allowed
-    /// for signed calls alone.
+    /// Returns the origin of a call. An unsigned call carries an identity instead, and is refused if the endpoint was
+    /// allowed for signed calls only.
     pub(in crate::cloud) fn for_call(&self, signed: bool) -> Result<Origin, NotAllowed> {
         if signed || self.takes_identity { Ok(self.origin.clone()) } else { Err(not_for_identity(self.site)) }
     }
 }
 
 impl EndpointRule {
-    /// The account's STS: its override (`spec.stsEndpoint`) where it has one, else the site's own host, which is that
-    /// of the account's home region in Tencent Cloud's financial zones. Without identity an override follows the rule
-    /// of `spec.endpoint`; with it, it is one of the provider's documented STS hosts or what `--allowed-endpoint` names
-    /// by its very scheme, host and port.
+    /// Returns the account's STS: its override (`spec.stsEndpoint`) if it has one, else the site's own host, which is
+    /// that of the account's home region in Tencent Cloud's financial zones. Without identity an override follows the
+    /// rule of `spec.endpoint`; with identity it must be one of the provider's documented STS hosts, or a scheme, host
+    /// and port that `--allowed-endpoint` names exactly.
     ///
     /// # Errors
-    /// Any other host, a template, a region of another form; BytePlus, of whose STS nothing could be verified.
+    /// Any other host, a template, a region of another form; BytePlus, whose STS could not be verified.
     pub fn sts_endpoint(
         &self,
         site: Site,
@@ -66,8 +66,9 @@ impl EndpointRule {
     }
 }
 
-/// Volcengine: "API Overview" (D/6257/81137), and for AssumeRoleWithOIDC the host of a region as well (D/6257/1494877).
-/// Tencent Cloud: "Request Structure" (1150/49445); the international site's is that of its official SDKs.
+/// Returns the documented hosts. Volcengine: "API Overview" (D/6257/81137), and for AssumeRoleWithOIDC the host of a
+/// region as well (D/6257/1494877). Tencent Cloud: "Request Structure" (1150/49445); the international site's is that
+/// of its official SDKs.
 fn documented(site: Site) -> &'static [&'static str] {
     match site {
         Site::Volcengine => &["sts.volcengineapi.com", "sts.<region>.volcengineapi.com"],
@@ -89,7 +90,7 @@ fn is_documented(site: Site, origin: &Origin) -> bool {
     origin.scheme == Scheme::Https && origin.port == 443 && documented(site).iter().any(|host| is(host))
 }
 
-/// Tencent Cloud's common host is for "non-financial availability zones" alone (1150/49445).
+/// Returns the default host. Tencent Cloud's common host is for "non-financial availability zones" only (1150/49445).
 fn default(site: Site, region: &str) -> Result<Origin, NotAllowed> {
     if !is_region(region) {
         return Err(NotAllowed("spec.region must be of the form cn-beijing".to_owned()));

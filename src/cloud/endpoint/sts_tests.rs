@@ -6,7 +6,7 @@ fn rule(entries: &[&str]) -> EndpointRule {
     EndpointRule::new(&entries.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>()).unwrap()
 }
 
-/// Where the override leads without identity, and with it; nowhere where it is refused.
+/// Returns the origin of the override, without identity and with it; `None` if it is refused.
 fn led(rule: &EndpointRule, site: Site, text: &str) -> [Option<String>; 2] {
     [false, true].map(|identity| {
         let endpoint = rule.sts_endpoint(site, Some(text), identity, REGION).ok()?;

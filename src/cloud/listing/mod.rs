@@ -1,4 +1,5 @@
-//! Reads all pages of a listing of backups, of either cloud: says what to ask next, and takes the answer. Pure.
+//! Pagination of a backup listing at either cloud, without I/O: returns the requests to send, and takes their
+//! responses.
 
 mod plan;
 mod selection;
@@ -15,50 +16,50 @@ use plan::{PAGE, Plan};
 pub use plan::{PageRequest, Query};
 pub use selection::Selection;
 
-/// A listing under way.
+/// State of a backup listing in progress.
 #[derive(Clone, Debug)]
 pub struct Listing {
     plan: Plan,
-    /// The part that is read, as [`Plan`] counts them; behind the last one when all is read.
+    /// Index of the part that is being read, as numbered by [`Plan`]; one past the last when all are read.
     part: usize,
-    /// Of the part.
+    /// Position within the part.
     pages: Pages,
     /// Pages that were answered before earlier ones.
     answers: Answers<PageRequest, BackupPage>,
-    /// The cloud has answered the question in its present form, so that the next parts can be asked for as well.
+    /// Whether the cloud has accepted the request in its current form, so that the next parts can be requested as well.
     answered: bool,
-    /// Something came or went while a part was read.
+    /// Whether Total changed while a part was read: a backup was added or removed.
     moved: bool,
-    /// All pages are read for the second time.
+    /// Whether this is the second pass over all pages.
     second: bool,
 }
 
-/// What an answer brought.
+/// Result of one response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Those of the page that fit the selection, in no order. One backup may come twice, and counts once, by id.
+    /// Backups of the page that match the selection, unordered. A backup may occur twice; its id identifies it.
     pub backups: Vec<Backup>,
     pub next: Next,
 }
 
-/// What is to be done after a step.
+/// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The next request.
+    /// Send the next request.
     More,
-    /// All pages are read, and Total moved meanwhile: from the next request on they are read once more.
+    /// All pages are read, but Total changed meanwhile: the next request starts a second pass over all pages.
     Again,
-    /// Nothing: all pages are read. `moved`: Total moved in both readings, so that the two together tell more than the
-    /// second one alone.
+    /// All pages are read. `moved`: Total changed in both passes, so that their union is more complete than the second
+    /// pass alone.
     End { moved: bool },
 }
 
 impl Listing {
-    /// `instances` are the account's in the region, for where the cloud turns out to list by instance alone; with
-    /// `selection.instance` they are not looked at. `now` is the listing's own beginning.
+    /// Starts a listing. `instances` are those of the account in the region, used if the cloud turns out to list by
+    /// instance only, and ignored if `selection.instance` is set. `now` is the start time of the listing.
     ///
     /// # Errors
-    /// InvalidRequest where the cloud lacks a filter, or lacks it in this scope; the message names it as `filter.<name>`.
+    /// InvalidRequest if the cloud lacks a filter, or lacks it in this scope; the message names it as `filter.<name>`.
     pub fn new(
         site: Site,
         selection: Selection,
@@ -77,14 +78,15 @@ impl Listing {
         })
     }
 
-    /// The page to ask for; `None` once the listing has ended.
+    /// Returns the request for the next page; `None` once the listing has ended.
     pub fn request(&self) -> Option<PageRequest> {
         (self.part < self.plan.parts())
             .then(|| self.plan.request(self.part, self.pages.number, self.pages.size))
     }
 
-    /// Up to `most` requests to make at the same time, at least one until the listing has ended: the next page and those
-    /// that follow it as far as Total tells, then the first pages of the next parts. [`Listing::take`] takes the answers.
+    /// Returns up to `most` requests to send concurrently, at least one until the listing has ended: the next page and
+    /// the pages after it according to Total, then the first pages of the next parts. [`Listing::take`] takes the
+    /// responses.
     pub fn requests(&self, most: usize) -> Vec<PageRequest> {
         if self.part >= self.plan.parts() {
             return Vec::new();
@@ -99,8 +101,9 @@ impl Listing {
         here.chain(next).take(most).filter(|request| !self.answers.has(request)).collect()
     }
 
-    /// Takes the answers to [`Listing::requests`]: each page in its turn, whichever was answered first. What was asked for
-    /// and is not a page of the listing any more is dropped. Steps until the first failure, and that failure.
+    /// Takes the responses to [`Listing::requests`], and applies them in page order, whichever arrived first. Drops
+    /// responses to requests that no longer belong to the listing. Returns the steps up to the first failure, and that
+    /// failure.
     pub fn take(
         &mut self,
         answers: Vec<(PageRequest, Result<BackupPage, Failure>)>,
@@ -118,11 +121,12 @@ impl Listing {
         (steps, None)
     }
 
-    /// Takes the answer to [`Listing::request`]. A refusal of how the question was put is followed by another form of
-    /// it, where there is one; an answer that was too large by smaller pages.
+    /// Takes the response to [`Listing::request`]. If the cloud refused the request, the next one has another form,
+    /// where there is one; if the response was too large, the next one asks for smaller pages.
     ///
     /// # Errors
-    /// A failure that no other form helps against. Nothing has changed then: the request is the same one again.
+    /// Returns a failure that no other form of the request avoids. The state is unchanged then: the next request is the
+    /// same one.
     pub fn took(&mut self, answer: Result<BackupPage, Failure>) -> Result<Step, Failure> {
         if self.part >= self.plan.parts() {
             return Ok(Step { backups: Vec::new(), next: Next::End { moved: self.moved } });
@@ -140,7 +144,7 @@ impl Listing {
                 };
                 self.answered = false;
                 if !is_gone {
-                    // They belong to another form of the question.
+                    // The buffered responses belong to another form of the request.
                     self.answers = Answers::default();
                 }
                 Ok(Step { backups: Vec::new(), next })
@@ -158,7 +162,7 @@ impl Listing {
         Ok(Step { backups, next })
     }
 
-    /// Goes to a part's first page, or behind the last part.
+    /// Moves to the first page of a part; past the last part, starts the second pass if Total changed, or ends.
     fn enter(&mut self, part: usize) -> Next {
         (self.part, self.pages) = (part, Pages::of(self.pages.size));
         self.answers.retain(|request| request.part >= part);

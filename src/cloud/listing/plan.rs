@@ -1,4 +1,4 @@
-//! How a listing is put to its cloud: as one or more parts, each of which has pages.
+//! Translates a selection into the requests of one cloud: one or more parts, each with pages.
 
 use jiff::Timestamp;
 
@@ -7,19 +7,20 @@ use super::{tencent, volcengine};
 use crate::cloud::{Site, tencent as tencent_api, volcengine as volcengine_api};
 use crate::domain::{Backup, Failure};
 
-/// Records per page: the most that either cloud gives.
+/// Records per page: the maximum of both clouds.
 pub const PAGE: u32 = 100;
-/// Bounds a listing whose Total lies: 10 000 backups of one instance, with a retention of days, are beyond reason.
+/// Upper bound on the records of one instance, in case Total is wrong: 10 000 backups, with a retention of days, are
+/// implausible.
 const RECORDS_MAX: u64 = 10_000;
-/// The same for a whole account.
+/// Upper bound on the records of a whole account.
 const RECORDS_MAX_ACCOUNT: u64 = 2_000_000;
 
-/// One page, as [`super::Listing`] asks for it.
+/// Request for one page of a [`super::Listing`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     pub(in crate::cloud) region: String,
     pub(in crate::cloud) query: Query,
-    /// The part of the listing that it is a page of.
+    /// Index of the listing's part that the page belongs to.
     pub(in crate::cloud) part: usize,
 }
 
@@ -30,7 +31,7 @@ pub enum Query {
 }
 
 impl PageRequest {
-    /// The API's action that it is a call of.
+    /// Returns the API action of the request.
     pub fn action(&self) -> &'static str {
         match self.query {
             Query::Volcengine(_) => volcengine_api::LIST_BACKUPS,
@@ -38,12 +39,12 @@ impl PageRequest {
         }
     }
 
-    /// How many pages of this size so many records take; there is always one.
+    /// Returns the number of pages of this size that `records` records fill, at least 1.
     pub fn pages(&self, records: u64) -> u64 {
         records.div_ceil(u64::from(self.size())).max(1)
     }
 
-    /// Records that the page may have at most.
+    /// Returns the maximum number of records of the page.
     pub fn size(&self) -> u32 {
         match &self.query {
             Query::Volcengine(query) => query.page_size.unwrap_or(PAGE),
@@ -56,7 +57,7 @@ impl PageRequest {
 pub struct Plan {
     region: String,
     asked: Asked,
-    /// Filters that are applied here, because the cloud lacks them; empty for none.
+    /// Filters on status and on strategy that the cloud lacks, so that they are applied here; empty for none.
     statuses: Vec<String>,
     strategies: Vec<String>,
 }
@@ -103,7 +104,7 @@ impl Plan {
         }
     }
 
-    /// How many there are; they count from 0.
+    /// Returns the number of parts, which are numbered from 0.
     pub fn parts(&self) -> usize {
         match &self.asked {
             Asked::Volcengine(_) => 1,
@@ -111,7 +112,7 @@ impl Plan {
         }
     }
 
-    /// The request for a page of `size` records; pages count from 1.
+    /// Returns the request for a page of `size` records; pages are numbered from 1.
     pub fn request(&self, part: usize, page: u32, size: u32) -> PageRequest {
         let query = match &self.asked {
             Asked::Volcengine(asked) => Query::Volcengine(asked.query(page, size)),
@@ -128,14 +129,14 @@ impl Plan {
         if of_one { RECORDS_MAX } else { RECORDS_MAX_ACCOUNT }
     }
 
-    /// Whether a backup passes the filters that the cloud did not apply.
+    /// Returns whether a backup passes the filters that the cloud did not apply.
     pub fn fits(&self, backup: &Backup) -> bool {
         let among = |wanted: &[String], word: &str| wanted.is_empty() || wanted.iter().any(|w| w == word);
         among(&self.statuses, &backup.status)
             && among(&self.strategies, backup.strategy.as_deref().unwrap_or_default())
     }
 
-    /// After a failed call: the part to go on with, whose question may now be put in another form.
+    /// Returns the part to continue with after a failed call; its requests may have another form from then on.
     pub fn part_after(&mut self, failure: Failure, part: usize) -> Result<usize, Failure> {
         match &mut self.asked {
             Asked::Volcengine(_) => Err(failure),

@@ -1,25 +1,25 @@
-//! Which backups are wanted.
+//! Filters of a backup listing, and their validation.
 
 use jiff::Timestamp;
 
 use crate::cloud::exchange::not_sent;
 use crate::domain::Failure;
 
-/// Which backups, in the domain's words.
+/// Filters of a backup listing, in the terms of the domain instead of one cloud's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     pub region: String,
-    /// `None`: those of every instance of the account in the region.
+    /// `None` selects all instances of the account in the region.
     pub instance: Option<String>,
-    /// `Available`, `Creating` and so on, as [`crate::domain::Backup`] has them; empty for all.
+    /// `Available`, `Creating` and so on, as in [`crate::domain::Backup`]; empty for all.
     pub statuses: Vec<String>,
     /// `ManualBackup`, `AutomatedBackup`; empty for all.
     pub strategies: Vec<String>,
-    /// When the backups began: from and to, both included, in whole seconds; fractions are cut.
+    /// Start times of the backups: from and to, both inclusive, in whole seconds; fractions are truncated.
     pub window: Option<(Timestamp, Timestamp)>,
-    /// Fuzzy. This and the next two: of a whole account, and not with Tencent Cloud.
+    /// Fuzzy match. This filter and the next two apply to whole accounts only, and not to Tencent Cloud.
     pub backup_point_name: Option<String>,
-    /// Fuzzy.
+    /// Fuzzy match.
     pub backup_point_id: Option<String>,
     pub project_name: Option<String>,
 }
@@ -27,7 +27,7 @@ pub struct Selection {
 pub const STRATEGIES: [&str; 2] = ["ManualBackup", "AutomatedBackup"];
 
 impl Selection {
-    /// The filters that not every listing has, and their values where they are given.
+    /// Returns the filters that only some listings support, with their values if set.
     pub(super) fn rare(&self) -> [(&'static str, Option<&str>); 3] {
         fn given(value: &Option<String>) -> Option<&str> {
             value.as_deref().filter(|v| !v.is_empty())
@@ -39,8 +39,8 @@ impl Selection {
         ]
     }
 
-    /// Refuses what no cloud takes, and what this one does not: it knows `statuses`, and takes the rare filters or says
-    /// why not.
+    /// Rejects filters that no cloud takes, and those that this cloud does not take: `statuses` are the ones it knows,
+    /// `no_rare` is the reason why it takes none of the optional ones.
     pub(super) fn check(
         &self,
         action: &'static str,

@@ -1,5 +1,6 @@
-//! A listing as Tencent Cloud takes it: in spans of at most 30 days, with codes for statuses, and, where it insists, by
-//! instance. What it takes differs between the versions of its documents, so the widest question is put first.
+//! Backup listing at Tencent Cloud: spans of at most 30 days, numeric status codes, and one request per instance where
+//! the cloud requires it. The accepted parameters differ between the versions of its documents, so the broadest request
+//! is tried first.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,7 +11,7 @@ use crate::cloud::tencent::query::{BackupQuery, SPAN_MAX};
 use crate::cloud::tencent::{LIST_BACKUPS, codes};
 use crate::domain::{Failure, Kind};
 
-/// The domain's words, and the code that each is asked for by. What 1 means only an answer tells.
+/// Statuses of the domain, and the codes that request them. Code 1 covers two; only the response tells them apart.
 const STATUSES: [(&str, i64); 7] = [
     ("Creating", 1),
     ("Locked", 1),
@@ -20,33 +21,34 @@ const STATUSES: [(&str, i64); 7] = [
     ("Expired", -1),
     ("Deleted", -2),
 ];
-/// What is asked for where no status is wanted in particular.
+/// Codes to request if no status is selected.
 const ALL: [i64; 4] = [1, 2, 3, 4];
-/// What every version of the documents has.
+/// Codes that every version of the documents has.
 const BASIC: [i64; 2] = [1, 2];
 const BASIC_ONLY: &str = "filter.statuses: this cloud lists Creating, Locked and Available alone";
 const NOT_HERE: &str = "not available with Tencent; allowed with Volcengine and BytePlus only";
 /// 2000-01-01T00:00:00Z, before the service began.
 const START: Timestamp = Timestamp::constant(946_684_800, 0);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
-/// How far the cloud's clock may be ahead: no backup begins later.
+/// Bound on how far the cloud's clock may be ahead: no backup starts later.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
-/// Its parts are every span of the first target, then those of the next.
+/// Requests of a listing in their current form. The parts are all spans of the first target, then those of the next.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Whose backups; `None`: those of all instances.
+    /// Instances whose backups are requested; `None` stands for all instances.
     targets: Vec<Option<String>>,
     spans: Vec<Option<(Timestamp, Timestamp)>>,
-    /// The codes that are wanted.
+    /// Codes of the selected statuses, or [`ALL`].
     wanted: Vec<i64>,
-    /// By the user, in so many words.
+    /// Whether the user selected statuses explicitly.
     chosen: bool,
-    /// Those that are asked for: the wanted ones, or fewer once the cloud refused them.
+    /// Codes that are requested: the wanted ones, or fewer once the cloud refused them.
     statuses: Vec<i64>,
-    /// The account's, for where the cloud lists by instance alone; `None` where no other form of the question is left.
+    /// Instances of the account, for a cloud that lists by instance only; `None` if no other form of the request is
+    /// left.
     instances: Option<Vec<String>>,
-    /// The question for all instances was refused: the targets may include one that is gone.
+    /// Whether the request for all instances was refused: the targets may then include a deleted instance.
     by_instance: bool,
 }
 
@@ -97,8 +99,8 @@ impl Asked {
         }
     }
 
-    /// A refused question is put with fewer statuses, then by instance, with all statuses again. An instance that is
-    /// gone by then has no backups.
+    /// Changes a refused request: first to fewer statuses, then to one instance at a time, with all statuses again.
+    /// Skips an instance that has been deleted meanwhile: it has no backups.
     pub fn part_after(&mut self, failure: Failure, part: usize) -> Result<usize, Failure> {
         if self.by_instance && failure.kind == Kind::InstanceNotFound {
             return Ok((part / self.spans.len() + 1) * self.spans.len());
@@ -107,12 +109,12 @@ impl Asked {
             return Err(failure);
         }
         let wants_instance = self.instances.is_some() && failure.has_code(codes::misses_parameter);
-        // What was chosen is not left out silently.
+        // Explicitly selected statuses are not dropped silently.
         if !wants_instance && !self.chosen && self.statuses == ALL {
             self.statuses = BASIC.to_vec();
             return Ok(part);
         }
-        // That the account has no instances is a reason to list none only where the cloud asked for one.
+        // An account without instances has an empty listing only if the cloud required an instance.
         if let Some(instances) = self.instances.take_if(|i| wants_instance || !i.is_empty()) {
             self.targets = instances.into_iter().map(Some).collect();
             self.statuses.clone_from(&self.wanted);
@@ -127,8 +129,8 @@ impl Asked {
     }
 }
 
-/// The window in pieces that do not overlap; both ends of each are included. They stay a second under the documented
-/// 30 days, which could count the last second too.
+/// Splits the window into spans that do not overlap, both ends inclusive. Each is a second shorter than the documented
+/// 30 days, which may count the last second too.
 fn spans(window: Option<(Timestamp, Timestamp)>, now: Timestamp) -> Vec<Option<(Timestamp, Timestamp)>> {
     let Some((start, end)) = window else {
         return vec![None];

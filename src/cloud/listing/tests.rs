@@ -45,7 +45,7 @@ fn page(total: u64, ids: std::ops::Range<usize>) -> BackupPage {
     BackupPage { total: Some(total), records: ids.len(), backups: ids.map(backup).collect() }
 }
 
-/// The parts of a Tencent request that its tests look at.
+/// Returns the fields of a Tencent request that the tests check.
 fn asked(listing: &Listing) -> Option<(Option<String>, Vec<i64>, u32)> {
     let request = listing.request()?;
     assert_eq!((request.region.as_str(), request.action()), (REGION, "DescribeInstanceBackups"));

@@ -1,4 +1,5 @@
-//! A listing as Volcengine and BytePlus take it: one question, whose filters are the cloud's but for a second status.
+//! Backup listing at Volcengine and BytePlus: a single part, with every filter applied by the cloud except several
+//! statuses.
 
 use jiff::Timestamp;
 
@@ -14,7 +15,7 @@ const ACCOUNT_ONLY: &str = "allowed with scope Account only";
 
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// But for the page.
+    /// Query without the page.
     query: BackupQuery,
 }
 
@@ -27,7 +28,7 @@ impl Asked {
             [one] => Some(one.clone()),
             _ => None,
         };
-        // Without a window the listing's own beginning ends it: backups that come meanwhile do not shift its pages.
+        // Without a window, the start of the listing ends it: backups added meanwhile do not shift its pages.
         let (start, end) = selection.window.unwrap_or((START, now));
         let query = BackupQuery {
             scope: if selection.instance.is_some() { Scope::OneInstance } else { Scope::AccountInstances },

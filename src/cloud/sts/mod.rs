@@ -1,20 +1,21 @@
-//! The clients of the clouds' STS: temporary credentials of a role, for other credentials or for a token of an identity
-//! that the role trusts.
+//! Clients of the clouds' STS: they exchange credentials, or an identity token that the role trusts, for temporary
+//! credentials of a role.
 //!
-//! What a code means here, where it is not what it means to the Redis API (`codes` of either cloud):
+//! Error codes whose kind differs from that in the Redis API (`codes` of either cloud):
 //!
 //! - CredentialsRejected: Volcengine's AccessDenied, LackPolicy, LackProjectPolicy and RoleNotExist; Tencent Cloud's
 //!   UnauthorizedOperation(.*), AuthFailure.UnauthorizedOperation, InvalidParameter.PermissionDenied, IpInBlacklist,
 //!   IpNotInWhitelist, ResourceNotFound.RoleNotFound, InvalidParameter.WebIdentityTokenError and
-//!   InvalidParameter.OverTimeError. Who may not assume the role has no credentials, so nothing is PermissionDenied.
-//! - Throttled: Tencent Cloud's InvalidParameter.OverLimit, which is one of frequency.
-//! - CloudUnavailable: ServiceNotFound, InvalidActionOrVersion; InvalidAction, NoSuchVersion. An endpoint of another make
-//!   is no fault of the request.
+//!   InvalidParameter.OverTimeError. A caller that may not assume the role gets no credentials, so nothing is
+//!   PermissionDenied.
+//! - Throttled: Tencent Cloud's InvalidParameter.OverLimit, a frequency limit.
+//! - CloudUnavailable: ServiceNotFound, InvalidActionOrVersion; InvalidAction, NoSuchVersion. An endpoint that lacks
+//!   the action or version is no fault of the request.
 //!
-//! Every other InvalidParameter(.*) of Tencent Cloud is InvalidRequest, with its code: a request has role, session name and
-//! duration, and beside them the name of an issuer or an external id, all of which the account's spec has to put right.
-//! No document and no official SDK of Volcengine names a code for a token that is invalid or has expired: such a code is
-//! unknown, so CloudUnavailable, and shown.
+//! Every other InvalidParameter(.*) of Tencent Cloud is InvalidRequest, with its code: a request has role, session name
+//! and duration, plus the name of an issuer or an external id, all of which are corrected in the account's spec. No
+//! document and no official SDK of Volcengine names a code for a token that is invalid or has expired: such a code is
+//! unknown, hence CloudUnavailable, and shown.
 
 mod tencent;
 mod volcengine;
@@ -31,22 +32,22 @@ use crate::clock::Clock;
 use crate::domain::{Failure, Kind};
 use crate::telemetry::redact::LONGEST;
 
-/// What an [`Sts`] is made of.
+/// Configuration of an [`Sts`] client.
 pub struct StsConfig {
     pub endpoint: StsEndpoint,
-    /// The account's home region. It signs at Volcengine, and is the header X-TC-Region at Tencent Cloud; STS knows the
-    /// same roles in all regions.
+    /// Home region of the account: part of the signature at Volcengine, the header X-TC-Region at Tencent Cloud. STS
+    /// knows the same roles in all regions.
     pub region: String,
     pub transport: Transport,
-    /// Apart from that of the account's own calls: STS has limits of its own (Volcengine 200 a second, D/6257/1494877;
-    /// Tencent Cloud 600 and with an identity 20, 1150/49443).
+    /// Separate from the budget of the account's own calls: STS has its own limits (Volcengine 200 a second,
+    /// D/6257/1494877; Tencent Cloud 600, and 20 with an identity token, 1150/49443).
     pub budget: Arc<Budget>,
     pub clock: Clock,
-    /// Of one try, from the moment that the budget allows it.
+    /// Timeout of one attempt, from the moment that the budget allows it.
     pub timeout: Duration,
 }
 
-/// One cloud's STS. Cheap to clone; clones share what is known of the cloud's clock.
+/// Client of one cloud's STS. Cheap to clone; clones share the clock correction for the cloud.
 #[derive(Clone)]
 pub struct Sts {
     exchange: Exchange,
@@ -54,14 +55,15 @@ pub struct Sts {
     region: String,
 }
 
-/// The role, and for how long.
+/// Role to assume, and the lifetime to request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleRequest {
     /// `trn:iam::2100000000:role/backup-operator`, `qcs::cam::uin/100000000001:roleName/backup-operator`.
     pub role: String,
-    /// By which the cloud's audit tells sessions apart.
+    /// Name by which the cloud's audit log distinguishes sessions.
     pub session_name: String,
-    /// Whole seconds; asked for exactly. Volcengine gives at least 900 s, and the hour in place of less (D/6257/86374).
+    /// Lifetime in whole seconds, requested as is. Volcengine gives at least 900 s, and one hour instead of less
+    /// (D/6257/86374).
     pub duration: Duration,
 }
 
@@ -69,8 +71,8 @@ pub struct RoleRequest {
 #[derive(Clone)]
 pub struct Issued {
     pub credentials: Credentials,
-    /// From the answer on, by the cloud's clock where the answer tells its time, so that ours may be wrong. Never zero, and
-    /// never more than was asked for.
+    /// Lifetime from the response on, measured by the cloud's clock if the response carries its time, so that the local
+    /// clock may be wrong. Never zero, and never more than was requested.
     pub valid_for: Duration,
 }
 
@@ -87,12 +89,13 @@ impl Sts {
         Self { exchange: Exchange::new(line), endpoint, region }
     }
 
-    /// AssumeRole, signed with these credentials. `external_id` is what the role's owner may demand to hear. No document
-    /// of Volcengine names it; it is sent there by the name that it has everywhere else, rather than left out in silence.
+    /// Calls AssumeRole, signed with these credentials. `external_id` is an id that the role's owner may require. No
+    /// document of Volcengine names it; it is sent there by the name that it has everywhere else, rather than dropped
+    /// silently.
     ///
     /// # Errors
-    /// The call's failure, of the kind that this module says. An answer without whole credentials, or without a lifetime
-    /// that lasts, is CloudUnavailable.
+    /// Returns the call's failure, with the kinds of the module documentation. A response without complete credentials,
+    /// or with a lifetime that is missing or over, is CloudUnavailable.
     pub async fn assume_role(
         &self,
         credentials: &Credentials,
@@ -109,12 +112,13 @@ impl Sts {
         }
     }
 
-    /// AssumeRoleWithOIDC, at Tencent Cloud AssumeRoleWithWebIdentity, with nothing but the token. `provider_id` is the
-    /// name that Tencent Cloud knows the token's issuer by, such as `cls-abcdefgh`; Volcengine finds it in the token.
+    /// Calls AssumeRoleWithOIDC, at Tencent Cloud AssumeRoleWithWebIdentity, authenticated by the token alone.
+    /// `provider_id` is Tencent Cloud's name of the token's issuer, such as `cls-abcdefgh`; Volcengine finds the issuer
+    /// in the token.
     ///
     /// # Errors
-    /// The same. Nothing is sent to an endpoint that is not allowed with workload identity (EndpointNotAllowed), nor to
-    /// Tencent Cloud without a `provider_id` (InvalidRequest).
+    /// Fails like [`Sts::assume_role`]. Nothing is sent to an endpoint that is not allowed with workload identity
+    /// (EndpointNotAllowed), nor to Tencent Cloud without a `provider_id` (InvalidRequest).
     pub async fn with_web_identity(
         &self,
         token: &IdentityToken,
@@ -130,14 +134,14 @@ impl Sts {
     }
 }
 
-/// A successful answer.
+/// Successful response.
 struct Assumed {
     request_id: Option<String>,
     issued: Issued,
 }
 
 impl Assumed {
-    /// A request id that repeats what was issued is cleaned of it.
+    /// Redacts the issued credentials in the request id, which may repeat them.
     fn new(request_id: Option<&str>, issued: Issued) -> Self {
         let request_id = request_id.and_then(|id| text::request_id(&issued.credentials.redactor(), id));
         Self { request_id, issued }
@@ -150,8 +154,8 @@ impl Answered for Assumed {
     }
 }
 
-/// Key id, secret and token as the cloud says them, and how long it says that they live. The error says what is not as the
-/// API promises, and no value.
+/// Validates key id, secret, token and lifetime of a response; `asked` is the lifetime that was requested. The error
+/// names the violation of the API's contract, and contains no value.
 fn issued(
     keys: [Option<&str>; 3],
     lifetime: Option<SignedDuration>,
@@ -170,14 +174,14 @@ fn issued(
     Ok(Issued { credentials: Credentials::temporary(id, secret, token, proof.clone()), valid_for })
 }
 
-/// What a code of the Redis API, which is one of the gateway as well, means at STS.
+/// Returns the kind at STS of a code that the gateway shares with the Redis API, where its kind is `redis`.
 fn kind(code: &str, redis: Kind) -> Kind {
     match (redis, code) {
         (_, "ServiceNotFound" | "InvalidActionOrVersion" | "InvalidAction" | "NoSuchVersion") => {
             Kind::CloudUnavailable
         }
         (Kind::PermissionDenied, _) => Kind::CredentialsRejected,
-        // Codes about instances are none of STS.
+        // STS has no codes about instances.
         (Kind::InstanceNotFound | Kind::InstanceNotReady, _) => Kind::CloudUnavailable,
         (other, _) => other,
     }

@@ -96,7 +96,7 @@ fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Resu
     let answer = wire::unwrapped(head, serde_json::from_slice(body).unwrap_or_default(), kind)?;
     let keys = answer.response.get("Credentials").unwrap_or(&Value::Null);
     let found = ["TmpSecretId", "TmpSecretKey", "Token"].map(|name| text_of(keys, name));
-    // In seconds since 1970.
+    // Unix time in seconds.
     let end = answer.response.get("ExpiredTime").and_then(count);
     let end = end.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let start = text::date(head.headers).unwrap_or(head.now);

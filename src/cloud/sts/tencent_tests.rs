@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use std::time::Duration;
 
 const SITE: Site = Site::Tencent;
-/// The moment at which our clock stands still.
+/// Time at which the local clock stands still.
 const START: i64 = 1_755_832_455;
 
 fn ok(mut response: Value) -> Response<Body> {
@@ -22,7 +22,7 @@ fn error(code: &str) -> Response<Body> {
     raw(200, json!({"Response": {"Error": error, "RequestId": "r-err"}}).to_string())
 }
 
-/// As in the documents.
+/// Response as in the documents.
 fn answer(expired_time: Value) -> Value {
     let keys = json!({
         "TmpSecretId": "AKIDissuedexample00000001", "TmpSecretKey": "issuedtencentkey1", "Token": "issued-tencent-token",
@@ -34,7 +34,7 @@ fn an_hour() -> Value {
     answer(json!(START + 3600))
 }
 
-/// The signature was worked out by another implementation, which gives those of the official SDKs' vectors.
+/// Another implementation computed the signature; it reproduces those of the official SDKs' vectors.
 #[tokio::test(start_paused = true)]
 async fn a_role_is_assumed_by_a_signed_call() {
     let stand = Stand::new(SITE, |_, _| ok(an_hour()));
@@ -117,14 +117,14 @@ async fn nothing_is_sent_without_the_issuers_name() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_is_measured_by_the_clouds_own_clock() {
-    // Ours says 2025-08-22T03:14:15Z.
+    // The local clock shows 2025-08-22T03:14:15Z.
     let cases = [
-        // Wrong by a day, either way.
+        // Off by a day, in either direction.
         (START + 86_400 + 1800, Some("Sat, 23 Aug 2025 03:14:15 GMT"), Some(1800)),
         (START - 86_400 + 1800, Some("Thu, 21 Aug 2025 03:14:15 GMT"), Some(1800)),
-        // Never more than was asked.
+        // Never more than was requested.
         (START + 43_200, Some("Fri, 22 Aug 2025 03:14:15 GMT"), Some(3600)),
-        // Without a Date our clock counts.
+        // Without a Date the local clock counts.
         (START + 900, None, Some(900)),
         (START + 900, Some("today"), Some(900)),
         (START + 86_400, None, Some(3600)),
@@ -273,7 +273,7 @@ async fn a_wrong_clock_is_corrected_once_by_the_answers_date() {
         } else {
             ok(answer(json!(START + 86_400 + 600)))
         };
-        // The second answer has no Date: the corrected clock counts.
+        // The second response has no Date: the corrected clock counts.
         let date = (n == 0).then(|| "Sat, 23 Aug 2025 03:14:15 GMT".parse().unwrap());
         answered.headers_mut().extend(date.map(|date| (http::header::DATE, date)));
         answered

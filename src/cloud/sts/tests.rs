@@ -12,7 +12,7 @@ use tower::service_fn;
 
 pub const TOKEN: &str = "eyJ0ZXN0.c3RzLXRlc3Q.sig_na-ture";
 
-/// An STS, and what it was asked.
+/// STS client, and the requests that its cloud received.
 pub struct Stand {
     pub sts: Sts,
     pub budget: Arc<Budget>,
@@ -20,7 +20,7 @@ pub struct Stand {
 }
 
 impl Stand {
-    /// `answer` is given the number of the request, from 0, and the request.
+    /// Creates a stand. `answer` gets the number of the request, from 0, and the request.
     pub fn new(
         site: Site,
         answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static,
@@ -86,7 +86,7 @@ pub fn role(site: Site) -> RoleRequest {
     }
 }
 
-/// What every answer that is not what the API promises becomes.
+/// Asserts the failure that every malformed response results in.
 pub fn assert_not_promised(result: Result<Issued, Failure>, what: &str, case: &Value) {
     let failure = result.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED), "{case}");
@@ -121,7 +121,7 @@ async fn a_try_ends_at_its_timeout_and_is_not_repeated() {
             (Duration::from_secs(3600), issue("AKexampleissued0001", "timeout-key-1", "timeout-token-1"))
         });
         let start = Instant::now();
-        // As tasks, which a call must be able to be part of.
+        // As tasks: a call must be able to run in one.
         let (sts, role) = (stand.sts.clone(), role(site));
         let signed = tokio::spawn({
             let (sts, role) = (sts.clone(), role.clone());
@@ -232,7 +232,7 @@ async fn no_log_debug_or_failure_holds_a_secret() {
             1 => issue(new_id, new_secret, ""),
             2 => raw(200, format!("{new_id} {new_secret} {new_session}")),
             _ => {
-                // Each call's own: of a call with the token, the STS knows no key.
+                // Each call's own values: for a call with the token, the STS knows no key.
                 let [id, secret, session] = if n % 2 == 0 { [id, secret, session] } else { [identity; 3] };
                 let echo = format!("{id} {secret} {session} {}", seen.text);
                 error(&format!("Code-{secret}-{session}"), &format!("{echo} {}", seen.uri))

@@ -68,7 +68,8 @@ impl<'p> Dialect<Parameters<'p>> for Gateway<'_> {
         self.endpoint.for_call(self.proof.credentials().is_some())
     }
 
-    /// AssumeRole has its parameters in the query; AssumeRoleWithOIDC in a form, as a token is no part of any URL.
+    /// Puts the parameters of AssumeRole in the query, and those of AssumeRoleWithOIDC in a form, as a token must not
+    /// be part of a URL.
     fn request(
         &self,
         call: &Call<'_, Parameters<'p>>,
@@ -107,7 +108,7 @@ fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Resu
     let keys = answer.result.get("Credentials").unwrap_or(&Value::Null);
     let time = |name| text_of(keys, name)?.parse::<Timestamp>().ok();
     let start = time("CurrentTime").or_else(|| text::date(head.headers)).unwrap_or(head.now);
-    // AssumeRoleWithOIDC says the first, AssumeRole the second.
+    // AssumeRoleWithOIDC returns the first, AssumeRole the second.
     let end = time("Expiration").or_else(|| time("ExpiredTime"));
     let found = ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(|name| text_of(keys, name));
     let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration, proof)

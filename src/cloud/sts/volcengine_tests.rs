@@ -20,7 +20,7 @@ fn error(status: u16, code: &str) -> Response<Body> {
     raw(status, json!({"ResponseMetadata": {"RequestId": "r-err", "Error": error}}).to_string())
 }
 
-/// As in the documents, with these times besides.
+/// Credentials as in the documents, plus these times.
 fn keys(times: Value) -> Value {
     let mut keys = json!({
         "AccessKeyId": "AKTPissuedexample00000001", "SecretAccessKey": "issued/volc+key==", "SessionToken": "STSissuedvolc",
@@ -33,7 +33,7 @@ fn an_hour() -> Value {
     keys(json!({"CurrentTime": "2021-04-12T10:57:09+08:00", "ExpiredTime": "2021-04-12T11:57:09+08:00"}))
 }
 
-/// The signature was worked out by another implementation, which gives that of the official SDK's vector below.
+/// Another implementation computed the signature; it reproduces that of the official SDK's vector below.
 #[tokio::test(start_paused = true)]
 async fn a_role_is_assumed_by_a_signed_get() {
     let stand = Stand::new(SITE, |_, _| ok(an_hour()));
@@ -130,9 +130,9 @@ async fn a_token_goes_unsigned_in_a_form() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_is_measured_by_the_clouds_own_clock() {
-    // Ours says 2025-08-22T03:14:15Z.
+    // The local clock shows 2025-08-22T03:14:15Z.
     let cases = [
-        // Wrong by years, either way.
+        // Off by years, in either direction.
         (
             json!({"CurrentTime": "2021-04-12T10:57:09+08:00", "Expiration": "2021-04-12T11:57:09+08:00"}),
             None,
@@ -143,13 +143,13 @@ async fn a_lifetime_is_measured_by_the_clouds_own_clock() {
             None,
             900,
         ),
-        // Never more than was asked.
+        // Never more than was requested.
         (
             json!({"CurrentTime": "2021-04-12T10:57:09+08:00", "ExpiredTime": "2021-04-12T22:57:09+08:00"}),
             None,
             3600,
         ),
-        // The answer's Date counts where the time is missing or none; then our clock.
+        // The response's Date counts if the time is missing or invalid; then the local clock.
         (json!({"ExpiredTime": "2021-04-12T11:00:00Z"}), Some("Mon, 12 Apr 2021 10:30:00 GMT"), 1800),
         (
             json!({"CurrentTime": "now", "ExpiredTime": "2021-04-12T11:00:00Z"}),

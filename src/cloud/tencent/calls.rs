@@ -14,14 +14,14 @@ pub const LIST_BACKUPS: &str = "DescribeInstanceBackups";
 pub const BACKUP_DETAIL: &str = "DescribeBackupDetail";
 const LIST_INSTANCES: &str = "DescribeInstances";
 
-/// Redis API, DescribeBackupDetail, "Error code".
+/// Code for a backup that does not exist (Redis API, DescribeBackupDetail, "Error code").
 const BACKUP_NOT_EXISTS: &str = "InvalidParameterValue.BackupNotExists";
-/// Redis API, DescribeInstances.
+/// Maximum page size (Redis API, DescribeInstances).
 const INSTANCES_LIMIT_MAX: u32 = 1000;
 
 impl Client {
-    /// DescribeInstanceBackups, one page. Nothing is sent for a query that breaks one of the API's rules. Where it names
-    /// an instance, backups of another one are no answer.
+    /// Calls DescribeInstanceBackups for one page. Nothing is sent for a query that breaks one of the API's rules. If
+    /// it names an instance, backups of another one make the page a failure.
     pub async fn backups_page(&self, region: &str, query: &BackupQuery) -> Result<BackupPage, Failure> {
         let zone = self.config().time_zone;
         let body = query.body(zone).map_err(|message| not_sent(LIST_BACKUPS, message))?;
@@ -34,8 +34,8 @@ impl Client {
         page.map_err(|what| not_promised(LIST_BACKUPS, &answer, what))
     }
 
-    /// DescribeBackupDetail; `None` where there is no such backup any more. What decrypts the backup is left out of the
-    /// answer before anything sees it.
+    /// Calls DescribeBackupDetail; `None` if the backup no longer exists. The keys that decrypt the backup are removed
+    /// from the response before any other code sees it.
     pub async fn backup_detail(
         &self,
         instance: &InstanceRef,
@@ -55,7 +55,7 @@ impl Client {
         Ok(Some(detail))
     }
 
-    /// DescribeInstances, one page of 1 to 1000.
+    /// Calls DescribeInstances for one page of 1 to 1000.
     pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
         if !(1..=INSTANCES_LIMIT_MAX).contains(&size) {
             return Err(not_sent(LIST_INSTANCES, format!("Limit must be 1 to {INSTANCES_LIMIT_MAX}")));
@@ -75,7 +75,7 @@ impl Client {
     }
 }
 
-/// The backup, or its instance with it.
+/// Returns whether the backup, or its instance with it, no longer exists.
 fn is_gone(failure: &Failure) -> bool {
     failure.has_code(|code| code == BACKUP_NOT_EXISTS) || failure.kind == Kind::InstanceNotFound
 }

@@ -1,4 +1,4 @@
-//! How Tencent Cloud's calls are made: everything but host and body in headers of its own, two of all headers signed.
+//! Protocol of Tencent Cloud: everything but host and body is in headers of its own; two of all headers are signed.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::telemetry::redact::Redactor;
 use super::{codes, sign};
 
 const REDIS: Service = Service { name: "redis", version: "2018-04-12" };
-/// In the very form that is signed.
+/// Content type, in exactly the form that is signed.
 const JSON: &str = "application/json";
 const TOKEN: &str = "x-tc-token";
-/// What stands for a signature where the API wants none (AssumeRoleWithWebIdentity, "API Description").
+/// Authorization value of a call that needs no signature (AssumeRoleWithWebIdentity, "API Description").
 const NO_SIGNATURE: &str = "SKIP";
 
 /// The Redis API with one account's credentials. Cheap to clone.
@@ -74,13 +74,13 @@ impl Dialect for Gateway<'_> {
 
 /// One of the cloud's services, each of which has its own host.
 pub struct Service {
-    /// As it stands in the credential scope.
+    /// Name in the credential scope.
     pub name: &'static str,
     pub version: &'static str,
 }
 
 impl Service {
-    /// As of `now`; signed where there are credentials.
+    /// Builds a request as of `now`, signed if there are credentials.
     ///
     /// # Errors
     /// Credentials that no header can carry are rejected.

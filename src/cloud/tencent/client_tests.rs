@@ -28,7 +28,7 @@ fn detail() -> Response<Body> {
     ok(json!({"BackupId": BACKUP, "MemSize": 2048}))
 }
 
-/// The signature was worked out by another implementation, which gives those of the official SDKs' vectors.
+/// The signature was computed by another implementation, which reproduces the official SDKs' vectors.
 #[tokio::test(start_paused = true)]
 async fn a_call_is_the_signed_request_of_an_independent_signer() {
     let fake = Fake::tencent(|_, _| detail());

@@ -1,15 +1,15 @@
-//! What the API's error codes mean for the operator (common error codes: "Returned Results" of every API page; Redis:
-//! the pages of its actions, and the lists of the official SDKs).
+//! Maps the API's error codes to failure kinds (common error codes: "Returned Results" of every API page; Redis: the
+//! pages of its actions, and the lists of the official SDKs).
 
 use http::StatusCode;
 
 use crate::domain::Kind;
 
-/// Said when X-TC-Timestamp is more than five minutes from the cloud's clock ("Common Params").
+/// Code for an X-TC-Timestamp that is more than five minutes from the cloud's clock ("Common Params").
 pub const SIGNATURE_EXPIRE: &str = "AuthFailure.SignatureExpire";
 
-/// Exact codes first, then the first segment (codes are `First.Second`), then the HTTP status, which is 200 for errors
-/// too; never a part of a segment.
+/// Returns the kind of a code. Exact codes match first, then the first segment (codes are `First.Second`), then the
+/// HTTP status, which is 200 for errors too; never a part of a segment.
 pub fn kind(code: &str, status: StatusCode) -> Kind {
     match code {
         "AuthFailure.UnauthorizedOperation" | "InvalidParameter.PermissionDenied" => Kind::PermissionDenied,
@@ -41,8 +41,8 @@ fn by_first_segment(first: &str, status: StatusCode) -> Kind {
     }
 }
 
-/// Whether the code can be said before the signature is looked at: what is asked for is no API, version or region of the
-/// endpoint, or the request lost its headers on the way.
+/// Returns whether the code can precede the check of the signature: the endpoint has no such API, version or region, or
+/// the request lost its headers on the way.
 pub fn precedes_signature(code: &str) -> bool {
     matches!(
         first(code),
@@ -55,7 +55,7 @@ pub fn precedes_signature(code: &str) -> bool {
     )
 }
 
-/// Whether the cloud misses a parameter, such as an instance where it lists by instance alone.
+/// Returns whether the cloud misses a parameter, such as an instance where it lists by instance only.
 pub fn misses_parameter(code: &str) -> bool {
     first(code) == "MissingParameter"
 }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn every_code_has_its_kind_whatever_the_status() {
-        // As docs/errors.md writes them: `X(.*)` is X and whatever begins with "X.".
+        // Written as in docs/errors.md: `X(.*)` is X and every code that begins with "X.".
         let table: [(Kind, &[&str]); 8] = [
             (Kind::CredentialsRejected, &["AuthFailure(.*)"]),
             (

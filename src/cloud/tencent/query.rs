@@ -1,26 +1,26 @@
-//! What a listing of backups may ask (Redis API, DescribeInstanceBackups).
+//! Parameters of a listing of backups (Redis API, DescribeInstanceBackups).
 
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-/// Records per page, at most.
+/// Maximum number of records per page.
 pub const LIMIT_MAX: u32 = 100;
-/// From the beginning of the times that are asked for to their end, at most.
+/// Maximum length of the requested time window.
 pub const SPAN_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
 const STATUSES: [i64; 6] = [1, 2, 3, 4, -1, -2];
 
-/// Every parameter of DescribeInstanceBackups; `None` is left out of the request.
+/// All parameters of DescribeInstanceBackups; `None` is left out of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupQuery {
-    /// `None`: those of all instances, where the cloud lists such.
+    /// `None`: backups of all instances, where the cloud has such a listing.
     pub instance_id: Option<String>,
-    /// Fuzzy.
+    /// Fuzzy match.
     pub instance_name: Option<String>,
-    /// 1 in process, 2 normal, 3 being exported, 4 exported, -1 expired, -2 deleted. Always given: what the API takes
-    /// without it differs between its versions.
+    /// 1 in process, 2 normal, 3 being exported, 4 exported, -1 expired, -2 deleted. Always given: the API's default
+    /// differs between its versions.
     pub statuses: Vec<i64>,
-    /// When the backups began: from and to, both included, in whole seconds; fractions are cut.
+    /// Start times of the backups: from and to, both inclusive, in whole seconds; fractions are cut.
     pub window: Option<(Timestamp, Timestamp)>,
     /// 1 to 100.
     pub limit: u32,
@@ -29,7 +29,7 @@ pub struct BackupQuery {
 }
 
 impl BackupQuery {
-    /// The request's body. The error names the field that breaks one of the API's rules.
+    /// Returns the request's body. The error names the field that breaks one of the API's rules.
     pub(super) fn body(&self, zone: Offset) -> Result<Value, String> {
         let mut body = Map::new();
         for (name, value) in [("InstanceId", &self.instance_id), ("InstanceName", &self.instance_name)] {

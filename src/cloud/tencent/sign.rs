@@ -8,17 +8,17 @@ use crate::cloud::digest::{hmac_sha256, sha256_hex};
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
 const TERMINATOR: &str = "tc3_request";
 
-/// What of a request is signed. The path is always `/`: the API has no other.
+/// The signed parts of a request. The path is always `/`: the API has no other.
 pub struct ToSign<'a> {
     pub method: &'a str,
-    /// As it is sent; empty for a POST.
+    /// Query as it is sent; empty for a POST.
     pub query: &'a str,
-    /// In any order and case; content-type and host are the least that the cloud wants.
+    /// Headers in any order and case; the cloud requires at least content-type and host.
     pub headers: &'a [(&'a str, &'a str)],
     pub body: &'a [u8],
 }
 
-/// What a signature is good for. The region is no part of it.
+/// Credential scope of a signature. The region is not part of it.
 pub struct Scope<'a> {
     /// The value of X-TC-Timestamp.
     pub time: Timestamp,
@@ -26,7 +26,7 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// In UTC, wherever the cloud is.
+    /// Returns the date in UTC, wherever the cloud is.
     fn date(&self) -> String {
         self.time.strftime("%Y-%m-%d").to_string()
     }
@@ -36,7 +36,7 @@ impl Scope<'_> {
     }
 }
 
-/// The value of the Authorization header.
+/// Returns the value of the Authorization header.
 pub fn authorization(request: &ToSign, scope: &Scope, secret_id: &str, secret: &SecretString) -> String {
     let [.., key] = keys(secret, scope);
     let to_sign = string_to_sign(&canonical_request(request), scope);
@@ -52,7 +52,7 @@ fn canonical_request(request: &ToSign) -> String {
         .join("\n")
 }
 
-/// By name; values in lower case as well, as the document's example has them.
+/// Returns the headers sorted by name; values are in lower case as well, as in the document's example.
 fn canonical_headers(request: &ToSign) -> Vec<(String, String)> {
     let plain = |text: &str| text.trim().to_lowercase();
     let mut headers: Vec<_> =
@@ -71,7 +71,7 @@ fn string_to_sign(canonical_request: &str, scope: &Scope) -> String {
     [ALGORITHM, &scope.time.as_second().to_string(), &scope.credential(), &hash].join("\n")
 }
 
-/// The keys for the date, the service, and for signing.
+/// Returns the keys for the date, for the service, and for signing.
 fn keys(secret: &SecretString, scope: &Scope) -> [[u8; 32]; 3] {
     let start = SecretString::from(format!("TC3{}", secret.expose_secret()));
     let date = hmac_sha256(start.expose_secret().as_bytes(), &scope.date());
@@ -87,7 +87,8 @@ mod tests {
 
     const VECTORS: &str =
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tencent-signing-vectors.json"));
-    /// Signs `127.0.0.1` and sends `Host: 127.0.0.1:18080`, which no cloud can have meant: a flaw of that SDK alone.
+    /// Its SDK signs `127.0.0.1` and sends `Host: 127.0.0.1:18080`, which no cloud can expect: a flaw of that SDK
+    /// alone.
     const NOT_REPRODUCIBLE: [&str; 1] = ["node-localhost-port"];
 
     fn check(vector: &Value) {
@@ -97,7 +98,7 @@ mod tests {
             ["method", "query", "host", "content_type", "action", "service", "secret_id"]
                 .map(|key| text(&input[key]));
         let body = match input["unsigned_payload"].as_bool() {
-            // These words are hashed instead of the body (X-TC-Content-SHA256).
+            // This literal is hashed instead of the body (X-TC-Content-SHA256).
             Some(true) => "UNSIGNED-PAYLOAD".to_owned(),
             _ => text(&input["body"]),
         };

@@ -1,5 +1,5 @@
-//! What is wanted of an answer of DescribeBackupDetail. It may also hold DecryptKey, which decrypts the backup, and
-//! KmsKeyId: whatever is not wanted is passed over while the bytes are read, so that no value holds it afterwards.
+//! Filters a response of DescribeBackupDetail. It may contain DecryptKey, which decrypts the backup, and KmsKeyId:
+//! every member that is not listed here is skipped while the bytes are parsed, so that no value contains it afterwards.
 
 use std::fmt;
 
@@ -23,10 +23,10 @@ const KEPT: [&str; 13] = [
     "ShardNum",
     "ReplicasNum",
 ];
-/// The cloud's words could repeat what is passed over. That there are some is kept.
+/// Members with free text of the cloud, which could repeat what is skipped. Only whether there is any text is kept.
 const WORDS: [&str; 2] = ["Message", "message"];
 
-/// A JSON value without lists, and of objects with the members that are wanted alone.
+/// A JSON value without lists, whose objects contain only the listed members.
 #[derive(Default)]
 pub struct Wanted(pub Value);
 

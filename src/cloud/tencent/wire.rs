@@ -1,6 +1,6 @@
-//! The shapes of the API's answers ("Returned Results" of every API page, and the pages of the actions; the data types
-//! RedisBackupSet and InstanceSet). Read by hand from JSON values: every field may be absent, null, of a later make or a
-//! float, and none of that may cost the rest of the answer.
+//! Parses the API's responses ("Returned Results" of every API page, and the pages of the actions; the data types
+//! RedisBackupSet and InstanceSet) by hand from JSON values: every field may be absent, null, of a later API version or
+//! a float, and none of that may cost the rest of the response.
 
 use std::fmt;
 
@@ -19,13 +19,13 @@ use crate::domain::{Backup, BackupDetail, Failure, Instance, InstanceInfo, Kind}
 use super::codes;
 use super::wanted::Wanted;
 
-/// A successful answer: what stands in `Response`.
+/// A successful response: the content of `Response`.
 pub struct Answer {
     pub request_id: Option<String>,
     pub response: Map<String, Value>,
 }
 
-/// What STS answers is secret.
+/// Omits the response: those of STS are secret.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("request_id", &self.request_id).finish_non_exhaustive()
@@ -38,18 +38,18 @@ impl Answered for Answer {
     }
 }
 
-/// Takes the envelope off. The cloud says errors with status 200 too.
+/// Unwraps a response. The cloud sends errors with status 200 too.
 pub fn answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
     unwrapped(head, serde_json::from_slice(body).unwrap_or_default(), codes::kind)
 }
 
-/// The same for DescribeBackupDetail, of which only a part is read. What the cloud says in words is no part of it.
+/// Unwraps a response of DescribeBackupDetail, of which only a part is read, without the cloud's free text.
 pub fn detail_answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
     let Wanted(body) = serde_json::from_slice(body).unwrap_or_default();
     unwrapped(head, body, codes::kind)
 }
 
-/// The same for an API with codes of its own; `kind` says what they mean.
+/// Unwraps a response of an API with codes of its own; `kind` maps them.
 pub fn unwrapped(
     head: &Head<'_>,
     mut body: Value,
@@ -60,7 +60,7 @@ pub fn unwrapped(
     let request_id = request_id.and_then(|id| text::request_id(head.redactor, id));
     head.refuse(error_in(&body), request_id.as_ref(), kind)?;
     match body.get_mut("Response").map(Value::take) {
-        // An error without a code is none of the API's, but no success either.
+        // The API sends no error without a code, but that is no success either.
         Some(Value::Object(response)) if !response.get("Error").is_some_and(says) => {
             Ok(Answer { request_id, response })
         }
@@ -68,8 +68,8 @@ pub fn unwrapped(
     }
 }
 
-/// Code and message of the usual form, or of the one of older gateways (`{"code", "message", "codeDesc"}`; the official
-/// Go SDK reads both).
+/// Returns code and message, in the usual form or in that of older gateways (`{"code", "message", "codeDesc"}`; the
+/// official Go SDK reads both).
 fn error_in(body: &Value) -> Option<(String, Option<&str>)> {
     if let Some(error) = body.get("Response").and_then(|r| r.get("Error")) {
         return text_of(error, "Code").map(|code| (code.to_owned(), text_of(error, "Message")));
@@ -80,9 +80,9 @@ fn error_in(body: &Value) -> Option<(String, Option<&str>)> {
 }
 
 impl Answer {
-    /// DescribeInstanceBackups. `region` is the one that was asked, `zone` that of the times.
+    /// Parses DescribeInstanceBackups. `region`: the one that was queried; `zone`: that of the times.
     pub fn backups(&self, region: &str, zone: Offset) -> Result<BackupPage, &'static str> {
-        // The documents' own sample calls the list by its type's name.
+        // The documents' own sample names the list after its type.
         let name = if self.response.contains_key("BackupSet") { "BackupSet" } else { "RedisBackupSet" };
         let (total, records) = json::page(&self.response, "TotalCount", name)?;
         Ok(BackupPage {
@@ -92,7 +92,7 @@ impl Answer {
         })
     }
 
-    /// DescribeBackupDetail: the backup's id, and what else is told.
+    /// Parses DescribeBackupDetail: the backup's id, and its other data.
     pub fn detail(&self) -> Result<(&str, BackupDetail), &'static str> {
         let text = |name| self.response.get(name).and_then(Value::as_str).filter(|t| !t.is_empty());
         let number = |name| self.response.get(name).and_then(count);
@@ -108,7 +108,7 @@ impl Answer {
         Ok((id, detail))
     }
 
-    /// DescribeInstances.
+    /// Parses DescribeInstances.
     pub fn instances(&self) -> Result<InstancePage, &'static str> {
         let (total, records) = json::page(&self.response, "TotalCount", "InstanceSet")?;
         Ok(InstancePage {
@@ -148,8 +148,9 @@ fn backup(record: &Value, region: &str, zone: Offset) -> Option<Backup> {
     })
 }
 
-/// The documents disagree: those of DescribeBackupDetail and old ones of the list say 1 manual and 0 automatic; the
-/// newest of the list, every official SDK and the samples say what stands here. The words are of the API's second version.
+/// Returns the strategy of a BackupType. The documents disagree: those of DescribeBackupDetail and old ones of the list
+/// have 1 manual and 0 automatic; the newest of the list, every official SDK and the samples have the mapping below.
+/// The textual codes are those of the API's second version.
 fn strategy(code: &str) -> &'static str {
     match code {
         "0" | "manualBackupInstance" => "ManualBackup",
@@ -159,7 +160,8 @@ fn strategy(code: &str) -> &'static str {
     }
 }
 
-/// FullBackup: "internal field" in the public documents; those of the private cloud's SDK name the two.
+/// Returns the type of a FullBackup code: "internal field" in the public documents; those of the private cloud's SDK
+/// name the two.
 fn completeness(code: i64) -> Option<&'static str> {
     match code {
         0 => Some("Full"),
@@ -168,8 +170,8 @@ fn completeness(code: i64) -> Option<&'static str> {
     }
 }
 
-/// 1 is "in process" as a filter and "locked by another process" in an answer: one that has not ended is in process. -2
-/// is documented for the filter alone.
+/// Returns the status of a code. 1 is "in process" as a filter and "locked by another process" in a response: a backup
+/// that has not ended is in process. -2 is documented for the filter only.
 fn status(code: &str, ended: bool) -> &'static str {
     match code {
         "1" if ended => "Locked",
@@ -183,7 +185,7 @@ fn status(code: &str, ended: bool) -> &'static str {
     }
 }
 
-/// Engine ("Redis") and ProductVersion ("local", "cloud") are no versions of an engine.
+/// Parses an instance. Engine ("Redis") and ProductVersion ("local", "cloud") are not engine versions.
 fn instance(record: &Value) -> Option<Instance> {
     Some(Instance {
         id: owned(record, "InstanceId")?,
@@ -197,13 +199,13 @@ fn instance(record: &Value) -> Option<Instance> {
     })
 }
 
-/// A code as text, whether it came as a number or as text.
+/// Returns a code as text, whether it came as a number or as text.
 fn number_text(object: &Value, name: &str) -> Option<String> {
     let value = object.get(name)?;
     whole(value).map(|number| number.to_string()).or_else(|| owned(object, name))
 }
 
-/// 0 or 1.
+/// Parses a flag: 0 or 1, or a boolean.
 fn flag(value: &Value) -> Option<bool> {
     match whole(value) {
         Some(0) => Some(false),
@@ -212,7 +214,7 @@ fn flag(value: &Value) -> Option<bool> {
     }
 }
 
-/// `YYYY-MM-DD HH:MM:SS` in the account's zone. There are "" and "0000-00-00 00:00:00" for what is not there.
+/// Parses `YYYY-MM-DD HH:MM:SS` in the account's zone. The cloud sends "" or "0000-00-00 00:00:00" for an absent time.
 fn time(object: &Value, name: &str, zone: Offset) -> Option<Timestamp> {
     let local = DateTime::strptime("%Y-%m-%d %H:%M:%S", text_of(object, name)?).ok()?;
     json::time(zone.to_timestamp(local).ok())

@@ -150,7 +150,7 @@ fn the_newest_example_of_a_backup() {
     assert_eq!(elsewhere.backups[0].start_time, time_of("2026-06-01T02:00:48Z"), "the zone is the account's");
 }
 
-/// With the list under its type's name, as the documents of 2018 have it.
+/// The list has the name of its type, as in the documents of 2018.
 #[test]
 fn the_oldest_example_of_backups() {
     let page = backups(json!({"TotalCount": 2, "RedisBackupSet": [
@@ -340,7 +340,7 @@ fn a_key_that_decrypts_is_in_nothing_that_can_be_shown() {
     }
 }
 
-/// JSON in which the API's own names come up, so that reading gets further than the first look.
+/// JSON that contains the API's own names, so that parsing gets past the first check.
 fn json_like() -> impl Strategy<Value = Value> {
     let names = [
         "Response",

@@ -1,4 +1,4 @@
-//! The actions of the Redis API that the operator uses. One of them changes something: ModifyCrossRegionBackupPolicy.
+//! The actions of the Redis API that the operator uses. Only ModifyCrossRegionBackupPolicy changes anything.
 
 use serde_json::{Value, json};
 
@@ -18,24 +18,24 @@ const LIST_INSTANCES: &str = "DescribeDBInstances";
 
 /// Redis API, ModifyCrossRegionBackupPolicy: "no more than 127 ASCII characters".
 const CLIENT_TOKEN_MAX: usize = 127;
-/// Redis API, DescribeDBInstances.
+/// Maximum page size (Redis API, DescribeDBInstances).
 const INSTANCES_PAGE_MAX: u32 = 1000;
 
-/// A change that the cloud took.
+/// A change that the cloud accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     pub request_id: Option<String>,
 }
 
 impl Client {
-    /// DescribeCrossRegionBackupPolicy.
+    /// Calls DescribeCrossRegionBackupPolicy.
     pub async fn describe_policy(&self, instance: &InstanceRef) -> Result<PolicyState, Failure> {
         let answer = self.of_instance(DESCRIBE_POLICY, instance, json!({"InstanceId": instance.id})).await?;
         answer.policy().map_err(|what| not_promised(DESCRIBE_POLICY, &answer, what))
     }
 
-    /// ModifyCrossRegionBackupPolicy, once: whether to repeat it is the caller's decision, with the same token while
-    /// the outcome is unknown. The target region is sent only with `active`: it has no effect otherwise.
+    /// Calls ModifyCrossRegionBackupPolicy once. Repeating it is the caller's decision, with the same token while the
+    /// outcome is unknown. The target region is sent only with `active`: it has no effect otherwise.
     pub async fn modify_policy(
         &self,
         instance: &InstanceRef,
@@ -61,15 +61,15 @@ impl Client {
         Ok(Accepted { request_id: answer.request_id })
     }
 
-    /// DescribeAvailableCrossRegion: the regions to which this instance's backups can be copied.
+    /// Calls DescribeAvailableCrossRegion: lists the regions to which this instance's backups can be copied.
     pub async fn available_regions(&self, instance: &InstanceRef) -> Result<Vec<String>, Failure> {
         let answer =
             self.of_instance(AVAILABLE_REGIONS, instance, json!({"InstanceId": instance.id})).await?;
         answer.regions().map_err(|what| not_promised(AVAILABLE_REGIONS, &answer, what))
     }
 
-    /// DescribeCrossRegionBackups, one page. Nothing is sent for a query that breaks one of the API's rules. With
-    /// Scope OneInstance, backups of another instance are no answer.
+    /// Calls DescribeCrossRegionBackups for one page. Nothing is sent for a query that breaks one of the API's rules.
+    /// With Scope OneInstance, backups of another instance make the page a failure.
     pub async fn backups_page(&self, region: &str, query: &BackupQuery) -> Result<BackupPage, Failure> {
         let body = query.body().map_err(|message| not_sent(LIST_BACKUPS, message))?;
         let call = Call { action: LIST_BACKUPS, region, instance: query.instance_id.as_deref(), body };
@@ -81,7 +81,7 @@ impl Client {
         page.map_err(|what| not_promised(LIST_BACKUPS, &answer, what))
     }
 
-    /// DescribeDBInstances, one page of 1 to 1000. RegionId is left out: the region that signs is its default.
+    /// Calls DescribeDBInstances for one page of 1 to 1000. RegionId is left out: it defaults to the signing region.
     pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
         page_number(page).map_err(|message| not_sent(LIST_INSTANCES, message))?;
         if !(1..=INSTANCES_PAGE_MAX).contains(&size) {
@@ -92,7 +92,8 @@ impl Client {
         answer.instances().map_err(|what| not_promised(LIST_INSTANCES, &answer, what))
     }
 
-    /// An answer about another instance, as a confused proxy or cache would give, must never be taken for this one's.
+    /// Sends a call about one instance. A response about another one, as a confused proxy or cache would give, must
+    /// never be taken for this one's.
     async fn of_instance(
         &self,
         action: &'static str,

@@ -1,4 +1,4 @@
-//! How the calls of Volcengine and BytePlus are made: signed in the headers, action and version in the query.
+//! Protocol of Volcengine and BytePlus: signature in the headers, action and version in the query.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::wire::{self, Answer};
 use super::{codes, sign};
 
 const VERSION: &str = "2020-12-07";
-/// The official SDKs' spelling in the credential scope; the documents' `Redis` works as well.
+/// Service in the credential scope, as the official SDKs spell it; the documents' `Redis` works as well.
 const SERVICE: &str = "redis";
 const JSON: &str = "application/json; charset=utf-8";
 const TOKEN: &str = "x-security-token";
@@ -77,20 +77,20 @@ impl Dialect for Gateway<'_> {
     }
 }
 
-/// A request of any service of the cloud, as far as it is its own.
+/// The service-specific parts of a request, before it is signed.
 pub struct Unsigned<'a> {
     pub method: Method,
     pub region: &'a str,
-    /// As it stands in the credential scope.
+    /// Name in the credential scope.
     pub service: &'a str,
     pub query: &'a [(&'a str, &'a str)],
-    /// `None` where there is no body.
+    /// `None` if there is no body.
     pub content_type: Option<&'a str>,
     pub body: String,
 }
 
 impl Unsigned<'_> {
-    /// As of `now`; whatever header says something is signed.
+    /// Signs the request as of `now`, with all of its headers but Accept.
     ///
     /// # Errors
     /// Credentials that no header can carry are rejected.

@@ -1,14 +1,15 @@
-//! What the API's error codes mean for the operator (gateway: D/6369/68677; Redis: D/6293/73664).
+//! Maps the API's error codes to failure kinds (gateway: D/6369/68677; Redis: D/6293/73664).
 
 use http::StatusCode;
 
 use crate::domain::Kind;
 
-/// Said when X-Date is too far from the gateway's clock, 15 minutes by default (D/6469/1126803).
+/// Code for an X-Date that is too far from the gateway's clock, 15 minutes by default (D/6469/1126803).
 pub const INVALID_TIMESTAMP: &str = "InvalidTimestamp";
 
-/// Exact codes first, then the HTTP status; never a part of a code. The Redis API says every one of its own codes
-/// with HTTP 400, `InternalError` included, and the gateway's throttling was seen with 200, 400 and 429.
+/// Returns the kind of a code. Exact codes match first, then the HTTP status; never a part of a code. The Redis API
+/// sends all of its own codes with HTTP 400, `InternalError` included, and the gateway's throttling was seen with 200,
+/// 400 and 429.
 pub fn kind(code: &str, status: StatusCode) -> Kind {
     match code {
         "InvalidAccessKey"
@@ -45,8 +46,8 @@ pub fn kind(code: &str, status: StatusCode) -> Kind {
     }
 }
 
-/// Whether the code can be said before the signature is looked at: of an endpoint of another make, or of a request that
-/// was changed on its way.
+/// Returns whether the code can precede the check of the signature: the endpoint is of another kind, or the request was
+/// changed on its way.
 pub fn precedes_signature(code: &str) -> bool {
     matches!(code, "ServiceNotFound" | "InvalidActionOrVersion" | "MissingRequestInfo" | "MethodNotAllowed")
 }

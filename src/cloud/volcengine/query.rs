@@ -1,28 +1,28 @@
-//! What a listing of backups may ask (Redis API, DescribeCrossRegionBackups).
+//! Parameters of a listing of backups (Redis API, DescribeCrossRegionBackups).
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// Records per page, at most.
+/// Maximum number of records per page.
 pub const PAGE_SIZE_MAX: u32 = 100;
 pub const STATUSES: [&str; 4] = ["Creating", "Available", "Unavailable", "Deleting"];
 pub const STRATEGIES: [&str; 2] = ["ManualBackup", "AutomatedBackup"];
 
-/// Whose backups are asked for.
+/// Scope of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of one instance.
+    /// Backups of one instance.
     #[default]
     OneInstance,
-    /// Those of every instance of the account in the region.
+    /// Backups of every instance of the account in the region.
     AccountInstances,
 }
 
-/// Every parameter of DescribeCrossRegionBackups; `None` and empty are left out of the request.
+/// All parameters of DescribeCrossRegionBackups; `None` and empty values are left out of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupQuery {
     pub scope: Scope,
-    /// Exact. Required with [`Scope::OneInstance`].
+    /// Exact match. Required with [`Scope::OneInstance`].
     pub instance_id: Option<String>,
     /// `Creating`, `Available`, `Unavailable` or `Deleting`.
     pub status: Option<String>,
@@ -31,19 +31,19 @@ pub struct BackupQuery {
     pub end_time: Option<Timestamp>,
     /// `ManualBackup`, `AutomatedBackup`; empty for all.
     pub strategies: Vec<String>,
-    /// Fuzzy; with [`Scope::AccountInstances`] alone, as the next two.
+    /// Fuzzy match; only with [`Scope::AccountInstances`], like the next two fields.
     pub backup_point_name: Option<String>,
-    /// Fuzzy.
+    /// Fuzzy match.
     pub backup_point_id: Option<String>,
     pub project_name: Option<String>,
-    /// 1 to 100. Both this and the number or neither; without them the API does not page.
+    /// 1 to 100. Set with the number or not at all; without the two the API does not page.
     pub page_size: Option<u32>,
     /// From 1.
     pub page_number: Option<u32>,
 }
 
 impl BackupQuery {
-    /// The request's body. The error names the field that breaks one of the API's rules.
+    /// Returns the request's body. The error names the field that breaks one of the API's rules.
     pub(super) fn body(&self) -> Result<Value, String> {
         let instance_id = given(&self.instance_id);
         if self.scope == Scope::OneInstance && instance_id.is_none() {
@@ -62,7 +62,7 @@ impl BackupQuery {
             ("ProjectName", given(&self.project_name)),
         ];
         for (name, value) in account_only {
-            // The API would ignore it and list what was not asked for.
+            // The API would ignore the field and list more than was requested.
             if value.is_some() && self.scope == Scope::OneInstance {
                 return Err(format!("{name} takes effect with Scope AccountInstances only"));
             }
@@ -91,7 +91,7 @@ impl BackupQuery {
             (Some(_), None) => return Err("EndTime is required with StartTime".to_owned()),
             (None, Some(_)) => return Err("StartTime is required with EndTime".to_owned()),
         };
-        // In whole seconds, as they are sent.
+        // Compared in whole seconds, as they are sent.
         if end.as_second() <= start.as_second() {
             return Err("EndTime must be later than StartTime".to_owned());
         }
@@ -118,7 +118,7 @@ impl BackupQuery {
     }
 }
 
-/// "Not exceeding the maximum value of the Integer data type": int32 in the SDKs.
+/// Validates a page number, "Not exceeding the maximum value of the Integer data type": int32 in the SDKs.
 pub(super) fn page_number(number: u32) -> Result<(), String> {
     if (1..=i32::MAX as u32).contains(&number) {
         Ok(())

@@ -1,5 +1,5 @@
 //! Volcengine's request signature, HMAC-SHA256 (document "Signature process", D/6293/65744). Pure: no clock, no IO.
-//! What these functions return must not be logged: a canonical request holds the session token.
+//! Results of these functions must not be logged: a canonical request contains the session token.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -8,13 +8,13 @@ use crate::cloud::digest::{hmac_sha256 as hmac, sha256_hex};
 
 const ALGORITHM: &str = "HMAC-SHA256";
 const TERMINATOR: &str = "request";
-/// RFC 3986's unreserved characters stay; a space is `%20` and never `+`.
+/// Characters to encode: all but RFC 3986's unreserved ones; a space is `%20` and never `+`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// What of a request is signed. The path is always `/`: the API has no other.
+/// The signed parts of a request. The path is always `/`: the API has no other.
 pub struct ToSign<'a> {
     pub method: &'a str,
-    /// As in the Host header, with its port if it has one.
+    /// Value of the Host header, with its port if it has one.
     pub host: &'a str,
     pub query: &'a [(&'a str, &'a str)],
     /// The other headers to sign, in any order and case.
@@ -22,7 +22,7 @@ pub struct ToSign<'a> {
     pub body: &'a [u8],
 }
 
-/// What a signature is good for.
+/// Credential scope of a signature.
 pub struct Scope<'a> {
     /// `YYYYMMDD'T'HHMMSS'Z'`, the value of X-Date.
     pub x_date: &'a str,
@@ -40,7 +40,7 @@ impl Scope<'_> {
     }
 }
 
-/// The value of the Authorization header.
+/// Returns the value of the Authorization header.
 pub fn authorization(request: &ToSign, scope: &Scope, access_key_id: &str, secret: &SecretString) -> String {
     let canonical = canonical_request(request);
     let key = signing_key(secret, scope);
@@ -52,7 +52,8 @@ pub fn authorization(request: &ToSign, scope: &Scope, access_key_id: &str, secre
     )
 }
 
-/// The query as it is signed, and as it has to stand in the URL: sorted by name, repeated names in their order.
+/// Returns the query in the form that is signed and must appear in the URL: sorted by name, repeated names in their
+/// given order.
 pub fn canonical_query(query: &[(&str, &str)]) -> String {
     let mut sorted = query.to_vec();
     sorted.sort_by_key(|(name, _)| *name);
@@ -77,7 +78,7 @@ fn canonical_request(request: &ToSign) -> String {
 }
 
 fn canonical_headers<'a>(request: &ToSign<'a>) -> Vec<(String, &'a str)> {
-    // The official signers cut these two ports whatever the scheme is.
+    // The official signers strip these two ports, whichever the scheme.
     let host = request.host.strip_suffix(":443").or(request.host.strip_suffix(":80")).unwrap_or(request.host);
     let mut headers: Vec<_> =
         request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.trim())).collect();
@@ -97,7 +98,7 @@ fn string_to_sign(canonical_request: &str, scope: &Scope) -> String {
 }
 
 fn signing_key(secret: &SecretString, scope: &Scope) -> [u8; 32] {
-    // The secret's characters as they are: it looks like base64, but is not decoded.
+    // The secret is used as it is: it looks like base64, but is not decoded.
     let mut key = hmac(secret.expose_secret().as_bytes(), scope.date());
     for part in [scope.region, scope.service, TERMINATOR] {
         key = hmac(&key, part);
@@ -115,7 +116,7 @@ mod tests {
     const VECTORS: &str =
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/volcengine-signing-vectors.json"));
 
-    /// The vector's request with the headers that the expected list names: SDKs differ in which they sign.
+    /// Checks a vector, signing only the headers in its expected list: SDKs differ in which they sign.
     fn check(name: &str, input: &Value, added: &Value, expected: &Value) {
         let text = |v: &'_ Value| v.as_str().unwrap_or_default().to_owned();
         let query: Vec<(String, String)> =

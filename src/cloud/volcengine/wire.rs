@@ -1,6 +1,6 @@
-//! The shapes of the API's answers (Redis API, "Response structure", D/6293/65745, and the pages of the actions).
-//! Read by hand from JSON values: every field may be absent, null, of a later make or a float, and none of that may
-//! cost the rest of the answer.
+//! Parses the API's responses (Redis API, "Response structure", D/6293/65745, and the pages of the actions) by hand
+//! from JSON values: every field may be absent, null, of a later API version or a float, and none of that may cost the
+//! rest of the response.
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ use crate::domain::{Backup, Failure, Instance, InstanceInfo, Kind, PolicyState};
 
 use super::codes;
 
-/// A successful answer.
+/// A successful response.
 pub struct Answer {
     pub request_id: Option<String>,
-    /// Null where the action returns nothing.
+    /// Null if the action returns nothing.
     pub result: Value,
 }
 
-/// What STS answers is secret.
+/// Omits the result: STS responses are secret.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").field("request_id", &self.request_id).finish_non_exhaustive()
@@ -36,12 +36,12 @@ impl Answered for Answer {
     }
 }
 
-/// Takes the envelope off. Any status but 200 is a failure, and so is 200 with an error in it, as the SDKs see it.
+/// Unwraps a response. Any status but 200 is a failure, and so is 200 with an error in it, as for the SDKs.
 pub fn answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
     unwrapped(head, body, codes::kind)
 }
 
-/// The same for an API with codes of its own; `kind` says what they mean.
+/// Unwraps a response of an API with codes of its own; `kind` maps them.
 pub fn unwrapped(
     head: &Head<'_>,
     body: &[u8],
@@ -54,15 +54,15 @@ pub fn unwrapped(
     let request_id =
         metadata.and_then(|m| text_of(m, "RequestId")).and_then(|id| text::request_id(head.redactor, id));
     head.refuse(error_in(&value), request_id.as_ref(), kind)?;
-    // An error without a code is none of the API's, but no success either: a change must not count as accepted.
+    // The API sends no error without a code, but that is no success either: a change must not count as accepted.
     if metadata.is_none() && result.is_null() || metadata.and_then(|m| m.get("Error")).is_some_and(says) {
         return Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED, request_id));
     }
     Ok(Answer { request_id, result })
 }
 
-/// Code and message of the usual form, or of the simple one that the gateway falls back to
-/// (`{"HTTPCode", "errorcode", "message"}`; Volcengine SDK, `VolcengineSimpleError`).
+/// Returns code and message, in the usual form or in the simple one that the gateway falls back to (`{"HTTPCode",
+/// "errorcode", "message"}`; Volcengine SDK, `VolcengineSimpleError`).
 fn error_in(value: &Value) -> Option<(String, Option<&str>)> {
     if let Some(error) = value.get("ResponseMetadata").and_then(|m| m.get("Error")) {
         let number = || error.get("CodeN").and_then(whole).filter(|n| *n != 0).map(|n| n.to_string());
@@ -73,12 +73,12 @@ fn error_in(value: &Value) -> Option<(String, Option<&str>)> {
 }
 
 impl Answer {
-    /// The instance that the answer says it is about.
+    /// Returns the instance that the response names.
     pub fn instance_id(&self) -> Option<&str> {
         text_of(&self.result, "InstanceId")
     }
 
-    /// DescribeCrossRegionBackupPolicy. The error says what is missing.
+    /// Parses DescribeCrossRegionBackupPolicy. The error names what is missing.
     pub fn policy(&self) -> Result<PolicyState, &'static str> {
         let active = self.result.get("Active").and_then(Value::as_bool).ok_or("Active is missing")?;
         Ok(PolicyState {
@@ -88,19 +88,19 @@ impl Answer {
         })
     }
 
-    /// DescribeAvailableCrossRegion: no list and null are the empty list, as the SDKs read them.
+    /// Parses DescribeAvailableCrossRegion. An absent or null list is the empty list, as for the SDKs.
     pub fn regions(&self) -> Result<Vec<String>, &'static str> {
         let regions = list(self.object()?, "TargetRegionIds").ok_or("TargetRegionIds is no list")?;
         Ok(regions.iter().filter_map(Value::as_str).filter(|r| !r.is_empty()).map(json::plain).collect())
     }
 
-    /// DescribeCrossRegionBackups.
+    /// Parses DescribeCrossRegionBackups.
     pub fn backups(&self) -> Result<BackupPage, &'static str> {
         let (total, records) = json::page(self.object()?, "Total", "Backups")?;
         Ok(BackupPage { total, records: records.len(), backups: records.iter().filter_map(backup).collect() })
     }
 
-    /// DescribeDBInstances.
+    /// Parses DescribeDBInstances.
     pub fn instances(&self) -> Result<InstancePage, &'static str> {
         let (total, records) = json::page(self.object()?, "TotalInstancesNum", "Instances")?;
         Ok(InstancePage {

@@ -310,7 +310,7 @@ fn instances() {
     assert_eq!(page.instances[1].class, None);
 }
 
-/// JSON in which the API's own names come up, so that reading gets further than the first look.
+/// JSON that contains the API's own names, so that parsing gets past the first check.
 fn json_like() -> impl Strategy<Value = Value> {
     let names = [
         "ResponseMetadata",

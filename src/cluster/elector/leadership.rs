@@ -1,4 +1,4 @@
-//! What the rest of the process may know of its leadership.
+//! The leadership of this process, as its other parts see it.
 
 use std::future::pending;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// As good as never, and still a time that can be calculated with.
+/// Stand-in for "never" that can still be added to an instant.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// How long a leadership lasts, as far as is known now.
+/// Term of a leadership, as known now.
 #[derive(Clone, Copy, Debug)]
 pub struct Term {
-    /// `None`: it does not depend on a Lease.
+    /// End of the term; `None`: it does not depend on a Lease.
     until: Option<Instant>,
     ended: bool,
 }
 
 impl Term {
-    /// No rival can lead before then.
+    /// Returns a term until `end`, before which no other candidate can lead.
     pub fn until(end: Instant) -> Self {
         Self { until: Some(end), ended: false }
     }
@@ -37,8 +37,8 @@ impl Term {
     }
 }
 
-/// One leadership of this process. Once it is over it never comes back; the next one is another.
-/// It ends by the clock alone, also when nothing in the process gets to say so.
+/// One leadership of this process. Once it is over it never comes back; the next one is another value. It ends by the
+/// clock alone, even if nothing in the process can report that.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     term: watch::Receiver<Term>,
@@ -46,12 +46,12 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// A leadership with terms of whoever keeps the Lease; without a sender the last one runs out.
+    /// Creates a leadership whose terms arrive on the channel; once the sender is dropped, the last one expires.
     pub fn new(term: watch::Receiver<Term>, previous_renewal: Option<Timestamp>) -> Self {
         Self { term, previous_renewal }
     }
 
-    /// The leadership of a process that runs without election: it never ends.
+    /// Returns the leadership of a process that runs without election: it never ends.
     pub fn always() -> Self {
         let (_, term) = watch::channel(Term { until: None, ended: false });
         Self::new(term, None)
@@ -62,8 +62,9 @@ impl Leadership {
         self.term.borrow().is_current()
     }
 
-    /// Until when no rival can lead, as known now: what must not overlap with a rival's doing has to end before. It moves
-    /// with every renewal, and lies in the past once the leadership has run out.
+    /// Returns the time before which no other candidate can lead, as known now: work that must not overlap with
+    /// another leader's has to end before it. Each renewal moves it; it is in the past once the leadership has
+    /// expired.
     pub fn safe_until(&self) -> Instant {
         self.term.borrow().end()
     }
@@ -73,7 +74,8 @@ impl Leadership {
         self.ends_within(Duration::ZERO).await;
     }
 
-    /// Returns when no more than this is left of the leadership, as known then: each renewal puts it off. At once if that is so.
+    /// Returns when no more than `left` remains of the leadership, at once if that is so already. Each renewal puts
+    /// it off.
     pub async fn ends_within(&self, left: Duration) {
         let mut watched = self.term.clone();
         loop {
@@ -84,7 +86,7 @@ impl Leadership {
             }
             let changed = async {
                 if watched.changed().await.is_err() {
-                    // Without a sender nothing changes any more: the time alone counts.
+                    // Without a sender there are no more renewals: only the time counts.
                     pending().await
                 }
             };
@@ -101,8 +103,9 @@ impl Leadership {
         }
     }
 
-    /// The Lease's renewTime as it was found when it was taken, whoever held it: until then someone was leading.
-    /// `None` for a Lease that did not exist, and without election. A wall-clock time of whoever wrote it.
+    /// Returns the renewTime that the Lease had when it was taken, whoever held it: until then another process was
+    /// leading. `None` if the Lease did not exist, and without election. It is a wall-clock time of the Lease's last
+    /// writer.
     pub fn previous_renewal(&self) -> Option<Timestamp> {
         self.previous_renewal
     }

@@ -1,12 +1,14 @@
-//! Leader election on a Lease, by client-go's rules, with every doubt resolved against being the leader.
+//! Leader election on a Lease, by client-go's rules; in doubt, a process does not lead.
 //!
-//! The Lease changes hands by compare-and-swap on its resourceVersion alone. Whether a rival's Lease has run out is judged by how long
-//! this very process has seen it unchanged on its own monotonic clock; the wall-clock times in it are for people to read.
-//! A leader's own term ends [`Timing::renew_deadline`] after the *start* of its last successful renewal, hence before any
-//! rival can see the Lease run out. No Lease is a fence: a call in flight outlives the term that it began in.
+//! The Lease changes hands by compare-and-swap on its resourceVersion alone. A candidate decides whether a
+//! competitor's Lease has expired by how long it has observed the Lease unchanged on its own monotonic clock; the
+//! wall-clock times in the Lease are informational. A leader's own term ends [`Timing::renew_deadline`] after the
+//! *start* of its last successful renewal, hence before any other candidate can see the Lease expire. No Lease is a
+//! fence: a call in flight outlives the term in which it began.
 //!
-//! A candidate looks at the Lease each second, and has no watch on it: a watch can fall silent without an end, so that looks at a
-//! pace would be needed all the same, and it would take one verb more in the Role. A look a second is a small read of one object.
+//! A candidate polls the Lease each second instead of watching it: a watch can fall silent without an end, so that
+//! polls would be needed all the same, and it would need one more verb in the Role. A poll a second is a small read
+//! of one object.
 
 mod leadership;
 mod renewal;
@@ -28,20 +30,20 @@ use renewal::Renewals;
 use super::{MANAGER, answered, cause};
 use crate::clock::Clock;
 
-/// The Lease's name.
+/// Name of the Lease.
 pub const LEASE: &str = MANAGER;
 
-/// The lengths of an election; `renew < renew_deadline < lease`.
+/// Durations of an election; `renew < renew_deadline < lease`.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long the others wait after they saw the Lease change.
+    /// Time for which the other candidates wait after they saw the Lease change.
     pub lease: Duration,
-    /// How long a leader holds itself to be one after the start of its last successful renewal.
+    /// Length of a leader's term, from the start of its last successful renewal.
     pub renew_deadline: Duration,
-    /// Between the starts of successful renewals.
+    /// Interval between the starts of successful renewals.
     pub renew: Duration,
-    /// Between tries: of a candidate to take the Lease, of a leader to renew after a failure. A Lease that was given up is taken
-    /// within it, and its new holder works within 2 s.
+    /// Interval between attempts: of a candidate to take the Lease, of a leader to renew after a failure. A released
+    /// Lease is taken within it, and its new holder works within 2 s.
     pub retry: Duration,
 }
 
@@ -57,39 +59,40 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The longest wait for one answer, so that a leader that renews half-way has two tries left.
+    /// Returns the timeout of one call: a leader that renews half-way has two attempts left.
     fn call(&self) -> Duration {
         self.renew_deadline / 4
     }
 }
 
-/// How long a Lease may be refused after the start before that is an error. An API server that has just started refuses everything
-/// until it has read its roles, and manifests that are applied together bring the operator before its rights.
+/// Time for which the Lease may be refused after the start before that is an error. An API server that has just
+/// started refuses everything until it has read its roles, and manifests that are applied together can start the
+/// operator before its RBAC rights exist.
 const REFUSED: Duration = Duration::from_secs(30);
 
-/// A Lease that was refused since the start.
+/// The Lease was refused since the start of the process.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} the Lease {LEASE} in namespace {namespace}: {reason}")]
 pub struct ElectionError {
     pub namespace: String,
-    /// As in a Role: `get`, `create` or `update`.
+    /// Verb as in a Role: `get`, `create` or `update`.
     pub verb: &'static str,
-    /// The API server's words.
+    /// Message of the API server.
     pub reason: String,
 }
 
-/// Takes part in the election; while it lives and leads, it renews the Lease. Dropping it ends the leadership at once, but
-/// leaves the Lease to run out; [`Elector::release`] gives it up.
+/// Takes part in the election, and renews the Lease while it leads. Dropping it ends the leadership at once, but
+/// leaves the Lease to expire; [`Elector::release`] releases it.
 pub struct Elector {
     candidate: Candidate,
-    /// Whether the Lease may carry our name: a write whose answer was lost may have been made.
+    /// Whether the Lease may name this process as its holder: a write whose answer was lost may have been made.
     wrote: bool,
-    /// Whether the Lease was ever had, or seen in another's hands: a later refusal may pass.
+    /// Whether the Lease was ever acquired, or seen in another's hands: a later refusal may be transient.
     permitted: bool,
     renewals: Option<Renewals>,
 }
 
-/// What both the taking and the renewing of the Lease need.
+/// State for both acquiring and renewing the Lease.
 #[derive(Clone)]
 struct Candidate {
     api: Api<Lease>,
@@ -99,13 +102,13 @@ struct Candidate {
     clock: Clock,
 }
 
-/// A rival's Lease as this process saw it last.
+/// Another candidate's Lease as last observed.
 struct Sighting {
     holder: String,
     resource_version: Option<String>,
-    /// How long it lasts, as it says.
+    /// Duration written in the Lease.
     duration: Duration,
-    /// When this process saw it so for the first time.
+    /// Time when this process first observed this resourceVersion.
     since: Instant,
 }
 
@@ -115,7 +118,7 @@ impl Sighting {
     }
 }
 
-/// A call to the API server that brought nothing.
+/// A failed call to the API server.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
     #[error("no answer within {0:?}")]
@@ -129,15 +132,15 @@ impl CallError {
         matches!(self, CallError::Api(error) if answered(error, code))
     }
 
-    /// For the log.
+    /// Returns the text for the log.
     fn text(&self) -> String {
         cause(self)
     }
 }
 
 impl Elector {
-    /// A candidate by the name of `identity`, which no other process may have; see [`identity`].
-    /// `client` must not retry by itself: a retry inside of it would outlast the term.
+    /// Creates a candidate. No other process may have its `identity`; see [`identity`].
+    /// `client` must not retry by itself: a retry inside it would outlast the term.
     pub fn new(client: kube::Client, namespace: &str, identity: String, timing: Timing) -> Self {
         let candidate = Candidate {
             api: Api::namespaced(client, namespace),
@@ -149,19 +152,19 @@ impl Elector {
         Self { candidate, wrote: false, permitted: false, renewals: None }
     }
 
-    /// Takes the times that are written into the Lease from `clock`.
+    /// Sets the clock for the times that are written into the Lease.
     #[cfg(test)]
     fn with_clock(mut self, clock: Clock) -> Self {
         self.candidate.clock = clock;
         self
     }
 
-    /// Waits until this process leads, however long that takes, and then renews in the background.
-    /// An earlier leadership of this elector ends. Cancelling it is safe; a Lease won meanwhile is freed by [`Elector::release`].
+    /// Waits until this process leads, without a timeout, and then renews the Lease in the background. An earlier
+    /// leadership of this elector ends. The call is cancel-safe; [`Elector::release`] releases a Lease won meanwhile.
     ///
     /// # Errors
-    /// Where from the start on, for 30 s, the API server forbids a verb on the Lease, or the namespace does not exist or is being
-    /// deleted. Everything else is logged, once until it changes, and tried again.
+    /// For 30 s, and without an earlier success, the API server forbids a verb on the Lease, or the namespace does
+    /// not exist or is being deleted. Every other failure is logged once until it changes, and retried.
     pub async fn acquire(&mut self) -> Result<Leadership, ElectionError> {
         if let Some(renewals) = self.renewals.take() {
             renewals.end().await;
@@ -213,8 +216,8 @@ impl Elector {
         }
     }
 
-    /// One look at the Lease, and one try to take it where it is free.
-    /// `before` keeps the renewTime that the Lease had before any write of ours.
+    /// Reads the Lease once, and tries to take it if it is free.
+    /// `before` keeps the renewTime that the Lease had before any write of this process.
     async fn attempt(
         &mut self,
         rival: &mut Option<Sighting>,
@@ -227,7 +230,7 @@ impl Elector {
         };
         let now = Instant::now();
         let Some(found) = found else {
-            // Somebody has deleted it: its holder may lead on until it looks again.
+            // The Lease was deleted: its holder may go on leading until its next renewal.
             if let Some(seen) = rival.as_ref().filter(|seen| seen.lasts_at(now)) {
                 return Attempt::HeldBy(seen.holder.clone());
             }
@@ -270,8 +273,8 @@ impl Elector {
         }
     }
 
-    /// Ends the leadership, then gives the Lease up, so that the next process starts at once.
-    /// Call it when all that only a leader may do has ended. A failure is logged: the Lease runs out by itself.
+    /// Ends the leadership, then releases the Lease, so that the next process can lead at once. To be called when all
+    /// work that only a leader may do has ended. A failure is logged: the Lease expires by itself.
     pub async fn release(&mut self, within: Duration) {
         self.renewals = None;
         if !self.wrote {
@@ -287,18 +290,18 @@ impl Elector {
     }
 }
 
-/// What came of one look at the Lease.
+/// Outcome of one attempt.
 enum Attempt {
     Won(Box<Lease>, Term),
     HeldBy(String),
-    /// Someone was faster, or has deleted it: the next look tells.
+    /// Another process was faster, or deleted the Lease: the next attempt shows which.
     Overtaken,
     Failed(CallError),
-    /// In a way that only a change of rights or of the namespace heals.
+    /// The refusal lasts until the rights or the namespace change.
     Refused(ElectionError),
 }
 
-/// What the log says of the Lease, so that it says it once.
+/// State that was last logged, so that each state is logged once.
 #[derive(PartialEq, Eq)]
 enum Logged {
     Nothing,
@@ -328,7 +331,8 @@ impl Candidate {
         self.within(self.api.create(&PostParams::default(), &lease)).await
     }
 
-    /// A compare-and-swap: the API server refuses it with 409 unless the resourceVersion is still the Lease's.
+    /// Replaces the Lease by compare-and-swap: the API server answers 409 unless the resourceVersion is still the
+    /// Lease's.
     async fn replace(&self, lease: Lease) -> Result<Lease, CallError> {
         self.within(self.api.replace(LEASE, &PostParams::default(), &lease)).await
     }
@@ -338,7 +342,7 @@ impl Candidate {
         Ok(timeout(limit, call).await.map_err(|_| CallError::Timeout(limit))??)
     }
 
-    /// What the Lease becomes when it is taken, or taken once more after a write whose answer was lost.
+    /// Returns the Lease to write when it is taken, or taken once more after a write whose answer was lost.
     fn taken(&self, found: Lease) -> Lease {
         let ours = found.holder() == self.identity;
         let mut lease = self.renewed(found);
@@ -354,7 +358,7 @@ impl Candidate {
     fn renewed(&self, mut lease: Lease) -> Lease {
         let before = lease.renewed();
         let mut now = self.clock.now();
-        // The API server gives no new resourceVersion to an update that changes nothing, and rivals look at that alone.
+        // An update that changes nothing gets no new resourceVersion, and other candidates compare only that.
         if before.is_some_and(|before| before.as_microsecond() == now.as_microsecond()) {
             now = now.checked_add(SignedDuration::from_micros(1)).unwrap_or(Timestamp::MIN);
         }
@@ -364,7 +368,8 @@ impl Candidate {
         lease
     }
 
-    /// Frees the Lease if it is ours. A write of ours that was still under way is answered by 409 here, then once more by what it left.
+    /// Releases the Lease if this process holds it. If an earlier write was still in flight, this one gets 409, and
+    /// is repeated on the Lease that the earlier one left.
     async fn give_up(&self) -> Result<(), CallError> {
         loop {
             let Some(found) = self.get().await? else { return Ok(()) };
@@ -384,7 +389,7 @@ impl Candidate {
         }
     }
 
-    /// The term that a write begun at `started` gives, if it succeeded.
+    /// Returns the term that a write gives which started at `started` and succeeded.
     fn term_from(&self, started: Instant) -> Term {
         Term::until(started + self.timing.renew_deadline)
     }
@@ -393,10 +398,10 @@ impl Candidate {
         i32::try_from(self.timing.lease.as_secs()).unwrap_or(i32::MAX).max(1)
     }
 
-    /// Tells errors that heal by themselves from those that do not.
+    /// Distinguishes refusals from transient errors.
     fn judge(&self, verb: &'static str, error: CallError) -> Attempt {
         match error {
-            // A Lease that is not there is created; 404 for that means that the namespace is not there.
+            // A missing Lease is created, so that 404 for `create` means that the namespace does not exist.
             CallError::Api(kube::Error::Api(status))
                 if status.code == 403 || status.code == 404 && verb == "create" =>
             {
@@ -408,12 +413,12 @@ impl Candidate {
     }
 }
 
-/// How a Lease is read.
+/// Accessors for the fields of a Lease.
 trait LeaseExt {
-    /// Empty where nobody holds it.
+    /// Returns the holder; empty if there is none.
     fn holder(&self) -> &str;
     fn renewed(&self) -> Option<Timestamp>;
-    /// `None` where the Lease tells none.
+    /// Returns the lease duration; `None` if the Lease has none.
     fn duration(&self) -> Option<Duration>;
 }
 
@@ -432,7 +437,7 @@ impl LeaseExt for Lease {
     }
 }
 
-/// A name for this process, and no other: `HOSTNAME` (a pod's name), else the host's, with a random suffix.
+/// Returns a unique name for this process: `HOSTNAME` (a pod's name), or the host's name, with a random suffix.
 pub fn identity() -> String {
     let given = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     let host =
@@ -440,7 +445,8 @@ pub fn identity() -> String {
     name_of_process(&host)
 }
 
-/// Cut so that it fits into an Event's `reportingInstance` of at most 128 characters.
+/// Appends a random suffix to the host's name, which is cut to fit into an Event's `reportingInstance` of at most 128
+/// characters.
 fn name_of_process(host: &str) -> String {
     let host: String = host.chars().take(100).collect();
     format!("{host}_{}", &uuid::Uuid::new_v4().simple().to_string()[..12])

@@ -1,4 +1,4 @@
-//! Renews a Lease that is held, until that fails.
+//! Renews a held Lease until a renewal fails for good.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::sync::watch;
@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::leadership::Term;
 use super::{CallError, Candidate, LeaseExt};
 
-/// Owns the task that renews: dropping it ends the leadership at once, whatever the task is doing.
+/// Owner of the task that renews: dropping it ends the leadership at once, whatever the task is doing.
 pub(super) struct Renewals {
     term: watch::Sender<Term>,
     task: JoinHandle<()>,
@@ -36,7 +36,7 @@ impl Renewals {
         (Self { term: sender, task }, receiver)
     }
 
-    /// Ends the leadership. One that is over by itself is waited for, as its task is about to log why.
+    /// Ends the leadership. If it is over already, waits for its task, which is about to log the reason.
     pub(super) async fn end(mut self) {
         if !self.term.borrow().is_current() {
             let _ = (&mut self.task).await;
@@ -44,15 +44,15 @@ impl Renewals {
     }
 }
 
-/// Why one renewal did not happen.
+/// Reason why a renewal failed.
 enum Failure {
-    /// Worth another try while the term lasts.
+    /// Transient: retried while the term lasts.
     Passing(CallError),
-    /// The Lease is no longer ours.
+    /// The Lease is no longer held by this process.
     Lost(String),
 }
 
-/// Returns why the leadership is over.
+/// Renews until the leadership is over, and returns the reason.
 async fn renew(candidate: &Candidate, mut lease: Lease, term: &watch::Sender<Term>) -> String {
     let timing = candidate.timing;
     let mut next = Instant::now() + timing.renew;
@@ -67,7 +67,7 @@ async fn renew(candidate: &Candidate, mut lease: Lease, term: &watch::Sender<Ter
         let started = Instant::now();
         match timeout_at(end, renew_once(candidate, &mut lease)).await {
             Ok(Ok(begun)) => {
-                // Only a leadership that still lasts is prolonged, so that none comes back that someone has seen end.
+                // Only a current term is prolonged: a leadership that someone has seen end must not come back.
                 term.send_if_modified(|term| {
                     let lasts = term.is_current();
                     if lasts {
@@ -94,7 +94,7 @@ async fn renew(candidate: &Candidate, mut lease: Lease, term: &watch::Sender<Ter
     }
 }
 
-/// Returns when the write that succeeded was begun.
+/// Renews once, and returns the start of the write that succeeded.
 async fn renew_once(candidate: &Candidate, lease: &mut Lease) -> Result<Instant, Failure> {
     loop {
         let begun = Instant::now();
@@ -103,7 +103,7 @@ async fn renew_once(candidate: &Candidate, lease: &mut Lease) -> Result<Instant,
                 *lease = renewed;
                 return Ok(begun);
             }
-            // Also after a write of our own whose answer was lost: a look tells whose the Lease is.
+            // A lost answer to an own write leads here as well: a read shows the Lease's holder.
             Err(error) if error.is(409) => match candidate.get().await.map_err(Failure::Passing)? {
                 Some(found) if found.holder() == candidate.identity => *lease = found,
                 Some(found) => {
@@ -111,7 +111,7 @@ async fn renew_once(candidate: &Candidate, lease: &mut Lease) -> Result<Instant,
                 }
                 None => return Err(deleted()),
             },
-            // A rival may have made its own already.
+            // Another candidate may have created its own Lease already.
             Err(error) if error.is(404) => return Err(deleted()),
             Err(error) => return Err(Failure::Passing(error)),
         }

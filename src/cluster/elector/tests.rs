@@ -1,4 +1,4 @@
-//! The election in virtual time, against a Lease API whose answers fail as each test wants.
+//! Leader election in virtual time, against a Lease API with injected faults.
 
 mod server;
 
@@ -16,7 +16,7 @@ use testbed::capture::capture;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// From `from` on the candidate 0 meets `fault`, and nobody else does.
+/// Returns a server on which candidate 0 alone meets `fault`, from `from` on.
 fn cut_off(from: Duration, fault: Fault) -> Server {
     Server::new(move |number, now, _| if number == 0 && now >= from { fault } else { Fault::None })
 }
@@ -137,7 +137,7 @@ async fn a_deleted_lease_is_not_taken_from_a_holder_that_may_still_lead() {
     server.store.lock().unwrap().lease = None;
     leadership.lost().await;
     assert!(!rival.is_finished() && server.start.elapsed() <= 11 * SECOND);
-    // Who held it knows that nobody leads.
+    // The former holder knows that nobody leads.
     let lost = Instant::now();
     let again = first.acquire().await.unwrap();
     assert!(again.is_current() && lost.elapsed() <= SECOND && !rival.is_finished());
@@ -159,7 +159,7 @@ async fn a_released_lease_is_taken_at_once() {
     let (mut first, mut second) = (server.elector(0), server.elector(1));
     let leadership = first.acquire().await.unwrap();
     let rival = tokio::spawn(async move { (second.acquire().await.unwrap(), Instant::now(), second) });
-    // Just after a look.
+    // Just after a poll.
     sleep(6 * SECOND + SECOND / 10).await;
     first.release(5 * SECOND).await;
     let released = Instant::now();
@@ -211,7 +211,7 @@ async fn takes_an_old_lease_after_its_own_duration_and_tells_its_renewal() {
     let server = Server::sound();
     server.put(json!({
         "holderIdentity": "of-yesterday", "leaseDurationSeconds": 40, "leaseTransitions": 7,
-        // By the wall clock it ran out long ago, or runs for ever: neither counts.
+        // By the wall clock it expired long ago, or never expires: neither counts.
         "renewTime": "2020-01-01T00:00:00.000000Z", "acquireTime": "2099-01-01T00:00:00.000000Z",
     }));
     let mut elector = server.elector(0);
@@ -302,7 +302,7 @@ async fn a_stand_by_survives_an_api_server_that_refuses_for_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_passes_soon_after_the_start_is_waited_for() {
     for method in [Method::GET, Method::POST] {
-        // Not there for longer than a refusal may last; then it refuses until it has read its roles.
+        // Unavailable for longer than a refusal may last; then refusals until it has read its roles.
         let server = Server::new(move |_, now, asked| match now.as_secs() {
             0..45 => Fault::Refused(StatusCode::INTERNAL_SERVER_ERROR),
             45..70 if *asked == method => Fault::Refused(StatusCode::FORBIDDEN),
@@ -326,7 +326,7 @@ async fn who_was_permitted_once_waits_through_any_refusal() {
     let again = elector.acquire().await.unwrap();
     assert!(again.is_current() && !first.is_current());
     assert!(server.start.elapsed() >= 1_000 * SECOND && server.start.elapsed() <= 1_002 * SECOND);
-    // It was renewed for the last time shortly before it was refused.
+    // The last renewal was shortly before the refusals.
     let until = again.previous_renewal().unwrap();
     assert_eq!(server.spec()["leaseTransitions"], 0, "nobody else had it: {until}");
 }
@@ -334,7 +334,7 @@ async fn who_was_permitted_once_waits_through_any_refusal() {
 #[tokio::test(start_paused = true)]
 async fn a_hundred_times_lost_and_regained_it_has_one_leader_and_a_line_for_each_change() {
     let log = capture();
-    // By turns one cannot reach the Lease for half a minute.
+    // The two candidates alternate: one of them cannot reach the Lease for half a minute.
     let server = Server::new(|number, now, _| match now.as_secs() {
         at if at % 60 >= 30 && usize::try_from(at / 60 % 2).unwrap() == number => Fault::Hangs,
         _ => Fault::None,
@@ -415,7 +415,7 @@ async fn a_term_that_is_renewed_ends_no_work_before_its_last_seconds() {
     let mut elector = server.elector(0);
     let leadership = elector.acquire().await.unwrap();
     let left = Duration::from_secs(2);
-    // Renewed every 5 s, it always has 5 s left.
+    // Renewed every 5 s, the term always has 5 s left.
     assert!(timeout(Duration::from_secs(60), leadership.ends_within(left)).await.is_err());
     assert!(timeout(Duration::from_secs(60), leadership.ends_within(Duration::from_secs(5))).await.is_ok());
     let never = Leadership::always();
@@ -467,7 +467,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// Leads again and again, mostly as the same process, and shows its leadership to the judge.
+/// Leads repeatedly, mostly as the same process, and publishes its leadership in `shown`.
 async fn candidate(server: Server, number: usize, shown: Arc<Mutex<Vec<Option<Leadership>>>>) {
     let mut elector = server.elector(number);
     loop {

@@ -1,7 +1,8 @@
-//! Kubernetes Events about our objects.
+//! Kubernetes Events about the operator's objects.
 //!
-//! Not by kube's Recorder: its deduplication ignores the note, so that of two different notes with one reason it keeps the first and counts
-//! it up. Here the note is part of the Event's name: what says the same about the same object is one Event, all else is another.
+//! kube's Recorder is not used: its deduplication ignores the note, so that of two different notes with one reason it
+//! keeps the first and increments its count. Here the note is part of the Event's name: the same note about the same
+//! object is one Event, any other is another.
 
 #[cfg(test)]
 mod tests;
@@ -25,29 +26,29 @@ use super::{MANAGER, answered};
 use crate::clock::Clock;
 
 const CONTROLLER: &str = "crossregionbackup.io/cross-region-backup-operator";
-/// For Events about cluster-scoped objects, and about objects in a namespace that takes no new objects any more.
+/// Namespace of Events about cluster-scoped objects, and about objects in a terminating namespace.
 const FALLBACK_NAMESPACE: &str = "default";
-/// The API server takes 1,024 bytes.
+/// Maximum length of a note in bytes; the API server takes 1,024.
 const NOTE_BYTES: usize = 1_000;
-/// For all calls that one Event needs.
+/// Timeout of all calls for one Event.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many Events are remembered, so that their counts go on. An Event that was forgotten is asked for its count.
+/// Maximum number of Events whose counts are cached. The count of any other one is read from the API server.
 const REMEMBERED: usize = 1_000;
 
-/// What is told about an object.
+/// Content of an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// Type `Warning` rather than `Normal`.
     pub warning: bool,
     /// UpperCamelCase, at most 128 characters.
     pub reason: &'static str,
-    /// What was being done, in the same style.
+    /// The operator's action, in the same style.
     pub action: &'static str,
-    /// For people: our own words, and what was redacted where a cloud's answer was read. It is cut at 1,000 bytes.
+    /// Text for people: the operator's own, and redacted parts of a cloud's answer. It is cut at 1,000 bytes.
     pub text: String,
 }
 
-/// Publishes Events; a clone shares the memory of what was published.
+/// Publishes Events; clones share the cache of published ones.
 #[derive(Clone)]
 pub struct Events {
     client: Client,
@@ -58,17 +59,18 @@ pub struct Events {
 }
 
 impl Events {
-    /// `identity` tells this process from others, see [`super::elector::identity`].
+    /// Creates a publisher. `identity` identifies this process, see [`super::elector::identity`].
     pub fn new(client: Client, identity: String, clock: Clock) -> Self {
         Self { client, instance: identity, clock, memory: Arc::default(), failures: Arc::default() }
     }
 
-    /// The same without what was published: another process may have counted it on since.
+    /// Returns a publisher with an empty cache: another process may have incremented the counts since.
     pub fn anew(&self) -> Self {
         Self::new(self.client.clone(), self.instance.clone(), self.clock.clone())
     }
 
-    /// Tells `note` about the object; one that was told before is counted instead. A failure is logged and changes nothing.
+    /// Publishes `note` about the object; a repetition increments the count of its Event. A failure is logged, and
+    /// has no other effect.
     pub async fn publish(&self, about: &ObjectReference, note: Note) {
         let reason = note.reason;
         let problem = match timeout(PATIENCE, self.write(about, note)).await {
@@ -98,7 +100,7 @@ impl Events {
         let again = self.lock().again(&name);
         if let Some(told) = again {
             match self.count(&told.namespace, &name, told.count).await {
-                // The API server forgets Events after an hour.
+                // The API server deletes Events after an hour.
                 Err(error) if answered(&error, 404) => self.lock().forget(&name),
                 other => return other,
             }
@@ -113,14 +115,15 @@ impl Events {
         }
     }
 
-    /// Creates the Event, or counts one that an earlier process, or this one long ago, created.
+    /// Creates the Event, or increments the count of an existing one, which an earlier process created, or this one
+    /// long ago.
     async fn tell(&self, namespace: &str, event: &mut Event) -> Result<(), kube::Error> {
         event.metadata.namespace = Some(namespace.to_owned());
         let name = event.metadata.name.clone().unwrap_or_default();
         let count = match self.api(namespace).create(&PostParams::default(), event).await {
             Ok(_) => 1,
             Err(error) if answered(&error, 409) => {
-                // A patch that changes nothing is a read for which the verb `patch` is enough.
+                // An empty patch is a read for which the verb `patch` is enough.
                 let found = self.patch(namespace, &name, json!({})).await?;
                 let count = found.series.map_or(1, |series| series.count).saturating_add(1);
                 self.count(namespace, &name, count).await?;
@@ -167,7 +170,7 @@ impl Events {
     }
 }
 
-/// The Events published last, by name.
+/// Cache of the Events published last, by name.
 #[derive(Default)]
 struct Memory {
     told: BTreeMap<String, Told>,
@@ -178,12 +181,12 @@ struct Memory {
 struct Told {
     namespace: String,
     count: i32,
-    /// Grows with every use: the smallest was used longest ago.
+    /// Time of the last use, as a counter: the smallest is the least recently used.
     turn: u64,
 }
 
 impl Memory {
-    /// Counts one up that is remembered.
+    /// Increments the count of a cached Event.
     fn again(&mut self, name: &str) -> Option<Told> {
         self.turn += 1;
         let told = self.told.get_mut(name)?;
@@ -206,7 +209,7 @@ impl Memory {
     }
 }
 
-/// The same for the same object, reason and text, across restarts; and a DNS subdomain.
+/// Returns the Event's name, a DNS subdomain: the same for the same object, reason and text, across restarts.
 fn name_of(about: &ObjectReference, reason: &str, text: &str) -> String {
     let mut hash = Sha256::new();
     for part in [about.uid.as_deref().unwrap_or_default(), reason, text] {
@@ -224,7 +227,8 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(NOTE_BYTES)]
 }
 
-/// Objects cannot be created in a namespace that is being deleted, and the API server says so in the cause of its 403.
+/// Whether the namespace is being deleted: no object can be created in it, which the API server reports in a cause of
+/// its 403.
 fn is_terminating(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);

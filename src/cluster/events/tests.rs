@@ -1,4 +1,4 @@
-//! Events against an API server that keeps them.
+//! Events against an API server that stores them.
 
 use http::{Method, StatusCode};
 

@@ -1,4 +1,4 @@
-//! The cluster that a command reads: as kubectl finds it.
+//! Connection of a command to the cluster, resolved as kubectl does.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::cloud::Proxies;
 use crate::cluster::connect::{Target, client};
 use crate::telemetry::urls::{clean, said};
 
-/// The longest wait for a connection, and for an answer.
+/// Timeout for connecting; [`TIMEOUT`] is that for a response.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Objects in one answer of the API server.
+/// Objects per page of a list (`limit`).
 const PAGE: u32 = 500;
 
 #[derive(Clone)]
 pub struct Cluster {
     pub client: Client,
-    /// Of what names none.
+    /// Namespace of objects that name none.
     pub namespace: String,
 }
 
@@ -36,10 +36,10 @@ impl Cluster {
         Ok(Self { client, namespace })
     }
 
-    /// One object; `None` where there is none.
+    /// Gets one object; `None` if it does not exist.
     ///
     /// # Errors
-    /// The API server refuses, or gives no answer.
+    /// The API server refuses the request, or does not respond.
     pub async fn get<K>(&self, api: Api<K>, what: &str) -> anyhow::Result<Option<K>>
     where
         K: Resource + Clone + DeserializeOwned + Debug,
@@ -49,16 +49,16 @@ impl Cluster {
     }
 }
 
-/// The way to the cluster, as kubectl finds it: through the kubeconfig's proxy, else that of the environment.
+/// Builds a client for the cluster that kubectl would use, through the kubeconfig's proxy, else the environment's.
 ///
 /// # Errors
-/// There is none, or the kubeconfig or the environment's proxy is wrong.
+/// No cluster is configured, or the kubeconfig or the environment's proxy is invalid.
 pub async fn connect(args: &ClusterArgs) -> anyhow::Result<(Client, Config)> {
     let found = Target::find(args.kubeconfig.as_deref(), args.context.as_deref()).await.context(
         "no Kubernetes cluster to ask: set KUBECONFIG, or name a file with --kubeconfig and a context with --context",
     );
     let Target { mut config, proxy } = found?;
-    // A person waits: no wait without an end.
+    // A person waits for the command, so every wait is bounded.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(TIMEOUT);
@@ -67,7 +67,7 @@ pub async fn connect(args: &ClusterArgs) -> anyhow::Result<(Client, Config)> {
     Ok((client(config.clone(), proxy)?, config))
 }
 
-/// What the API server said, in words that name what was asked for.
+/// Converts an API error to a message that names the requested object.
 pub fn refused(error: kube::Error, what: &str) -> anyhow::Error {
     match error {
         kube::Error::Api(status) => anyhow!("{what}: the API server says: {}", clean(&status.message)),
@@ -75,10 +75,10 @@ pub fn refused(error: kube::Error, what: &str) -> anyhow::Error {
     }
 }
 
-/// All policies of the cluster.
+/// Lists all policies of the cluster.
 ///
 /// # Errors
-/// The API server refuses, or gives no answer.
+/// The API server refuses the request, or does not respond.
 pub async fn stored_policies(cluster: &Cluster) -> anyhow::Result<Vec<CrossRegionBackupPolicy>> {
     let api = Api::<CrossRegionBackupPolicy>::all(cluster.client.clone());
     let (mut all, mut from) = (Vec::new(), None);

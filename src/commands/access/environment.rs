@@ -1,14 +1,14 @@
-//! Credentials in the process' environment, under the names that the clouds' own tools read.
+//! Credentials from environment variables, under the names that the clouds' own tools read.
 
 use std::env;
 
 use crate::api::account::Provider;
 
-/// The variables of one key pair.
+/// Variable names of one key pair.
 pub struct Variables {
     pub id: &'static str,
     pub secret: &'static str,
-    /// Any of them.
+    /// Alternative names of the session token.
     pub tokens: &'static [&'static str],
 }
 
@@ -34,7 +34,7 @@ const BYTEPLUS: &[Variables] = &[Variables {
     secret: "BYTEPLUS_SECRET_KEY",
     tokens: &["BYTEPLUS_SESSION_TOKEN"],
 }];
-/// All SDKs; the token has another name with tccli, Terraform and Node.
+/// All SDKs; tccli, Terraform and Node use other names for the token.
 const TENCENT: &[Variables] = &[Variables {
     id: "TENCENTCLOUD_SECRET_ID",
     secret: "TENCENTCLOUD_SECRET_KEY",
@@ -50,21 +50,21 @@ fn variables(provider: Provider) -> &'static [Variables] {
     }
 }
 
-/// The usual ones, for messages.
+/// Returns the usual variable names of a provider, for messages.
 pub fn usual(provider: Provider) -> String {
     let first = &variables(provider)[0];
     format!("{} and {}", first.id, first.secret)
 }
 
-/// Those of a provider that are set.
+/// Returns the provider's first key pair of which the id or the secret is set.
 pub fn of(provider: Provider) -> Option<&'static Variables> {
     variables(provider).iter().find(|v| is_set(v.id) || is_set(v.secret))
 }
 
-/// The only provider that has credentials in the environment.
+/// Returns the only provider that has credentials in the environment.
 ///
 /// # Errors
-/// None has, or several have: what to do about it.
+/// No provider or several providers have credentials; the message says what to do.
 pub fn only_provider() -> Result<Provider, String> {
     let mut found = PROVIDERS.into_iter().filter(|provider| of(*provider).is_some());
     match (found.next(), found.next()) {

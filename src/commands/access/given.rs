@@ -1,4 +1,4 @@
-//! Accounts, Secrets and namespaces as the files declare them.
+//! Accounts, Secrets and namespaces that the files declare.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::cluster::secrets::{Held, NoSecret, Secret};
 use crate::controllers::sharing::Labels;
 use crate::observe::{AccountKey, Sharing};
 
-/// An account as a file or the cluster has it.
+/// Account from a file or from the cluster.
 #[derive(Clone, Debug)]
 pub struct Declared {
     pub spec: CloudAccountSpec,
@@ -25,26 +25,26 @@ impl<K: AnyAccount> From<&K> for Declared {
     }
 }
 
-/// What the files hold besides policies.
+/// Objects of the files other than policies.
 #[derive(Default)]
 pub struct Given {
     accounts: HashMap<AccountKey, Declared>,
     labels: HashMap<String, Labels>,
-    /// By namespace and name.
+    /// Keyed by namespace and name.
     secrets: HashMap<(String, String), Result<Secret, NotGiven>>,
 }
 
-/// A Secret of the files that gives no credentials.
+/// Reason why a Secret of the files has no usable credentials.
 #[derive(Clone, Copy, Debug)]
 pub enum NotGiven {
-    /// It is to be decrypted or filled in first: others may give them.
+    /// The Secret is encrypted or not filled in; another source may provide the credentials.
     Placeholder(&'static str),
     Malformed(NoSecret),
 }
 
 impl Given {
-    /// Takes in one document, which must be valid where it is of our own group. Other kinds than accounts, Secrets and
-    /// Namespaces mean nothing here.
+    /// Adds one document, which must be valid if it is of this operator's API group. Ignores kinds other than accounts,
+    /// Secrets and Namespaces.
     pub fn take(&mut self, kind: &str, namespace: &str, value: &Value) {
         match kind {
             "CloudAccount" => {
@@ -87,10 +87,10 @@ impl Given {
         self.labels.get(namespace)
     }
 
-    /// Whether the files have this Secret of an account.
+    /// Returns whether the files have this Secret of an account.
     ///
     /// # Errors
-    /// They have it, and no credentials in it.
+    /// The files have the Secret, but it has no usable credentials.
     pub fn has_secret(&self, namespace: &str, reference: &SecretRef) -> Result<bool, NotGiven> {
         let secret = match self.secrets.get(&(namespace.to_owned(), reference.name.clone())) {
             None => return Ok(false),
@@ -104,7 +104,7 @@ impl Given {
         }
     }
 
-    /// The Secrets from which credentials can be taken, those of elsewhere to be added.
+    /// Returns the Secrets that have credentials; the caller adds those from other sources.
     pub fn held(&self) -> Held {
         let held = Held::default();
         for ((namespace, _), secret) in &self.secrets {

@@ -1,6 +1,6 @@
-//! The accounts of a command, opened: where each is declared (files, cluster, or nowhere), where its credentials come from
-//! (files, cluster, environment), and whether the cloud takes them. The calls go through [`crate::observe`], as the
-//! controller's do, by a transport that lets nothing through that changes anything.
+//! Resolves the accounts of a command: where each is declared (files, cluster, or nowhere), where its credentials come
+//! from (files, cluster, environment), and whether the cloud accepts them. Calls go through [`crate::observe`], like
+//! the controller's, over a read-only transport.
 
 pub mod cluster;
 mod environment;
@@ -36,14 +36,14 @@ use cluster::Cluster;
 pub use cluster::stored_policies;
 pub use given::{Declared, Given};
 
-/// Cloud calls at once, as `run` has it.
+/// Concurrent cloud calls, as in `run`.
 const CONCURRENCY: usize = 256;
-/// What fails in passing is tried so often.
+/// Attempts at a call that fails transiently.
 const TRIES: u32 = 4;
-/// Between two tries at most.
+/// Longest backoff between two attempts.
 const PAUSE: Duration = Duration::from_secs(8);
 
-/// What a command reaches clouds with.
+/// Access of a command to cloud accounts.
 pub struct Access {
     accounts: Accounts,
     held: Held,
@@ -53,17 +53,17 @@ pub struct Access {
     endpoint: Option<String>,
     own_namespace: String,
     labels: Mutex<HashMap<String, Option<Labels>>>,
-    /// What a note was written on.
+    /// Notes written so far; each is written once.
     noted: std::sync::Mutex<HashSet<String>>,
-    /// The calls that were sent.
+    /// Counters of sent calls.
     pub sent: Sent,
 }
 
-/// An account that can be used.
+/// Account that can be used, with its credentials.
 pub struct Opened {
     pub account: Arc<Account>,
     pub provider: Provider,
-    /// Its home region.
+    /// Home region of the account.
     pub region: String,
 }
 
@@ -73,16 +73,16 @@ impl Opened {
     }
 }
 
-/// An account as a command finds it.
+/// Result of looking up an account.
 pub struct Entry {
     sharing: Option<Sharing>,
-    /// Or why it cannot be used, in the words of its resources' conditions.
+    /// The account, or the reason and message of the condition that its resources would have.
     pub way: Result<Opened, (Reason, String)>,
 }
 
 impl Access {
     /// # Errors
-    /// A flag is wrong.
+    /// A flag or the environment's proxy is invalid.
     pub fn new(
         global: &Global,
         source: &Source,
@@ -95,7 +95,7 @@ impl Access {
         Ok(Self::through(transport, rule, Clock::system(), cluster, source, given))
     }
 
-    /// The same by another transport and clock.
+    /// Builds the access with this transport and clock.
     pub fn through(
         transport: Transport,
         rule: EndpointRule,
@@ -131,12 +131,12 @@ impl Access {
         }
     }
 
-    /// All accounts that the files declare.
+    /// Returns the keys of all accounts that the files declare.
     pub fn declared(&self) -> impl Iterator<Item = &AccountKey> {
         self.given.accounts()
     }
 
-    /// Opens these accounts, each once.
+    /// Resolves these accounts, each once.
     pub async fn open_all(&self, keys: impl IntoIterator<Item = AccountKey>) -> HashMap<AccountKey, Entry> {
         let mut distinct: Vec<_> = keys.into_iter().collect();
         distinct.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -145,7 +145,7 @@ impl Access {
         distinct.into_iter().zip(opened).collect()
     }
 
-    /// Finds an account and its credentials, and asks the cloud once whether it takes them.
+    /// Finds an account and its credentials, and verifies them with one call.
     pub async fn open(&self, key: &AccountKey) -> Entry {
         let closed = |(reason, text): (Reason, String)| (reason, format!("{key}: {text}"));
         let (declared, of_cluster) = match self.found(key).await {
@@ -160,13 +160,13 @@ impl Access {
         Entry { sharing, way: way.map_err(closed) }
     }
 
-    /// Where an account is at home, without using it.
+    /// Returns the home region of an account without verifying it; empty if the account is not found.
     pub async fn home_region(&self, key: &AccountKey) -> String {
         let found = self.found(key).await.ok();
         found.map_or_else(String::new, |(declared, _)| home_region(&declared.spec).to_owned())
     }
 
-    /// Whose cloud an account is of, without using it.
+    /// Returns the provider of an account without verifying it.
     pub async fn provider_of(&self, key: &AccountKey) -> Option<Provider> {
         if let Some(declared) = self.given.account(key) {
             return Some(declared.spec.provider);
@@ -210,7 +210,7 @@ impl Access {
         Ok(Opened { account, provider: spec.provider, region: home_region(&spec).to_owned() })
     }
 
-    /// One cheap call tells of wrong credentials, in place of one for each resource.
+    /// Verifies the credentials with one cheap call, so that wrong ones do not cost a call for each resource.
     async fn verified(&self, opened: Opened) -> Result<Opened, (Reason, String)> {
         let answer = self
             .call(&opened, opened.site().instances_action(), |client| {
@@ -226,7 +226,7 @@ impl Access {
         Err((reason, failure.to_string()))
     }
 
-    /// Makes a call, and makes it again where it fails in passing.
+    /// Makes a call and retries transient failures.
     ///
     /// # Errors
     /// The last failure.
@@ -243,7 +243,7 @@ impl Access {
         retried(async || reached.call(action, &op).await).await
     }
 
-    /// Reads until a step says that it was the last; one that fails in passing is made again.
+    /// Repeats `step` until it returns `true`, and retries transient failures.
     ///
     /// # Errors
     /// The last failure.
@@ -261,7 +261,7 @@ impl Access {
         Reached::Account(&self.accounts, &opened.account, Caller::default())
     }
 
-    /// Whether resources of this namespace may use the account, as its controller would say it.
+    /// Returns the readiness of the account for resources of this namespace, as the controller would report it.
     pub async fn gate(&self, entry: &Entry, key: &AccountKey, namespace: &str, purpose: Purpose) -> Gate {
         let way = match &entry.way {
             Ok(_) => Gate::Open,
@@ -273,7 +273,7 @@ impl Access {
         }
         let labels = self.labels_of(namespace).await;
         let is_known = labels.is_some();
-        // The API server gives every namespace this label.
+        // The API server sets this label on every namespace.
         let name_alone = || Labels::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())]);
         match admission(allowed, *permissions, || Some(labels.unwrap_or_else(name_alone)), purpose) {
             Admission::Denied(Denial::Namespace) if !is_known => Gate::Closed(
@@ -291,7 +291,7 @@ impl Access {
         }
     }
 
-    /// The labels of a namespace; `None` where nobody tells them.
+    /// Returns the labels of a namespace; `None` if neither the files nor the cluster have them.
     async fn labels_of(&self, namespace: &str) -> Option<Labels> {
         let mut known = self.labels.lock().await;
         if let Some(labels) = known.get(namespace) {
@@ -315,7 +315,7 @@ impl Access {
     }
 }
 
-/// Tries again what fails in passing.
+/// Retries transient failures.
 async fn retried<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut tries = 0;
     loop {
@@ -326,7 +326,7 @@ async fn retried<T>(mut attempt: impl AsyncFnMut() -> Result<T, Failure>) -> Res
         tries += 1;
         match failure.kind {
             _ if tries >= TRIES => return Err(failure),
-            // The account's budget holds the next try back as long as the cloud asked for.
+            // The account's rate limit delays the next attempt for as long as the cloud asked.
             Kind::Throttled => {}
             Kind::CloudUnavailable => tokio::time::sleep(backoff(tries, PAUSE, fastrand::f64())).await,
             _ => return Err(failure),

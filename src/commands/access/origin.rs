@@ -1,5 +1,5 @@
-//! Where an account and its credentials come from: the files, else the cluster, else the environment; and what a file may not say
-//! of an account whose credentials are not the file's.
+//! Source of an account and of its credentials: the files, else the cluster, else the environment. A file may not
+//! redirect credentials that do not come from the files.
 
 use std::env;
 use std::sync::PoisonError;
@@ -19,14 +19,14 @@ use crate::domain::Reason;
 use crate::observe::{AccountKey, provider_name};
 use crate::telemetry::urls::said;
 
-/// The name of the Secret that stands for the environment in messages; none in a cluster can have it.
+/// Name in messages of the Secret that holds the environment's credentials; no Secret in a cluster can have this name.
 const ENVIRONMENT: &str = "of the environment";
-/// What a file may not say of an account whose credentials are not the file's.
+/// Fields that a file may not change if the credentials do not come from the files.
 const TRUSTED: [&str; 4] =
     ["spec.endpoint", "spec.stsEndpoint", "spec.assumeRole", "spec.credentials.workloadIdentity"];
 
 impl Access {
-    /// The account as it counts, and as the cluster has it.
+    /// Returns the account to use, and the cluster's version of it.
     pub(super) async fn found(
         &self,
         key: &AccountKey,
@@ -42,7 +42,7 @@ impl Access {
         Ok((declared, of_cluster))
     }
 
-    /// The account as the cluster has it.
+    /// Reads the account from the cluster.
     pub(super) async fn stored(
         &self,
         cluster: &Cluster,
@@ -62,7 +62,7 @@ impl Access {
         found.map_err(|error| (Reason::AccountNotReady, format!("{error:#}")))
     }
 
-    /// What stands for an account that is declared nowhere: the environment's credentials.
+    /// Returns an account for the environment's credentials, used if none is declared.
     fn assumed(&self) -> Result<Declared, (Reason, String)> {
         if self.cluster.is_some() {
             return Err((
@@ -93,7 +93,8 @@ impl Access {
         Ok(Declared { spec, sharing: None })
     }
 
-    /// The spec with credentials that are held: the files' Secret, the cluster's, or the environment's.
+    /// Adds the credentials to `held` (the files' Secret, else the cluster's, else the environment's), and returns the
+    /// spec that refers to them.
     pub(super) async fn with_credentials(
         &self,
         key: &AccountKey,
@@ -104,7 +105,7 @@ impl Access {
         let reference = spec.credentials.secret_ref.clone();
         let mut lacks = "its Secret is not in the files: add it";
         if let Some(reference) = &reference {
-            // Not what is held by now: another account of the same Secret may have had it read from the cluster.
+            // Not `held`: another account with the same Secret may have loaded it from the cluster.
             match self.given.has_secret(namespace, reference) {
                 Ok(true) => return Ok(spec),
                 Ok(false) => {}
@@ -155,7 +156,7 @@ impl Access {
         }
     }
 
-    /// The spec with the environment's credentials, as a Secret whose keys are the variables.
+    /// Returns the spec with the environment's credentials, as a Secret whose keys are the variable names.
     fn of_environment(
         &self,
         namespace: &str,
@@ -190,7 +191,7 @@ impl Access {
     }
 }
 
-/// The first field that a file sets and the cluster's own account does not have so.
+/// Returns the first restricted field that a file sets and that differs from the cluster's account.
 fn untrusted(file: &CloudAccountSpec, own: Option<&CloudAccountSpec>) -> Option<&'static str> {
     let differs = [
         file.endpoint.is_some() && own.is_none_or(|own| own.endpoint != file.endpoint),

@@ -21,7 +21,7 @@ fn secret() -> core::Secret {
     serde_json::from_value(secret).unwrap()
 }
 
-/// What becomes of the account of these files; `held` is a Secret that came from elsewhere.
+/// Resolves the account of these files; `held` is a Secret from another source.
 async fn opened(files: &[(&str, Value)], held: Option<core::Secret>) -> Result<Opened, (Reason, String)> {
     let mut given = Given::default();
     for (kind, value) in files {

@@ -1,4 +1,4 @@
-//! Manifests: files, directories and standard input, as `kubectl apply` takes them.
+//! Reads manifests from files, directories and standard input, as `kubectl apply` does.
 
 mod node;
 
@@ -16,13 +16,13 @@ use super::show;
 use crate::telemetry::urls::clean;
 pub use node::{Located, escaped};
 
-/// Of one file: more than any that people write.
+/// Largest file, in bytes; larger than any that people write.
 const FILE_MAX: u64 = 64 << 20;
-/// Directories within each other.
+/// Deepest nesting of directories.
 const DEPTH_MAX: usize = 32;
 const GROUP: &str = "crossregionbackup.io";
 
-/// Where something is written.
+/// Position in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub file: Arc<str>,
@@ -37,7 +37,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// One object.
+/// Object of a manifest.
 #[derive(Clone, Debug)]
 pub struct Document {
     pub at: Place,
@@ -45,20 +45,20 @@ pub struct Document {
     pub kind: String,
     pub namespace: Option<String>,
     pub name: String,
-    /// The line before its first.
+    /// Number of lines in the file before the document.
     before: u64,
     located: Located,
 }
 
-/// What is wrong, and where.
+/// Error in a manifest, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub at: Place,
     /// Such as `CrossRegionBackupPolicy payments/sessions`.
     pub object: Option<String>,
-    /// Such as `spec.crossBackupRegion`; empty: the document.
+    /// Such as `spec.crossBackupRegion`; empty for the whole document.
     pub field: String,
-    /// What of the schema it breaks, or the CEL rule.
+    /// Violated schema keyword or CEL rule.
     pub rule: String,
     pub message: String,
 }
@@ -76,14 +76,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that was read.
+/// Result of reading manifests.
 #[derive(Default)]
 pub struct Manifests {
     /// In the order in which kubectl would apply them.
     pub documents: Vec<Document>,
-    /// What could not be read.
+    /// Errors of documents that could not be read.
     pub problems: Vec<Problem>,
-    /// Where something is encrypted as a whole: it counts as not there.
+    /// Positions of wholly encrypted files and documents, which count as absent.
     pub encrypted: Vec<Place>,
 }
 
@@ -92,7 +92,7 @@ impl Document {
         &self.located.value
     }
 
-    /// Whether it is of our own group, whatever its version and kind.
+    /// Returns whether the object is of this operator's API group, in any version and kind.
     pub fn is_ours(&self) -> bool {
         self.api_version.split('/').next() == Some(GROUP)
     }
@@ -101,7 +101,7 @@ impl Document {
         self.is_ours() && self.kind == kind
     }
 
-    /// As messages name it.
+    /// Returns the object's kind and name for messages.
     pub fn object(&self) -> String {
         let name = if self.name.is_empty() { "without a name" } else { &self.name };
         match &self.namespace {
@@ -110,7 +110,7 @@ impl Document {
         }
     }
 
-    /// What is wrong with the field at this pointer.
+    /// Builds a problem with the field at this pointer.
     pub fn problem(&self, pointer: &str, field: &str, rule: &str, message: String) -> Problem {
         let (line, column) = self.located.place(pointer);
         Problem {
@@ -118,7 +118,7 @@ impl Document {
             object: Some(self.object()),
             field: field.to_owned(),
             rule: rule.to_owned(),
-            // It may repeat a value, such as an endpoint with a password.
+            // The message may repeat a value, such as an endpoint with a password.
             message: clean(&message).into_owned(),
         }
     }
@@ -138,10 +138,10 @@ impl Document {
     }
 }
 
-/// Reads all of them; `-` is standard input. What is no manifest in a file holds nothing else up.
+/// Reads all manifests; `-` is standard input. An invalid document does not stop the others.
 ///
 /// # Errors
-/// A path cannot be read, or has no manifest in it.
+/// A path cannot be read, or a directory has no manifest in it.
 pub fn read(paths: &[PathBuf]) -> anyhow::Result<Manifests> {
     let mut manifests = Manifests::default();
     let mut seen = BTreeSet::new();
@@ -161,7 +161,7 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Manifests> {
             bail!("{}: no manifests (*.yaml, *.yml, *.json) in this directory", path.display());
         }
         for file in files {
-            // Named twice, as by a directory and a file in it: applied once.
+            // A file that is named twice, as by a directory and by itself, is read once.
             if seen.insert(fs::canonicalize(&file).unwrap_or_else(|_| file.clone())) {
                 manifests.take(&file.display().to_string(), bytes_of(&file)?);
             }
@@ -174,7 +174,7 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Manifests> {
     Ok(manifests)
 }
 
-/// Whether a file is encrypted as a whole, by git-crypt, ansible-vault, age or PGP.
+/// Returns whether a file is encrypted as a whole, by git-crypt, ansible-vault, age or PGP.
 fn is_encrypted(bytes: &[u8]) -> bool {
     let heads: [&[u8]; 5] = [
         b"\0GITCRYPT\0",
@@ -196,7 +196,7 @@ fn bytes_of(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The file, or all manifests in the directory and below it, by name.
+/// Returns the file, or all manifests in the directory and below it, by name.
 fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let of = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if !of.is_dir() {
@@ -212,7 +212,7 @@ fn gather(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::R
     let mut paths = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
-        // Links to directories are not followed, as kubectl does not: they may lead in circles.
+        // Like kubectl, does not follow links to directories: they may form cycles.
         paths.push((entry.path(), entry.file_type().is_ok_and(|of| of.is_dir())));
     }
     paths.sort();
@@ -276,7 +276,7 @@ impl Manifests {
             let parts = (0..items).filter_map(|at| document.located.part(&format!("/items/{at}")));
             return parts.for_each(|part| self.take_object(file, before, part));
         }
-        // SOPS encrypts every value of a document, unless it is told which.
+        // SOPS encrypts every value of a document, unless it is configured otherwise.
         if document.kind.starts_with("ENC[") {
             return self.encrypted.push(document.at);
         }
@@ -299,7 +299,7 @@ impl Manifests {
         }
     }
 
-    /// Of an object that is defined twice the last one counts, and nobody means that.
+    /// Reports objects that are defined twice: the last definition would win, which nobody intends.
     fn find_doubles(&mut self) {
         let mut first: HashMap<(String, Option<String>, String), Place> = HashMap::new();
         for document in self.documents.iter().filter(|d| !d.name.is_empty()) {
@@ -322,7 +322,7 @@ impl Manifests {
     }
 }
 
-/// The documents of a stream, each with the number of the lines before it.
+/// Splits a stream into documents, each with the number of lines before it.
 fn parts(text: &str) -> Vec<(u64, String)> {
     let mut parts = vec![(0, String::new())];
     for (at, line) in text.split_inclusive('\n').enumerate() {
@@ -330,7 +330,7 @@ fn parts(text: &str) -> Vec<(u64, String)> {
             .strip_prefix("---")
             .filter(|rest| rest.trim_end().is_empty() || rest.starts_with([' ', '\t']));
         match rest {
-            // What stands on the line itself belongs to the document.
+            // Text after `---` on the same line belongs to the document.
             Some(rest) => parts.push((at as u64, format!("   {rest}"))),
             None => {
                 if let Some((_, part)) = parts.last_mut() {

@@ -1,4 +1,4 @@
-//! A YAML document with the place of each of its values.
+//! Parses a YAML document, with the position of each of its values.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{DuplicateKeyPolicy, Options, Spanned};
 
-/// A line and a column, from 1.
+/// Line and column, from 1.
 pub type Position = (u64, u64);
 
-/// A document's value, and where each part of it is written, by its JSON pointer.
+/// Value of a document, with the position of each part by its JSON pointer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Located {
     pub value: Value,
@@ -18,7 +18,7 @@ pub struct Located {
 }
 
 impl Located {
-    /// What is written nowhere is at its nearest parent's place.
+    /// Returns the position of a part; a missing part has that of its nearest parent.
     pub fn place(&self, pointer: &str) -> Position {
         let mut pointer = pointer;
         loop {
@@ -30,7 +30,7 @@ impl Located {
         }
     }
 
-    /// A part as a document of its own: an item of a List.
+    /// Returns a part as a separate document, such as an item of a List.
     pub fn part(&self, pointer: &str) -> Option<Self> {
         let value = self.value.pointer(pointer)?.clone();
         let below = |(at, place): (&String, &Position)| {
@@ -41,7 +41,7 @@ impl Located {
     }
 }
 
-/// A pointer's part for a key (RFC 6901).
+/// Escapes a key for a JSON pointer (RFC 6901).
 pub fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
@@ -49,15 +49,15 @@ pub fn escaped(key: &str) -> String {
 /// Reads one document.
 ///
 /// # Errors
-/// It is no YAML: why, and where.
+/// The text is not valid YAML; with the position and the message.
 pub fn read(text: &str) -> Result<Located, (Position, String)> {
-    // What it says of an error must not repeat the lines around it: they may be those of a Secret.
+    // An error message must not quote the lines around the error: they may belong to a Secret.
     let options = serde_saphyr::options! { with_snippet: false, duplicate_keys: DuplicateKeyPolicy::Error };
     let options: Options = options;
     let node =
         serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(text, options).map_err(|error| {
             let at = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            // The line is one of this document alone: its place in the file is told otherwise.
+            // The line in the message is relative to this document; the caller reports the position in the file.
             let words = error.to_string();
             let words = words.lines().next().unwrap_or_default();
             (at, words.split(" at line ").next().unwrap_or_default().to_owned())
@@ -77,7 +77,7 @@ enum Node {
 
 fn lay_out(node: Spanned<Node>, pointer: String, places: &mut HashMap<String, Position>) -> Value {
     let at = (node.referenced.line(), node.referenced.column());
-    // A field is where its key is.
+    // A field has the position of its key, which is inserted first.
     places.entry(pointer.clone()).or_insert(at);
     match node.value {
         Node::Scalar(value) => value,
@@ -124,7 +124,7 @@ impl<'de> Visitor<'de> for Reader {
         Ok(Node::Scalar(value.into()))
     }
 
-    /// YAMLs float 10.0 is the JSON number 10 to kubectl.
+    /// kubectl reads the YAML float 10.0 as the JSON number 10.
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
         const EXACT: f64 = (1_u64 << 53) as f64;
         let is_whole = value.fract() == 0.0 && value.abs() < EXACT;

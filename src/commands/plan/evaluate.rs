@@ -1,4 +1,5 @@
-//! What `run` would do about each policy: the controller's own decisions ([`crate::plan`]), on one look at the cloud.
+//! Predicts what `run` would do about each policy: the controller's own decisions ([`crate::plan`]), based on one
+//! Describe.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,43 +23,43 @@ use crate::plan::{Desired, Gate, Rival, Surroundings, conditions};
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 const REGIONS: &str = "DescribeAvailableCrossRegion";
-/// Looks in flight; the budget of each account is what paces them.
+/// Policies evaluated concurrently; the request budget of each account limits the rate of calls.
 const AT_ONCE: usize = 256;
-/// More than any sequence of decisions about one policy.
+/// Upper bound on the decisions about one policy, larger than any real sequence.
 const STEPS: usize = 16;
 
-/// A policy to be planned.
+/// Policy to plan.
 pub struct Wanted {
     pub policy: CrossRegionBackupPolicy,
     pub namespace: String,
-    /// The same as the cluster has it.
+    /// The cluster's version of the policy.
     pub stored: Option<CrossRegionBackupPolicy>,
     pub intent: Intent,
 }
 
-/// What is meant with a policy.
+/// Intended operation on a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
     Apply,
     Delete,
-    /// To delete it, and the cluster does not have it.
+    /// The policy is to be deleted, but the cluster does not have it.
     Absent,
 }
 
-/// What would become of one policy.
+/// Predicted outcome for one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A Modify would be sent.
     Modify { from: Option<PolicyState>, to: Change, is_drift: bool },
-    /// Nothing would be sent: everything is as wanted, or that is what the policy asks for.
+    /// Nothing would be sent: the cloud is as declared, or the policy asks for no change.
     Nothing { reason: &'static str, message: String },
-    /// Observe, and the cloud differs.
+    /// The policy only observes, and the cloud differs.
     Drift { difference: String },
     /// The policy would not become Ready.
     Problem { reason: &'static str, message: String },
 }
 
-/// One policy under way.
+/// Evaluation of one policy.
 struct Case<'a> {
     wanted: &'a Wanted,
     key: AccountKey,
@@ -79,7 +80,8 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Decides about all of them, in their order. `others` are the cluster's policies that are not among them.
+/// Evaluates all policies, and returns the verdicts in the same order. `others` are the cluster's policies that are not
+/// in `wanted`.
 pub async fn evaluate(
     access: &Access,
     wanted: &[Wanted],
@@ -108,7 +110,7 @@ pub async fn evaluate(
         .await
 }
 
-/// Looks at the cloud, where that is what `run` would do.
+/// Describes the policy in the cloud if `run` would.
 async fn looked<'a>(
     access: &Access,
     entries: &'a HashMap<AccountKey, Entry>,
@@ -123,13 +125,13 @@ async fn looked<'a>(
         None => Gate::Closed(Reason::AccountNotFound, format!("{key} does not exist")),
     };
     let mut desired = desired_of(&wanted.policy, own_interval(None, spec), false);
-    // Also one that is young: what it waits for is what a person wants to know.
+    // A new policy gets no grace period: a person wants to know what it would wait for.
     desired.created = Timestamp::UNIX_EPOCH;
     if wanted.intent != Intent::Apply {
         desired = switched_off(&desired);
     }
     let mut memory = Memory::new(Default::default(), &desired, now, now);
-    // Backups are no part of a plan.
+    // A plan reads no backups.
     (memory.backups.tried, memory.backups.due) = (true, None);
     let instance = instance_of(spec);
     let mut case = Case { wanted, key, instance, desired, entry, gate, memory };
@@ -199,7 +201,7 @@ async fn decided(access: &Access, mut case: Case<'_>, rival: Option<Rival>, now:
     }
 }
 
-/// What deleting the policy would do.
+/// Predicts what deleting the policy would do.
 fn farewell(case: &Case<'_>, around: &Surroundings, now: Timestamp) -> Verdict {
     let nothing = |reason, message: &str| Verdict::Nothing { reason, message: message.to_owned() };
     let reach = if case.gate == Gate::Open { Reach::Open } else { Reach::Waiting };
@@ -229,7 +231,7 @@ fn farewell(case: &Case<'_>, around: &Surroundings, now: Timestamp) -> Verdict {
     }
 }
 
-/// Whether the cluster has the very same policy and saw it in sync: a difference is drift then.
+/// Returns whether the cluster has the same spec and synced it before; a difference is drift then.
 fn was_synced(wanted: &Wanted) -> bool {
     wanted.stored.as_ref().is_some_and(|stored| {
         let synced = stored.status.as_ref().and_then(|status| status.synced_generation);
@@ -244,7 +246,7 @@ fn purpose(spec: &CrossRegionBackupPolicySpec) -> Purpose {
     }
 }
 
-/// Who competes for which instance: by provider, region and id.
+/// Ownership index: the claims of policies on each instance, by provider, region and id.
 struct Claims(HashMap<(&'static str, InstanceRef), Vec<Claim>>);
 
 impl Claims {
@@ -253,7 +255,7 @@ impl Claims {
         for (at, case) in cases.iter().enumerate() {
             let Some(opened) = case.opened() else { continue };
             let stored = case.wanted.stored.as_ref();
-            // A suspended one is not looked at, and keeps its place.
+            // A suspended policy is not described, and keeps its claim.
             let kept = stored.filter(|stored| stored.spec.account_ref == case.wanted.policy.spec.account_ref);
             let proven = case.memory.facts.policy.is_some()
                 || case.wanted.policy.spec.suspend && kept.is_some_and(has_proof);
@@ -293,9 +295,9 @@ impl Claims {
         self.0.entry((provider, instance)).or_default().push(claim);
     }
 
-    /// The policy that manages the instance instead of this one.
+    /// Returns the competing policy that manages the instance instead of this one.
     fn rival(&self, at: usize, case: &Case<'_>) -> Option<Rival> {
-        // As in the controller: only who has seen the instance learns of a rival.
+        // As in the controller, only a policy whose Describe succeeded learns of a competing policy.
         case.memory.facts.policy.as_ref()?;
         if purpose(&case.wanted.policy.spec) != Purpose::Manage {
             return None;
@@ -310,8 +312,8 @@ impl Claims {
     }
 }
 
-/// What decides between policies that were created at the same time: of those that do not exist yet, which comes first in the
-/// files, since they are applied in that order.
+/// Returns the tie-break between policies with the same creation time: the uid, or for a policy that does not exist yet
+/// its index in the files, since policies are applied in that order.
 fn place(at: usize, stored: Option<&CrossRegionBackupPolicy>) -> String {
     stored.and_then(|stored| stored.metadata.uid.clone()).unwrap_or_else(|| format!("{at:012}"))
 }
@@ -328,7 +330,8 @@ fn has_proof(policy: &CrossRegionBackupPolicy) -> bool {
     policy.status.as_ref().is_some_and(|status| status.policy.is_some())
 }
 
-/// What `run` would go on ranking it behind by: a Describe has succeeded by now, and neither spec nor annotation change.
+/// Returns the refusal by which `run` would still rank the policy behind others. A Describe has succeeded by now, so
+/// only a refused Modify remains, and only if neither the spec nor the reconcile annotation changes.
 fn remaining_refusal(stored: &CrossRegionBackupPolicy, wanted: &Wanted) -> Refusal {
     if wanted.policy.spec.suspend {
         return stored_refusal(stored);

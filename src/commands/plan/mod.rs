@@ -1,4 +1,4 @@
-//! `plan`: what `run` would change in the cloud for these manifests, and nothing is changed.
+//! `plan`: shows what `run` would change in the cloud for these manifests, without changing anything.
 
 mod evaluate;
 mod render;
@@ -21,16 +21,16 @@ use crate::domain::InstanceRef;
 use evaluate::{Intent, Verdict, Wanted, evaluate};
 
 const POLICY: &str = "CrossRegionBackupPolicy";
-/// A plan.
+/// Result of `plan`.
 struct Outcome {
-    /// What is wrong with documents: they are not planned.
+    /// Errors of invalid documents, which are not planned.
     invalid: Vec<String>,
     lines: Vec<Line>,
-    /// The calls that were sent, by action.
+    /// Sent calls by action.
     calls: BTreeMap<String, u64>,
 }
 
-/// One policy in it.
+/// One policy of the plan.
 struct Line {
     file: String,
     line: u64,
@@ -55,7 +55,7 @@ impl Outcome {
 }
 
 /// # Errors
-/// A path, a flag or the cluster is wrong.
+/// A path cannot be read, a flag is invalid, or the cluster cannot be reached.
 pub async fn run(global: &Global, args: &Plan) -> anyhow::Result<Exit> {
     let cluster = match args.source.from_cluster {
         true => Some(Cluster::connect(&args.source.cluster).await?),
@@ -78,7 +78,7 @@ pub async fn run(global: &Global, args: &Plan) -> anyhow::Result<Exit> {
     Ok(outcome.exit())
 }
 
-/// Plans all of it.
+/// Evaluates all policies.
 async fn planned(access: &Access, sorted: Sorted, now: Timestamp) -> Outcome {
     let Sorted { wanted, places, others, invalid } = sorted;
     let mut progress = Progress::on_stderr();
@@ -89,10 +89,10 @@ async fn planned(access: &Access, sorted: Sorted, now: Timestamp) -> Outcome {
     Outcome { invalid, lines, calls: access.sent.by_action() }
 }
 
-/// What the files hold, and the cluster.
+/// Policies of the files and of the cluster.
 struct Sorted {
     wanted: Vec<Wanted>,
-    /// Where each of them is written.
+    /// File position of each of `wanted`.
     places: Vec<Place>,
     /// The cluster's policies that the files do not have.
     others: Vec<CrossRegionBackupPolicy>,
@@ -128,7 +128,7 @@ fn sort(
         match serde_json::from_value::<CrossRegionBackupPolicy>(value) {
             Ok(policy) => {
                 let stored = stored.remove(&identity);
-                // What is deleted is what the cluster has.
+                // A deletion concerns the cluster's version.
                 let policy = stored.clone().filter(|_| args.delete).unwrap_or(policy);
                 let intent = match args.delete {
                     true if args.source.from_cluster && stored.is_none() => Intent::Absent,

@@ -1,4 +1,4 @@
-//! A plan as people and pipelines read it.
+//! Renders a plan as text, as JSON, or as a Markdown comment.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,10 @@ use super::{Line, Outcome};
 use crate::commands::show::{Paint, Tone, markdown, plain};
 use crate::domain::{Change, PolicyState};
 
-/// GitHub takes comments of 65,536 characters, and others not less.
+/// Longest comment, in bytes. GitHub accepts 65,536 characters, and others no fewer.
 const COMMENT_MAX: usize = 60_000;
 
-/// What is said of a policy, in a few words and in a longer text.
+/// Verdict on a policy as shown: a sign, the action in a few words, and the details.
 struct Said {
     sign: &'static str,
     tone: Tone,
@@ -18,7 +18,7 @@ struct Said {
     text: String,
 }
 
-/// The kind of a verdict, in the words of the JSON output.
+/// Returns the action of a verdict, as in the JSON output.
 pub fn action(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Modify { from, to, .. } => match from {
@@ -64,7 +64,7 @@ fn said(verdict: &Verdict) -> Said {
     Said { sign, tone, action, text }
 }
 
-/// One line for each policy and each document that is not valid, and a summary.
+/// Renders a line for each invalid document and each policy, and a summary.
 pub fn text(outcome: &Outcome, paint: Paint) -> String {
     let mut out = String::new();
     for problem in &outcome.invalid {
@@ -104,7 +104,7 @@ fn summary(outcome: &Outcome) -> String {
     )
 }
 
-/// For a comment in a pull request: what would change and what is wrong first, the rest folded.
+/// Renders a comment for a pull request: changes and errors first, unchanged policies folded.
 pub fn comment(outcome: &Outcome) -> String {
     let mut out = format!("### Cross-region backup plan\n\n{}\n", summary(outcome));
     let (unchanged, news): (Vec<_>, Vec<_>) =
@@ -146,7 +146,7 @@ fn row(line: &Line) -> String {
     )
 }
 
-/// As many as fit into a comment; how many do not.
+/// Appends as many rows as fit into a comment. Returns how many do not.
 fn push_all(out: &mut String, rows: impl Iterator<Item = String>) -> usize {
     let mut left = 0;
     for row in rows {

@@ -16,7 +16,7 @@ use crate::domain::Change;
 
 const SECRET: &str = "TheSecretKeyOfThisTest";
 
-/// Accounts, Secrets and so many policies, of which every hundredth instance is off.
+/// Returns manifests of a Secret, an account and `count` policies.
 fn manifests(count: usize) -> String {
     let mut text = format!(
         "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: key, namespace: payments}}\n\
@@ -53,7 +53,8 @@ fn cloud(count: usize, start: Timestamp) -> Simulator {
     cloud
 }
 
-/// What a folder's files give a way to, in a world of a cloud; and when each request was sent.
+/// Returns the access and the policies of these manifests against the simulated cloud, and the send time of each
+/// request.
 fn reached(text: &str, cloud: &Simulator, start: Timestamp) -> (Access, Sorted, Arc<Mutex<Vec<Instant>>>) {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("all.yaml");
@@ -81,7 +82,7 @@ fn reached(text: &str, cloud: &Simulator, start: Timestamp) -> (Access, Sorted, 
     (Access::through(transport, rule, clock, None, &args.source, given), sorted, sent)
 }
 
-/// The plan, and when each request was sent.
+/// Returns the plan, and the send time of each request.
 async fn plan(text: &str, cloud: &Simulator, start: Timestamp) -> (Outcome, Vec<Instant>) {
     let (access, sorted, sent) = reached(text, cloud, start);
     let outcome = planned(&access, sorted, start).await;
@@ -120,7 +121,7 @@ async fn five_thousand_manifests_are_planned_within_the_account_s_budget() {
     assert_eq!(outcome.exit(), Exit::Changes, "{:?}", outcome.invalid);
     let count = |wanted: &str| outcome.lines.iter().filter(|l| render::action(&l.verdict) == wanted).count();
     assert_eq!((count("enable"), count("none")), (N / 100, N - N / 100));
-    // One verification, a look at each, and one question for the regions that those which differ can copy to.
+    // One verification, one Describe per policy, and one shared call for the available target regions.
     let calls = [
         ("DescribeAvailableCrossRegion", 1),
         ("DescribeCrossRegionBackupPolicy", N as u64),

@@ -1,4 +1,4 @@
-//! The report for programs: JSON and CSV, with the same facts under the same names.
+//! Renders the report for programs: JSON and CSV, with the same facts under the same names.
 
 use serde_json::{Value as Json, json};
 
@@ -26,7 +26,7 @@ pub fn to_json(report: &Report) -> anyhow::Result<String> {
     }))
 }
 
-/// Absent facts are null, so that each instance has the same names.
+/// Converts a row to JSON. Absent facts are null, so that each instance has the same fields.
 fn instance(row: &Row<'_>, report: &Report) -> Json {
     let (instance, declared) = (row.instance, row.instance.declared.as_ref());
     json!({

@@ -1,4 +1,4 @@
-//! Gathers what a report tells: instances, policies and copies from the cloud, and what is declared from files and cluster.
+//! Collects the data of a report: instances, policies and copies from the cloud, declarations from files and cluster.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -21,26 +21,26 @@ use crate::observe::{AccountKey, provider_name};
 use crate::plan::inventory::found::{is_standalone, is_usable};
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
-/// Looks in flight; the account's budget is what paces them.
+/// Concurrent Describe calls; the account's request budget limits their rate.
 const AT_ONCE: usize = 64;
 const NO_POLICY: &str = "Tencent Cloud has no cross-region backup policy";
 const STANDALONE: &str = "a Standalone instance can have no cross-region backup";
 
-/// A policy resource, and the namespace that it is in.
+/// Policy resource with its namespace.
 pub struct Resource {
     pub namespace: String,
     pub policy: CrossRegionBackupPolicy,
 }
 
-/// An account and a region of it.
+/// Account and one of its regions.
 type Where = (AccountKey, String);
 
-/// The account that a policy refers to.
+/// Returns the account that a policy refers to.
 pub fn account(policy: &CrossRegionBackupPolicy, namespace: &str) -> AccountKey {
     account_of(&policy.spec, namespace)
 }
 
-/// Reads what these places hold, and those of the policies.
+/// Reads the requested accounts and regions, and those of the policies.
 pub async fn gather(
     access: &Access,
     resources: &[Resource],
@@ -95,7 +95,7 @@ pub async fn gather(
     report
 }
 
-/// `NAMESPACE/NAME`, for the cluster kind `/NAME`.
+/// Formats a key as `NAMESPACE/NAME`, or as `/NAME` for a ClusterCloudAccount.
 fn name_of(key: &AccountKey) -> String {
     format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
 }
@@ -190,10 +190,10 @@ fn declared_by(resource: &Resource) -> Declared {
     }
 }
 
-/// When each copy began, and its id: the newest last.
+/// Start time and id of each copy, the newest last.
 type Begun = BTreeSet<(Option<Timestamp>, String)>;
 
-/// The usable copies of an account in a region, by instance and target region.
+/// Usable copies of an account in a region, by instance and target region.
 struct AllCopies(HashMap<String, BTreeMap<String, Begun>>);
 
 impl AllCopies {

@@ -1,4 +1,4 @@
-//! The report as one page that needs nothing else: no script, no network, readable on a screen, a phone and on paper.
+//! Renders the report as one self-contained page: no script, no network, readable on a screen, a phone and on paper.
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -7,7 +7,8 @@ use super::model::{Objective, Report, Row, State, plural};
 use super::text::{capital, objective};
 use crate::commands::show::{age, plain};
 
-/// Nothing may be loaded or run: whatever a cloud's text may still be taken for.
+/// Content security policy: the page may load and run nothing, in case text from a cloud is taken for markup in spite
+/// of escaping.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const STYLE: &str = include_str!("page.css");
 
@@ -162,7 +163,7 @@ fn line(row: &Row<'_>, now: Timestamp) -> Markup {
     }
 }
 
-/// The age in words, against its objective in words, and the same drawn.
+/// Renders the age of the recovery point and its objective, as text and as a bar.
 fn recovery_point(row: &Row<'_>, now: Timestamp) -> Markup {
     let instance = row.instance;
     html! {
@@ -189,7 +190,7 @@ fn recovery_point(row: &Row<'_>, now: Timestamp) -> Markup {
     }
 }
 
-/// The recovery point's age as a percentage of the objective.
+/// Returns the recovery point's age as a percentage of the objective.
 fn part_of_objective(row: &Row<'_>, now: Timestamp) -> Option<i64> {
     let objective = row.instance.declared.as_ref()?.objective?.as_secs().max(1);
     let age = now.duration_since(row.instance.recovery_point()?).as_secs().max(0);

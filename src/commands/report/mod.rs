@@ -1,4 +1,5 @@
-//! `report`: which instances are protected, since when, to where. What it tells is pure data; each form of output is a function of it.
+//! `report`: shows which instances are protected, since when, and to which region. The report is plain data; each
+//! output format is a function of it.
 
 mod data;
 mod gather;
@@ -19,7 +20,8 @@ use crate::observe::AccountKey;
 use gather::{Resource, gather};
 
 /// # Errors
-/// Files, flags or the cluster are wrong. An account that cannot be read is a part of the report.
+/// The files or flags are invalid, or the cluster cannot be reached. An account that cannot be read is part of the
+/// report instead.
 pub async fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let of::Sources { access, policies, namespace } = of::sources(global, &args.of, &args.source).await?;
     let mut resources = policies;
@@ -64,7 +66,8 @@ pub async fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     Ok(if report.problems.is_empty() { Exit::Success } else { Exit::Failure })
 }
 
-/// The regions of the account that is asked for: those of the flags, else those of its policies, else its home region.
+/// Returns the regions of the requested account: those of the flags, else its home region if it has no policies.
+/// `gather` adds the regions of the policies.
 async fn places(
     access: &Access,
     args: &Args,

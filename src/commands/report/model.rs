@@ -1,9 +1,9 @@
-//! What the report tells: pure data, judged as an auditor would. A policy that is on is no backup: an instance is protected
-//! only where there is a usable copy in the other region.
+//! Data model of the report, judged as an auditor would. A policy that is on is no backup: an instance is protected
+//! only if a usable copy exists in the other region.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// What is protected, what is not, and what could not be read.
+/// Instances with their protection, and what could not be read.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub generated_at: Timestamp,
@@ -16,7 +16,7 @@ pub struct Report {
 /// The instances of one account in one region.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// `NAMESPACE/NAME`, for the cluster kind `/NAME`.
+    /// `NAMESPACE/NAME`, or `/NAME` for a ClusterCloudAccount.
     pub name: String,
     pub provider: String,
     pub region: String,
@@ -29,13 +29,13 @@ pub struct Instance {
     pub name: Option<String>,
     pub project: Option<String>,
     pub cloud: CloudPolicy,
-    /// The resource that speaks for it in the cluster; `None` where nobody declares what it shall be.
+    /// Policy resource of the instance; `None` if none declares it.
     pub declared: Option<Declared>,
-    /// What there is to restore from in the region of the cloud's policy, or in the declared one while that is off.
+    /// Usable copies in the target region of the cloud's policy, or in the declared one while that policy is off.
     pub copies: Copies,
 }
 
-/// The cross-region policy as the cloud has it.
+/// Cross-region policy in the cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloudPolicy {
     On {
@@ -43,13 +43,13 @@ pub enum CloudPolicy {
         ttl_days: Option<i64>,
     },
     Off,
-    /// There can be none: why.
+    /// The instance can have no policy; with the reason.
     Unsupported(String),
-    /// It could not be read: why.
+    /// The policy could not be read; with the reason.
     Unknown(String),
 }
 
-/// What a CrossRegionBackupPolicy says.
+/// Declaration by a CrossRegionBackupPolicy.
 #[derive(Clone, Debug)]
 pub struct Declared {
     pub namespace: String,
@@ -66,10 +66,10 @@ pub struct Declared {
 pub enum Copies {
     Read {
         usable: i64,
-        /// When the newest usable one was begun.
+        /// Start time of the newest usable copy.
         newest: Option<Timestamp>,
     },
-    /// Why not.
+    /// The copies were not read; with the reason.
     NotRead(String),
 }
 
@@ -82,7 +82,7 @@ pub struct PolicyWithoutInstance {
     pub instance_id: String,
 }
 
-/// An account that could not be read, in whole or in part.
+/// Account that could not be read, in whole or in part.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub account: String,
@@ -90,20 +90,20 @@ pub struct Problem {
     pub message: String,
 }
 
-/// How an instance stands: the worst first.
+/// Protection of an instance, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// The cloud's policy is off. Older copies may be left, and run out.
+    /// The cloud's policy is off. Older copies may exist until they expire.
     NotProtected,
-    /// The policy is on, and there is nothing to restore from.
+    /// The policy is on, but no usable copy exists.
     NoUsableCopy,
-    /// The cloud is not as a resource declares it.
+    /// The cloud differs from what a resource declares.
     Drifted,
     /// The newest usable copy is older than its objective allows.
     ObjectiveExceeded,
     Unknown,
     Unsupported,
-    /// The policy is on, and a usable copy is there, within the objective where there is one.
+    /// The policy is on, and a usable copy exists, within the objective if there is one.
     Protected,
 }
 
@@ -143,7 +143,7 @@ impl State {
     }
 }
 
-/// The newest usable copy against its objective.
+/// Comparison of the newest usable copy with the objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Objective {
     Met,
@@ -192,7 +192,7 @@ impl Instance {
         }
     }
 
-    /// Whether the cloud differs from what a resource declares.
+    /// Returns whether the cloud differs from what a resource declares.
     pub fn has_drifted(&self) -> bool {
         match (&self.declared, &self.cloud) {
             (Some(declared), CloudPolicy::On { target, .. }) => {
@@ -210,7 +210,8 @@ impl Instance {
         }
     }
 
-    /// Since when copies are made as declared, where there is a usable one: nothing else is called protected.
+    /// Returns the time since which copies are made as declared; `None` without a usable copy, since the instance is
+    /// not protected.
     pub fn protected_since(&self) -> Option<Timestamp> {
         let is_on = matches!(self.cloud, CloudPolicy::On { .. }) && !self.has_drifted();
         self.recovery_point().filter(|_| is_on)?;
@@ -242,7 +243,7 @@ impl Instance {
         self.declared.as_ref().map(|declared| format!("{}/{}", declared.namespace, declared.name))
     }
 
-    /// What the state alone does not say.
+    /// Returns details that the state does not show.
     pub fn note(&self) -> Option<String> {
         let mut parts = Vec::new();
         match &self.cloud {
@@ -285,7 +286,7 @@ impl Instance {
     }
 }
 
-/// One row of the report: an instance, where it is, and how it stands.
+/// Row of the report: an instance, its account, and its state.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     pub account: &'a Account,
@@ -294,7 +295,7 @@ pub struct Row<'a> {
 }
 
 impl Report {
-    /// All instances: the worst first, then the oldest recovery point, then by account and id.
+    /// Returns all instances: the worst state first, then the oldest recovery point, then by account, region and id.
     pub fn rows(&self) -> Vec<Row<'_>> {
         let mut rows = Vec::new();
         for account in &self.accounts {
@@ -315,7 +316,7 @@ impl Report {
         rows
     }
 
-    /// How many instances are in each state, the worst first.
+    /// Counts the instances in each state, the worst first.
     pub fn totals(&self) -> [(State, usize); 7] {
         let mut totals = State::ALL.map(|state| (state, 0));
         for row in self.rows() {
@@ -324,7 +325,7 @@ impl Report {
         totals
     }
 
-    /// The first sentence: nothing is called protected that was not seen to be.
+    /// Returns the summary, which counts an instance as protected only if a usable copy was read.
     pub fn summary(&self) -> String {
         let totals = self.totals();
         let all: usize = totals.iter().map(|(_, count)| count).sum();

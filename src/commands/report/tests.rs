@@ -1,4 +1,5 @@
-//! Each form of a report with every state, and names that try to be more than text.
+//! Tests of each output format with every state, and with names that try to inject markup, formulas or control
+//! characters.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,7 +19,7 @@ fn on(target: &str) -> CloudPolicy {
     CloudPolicy::On { target: Some(target.to_owned()), ttl_days: Some(7) }
 }
 
-/// Copies, the newest of which is so many hours old.
+/// Returns copies, the newest of which is `age` hours old.
 fn copies(usable: i64, age: i64) -> Copies {
     Copies::Read { usable, newest: Some(now() - hours(age)) }
 }
@@ -204,7 +205,7 @@ fn the_page_needs_nothing_and_runs_nothing() {
     assert_well_formed(&page);
 }
 
-/// Each element that is opened is closed by its own end, so nothing that a name says has become a part of the page's structure.
+/// Asserts that each element is closed by its own end tag, so that no name became part of the page's structure.
 fn assert_well_formed(page: &str) {
     let mut open = Vec::new();
     let body = page.split_once("<body>").unwrap().1;

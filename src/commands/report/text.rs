@@ -1,4 +1,4 @@
-//! The report for a terminal: the summary first, then what is worst.
+//! Renders the report for a terminal: the summary first, then the worst states.
 
 use jiff::Timestamp;
 
@@ -79,7 +79,7 @@ fn cells(row: &Row<'_>, now: Timestamp) -> [Cell; 12] {
     ]
 }
 
-/// The objective with its verdict, such as `26h, met`.
+/// Formats the objective and whether it is met, such as `26h, met`.
 pub fn objective(row: &Row<'_>, now: Timestamp) -> Option<String> {
     let length = age::duration(row.instance.declared.as_ref()?.objective?);
     let verdict = match row.instance.objective(now) {

@@ -1,13 +1,13 @@
-//! How long something has lasted, in kubectl's words.
+//! Formats ages and durations as kubectl does.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The time since then, such as `45s`, `5m`, `3d4h`. What lies ahead, as by two clocks that differ, is `0s`.
+/// Formats the time since `since`, such as `45s`, `5m`, `3d4h`. A future time, as with clock skew, gives `0s`.
 pub fn age(since: Timestamp, now: Timestamp) -> String {
     duration(now.duration_since(since))
 }
 
-/// As `HumanDuration` of k8s.io/apimachinery has it: two units while the second says something, else one.
+/// Formats a duration like `HumanDuration` of k8s.io/apimachinery: two units while the second is significant, else one.
 pub fn duration(length: SignedDuration) -> String {
     let seconds = length.as_secs().max(0);
     let (minutes, hours) = (seconds / 60, seconds / 3600);

@@ -1,4 +1,4 @@
-//! Comma-separated values (RFC 4180) that a spreadsheet takes for data.
+//! Writes comma-separated values (RFC 4180) that a spreadsheet does not take for formulas.
 
 use csv::{QuoteStyle, WriterBuilder};
 
@@ -7,7 +7,7 @@ use super::plain::plain;
 /// One value of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// What others wrote: never a formula.
+    /// Foreign text; never written as a formula.
     Text(String),
     Number(i64),
     None,
@@ -31,7 +31,7 @@ impl From<i64> for Value {
     }
 }
 
-/// The rows under their header.
+/// Writes the header and the rows.
 ///
 /// # Errors
 /// A row has more or fewer values than the header.
@@ -39,7 +39,7 @@ pub fn csv<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [Value; N]>,
 ) -> anyhow::Result<String> {
-    // All texts are quoted: where a spreadsheet separates by semicolons, one inside must begin no cell.
+    // All texts are quoted, so that a semicolon does not start a cell in a spreadsheet that separates by semicolons.
     let mut writer = WriterBuilder::new().quote_style(QuoteStyle::NonNumeric).from_writer(Vec::new());
     writer.write_record(header)?;
     for row in rows {
@@ -52,11 +52,11 @@ pub fn csv<const N: usize>(
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// What a spreadsheet would take for a formula begins with an apostrophe, as OWASP advises (CSV Injection).
+/// Prefixes text that a spreadsheet would take for a formula with an apostrophe, as OWASP advises (CSV Injection).
 fn cell(text: &str) -> String {
     let text = plain(text);
     let begins = text.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '|', '%']);
-    // A tab and a carriage return, which OWASP names too, are a space by now.
+    // `plain` has replaced tabs and carriage returns, which OWASP names too, by spaces.
     if begins { format!("'{text}") } else { text }
 }
 

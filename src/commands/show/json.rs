@@ -1,14 +1,14 @@
-//! JSON that may be shown on a terminal.
+//! Writes JSON that is safe on a terminal.
 
 use serde::Serialize;
 
 use super::plain::is_plain;
 
-/// The value as indented JSON with a line's end. Characters that steer a terminal or are not seen are written as `\u…`: read
-/// back, they are what they were.
+/// Serializes the value as indented JSON with a final newline. Escapes control and invisible characters as `\u…`, so
+/// that parsing restores them.
 ///
 /// # Errors
-/// The value has no JSON, such as a map whose keys are no strings.
+/// The value has no JSON form, such as a map whose keys are not strings.
 pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
     let mut out = String::new();
     for c in serde_json::to_string_pretty(value)?.chars() {

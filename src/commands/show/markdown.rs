@@ -1,12 +1,12 @@
-//! Texts that others wrote, in the Markdown of GitHub and GitLab.
+//! Escapes foreign text for the Markdown of GitHub and GitLab.
 
 use super::plain::plain;
 
-/// It keeps apart what would be found in the finished page: mentions, references and addresses are looked for after Markdown
-/// was read, so a backslash does not hold them off. Renovate and Dependabot do the same.
+/// Zero-width space that breaks up mentions, references and addresses. The sites search the rendered page for them, so
+/// a backslash does not prevent them. Renovate and Dependabot do the same.
 const GAP: &str = "&#8203;";
 
-/// The text as the content of a table's cell or a list's item: nothing of it is markup, a link, a reference, or notifies anybody.
+/// Escapes text for a table cell or a list item: none of it is markup, a link or a reference, or notifies anybody.
 pub fn markdown(text: &str) -> String {
     let text = plain(text);
     let text: Vec<char> = text.trim().chars().collect();
@@ -16,7 +16,7 @@ pub fn markdown(text: &str) -> String {
     for (at, &c) in text.iter().enumerate() {
         let next = text.get(at + 1).copied();
         match c {
-            // By itself a cell's end, within whatever: no parser has another opinion of an entity.
+            // A pipe ends the cell, even within other markup; all parsers agree on the entity.
             '|' => out.push_str("&#124;"),
             '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '(' | '#' | '!' | '~' | '&'
             | '$' | '^' | ':' | '@' | '%' | '"' | '\'' => {
@@ -40,8 +40,8 @@ pub fn markdown(text: &str) -> String {
     out
 }
 
-/// Whether what ends here begins something that a finished page is searched for: `@team`, `#12`, `!12`, `%12`, `~label`, `$12`, `&12`,
-/// `^12`, `GH-12`, `://`, `mailto:`, `:tada:`, `www.`, `{+`.
+/// Returns whether `before` ends with the start of something that the sites search the rendered page for: `@team`,
+/// `#12`, `!12`, `%12`, `~label`, `$12`, `&12`, `^12`, `GH-12`, `://`, `mailto:`, `:tada:`, `www.`, `{+`.
 fn is_found_later(before: &[char], next: Option<char>) -> bool {
     let Some(next) = next else { return false };
     let ends_with = |word: &str| {
@@ -66,12 +66,12 @@ mod tests {
 
     use super::*;
 
-    /// Typographic quotes and dashes are no part of GitHub's or GitLab's.
+    /// All extensions but typographic quotes and dashes, which GitHub and GitLab do not have.
     const EXTENSIONS: Options = Options::all().difference(Options::ENABLE_SMART_PUNCTUATION);
     const ZERO_WIDTH: &str = "\u{200b}";
 
-    /// What a reader of Markdown makes of a table whose second row is `a`, the text, `b`: the texts of its cells, as they are
-    /// searched for references. Fails on any markup.
+    /// Parses a table whose second row is `a`, the text, `b`. Returns the texts of its cells, as the sites search them
+    /// for references. Panics on any markup.
     fn cells(text: &str) -> Vec<String> {
         let table = format!("| A | B | C |\n| --- | --- | --- |\n| a | {} | b |\n", markdown(text));
         let mut cells = Vec::new();
@@ -86,7 +86,7 @@ mod tests {
         cells.split_off(3)
     }
 
-    /// What a list's item holds.
+    /// Parses a list with the text as its item, and returns the text of the item.
     fn item(text: &str) -> String {
         let list = format!("- {}\n", markdown(text));
         let mut shown = String::new();
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// The text as it is shown, with the gaps that cannot be seen.
+    /// Returns the text as it is rendered, with the zero-width gaps.
     fn rendered(text: &str) -> String {
         let text: Vec<char> = plain(text).trim().chars().collect();
         let mut out = String::new();

@@ -1,5 +1,5 @@
-//! How commands show things: on a terminal, and to whatever else reads standard output. What a cloud, a Secret or a manifest says
-//! is hostile text: each form of output has its own way to show it as nothing but text.
+//! Output of commands, to a terminal or to another program. Text from a cloud, a Secret or a manifest is untrusted:
+//! each output format has its own escaping.
 
 pub mod age;
 pub mod csv;
@@ -23,7 +23,7 @@ use anyhow::Context as _;
 
 use crate::telemetry::urls;
 
-/// Writes to standard output. A reader that has seen enough, as `head` has, is no error.
+/// Writes to standard output. A closed pipe, as by `head`, is no error.
 ///
 /// # Errors
 /// The text cannot be written.
@@ -34,19 +34,20 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Says on standard error why a command did not do its work.
+/// Prints the error of a command to standard error.
 pub fn error(error: &anyhow::Error) {
-    // There is nowhere else to say that it cannot be written.
+    // A failed write cannot be reported anywhere else.
     let _ = io::stderr().lock().write_all(told(error).as_bytes());
 }
 
-/// Says something on standard error that is no part of what was asked for.
+/// Prints a note to standard error, apart from the requested output.
 pub fn note(text: &str) {
-    // There is nowhere else to say that it cannot be written.
+    // A failed write cannot be reported anywhere else.
     let _ = writeln!(io::stderr().lock(), "{}", plain(&urls::clean(text)));
 }
 
-/// Errors repeat what a cloud or a cluster said. A line of theirs must not look like one of ours, so it is indented.
+/// Formats an error. Indents further lines: they may come from a cloud or a cluster, and must not look like the
+/// operator's own.
 fn told(error: &anyhow::Error) -> String {
     let text = format!("error: {error:#}");
     urls::clean(&text).lines().map(plain).collect::<Vec<_>>().join("\n  ") + "\n"

@@ -1,23 +1,23 @@
-//! Colours: for people at a terminal who want them.
+//! Terminal colours, if the terminal supports them and the user wants them.
 
 use std::io;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
-/// What a word means to whoever reads it.
+/// Meaning of a text, which decides its style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
     #[default]
     Neutral,
     Heading,
     Good,
-    /// It passes by itself, or is to be known.
+    /// Temporary, or worth knowing.
     Notice,
     Bad,
 }
 
-/// Whether there are colours. They only repeat what the words say.
+/// Switch for colours, which only repeat what the words say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paint {
     colours: bool,
@@ -26,7 +26,8 @@ pub struct Paint {
 impl Paint {
     pub const NONE: Paint = Paint { colours: false };
 
-    /// As standard output can show them and its reader wants them: `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `TERM=dumb`.
+    /// Detects whether standard output supports colours and the user wants them: `NO_COLOR`, `CLICOLOR`,
+    /// `CLICOLOR_FORCE`, `TERM=dumb`.
     pub fn of_stdout() -> Self {
         Self { colours: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
     }
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn there_are_none_where_output_is_captured() {
-        // cargo test's own may be a terminal: a process of its own has a pipe.
+        // The output of cargo test may be a terminal; that of a child process is a pipe.
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "commands::show::paint::tests::tells_its_choice", "--ignored", "--nocapture"])
             .env_remove("CLICOLOR_FORCE")

@@ -1,12 +1,12 @@
-//! Texts that others wrote, fit for terminals and logs.
+//! Makes foreign text safe for terminals and logs.
 
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// The longest text that is shown: a condition's message may have 32768 characters.
+/// Longest text that is shown, in characters; a condition's message may have 32768.
 const LIMIT: usize = 2_000;
 
-/// The text on one line, without what steers a terminal, turns its direction, or is not seen: controls, bidi and other format
-/// characters. What is longer than 2,000 characters ends with an ellipsis.
+/// Returns the text on one line, without control, bidi and other format characters, and without invisible ones. Cuts a
+/// text longer than 2,000 characters, and appends an ellipsis.
 pub fn plain(text: &str) -> String {
     let mut shown = text.chars().filter_map(visible);
     let mut plain: String = shown.by_ref().take(LIMIT).collect();
@@ -16,7 +16,7 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// What a character becomes; `None` where nothing of it is to be seen.
+/// Maps a character to its shown form; `None` if it is removed.
 fn visible(c: char) -> Option<char> {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
     match get_general_category(c) {
@@ -28,14 +28,15 @@ fn visible(c: char) -> Option<char> {
     }
 }
 
-/// Default_Ignorable_Code_Point of Unicode besides the format characters: fillers, variation selectors, and what is reserved for such.
+/// Returns whether the character is a Default_Ignorable_Code_Point of Unicode other than a format character: fillers,
+/// variation selectors, and code points reserved for them.
 fn is_ignorable(c: char) -> bool {
     matches!(c,
         '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2065}' | '\u{3164}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether [`plain`] would change it: what is not to reach a terminal as it is.
+/// Returns whether [`plain`] leaves the character unchanged.
 pub(super) fn is_plain(c: char) -> bool {
     visible(c) == Some(c)
 }
@@ -69,7 +70,7 @@ mod tests {
     fn long_texts_are_cut() {
         assert_eq!(plain(&"é".repeat(LIMIT)), "é".repeat(LIMIT));
         assert_eq!(plain(&"é".repeat(LIMIT + 1)), "é".repeat(LIMIT) + "…");
-        // What is not seen anyway cuts nothing.
+        // Invisible characters do not count towards the limit.
         assert_eq!(plain(&("a".repeat(LIMIT) + "\u{200b}")), "a".repeat(LIMIT));
     }
 

@@ -1,14 +1,14 @@
-//! How far a long listing is, for a person who waits at a terminal.
+//! Progress of a long listing, for a person who waits at a terminal.
 
 use std::io::{self, IsTerminal as _, Write};
 
 use super::plain::plain;
 
-/// Ends a line that was begun: back to its beginning, and clear it.
+/// Control sequence that returns to the start of the line and clears it.
 const CLEAR: &str = "\r\u{1b}[K";
 
-/// One line on standard error, which is written again for each news and is gone at the end. Nothing at all where standard error
-/// is no terminal, or one that cannot do this.
+/// One line on standard error, rewritten on each update and cleared at the end. Writes nothing if standard error is no
+/// terminal, or a dumb one.
 pub struct Progress<W: Write = io::Stderr> {
     out: Option<W>,
     shown: String,
@@ -22,12 +22,12 @@ impl Progress {
 }
 
 impl<W: Write> Progress<W> {
-    /// Says this in place of what was said before.
+    /// Replaces the shown text.
     pub fn say(&mut self, text: &str) {
-        // One line: a longer one would wrap, and its first part stay.
+        // One line: a longer text would wrap, and its first part would not be cleared.
         let text: String = plain(text).chars().take(79).collect();
         if let Some(out) = self.out.as_mut().filter(|_| text != self.shown) {
-            // A terminal that is gone is no failure of the work.
+            // A closed terminal is no failure of the command.
             let _ = write!(out, "{CLEAR}{text}").and_then(|()| out.flush());
             self.shown = text;
         }

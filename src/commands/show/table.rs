@@ -7,7 +7,7 @@ use super::plain::plain;
 
 const BETWEEN: &str = "   ";
 
-/// One cell: what it says is made plain.
+/// Table cell; its text is made safe for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -16,7 +16,7 @@ pub struct Cell {
 
 impl Cell {
     pub fn new(text: &str, tone: Tone) -> Self {
-        // An empty cell would let its neighbours be read as one.
+        // Readers would take the neighbours of an empty cell as adjacent.
         let text = match plain(text).trim() {
             "" => "-".to_owned(),
             text => text.to_owned(),
@@ -44,7 +44,8 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
     }
 }
 
-/// The rows under their titles, each line with its end. Wide characters, as Chinese ones, count as two.
+/// Renders the rows under their titles, each line with a newline. Wide characters, such as Chinese ones, count as two
+/// columns.
 pub fn table<const N: usize>(titles: [&str; N], rows: &[[Cell; N]], paint: Paint) -> String {
     let titles = titles.map(|title| Cell { text: title.to_owned(), tone: Tone::Heading });
     let mut widths = [0; N];

@@ -1,8 +1,8 @@
-//! What a person can do about each reason: docs/runbook.md in short.
+//! Advice for each condition reason: docs/runbook.md in short.
 
 use crate::domain::condition::Reason;
 
-/// What to do about a condition's reason; `None` where there is nothing to do.
+/// Returns the advice for a condition's reason; `None` if there is nothing to do.
 pub fn advice(reason: Reason, stalled: bool) -> Option<&'static str> {
     Some(match reason {
         Reason::InSync

@@ -1,4 +1,5 @@
-//! What a policy's status says, in words. It reads each part by itself: what another version or a hand has written hides no other.
+//! Explains a policy's status in words. Parses each part separately, so that a part written by another version or by
+//! hand does not hide the others.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -17,10 +18,10 @@ use crate::commands::show::Tone;
 use crate::commands::show::age::age;
 use crate::domain::condition::{Reason, types};
 
-/// How many backups are told of by themselves.
+/// Number of backups that are listed individually.
 const NEWEST: usize = 3;
 
-/// What is to be said of a policy. The texts repeat what others wrote, as it is.
+/// Explanation of a policy. The texts contain foreign text unescaped.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
@@ -30,7 +31,7 @@ pub struct Explanation {
     pub headline: String,
     #[serde(skip)]
     pub tone: Tone,
-    /// What is to be known before the rest is believed.
+    /// Caveats about the rest.
     pub notes: Vec<String>,
     pub what_is: Vec<String>,
     pub since_when: Vec<String>,
@@ -39,7 +40,7 @@ pub struct Explanation {
     pub advice: Vec<String>,
 }
 
-/// A condition, of which only the type has to be there.
+/// Condition of which only the type is required.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Condition {
@@ -54,7 +55,7 @@ pub(super) struct Condition {
     last_transition_time: Option<Time>,
 }
 
-/// The policy's parts, as far as they can be read.
+/// Parts of the policy, as far as they can be parsed.
 pub(super) struct Policy<'a> {
     pub(super) object: &'a DynamicObject,
     pub(super) now: Timestamp,
@@ -66,7 +67,7 @@ pub(super) struct Policy<'a> {
     pub(super) conditions: Vec<Condition>,
 }
 
-/// Says what there is to say, at this time.
+/// Explains the policy as of `now`.
 pub fn explain(object: &DynamicObject, now: Timestamp) -> Explanation {
     let conditions: Vec<Value> = part(object, "/status/conditions").unwrap_or_default();
     let policy = Policy {
@@ -95,7 +96,7 @@ pub fn explain(object: &DynamicObject, now: Timestamp) -> Explanation {
     }
 }
 
-/// A part of the object; `None` where it is absent, or not what it should be.
+/// Parses a part of the object; `None` if it is absent or malformed.
 pub(super) fn part<T: DeserializeOwned>(object: &DynamicObject, pointer: &str) -> Option<T> {
     serde_json::from_value(object.data.pointer(pointer)?.clone()).ok()
 }
@@ -117,7 +118,7 @@ impl Policy<'_> {
         format!("{} ago ({time})", age(time, self.now))
     }
 
-    /// The generation that status describes; `None` where it was never written.
+    /// Returns the generation that the status describes; `None` if the status was never written.
     pub(super) fn observed(&self) -> Option<i64> {
         part(self.object, "/status/observedGeneration").filter(|generation| *generation >= 0)
     }
@@ -168,7 +169,7 @@ impl Policy<'_> {
         lines
     }
 
-    /// Each as it is: also those that this version does not know.
+    /// Renders each condition as it is, including those that this version does not know.
     fn shown_conditions(&self) -> Vec<String> {
         // Ready is a copy of Synced, for tools that know only Ready.
         let synced = self.condition(types::SYNCED).is_some();
@@ -294,7 +295,7 @@ impl Policy<'_> {
                 )),
             }
         }
-        // Without an objective, or before its condition is written, none says so.
+        // Without an objective, or before its condition is written, no condition has this reason.
         if let Some(wrong) = wrong.filter(|wrong| !told.iter().any(|reason| *reason == wrong.as_str())) {
             lines.extend(advised(wrong, stalled));
         }

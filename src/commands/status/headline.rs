@@ -1,4 +1,4 @@
-//! Whether there is something to restore from in the other region: the first that is to be known.
+//! Headline of `status`: whether the other region has a usable copy to restore from.
 
 use jiff::SignedDuration;
 
@@ -9,11 +9,11 @@ use crate::commands::show::Tone;
 use crate::commands::show::age;
 use crate::domain::condition::{Reason, types};
 
-/// What is to be known first.
+/// First line of the explanation.
 pub(super) struct Headline {
     pub(super) tone: Tone,
     pub(super) text: String,
-    /// What is wrong, where there may be no condition for it.
+    /// Problem for which there may be no condition.
     pub(super) reason: Option<Reason>,
 }
 
@@ -34,7 +34,7 @@ impl Policy<'_> {
                 "Nobody has looked at this policy yet, so nothing is known of its copies.",
             );
         }
-        // What status tells is about the target of its own generation.
+        // The status describes the target of its own generation.
         let target = if self.is_outdated() { "the region wanted before" } else { self.target() };
         match (self.active, &self.recovery_point, &self.backups) {
             (Some(false), ..) => self.headline_of_inactive(),
@@ -102,7 +102,7 @@ impl Policy<'_> {
         Headline { tone, text: text + &caveat, reason }
     }
 
-    /// Why what is said may no longer be so.
+    /// Returns why the headline may be outdated; empty if it is not.
     fn caveat(&self) -> String {
         let unsure = |kind| {
             self.condition(kind).filter(|c| c.status == "Unknown" && c.reason != Reason::NoBackupYet.as_str())

@@ -1,4 +1,4 @@
-//! `status`: one policy in words, from what its status says.
+//! `status`: explains one policy in words, from its status.
 
 mod advice;
 mod explain;
@@ -14,10 +14,10 @@ use super::show::{self, Paint, Tone};
 use crate::cli::Status;
 use crate::cli::status::Output;
 
-/// Reads the policy and prints what is to be said of it.
+/// Reads the policy and prints its explanation.
 ///
 /// # Errors
-/// It cannot be read, or nothing can be printed.
+/// The policy cannot be read, or the output cannot be written.
 pub async fn run(args: &Status) -> anyhow::Result<Exit> {
     let policy = read::policy(args).await?;
     let explanation = explain(&policy, Timestamp::now());

@@ -1,4 +1,4 @@
-//! What is to be known before the rest of a policy's status is believed.
+//! Caveats about a policy's status, such as an outdated generation, a deletion or unreadable fields.
 
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ impl Policy<'_> {
         notes
     }
 
-    /// What a deletion waits for.
+    /// Describes what a deletion waits for.
     fn deletion(&self) -> Option<String> {
         let since = self.object.metadata.deletion_timestamp.as_ref()?;
         let (ours, others): (Vec<&str>, Vec<&str>) = (self.object.metadata.finalizers.iter().flatten())
@@ -50,7 +50,7 @@ impl Policy<'_> {
         Some(format!("It is being deleted, since {}, and waits for {waits}.", self.ago(since.0)))
     }
 
-    /// Whether a deletion may end in a change of the cloud: only what would be modified otherwise is.
+    /// Returns whether a deletion may change the cloud: only if the operator would also modify the instance otherwise.
     pub(super) fn may_disable(&self) -> bool {
         let says = |pointer, word: &str| self.text(pointer).is_some_and(|value| value == word);
         says("/spec/deletionPolicy", "Disable")
@@ -58,7 +58,7 @@ impl Policy<'_> {
             && part(self.object, "/spec/suspend") != Some(true)
     }
 
-    /// What is there and is not what it should be.
+    /// Lists the fields that are set but malformed.
     fn unreadable(&self) -> Option<String> {
         let is_there =
             |pointer: &str| self.object.data.pointer(pointer).is_some_and(|value| !value.is_null());

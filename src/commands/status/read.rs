@@ -1,4 +1,4 @@
-//! The one policy, from the cluster that kubectl would ask.
+//! Reads the policy from the cluster that kubectl would use.
 
 use anyhow::anyhow;
 use kube::Api;
@@ -8,10 +8,10 @@ use crate::api::CrossRegionBackupPolicy;
 use crate::cli::Status;
 use crate::commands::access::cluster::connect;
 
-/// Reads the policy as it is stored, whatever its shape.
+/// Reads the policy as it is stored, in any shape.
 ///
 /// # Errors
-/// There is no such cluster, kind or policy, or it may not be read: each in words that say what to do.
+/// The cluster, kind or policy does not exist, or reading it is forbidden; the message says what to do.
 pub async fn policy(args: &Status) -> anyhow::Result<DynamicObject> {
     let (client, config) = connect(&args.cluster).await?;
     if let (Some(one), Some(other)) = (&args.policy.namespace, &args.cluster.namespace)
@@ -35,7 +35,7 @@ fn explained(error: kube::Error, host: &str, namespace: &str, name: &str) -> any
         return anyhow::Error::new(error).context(format!("cannot reach the cluster at {host}"));
     };
     match status.code {
-        // Without the kind the API server does not know the path, and names no object.
+        // Without the CRD, the API server does not know the path, and its 404 names no object.
         404 if status.details.as_ref().is_some_and(|details| details.name == name) => anyhow!(
             "there is no CrossRegionBackupPolicy {name} in the namespace {namespace}: `kubectl get crbp -A` lists all"
         ),
@@ -64,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// What a person is told of an API server's answer.
+    /// Returns the message for a response of the API server.
     async fn told(code: u16, body: &'static str) -> String {
         let service = tower::service_fn(move |_: Request<Body>| async move {
             let answer = Response::builder().status(code).body(Body::from(body.as_bytes().to_vec()));

@@ -1,4 +1,4 @@
-//! What a person reads of a policy in each state.
+//! Tests of the explanation of a policy in each state.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn condition(kind: &str, status: &str, reason: &str) -> Value {
            "lastTransitionTime": "2026-11-23T10:00:00Z", "observedGeneration": 3})
 }
 
-/// A policy that is all well.
+/// Returns a healthy policy.
 fn well() -> Value {
     json!({
         "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CrossRegionBackupPolicy",
@@ -55,7 +55,7 @@ fn well() -> Value {
     })
 }
 
-/// The well one with changes at these places; null takes away.
+/// Returns the healthy policy with changes at these JSON pointers; null counts as absent.
 fn with(changes: &[(&str, Value)]) -> Value {
     let mut policy = well();
     for (pointer, value) in changes {

@@ -26,7 +26,7 @@ const KNOWN: [&str; 15] = [
     "uid",
 ];
 const NAME_MAX: usize = 253;
-/// Of all annotations together.
+/// Largest size of all annotations together, in bytes.
 const ANNOTATIONS_MAX: usize = 256 << 10;
 
 pub fn faults(object: &Value) -> Vec<Fault> {
@@ -63,7 +63,7 @@ pub fn faults(object: &Value) -> Vec<Fault> {
     let mut size = 0;
     for (key, value) in meta["annotations"].as_object().into_iter().flatten() {
         size += key.len() + value.as_str().map_or(0, str::len);
-        // Unlike a label's, its case does not matter.
+        // The key of an annotation, unlike that of a label, is checked without regard to case.
         if !is_label_key(&key.to_lowercase()) {
             faults
                 .push(at.key("annotations").key(key).fault("annotation", "is no key that Kubernetes takes"));

@@ -1,5 +1,5 @@
-//! `validate`: manifests against the schema and the CEL rules of the CRDs, without a cluster. The CRDs that `crds` prints are the
-//! one truth: no rule is written a second time here.
+//! `validate`: checks manifests against the schema and the CEL rules of the CRDs, without a cluster. The CRDs that
+//! `crds` prints are the only source: no rule is written a second time here.
 
 mod metadata;
 mod rules;
@@ -17,7 +17,7 @@ use crate::cli::validate::{Validate, ValidateFormat};
 use rules::Rules;
 use schema::Schema;
 
-/// One kind, as its CRD has it.
+/// Compiled CRD of one kind.
 struct Kind {
     name: String,
     version: String,
@@ -25,12 +25,12 @@ struct Kind {
     rules: Rules,
 }
 
-/// What is wrong with a field.
+/// Validation error of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fault {
-    /// A JSON pointer; where nothing is written there, it leads to the nearest parent.
+    /// JSON pointer to the field; a missing field is located at its nearest parent.
     pointer: String,
-    /// `spec.crossBackupRegion`.
+    /// Such as `spec.crossBackupRegion`.
     field: String,
     rule: String,
     message: String,
@@ -98,11 +98,11 @@ fn summary(problems: usize, checked: usize, skipped: usize) -> String {
     }
 }
 
-/// Checks a document as the API server would on `kubectl apply`, and gives it with the schema's defaults. `old`: what is stored,
-/// for the rules about changes. What is of another group passes as it is.
+/// Checks a document as the API server would on `kubectl apply`, and returns it with the schema's defaults. `old` is
+/// the stored object, for transition rules. Returns a document of another group as it is.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The validation errors.
 pub fn check(document: &Document, old: Option<&Value>) -> Result<Value, Vec<Problem>> {
     if !document.is_ours() {
         return Ok(document.value().clone());
@@ -114,10 +114,10 @@ pub fn check(document: &Document, old: Option<&Value>) -> Result<Value, Vec<Prob
     })
 }
 
-/// The same for an object that is in no file.
+/// Checks an object that is in no file.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// The validation errors, as text.
 pub fn check_value(value: &Value) -> Result<Value, Vec<String>> {
     let words = |fault: Fault| match fault.field.as_str() {
         "" => fault.message,
@@ -130,14 +130,14 @@ fn checked(value: &Value, old: Option<&Value>) -> Result<Value, Vec<Fault>> {
     let kind = kind_of(value).map_err(|fault| vec![fault])?;
     let mut value = value.clone();
     let mut faults = metadata::faults(&value);
-    // The API server leaves the status of a manifest out, but for fields that it does not know.
+    // The API server ignores the status of a manifest, except for its unknown fields.
     let status = value.as_object_mut().and_then(|object| object.remove("status"));
     if let Some(status) = status {
         kind.schema.unknown_in("status", &status, &mut faults);
     }
     let before = faults.len();
     kind.schema.check(&mut value, &mut faults);
-    // As the API server: the rules may rely on the schema.
+    // As in the API server, CEL rules run only if the schema holds, and may rely on it.
     if faults.len() == before {
         kind.rules.check(&value, old, &mut faults);
     }
@@ -163,7 +163,7 @@ fn kind_of(value: &Value) -> Result<&'static Kind, Fault> {
     }
 }
 
-/// Of the CRDs, each rule compiled once.
+/// Returns the kinds of the CRDs, compiled once.
 fn kinds() -> &'static Result<Vec<Kind>, String> {
     static KINDS: OnceLock<Result<Vec<Kind>, String>> = OnceLock::new();
     KINDS.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! The CEL rules of a schema (`x-kubernetes-validations`).
+//! Evaluates the CEL rules of a schema (`x-kubernetes-validations`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::Fault;
 use super::schema::At;
 use crate::api::time;
 
-/// The rules of one kind.
+/// Rules of one kind.
 pub struct Rules {
     schema: Arc<Value>,
-    /// By their text.
+    /// Compiled rules by their text.
     programs: HashMap<String, Program>,
-    /// Makes a time of a text.
+    /// Converts a string to a CEL timestamp.
     timestamp: Program,
 }
 
 impl Rules {
     /// # Errors
-    /// A rule is no CEL.
+    /// A rule is not valid CEL.
     pub fn compile(schema: &Arc<Value>) -> Result<Self, String> {
         let compile = |rule: &str| Program::compile(rule).map_err(|error| format!("rule {rule}: {error}"));
         let mut texts = Vec::new();
@@ -40,10 +40,10 @@ impl Rules {
         self.programs.keys().map(String::as_str)
     }
 
-    /// Finds the rules that an object breaks, which has its defaults. `old`: what it was before.
+    /// Finds the rules that an object, with its defaults filled in, breaks. `old` is the stored object.
     pub fn check(&self, object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
         let mut whole = object.clone();
-        // Where it has no name, the API server makes one, or that is told otherwise.
+        // The API server generates the name from `generateName`; the metadata check reports a missing name.
         if whole["metadata"]["name"].is_null() {
             let prefix = whole["metadata"]["generateName"].as_str().unwrap_or_default();
             whole["metadata"]["name"] = Value::String(format!("{prefix}xxxxx"));
@@ -87,7 +87,7 @@ impl Rules {
         let text = rule["rule"].as_str().unwrap_or_default();
         let mut context = Context::default();
         if text.contains("oldSelf") {
-            // A rule about a change has nothing to say of what is new.
+            // A transition rule does not apply to a new value.
             let Some(old) = old else { return };
             context.add_variable_from_value("oldSelf", self.converted(schema, old));
         }
@@ -113,7 +113,7 @@ impl Rules {
         faults.push(at.fault(text, message));
     }
 
-    /// As Kubernetes types values in CEL: a text with the format date-time is a time.
+    /// Converts a value to CEL with the types of Kubernetes: a string with the format date-time is a timestamp.
     fn converted(&self, schema: &Value, value: &Value) -> cel::Value {
         match value {
             Value::Null => cel::Value::Null,
@@ -128,7 +128,8 @@ impl Rules {
                     return plain;
                 }
                 let Some(time) = time::parse(text) else { return plain };
-                // CEL knows the years 1 to 9999; what is beyond is as much out of every range as their ends.
+                // CEL supports the years 1 to 9999. Clamping changes no result: both ends are outside every allowed
+                // range, too.
                 let time = time.clamp(DateTime::constant(1, 1, 1, 0, 0, 0, 0), DateTime::MAX);
                 let mut context = Context::default();
                 let written = cel::Value::String(Arc::new(format!("{time:.9}Z")));

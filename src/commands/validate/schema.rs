@@ -1,5 +1,5 @@
-//! The structural part: walks a CRD's own schema, with the words and the order of the API server: unknown fields, nulls and
-//! defaults, then types and limits.
+//! Structural validation: walks a CRD's schema, with the terms and the order of the API server: unknown fields, nulls
+//! and defaults, then types and limits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::Fault;
 use crate::api::time;
 use crate::commands::manifests::escaped;
 
-/// Names of fields that resemble each other by this much are taken for one that was meant.
+/// Largest edit distance at which a known field is suggested for an unknown one.
 const SIMILAR: usize = 3;
-/// Whatever else a schema says is held by a test to be none that restricts a spec.
+/// Keywords that the schema of a spec may use; a test fails on any other.
 #[cfg(test)]
 pub const KEYWORDS: [&str; 24] = [
     "additionalProperties",
@@ -44,11 +44,11 @@ pub const KEYWORDS: [&str; 24] = [
 
 pub struct Schema {
     whole: Arc<Value>,
-    /// By their text.
+    /// Compiled patterns by their text.
     patterns: HashMap<String, Regex>,
 }
 
-/// Where a walk is.
+/// Position of a walk, as a JSON pointer and as a field name.
 #[derive(Clone, Default)]
 pub struct At {
     pub pointer: String,
@@ -77,7 +77,7 @@ impl At {
 
 impl Schema {
     /// # Errors
-    /// A pattern is none.
+    /// A pattern is not a valid regular expression.
     pub fn compile(whole: &Arc<Value>) -> Result<Self, String> {
         let mut texts = Vec::new();
         gather(whole, &mut texts);
@@ -86,12 +86,13 @@ impl Schema {
         Ok(Self { whole: whole.clone(), patterns: patterns.collect::<Result<_, String>>()? })
     }
 
-    /// Unknown fields of one part.
+    /// Finds the unknown fields of one top-level part.
     pub fn unknown_in(&self, part: &str, value: &Value, faults: &mut Vec<Fault>) {
         unknown(&self.whole["properties"][part], value, &At::default().key(part), faults);
     }
 
-    /// Fills in the defaults, and finds what is wrong. `metadata` has rules of its own, which are not the schema's.
+    /// Fills in the defaults, and finds validation errors. `metadata` is not checked here: its rules are not in the
+    /// schema.
     pub fn check(&self, object: &mut Value, faults: &mut Vec<Fault>) {
         let Some(fields) = object.as_object_mut() else { return };
         let known = ["apiVersion", "kind", "metadata", "spec", "status"];
@@ -213,7 +214,7 @@ fn unknown(schema: &Value, value: &Value, at: &At, faults: &mut Vec<Fault>) {
                     None if schema.get("additionalProperties").is_some() => {
                         unknown(&schema["additionalProperties"], value, &at.key(name), faults);
                     }
-                    // What is no object at all is told so.
+                    // The type check reports an object where the schema has none.
                     None if schema["type"] != "object" => {}
                     None => {
                         let near = properties.and_then(|properties| nearest(name, properties.keys()));
@@ -234,7 +235,7 @@ fn unknown(schema: &Value, value: &Value, at: &At, faults: &mut Vec<Fault>) {
     }
 }
 
-/// The name that was probably meant.
+/// Returns the most similar known name.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     known
@@ -244,7 +245,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'
         .map(|(_, k)| k)
 }
 
-/// As the API server: a null is what is not there, and what is not there has its default.
+/// Removes nulls and fills in defaults, as the API server does.
 fn fill(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -14,7 +14,7 @@ fn policy(spec: Value) -> Value {
     value
 }
 
-/// Null takes a field away.
+/// Merges `more` into `into`; null removes a field.
 fn merge(into: &mut Value, more: Value) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
@@ -142,7 +142,7 @@ fn no_schema_of_a_spec_has_a_keyword_that_is_not_looked_at() {
     }
 }
 
-/// One object that breaks each rule; what is stored, where the rule is about a change.
+/// Returns an object that breaks each rule, with the stored object for transition rules.
 fn breakers() -> Vec<(&'static str, Value, Option<Value>)> {
     let account = |spec: Value| {
         let mut value = json!({
@@ -263,7 +263,7 @@ fn each_rule_is_broken_by_something_and_holds_for_what_is_good() {
             }
         }
     }
-    // The schema's pattern refuses what these would.
+    // The schema's pattern already refuses what these rules would.
     missing.retain(|(_, rule)| !rule.contains("startsWith('https://')"));
     assert!(missing.is_empty(), "{missing:#?}");
 }

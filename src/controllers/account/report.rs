@@ -1,4 +1,4 @@
-//! Status and Events of an account: written where they differ from what is stored.
+//! Writes the status of an account and publishes its Events where they differ from what is stored.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use crate::observe::Account;
 use crate::plan::account::Standing;
 use crate::plan::events;
 
-/// Writes the status where it differs. Where it could not be written, it tells how soon to try again.
+/// Writes the status if it differs. Returns the delay before a retry, if one is needed, and the outcome for the
+/// metrics.
 pub async fn report<K: Kind>(
     context: &Context,
     api: &Api<Guarded<K>>,
@@ -39,7 +40,7 @@ pub async fn report<K: Kind>(
     let mut new = stored.clone();
     new.conditions = old.iter().map(convert::condition_to).collect();
     let mut outcome = memory.outcome(suspended, staleness, now);
-    // What was said before must not outlive its cause: only "verified", and the same passing failure, can go on being said.
+    // A reported reason must not outlive its cause: only "verified", and the same transient failure, may stay.
     let outdated = old.iter().filter(|c| c.kind == types::READY).any(|c| {
         [Reason::CredentialsVerified, Reason::BudgetTooSmall, Reason::EndpointUnreachable, Reason::Throttled]
             .iter()
@@ -48,7 +49,7 @@ pub async fn report<K: Kind>(
     if outcome.is_none() && (outdated || stored.observed_generation != Some(generation)) {
         outcome = unsettled(&memory.standing);
     }
-    // A spec that was not tried yet is not verified, whatever was so far.
+    // A spec that was not tried yet is not verified, whether or not the previous one was.
     let tried = account.generation() == Some(generation) && memory.is_proven();
     outcome = outcome
         .filter(|o| o.status != Truth::True || tried || stored.observed_generation == Some(generation));
@@ -80,7 +81,7 @@ pub async fn report<K: Kind>(
             tell(context, object, &old, &new, outcome.as_ref()).await;
             (None, ended)
         }
-        // Somebody else has written: the watch brings it.
+        // Another writer has changed the object: the watch will deliver it.
         Ok(Applied::Stale(_)) => (Some(Duration::from_secs(1)), ended),
         Err(error) => {
             let kind = Guarded::<K>::kind(&());
@@ -89,7 +90,8 @@ pub async fn report<K: Kind>(
     }
 }
 
-/// A new spec whose verification fails in passing is told at once, although the account was believed before.
+/// Returns the outcome of a new spec whose verification fails transiently: it is reported at once, although the account
+/// was verified before.
 fn unsettled(standing: &Standing) -> Option<Outcome> {
     let (reason, text) = match standing {
         Standing::EndpointUnreachable(text) => (Reason::EndpointUnreachable, text),
@@ -120,7 +122,7 @@ async fn tell<K: Kind>(
             "Ready has changed"
         );
     }
-    // Events of what has no namespace are in `default`, where others read them than its owners.
+    // Events of cluster-scoped objects are in `default`, where others than their owners read them.
     let own = [Reason::CredentialsMissing, Reason::EndpointNotAllowed, Reason::InvalidRequest];
     let shared = object.meta().namespace.is_none();
     let text =

@@ -1,4 +1,4 @@
-//! From what a listing found to an inventory's status, and back as far as a restart needs it.
+//! Converts the result of a listing to an inventory's status, and back as far as a restart needs it.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,12 @@ use crate::domain::{Backup, BackupDetail};
 use crate::observe::Details;
 use crate::plan::inventory::{Found, InstanceLine};
 
-/// The longest lists, as the API documents them.
+/// Maximum lengths of the lists, as the API documents them.
 const ITEMS_MAX: usize = 300;
 const INSTANCES_MAX: usize = 200;
 const UNPROTECTED_MAX: usize = 100;
 
-/// Puts what a complete listing found into a status.
+/// Writes the result of a complete listing into a status.
 pub fn tell(found: &Found, status: &mut api::BackupInventoryStatus) {
     status.backups_of =
         Some(if found.cross_region { api::BackupsOf::CrossRegion } else { api::BackupsOf::Local });
@@ -56,8 +56,8 @@ pub fn tell(found: &Found, status: &mut api::BackupInventoryStatus) {
     });
 }
 
-/// A stored status without what cannot be written again, whoever wrote it: times before 1970, which a listing never brings, counts
-/// below 0, and lists longer than ours. The next listing finds it anew.
+/// Returns a stored status without values that cannot be written again, whoever wrote them: times before 1970, which
+/// no listing returns, negative counts, and lists longer than the limits. The next listing restores them.
 pub fn credible(mut status: api::BackupInventoryStatus) -> api::BackupInventoryStatus {
     let are_late = |times: &[&Option<Time>]| times.iter().all(|time| time.as_ref().is_none_or(is_late));
     status.total = status.total.filter(|total| *total >= 0);
@@ -123,14 +123,15 @@ fn instance(line: &InstanceLine) -> api::InventoryInstance {
     }
 }
 
-/// Of the details that were fetched, those of what is still listed are for the next listing, however little they tell.
+/// Drops fetched details of backups that are no longer listed. The others are kept for the next listing, even if they
+/// contain little.
 pub fn keep_details(details: &mut Details, items: &[Backup]) {
     let listed: HashSet<_> =
         items.iter().map(|b| (b.instance_id.as_str(), b.backup_point_id.as_str())).collect();
     details.retain(|(instance, backup), _| listed.contains(&(instance.as_str(), backup.as_str())));
 }
 
-/// The details that status tells: they do not change, and are not fetched again after a start.
+/// Returns the details in status: they do not change, and are not fetched again after a start.
 pub fn details_from(status: &api::BackupInventoryStatus) -> Details {
     let items = status.items.iter().flatten();
     items
@@ -149,12 +150,12 @@ pub fn details_from(status: &api::BackupInventoryStatus) -> Details {
         .collect()
 }
 
-/// Whether it has what no listing tells.
+/// Returns whether the detail contains fields that no listing returns.
 fn is_fetched(detail: &BackupDetail) -> bool {
     detail.mem_size_mib.is_some() || detail.shard_num.is_some() || detail.replicas_num.is_some()
 }
 
-/// Such as `97.7 KiB`; whole bytes below 1 KiB.
+/// Formats a size in binary units, such as `97.7 KiB`; whole bytes below 1 KiB.
 pub fn binary_size(bytes: i64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {

@@ -1,20 +1,21 @@
-//! Status stays below 256 KiB: texts are cut, and then the lists, from their ends.
+//! Keeps status below 256 KiB: truncates texts, and then the lists, from their ends.
 
 use serde::Serialize;
 
 use crate::api::inventory::BackupInventoryStatus;
 
-/// Of names, remarks and every other word of a cloud.
+/// Maximum length of names, remarks and all other texts of a cloud, in characters.
 const TEXT_MAX: usize = 64;
-/// Of the whole status as JSON: below 256 KiB, which leaves room for what the API server adds to an object.
+/// Maximum size of the whole status as JSON, in bytes: below 256 KiB, which leaves room for what the API server adds
+/// to an object.
 const STATUS_MAX: usize = 240 << 10;
 
-/// The text without control characters, cut.
+/// Removes control characters and truncates the text.
 pub fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect()
 }
 
-/// Cuts the lists until the status fits, and says so in `truncated`.
+/// Truncates the lists until the status fits, and sets `truncated`.
 pub fn cut(status: &mut BackupInventoryStatus) {
     let mut excess = size(status).saturating_sub(STATUS_MAX);
     if excess == 0 {
@@ -28,7 +29,7 @@ pub fn cut(status: &mut BackupInventoryStatus) {
     status.truncated = Some(truncated);
 }
 
-/// Takes members from the end until `excess` bytes are gone; whether there were any.
+/// Removes elements from the end until `excess` bytes are gone. Returns whether any was removed.
 fn shorten<T: Serialize>(list: &mut Vec<T>, excess: &mut usize) -> bool {
     let before = list.len();
     while *excess > 0
@@ -39,7 +40,8 @@ fn shorten<T: Serialize>(list: &mut Vec<T>, excess: &mut usize) -> bool {
     list.len() < before
 }
 
-/// Bytes as JSON, as Go writes it and the API server stores it: three more characters are escaped, with six bytes each.
+/// Returns the size in bytes of the JSON that Go writes and the API server stores: three more characters are escaped,
+/// with six bytes each.
 fn size(value: &impl Serialize) -> usize {
     let escaped = |json: &[u8]| json.iter().filter(|byte| matches!(byte, b'<' | b'>' | b'&')).count();
     serde_json::to_vec(value).map_or(0, |json| json.len() + 5 * escaped(&json))
@@ -52,7 +54,7 @@ mod tests {
         InventoryInstance, InventoryItem, Truncated, Unprotected, UnprotectedInstance,
     };
 
-    /// As many members as the API allows, with texts of that many characters of three bytes.
+    /// A status with lists of the maximum length, and texts of `length` characters of three bytes.
     fn full(length: usize) -> BackupInventoryStatus {
         let text = || Some("名".repeat(length));
         let item = || InventoryItem {

@@ -1,4 +1,4 @@
-//! Inventories: list the backups of an instance or an account, and tell in status what there is.
+//! Reconciles BackupInventories: lists the backups of an instance or an account, and reports them in status.
 
 pub mod convert;
 mod fit;
@@ -40,21 +40,21 @@ pub use tray::Tray;
 pub use wanted::{account_of, own_interval, own_listing};
 use wanted::{ask, wanted};
 
-/// A turn that could not end properly is taken again so soon.
+/// Delay before a reconcile that could not finish is repeated, and between checks for a newer object.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is remembered of one inventory.
+/// State of one inventory between reconciles.
 #[derive(Default)]
 pub struct Slot {
     memory: Option<Memory>,
     latest: Latest<BackupInventory>,
-    /// The listing under way: it goes on where a call failed.
+    /// Listing in progress; it resumes where a call failed.
     reading: Option<InventoryReading>,
-    /// Its part in the listings that others share.
+    /// Subscription to shared listings.
     tap: Option<TapSeat>,
-    /// What such a listing has brought: the next reading begins with it.
+    /// Result of a shared listing: the next reading starts with it.
     shared: Option<Shared>,
-    /// What the last listing found, until status tells it.
+    /// Result of the last listing, until it is written to status.
     found: Option<Found>,
     details: Details,
 }
@@ -64,13 +64,13 @@ struct Turn<'a> {
     context: &'a Arc<Context>,
     inventory: Arc<BackupInventory>,
     uid: Arc<str>,
-    /// The resourceVersion that the watch had brought when this began.
+    /// resourceVersion that the watch had delivered when the reconcile began.
     watched: String,
     namespace: String,
     key: AccountKey,
 }
 
-/// Whether this concerns an inventory.
+/// Returns whether a trigger concerns an inventory.
 pub fn is_concerned(inventory: &Cached<BackupInventory>, wake: &Wake) -> bool {
     inventory.0.as_ref().is_ok_and(|inventory| {
         let namespace = inventory.named.namespace();
@@ -78,7 +78,7 @@ pub fn is_concerned(inventory: &Cached<BackupInventory>, wake: &Wake) -> bool {
     })
 }
 
-/// What an inventory wants of its account.
+/// Returns the access to its account that an inventory needs.
 pub fn purpose_of(spec: &BackupInventorySpec) -> Purpose {
     match spec.scope {
         Scope::Account => Purpose::AccountInventory,
@@ -86,7 +86,7 @@ pub fn purpose_of(spec: &BackupInventorySpec) -> Purpose {
     }
 }
 
-/// Whether an inventory refers to this account.
+/// Returns whether an inventory refers to this account.
 pub fn uses(inventory: &Cached<BackupInventory>, key: &AccountKey) -> bool {
     inventory.0.as_ref().is_ok_and(|inventory| {
         let namespace = inventory.named.namespace();
@@ -94,7 +94,7 @@ pub fn uses(inventory: &Cached<BackupInventory>, key: &AccountKey) -> bool {
     })
 }
 
-/// What a watch lost is forgotten.
+/// Drops the state of inventories that the watch reported as deleted.
 pub fn forget(context: &Context, gone: Gone) {
     context.accounts.resources_gone();
     for uid in lost(context.inventories.uids(), &context.inventory_stores, gone) {
@@ -155,7 +155,7 @@ impl Turn<'_> {
         let result = tokio::select! {
             biased;
             result = self.list(slot, &wanted, &mut memory) => result,
-            // What only reads has nothing to bring to an end.
+            // A listing only reads, so nothing has to be completed before the shutdown.
             () = context.stopping() => Action::await_change(),
             () = outdated => Action::requeue(OVERTAKEN),
         };
@@ -163,7 +163,7 @@ impl Turn<'_> {
         result
     }
 
-    /// After a start, what status tells.
+    /// Restores the in-memory state from status after a start.
     fn remember(&self, slot: &mut Slot, wanted: &Wanted) -> Memory {
         let status = convert::credible(self.inventory.status.clone().unwrap_or_default());
         slot.details = convert::details_from(&status);
@@ -188,7 +188,7 @@ impl Turn<'_> {
                 slot.reading = None;
                 slot.leave();
             }
-            // A complete listing is told, unless it is another spec's or account's.
+            // A complete listing is reported, unless it belongs to another spec or account.
             if !memory.listed {
                 slot.found = None;
             }
@@ -236,8 +236,8 @@ impl Turn<'_> {
         }
     }
 
-    /// The next call of the listing, which is begun where none is under way. Whether Ready has something else to say
-    /// although the listing goes on.
+    /// Makes the next call of the listing, which starts if none is in progress. Returns whether Ready changes
+    /// although the listing continues.
     async fn read(
         &self,
         slot: &mut Slot,
@@ -317,19 +317,19 @@ impl Turn<'_> {
         Ask { watched, ..ask(&self.inventory.spec, now) }
     }
 
-    /// The object as the watch last brought it.
+    /// Returns the object as the watch last delivered it.
     fn stored(&self) -> Option<Arc<Cached<BackupInventory>>> {
         stored(&self.context.inventory_stores, &*self.inventory, &self.uid)
     }
 
-    /// Whether status has what a listing found: somebody may have emptied it.
+    /// Returns whether status contains the result of a listing: another writer may have removed it.
     fn tells(&self) -> bool {
         let status = self.inventory.status.clone().map(convert::credible);
         status.is_some_and(|status| status.total.is_some() && status.items.is_some())
     }
 
-    /// Whether the watch has brought nothing newer about what is wanted: a listing takes long, and must not go on for a
-    /// spec or a request that is not the last.
+    /// Returns whether the watch has delivered no newer spec or request. A listing takes long, and must not continue
+    /// for an outdated one.
     fn is_current(&self) -> bool {
         is_current(self.context, &self.inventory, &self.uid)
     }
@@ -343,7 +343,7 @@ fn is_current(context: &Context, inventory: &BackupInventory, uid: &str) -> bool
     })
 }
 
-/// Returns when a call that may wait for long is one for what is not wanted any more.
+/// Resolves once the object is outdated, so that a call which may wait for long is cancelled.
 async fn outdated(context: &Context, inventory: Arc<BackupInventory>, uid: Arc<str>) {
     while is_current(context, &inventory, &uid) {
         sleep(AGAIN).await;

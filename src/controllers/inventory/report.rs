@@ -1,4 +1,4 @@
-//! Status and Events: written where they differ from what is stored.
+//! Writes status and publishes Events where they differ from what is stored.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::plan::inventory::{Found, Memory, Wanted};
 use crate::plan::{Surroundings, events};
 
 impl Turn<'_> {
-    /// Writes the status where it differs. Where it could not be written, as the object was by somebody else meanwhile, it tells how
-    /// soon to try again. One that the API server did not take holds no listing up: it is tried again after a pause.
+    /// Writes the status if it differs. Returns the requeue delay if the object was changed or deleted by another
+    /// client meanwhile. A failed write does not block the listing: it is retried after a pause.
     pub(super) async fn report(
         &mut self,
         slot: &mut Slot,
@@ -96,7 +96,7 @@ fn ready(status: &BackupInventoryStatus) -> Option<Condition> {
     status.conditions.iter().find(|c| c.type_ == types::READY).map(condition_from)
 }
 
-/// The status that is to be stored; `None`: nothing is to be written yet.
+/// Returns the status to write; `None` if there is nothing to write yet.
 fn status(
     stored: &BackupInventoryStatus,
     found: Option<&Found>,
@@ -120,7 +120,7 @@ fn status(
     }
     new.last_handled_reconcile_at.clone_from(&memory.handled);
     new.observed_generation.filter(|generation| *generation >= 0)?;
-    // When the policies were looked at moves with every look: alone it is no news.
+    // `asOf` changes with every poll of the policies: a change of it alone is not written.
     let mut same_time = new.clone();
     if let (Some(unprotected), Some(before)) = (&mut same_time.unprotected, &stored.unprotected) {
         unprotected.as_of.clone_from(&before.as_of);

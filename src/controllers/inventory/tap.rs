@@ -1,5 +1,6 @@
-//! An inventory of a whole account takes part in the listings that all of the account and region share, where the cloud lists an
-//! account at all. It waits for none: what one found is laid on its tray, and wakes it.
+//! Subscribes an inventory of scope Account to the shared listings of its account and region, where the cloud can
+//! list an account. The reconcile does not wait for a listing: a result is put into the inventory's mailbox, and
+//! triggers the next reconcile.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::plan::inventory::{Do, Memory, Wanted};
 use crate::plan::round::{Member, Tallied};
 use crate::plan::{Gate, Surroundings};
 
-/// What a shared listing has brought, until it is read on from there.
+/// Result of a shared listing, until a reading continues from it.
 pub struct Shared {
     pub tallied: Tallied,
     pub answered: u64,
@@ -24,8 +25,8 @@ pub struct Shared {
 }
 
 impl Turn<'_> {
-    /// Takes part where that is possible, and takes in what a listing has brought. One under way here is read to its end
-    /// first.
+    /// Subscribes if that is possible, and takes the result of a shared listing. A reading in progress here is
+    /// completed first.
     pub(super) fn share(
         &self,
         slot: &mut Slot,
@@ -36,7 +37,7 @@ impl Turn<'_> {
     ) {
         let now = self.context.clock.now();
         let can_share = |account: &&Account| {
-            // A filter that cannot be is told before anything is asked.
+            // An invalid filter is reported before any request is sent.
             let lists_accounts = account.site().is_some_and(|site| {
                 site.has_policies()
                     && InventoryReading::begin(site, ask(&self.inventory.spec, now), now).is_ok()
@@ -59,7 +60,7 @@ impl Turn<'_> {
             what: tap(&self.inventory.spec),
             interval: memory.pace(wanted),
             own: own_interval(self.context.interval_override, &self.inventory.spec),
-            // By itself it would make the whole listing.
+            // For itself, the inventory would need the whole listing.
             calls: u64::MAX,
             read: memory.last_good.filter(|_| memory.listed),
             waits: memory.next <= now,
@@ -93,7 +94,7 @@ impl Turn<'_> {
         Arc::new(Tray::new(namespace, name, self.context.wakes.clone(), memory.request.pending.clone()))
     }
 
-    /// The next step of one that takes part: a listing that is due is awaited.
+    /// Returns the next step. A subscriber waits for the shared listing when a listing is due.
     pub(super) fn step_of(
         &self,
         slot: &Slot,
@@ -117,7 +118,7 @@ impl Turn<'_> {
 }
 
 impl Slot {
-    /// What is under way or was brought is another spec's or account's.
+    /// Unsubscribes, and drops the result of a shared listing: it belongs to another spec or account.
     pub(super) fn leave(&mut self) {
         self.tap = None;
         self.shared = None;

@@ -1,4 +1,5 @@
-//! Where what shared listings bring is laid down for an inventory. Its reconcile ends meanwhile, and comes back for it.
+//! Mailbox of an inventory for the results of shared listings. Its reconcile ends meanwhile: a message triggers the
+//! next one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,20 +9,20 @@ use crate::controllers::wakes::Wakes;
 use crate::domain::Failure;
 use crate::plan::round::Tallied;
 
-/// What a shared listing brings. `answered`: how many calls of it were; of one that failed, where some were since the last
-/// failure.
+/// Message of a shared listing. `answered`: number of its calls that were answered; with a failure, only if a call
+/// was answered since the last failure.
 pub enum Brought {
     Tallied {
         tallied: Tallied,
         answered: u64,
-        /// What was asked for when it began.
+        /// Request that was pending when the listing began.
         request: Option<String>,
     },
     Failed {
         failure: Failure,
         answered: Option<u64>,
     },
-    /// It goes on after a failure.
+    /// The listing continues after a failure.
     GoesOn {
         answered: u64,
     },
@@ -36,9 +37,9 @@ pub struct Tray {
 
 #[derive(Default)]
 struct State {
-    /// The request by annotation that the next listing answers.
+    /// Request (value of the annotation) that the next listing answers.
     asked: Option<String>,
-    /// A listing for it is under way, which answers this request.
+    /// Request that the listing in progress answers; `None` if none is in progress.
     under_way: Option<Option<String>>,
     brought: Option<Brought>,
 }
@@ -52,7 +53,7 @@ impl Tray {
         &self.namespace
     }
 
-    /// Asks for a listing that answers this request. Whether the one under way does not.
+    /// Requests a listing that answers this request. Returns whether the one in progress does not.
     pub fn asks(&self, request: Option<String>) -> bool {
         let mut state = self.state();
         let answers = state.under_way.as_ref().is_some_and(|answered| *answered == request);
@@ -60,13 +61,13 @@ impl Tray {
         !answers
     }
 
-    /// A listing for it begins.
+    /// Records the start of a listing for this inventory.
     pub fn begins(&self) {
         let mut state = self.state();
         state.under_way = Some(state.asked.clone());
     }
 
-    /// The listing is complete.
+    /// Delivers the result of a complete listing.
     pub fn deliver(&self, tallied: Tallied, answered: u64) {
         let mut state = self.state();
         let request = state.under_way.take().flatten();
@@ -75,26 +76,26 @@ impl Tray {
         self.wake();
     }
 
-    /// A call of the listing has failed; it is made again.
+    /// Reports a failed call of the listing; it will be retried.
     pub fn failed(&self, failure: Failure, answered: Option<u64>) {
         self.lay(Brought::Failed { failure, answered });
         self.wake();
     }
 
-    /// A call of the listing was answered after a failure.
+    /// Reports that a call of the listing was answered after a failure.
     pub fn goes_on(&self, answered: u64) {
         self.lay(Brought::GoesOn { answered });
         self.wake();
     }
 
-    /// The listing has ended without being complete.
+    /// Reports that the listing ended incomplete.
     pub fn given_up(&self) {
         if self.state().under_way.take().is_some() {
             self.wake();
         }
     }
 
-    /// What comes later takes the place of what was not taken yet, but a complete listing stays before one that fails.
+    /// Replaces a message that was not taken yet, unless it is the result of a complete listing.
     fn lay(&self, brought: Brought) {
         let mut state = self.state();
         if !matches!(state.brought, Some(Brought::Tallied { .. })) {

@@ -1,4 +1,4 @@
-//! From an inventory's spec to what is asked of the cloud, and when.
+//! Converts an inventory's spec to requests to the cloud, and to their schedule.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::plan::inventory::Wanted;
 use crate::plan::pace::DEFAULT_INTERVAL;
 use crate::plan::round::{Filter, Tap, Window};
 
-/// The interval in force.
+/// Returns the interval in force: the inventory's own, or the minimum of its account if that is longer.
 fn interval_of(context: &Context, inventory: &BackupInventory) -> Duration {
     let account = account_of(&inventory.spec, &inventory.namespace().unwrap_or_default());
     own_interval(context.interval_override, &inventory.spec).max(context.accounts.floor(&account))
 }
 
-/// The interval that the inventory asks for, unless the operator's flag overrides it.
+/// Returns the interval of the spec, unless the operator's flag overrides it.
 pub fn own_interval(overridden: Option<Duration>, spec: &BackupInventorySpec) -> Duration {
     let own = || duration::interval(&spec.refresh_interval).unwrap_or(DEFAULT_INTERVAL);
     overridden.unwrap_or_else(own).max(Duration::from_secs(1))
@@ -41,7 +41,7 @@ pub fn account_of(spec: &BackupInventorySpec, namespace: &str) -> AccountKey {
     AccountKey::of(&spec.account_ref, Some(namespace.to_owned()))
 }
 
-/// What the spec asks for at this moment: `since` moves with the time.
+/// Returns the request of the spec at this time: the window of `since` moves with the time.
 pub fn ask(spec: &BackupInventorySpec, now: Timestamp) -> Ask {
     let filter = spec.filter.clone().unwrap_or_default();
     let fixed = filter.start_time.zip(filter.end_time).map(|(start, end)| (start.0, end.0));
@@ -65,7 +65,8 @@ pub fn ask(spec: &BackupInventorySpec, now: Timestamp) -> Ask {
     }
 }
 
-/// Whether the spec has a filter that no listing of all backups can answer, so that only the cloud can apply it.
+/// Returns whether the spec has a filter that only the cloud can apply, so that a listing of all backups cannot serve
+/// it.
 pub fn own_listing(spec: &BackupInventorySpec) -> bool {
     let given = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
     spec.filter.as_ref().is_some_and(|filter| {
@@ -73,7 +74,8 @@ pub fn own_listing(spec: &BackupInventorySpec) -> bool {
     })
 }
 
-/// What the spec wants of a listing of all backups: the rest is listed apart, or is all of them.
+/// Returns the part of a shared listing of all backups that the spec needs. With a filter that only the cloud can
+/// apply, the matching backups are listed separately.
 pub fn tap(spec: &BackupInventorySpec) -> Tap {
     if own_listing(spec) {
         return Tap::default();

@@ -1,4 +1,4 @@
-//! The series of accounts.
+//! Series of accounts.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! The series of inventories.
+//! Series of inventories.
 
 use std::io;
 
@@ -17,7 +17,7 @@ impl Sources {
                 asks(asked, key, inventory::own_interval(self.interval_override, &whole.spec));
             }
             let mut status = whole.status.unwrap_or_default();
-            // What is long is told by no series.
+            // No series needs the long lists.
             (status.items, status.instances) = (None, None);
             rows.push((lean.named.clone(), status));
         }

@@ -1,5 +1,5 @@
-//! What `/metrics` tells of resources, looked up when somebody asks: of what the watches hold, so that it is there right after a
-//! start, with any replica, and gone with its resource.
+//! Series of resources at `/metrics`. Each scrape computes them from the watch caches: they exist right after a
+//! start, on any replica, and disappear with their resource.
 
 mod accounts;
 mod inventories;
@@ -25,35 +25,35 @@ use crate::domain::{Class, Reason};
 use crate::metrics::{Ended, Exposition, Family, Type};
 use crate::observe::{AccountKey, Accounts};
 
-/// What is looked up.
+/// Data sources of a scrape.
 pub struct Sources {
     pub policies: Vec<Store<Cached<CrossRegionBackupPolicy>>>,
     pub inventories: Vec<Store<Cached<BackupInventory>>>,
     pub accounts: Vec<Store<Guarded<CloudAccount>>>,
     /// `None` where the operator is limited to namespaces.
     pub shared: Option<Store<Guarded<ClusterCloudAccount>>>,
-    /// Those of this term; `None` while this replica stands by.
+    /// Accounts of the current leadership term; `None` while this replica stands by.
     pub known: Option<Arc<Accounts>>,
     pub interval_override: Option<Duration>,
     pub noted: Arc<Noted>,
-    /// The last one of this process, which may be over.
+    /// Last leadership of this process, which may have ended.
     pub leadership: Option<Leadership>,
 }
 
-/// What is told that no status tells.
+/// Metric state that no status contains.
 #[derive(Default)]
 pub struct Noted {
-    /// When each policy was last seen in sync, by UID.
+    /// Time at which each policy was last in sync, by UID.
     synced: Mutex<HashMap<Arc<str>, Timestamp>>,
-    /// Instances that were left on, by account, and the last time.
+    /// Number of instances that may have been left on, by account, and the last time.
     abandoned: Mutex<HashMap<AccountKey, (u64, Timestamp)>>,
 }
 
-/// So long an account that is gone is told of because an instance of it was left on.
+/// How long the series of a deleted account is kept after a failed disable.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 impl Noted {
-    /// A look has shown the policy as it is wanted.
+    /// Records that a poll found the policy in sync.
     pub fn in_sync(&self, uid: &Arc<str>, now: Timestamp) {
         lock(&self.synced).insert(uid.clone(), now);
     }
@@ -62,7 +62,7 @@ impl Noted {
         lock(&self.synced).remove(uid);
     }
 
-    /// An instance of the account may have been left on.
+    /// Counts an instance of the account that may have been left on.
     pub fn abandoned(&self, key: &AccountKey, now: Timestamp) {
         let mut abandoned = lock(&self.abandoned);
         let (count, last) = abandoned.entry(key.clone()).or_insert((0, now));
@@ -75,8 +75,10 @@ impl Noted {
 }
 
 impl Sources {
+    /// Writes all series.
+    ///
     /// # Errors
-    /// The writer's.
+    /// Errors of the writer.
     pub fn write(&self, out: &mut Exposition<'_>, now: Timestamp) -> io::Result<()> {
         let leads = self.leadership.as_ref().is_some_and(Leadership::is_current);
         out.family("crossregionbackup_leader", Type::Gauge, "Whether this replica leads.")?
@@ -88,19 +90,19 @@ impl Sources {
     }
 }
 
-/// The shortest interval that an account's resources ask for.
+/// Shortest interval that the resources of each account request.
 type Asked = HashMap<AccountKey, Duration>;
 
 fn asks(asked: &mut Asked, key: AccountKey, interval: Duration) {
     asked.entry(key).and_modify(|shortest| *shortest = interval.min(*shortest)).or_insert(interval);
 }
 
-/// As the label `account` has it.
+/// Returns the value of the label `account`.
 fn account_label(key: &AccountKey) -> String {
     format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
 }
 
-/// A condition, as far as metrics tell of it: type, status, reason.
+/// A condition as metrics report it: type, status, reason.
 type Said = [Box<str>; 3];
 
 fn said(conditions: &[Condition]) -> Vec<Said> {
@@ -116,12 +118,13 @@ fn series_of(family: &mut Family<'_>, labels: &[(&str, &str)], conditions: &[Sai
     Ok(())
 }
 
-/// Unix time.
+/// Converts to Unix time in seconds.
 fn seconds(time: Timestamp) -> f64 {
     time.as_millisecond() as f64 / 1000.0
 }
 
-/// How a turn has ended, by the conditions that it left, and by the class of its failure where they do not tell of that yet.
+/// Classifies a finished reconcile by the conditions that it left, and by the class of its failure where the
+/// conditions do not report that yet.
 pub fn ended<'a>(
     conditions: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     failed: Option<Class>,

@@ -1,4 +1,4 @@
-//! The series of policies.
+//! Series of policies.
 
 use std::io;
 use std::sync::Arc;
@@ -12,14 +12,15 @@ use crate::controllers::policy;
 use crate::domain::Named;
 use crate::metrics::{Exposition, Family, Type};
 
-/// What is told of one policy besides its info: all of a family comes together, and no status is unpacked for each of them.
+/// Values of one policy besides its info series. All series of a family must be written together; the values are
+/// collected first, so that no status is decompressed once per family.
 struct Row {
     named: Arc<Named>,
     conditions: Vec<Said>,
     recovery_point: Option<Timestamp>,
     objective: Option<u64>,
     backups: Vec<(Box<str>, i64)>,
-    /// `None` as long as there is no status.
+    /// `None` while there is no status.
     corrections: Option<i64>,
 }
 
@@ -109,7 +110,7 @@ impl Row {
     }
 }
 
-/// One series of each policy that has a value.
+/// Writes one series for each policy that has a value.
 fn each<V: std::fmt::Display>(
     rows: &[Row],
     mut family: Family<'_>,

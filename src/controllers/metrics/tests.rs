@@ -1,4 +1,4 @@
-//! Which result of a reconcile is counted, and what is remembered beside what the watches hold.
+//! Results of reconciles, and the metric state that is not in the watch caches.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The calls that a policy makes.
+//! Cloud calls of a policy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +25,21 @@ pub const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
 const REGIONS: &str = "DescribeAvailableCrossRegion";
 pub const BACKUPS: &str = "DescribeCrossRegionBackups";
 
-/// One attempt to modify, with its retries, takes no longer, from when its first request is sent.
+/// Timeout of one attempt to modify, with its retries, from when its first request is sent.
 const ATTEMPT: Duration = Duration::from_secs(30);
-/// A Modify ends so long before the lease does.
+/// Time before the end of the lease at which a Modify is cancelled.
 const BEFORE_LEASE_END: Duration = Duration::from_secs(2);
-/// A Modify is sent where at least so much more of the lease is left: a lease that is renewed in time has more than that.
+/// Time that must be left of the lease beyond that to send a Modify: a lease that is renewed in time has more left.
 const LEASE_LEFT: Duration = Duration::from_secs(1);
-/// How often a Modify that waits is asked whether it is still wanted.
+/// Interval at which a Modify that waits is checked for whether it is still wanted.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How an attempt to modify ended.
+/// Result of an attempt to modify.
 pub enum Attempt {
     Accepted(Option<String>),
     Failed(Failure),
-    /// The resource, its account or the leadership changed under it, or what it is to correct was seen too long ago: a Describe
-    /// comes first.
+    /// The resource, its account or the leadership has changed meanwhile, or the difference to correct was observed too
+    /// long ago: a Describe comes first.
     Superseded,
 }
 
@@ -59,7 +59,8 @@ impl Turn<'_> {
         answer
     }
 
-    /// `wanted`: a target that another instance's answer may name; without it this very instance is asked.
+    /// Returns the regions that the instance can copy to. `wanted`: a target that the answer for another instance may
+    /// contain; without it this very instance is asked.
     pub async fn regions(&self, reached: &Reached<'_>, wanted: Option<&str>) -> Result<Vec<String>, Failure> {
         let instance = &self.instance;
         let ask = reached.call(REGIONS, |client| async move { client.available_regions(instance).await });
@@ -83,7 +84,8 @@ impl Turn<'_> {
         reading
     }
 
-    /// A list of many pages must not hold up other namespaces: only its first goes right after what the policy did before.
+    /// Returns a client for a listing. Many pages must not hold up other namespaces: only the first one follows
+    /// directly on what the policy did before.
     async fn first_of_many<'a>(&self, reached: &Reached<'a>) -> Reached<'a> {
         let Some(account) = self.account else { return reached.clone() };
         let caller = self.caller.clone().unwrap_or_else(|| self.caller_of(account));
@@ -91,9 +93,9 @@ impl Turn<'_> {
         reached.for_caller(|caller| caller.in_lane(Lane::Begun).holding(permit))
     }
 
-    /// One attempt: the same ClientToken for each try, since the answer to one that took effect may have been lost. Its time
-    /// counts from when its first request is sent: what it waits for before, the account's budget above all, is no failure.
-    /// `seen`: when a Describe showed the difference.
+    /// Makes one attempt to modify. All tries have the same ClientToken, since the answer to one that took effect may
+    /// have been lost. The timeout counts from the first request: what the attempt waits for before, mostly the request
+    /// budget, is no failure. `seen`: time of the Describe that showed the difference.
     pub async fn modify(&self, reached: &Reached<'_>, change: &Change, seen: Timestamp) -> (Attempt, Effect) {
         let guard = Arc::new(self.guard(seen));
         let attempt = self.attempt_within(&guard, reached, change).await;
@@ -111,7 +113,7 @@ impl Turn<'_> {
         let mut reached = reached.for_caller(|caller| caller.guarded(guard.clone()));
         let mut last: Option<Failure> = None;
         let mut tries = 0;
-        // What was sent and failed is told; before that nothing has happened.
+        // A failure is reported only if a request was sent; before that nothing has happened.
         let ended = |last: Option<Failure>| last.map_or(Attempt::Superseded, Attempt::Failed);
         loop {
             while self.is_lease_short() && self.context.leadership.is_current() {
@@ -137,7 +139,7 @@ impl Turn<'_> {
             };
             let Some(first_sent) = first_sent else {
                 return match failure.kind.class() {
-                    // Why there is no way to the cloud any more, the next look tells.
+                    // The next describe reports why the cloud cannot be reached.
                     Class::Passing | Class::Throttled => Attempt::Superseded,
                     Class::NeedsPerson => Attempt::Failed(failure),
                 };
@@ -145,7 +147,7 @@ impl Turn<'_> {
             tries += 1;
             let delay = match failure.kind {
                 Kind::CloudUnavailable => backoff(tries, ATTEMPT, fastrand::f64()),
-                // The account's budget holds the next try back as long as the cloud asked for.
+                // The request budget delays the next try for as long as the cloud has demanded.
                 Kind::Throttled => Duration::ZERO,
                 _ => return Attempt::Failed(failure),
             };
@@ -156,7 +158,7 @@ impl Turn<'_> {
             }
             last = Some(failure);
             sleep_until(next).await;
-            // One that fails again and again is not to hold up the other namespaces.
+            // Repeated failures must not hold up other namespaces.
             reached = reached.for_caller(|caller| caller.in_lane(Lane::Begun));
         }
     }
@@ -173,8 +175,8 @@ impl Turn<'_> {
             .await
     }
 
-    /// Returns when a request that waits to be sent is not wanted any more, or has to wait for longer than the policy should be
-    /// left alone.
+    /// Returns once a request that waits to be sent is no longer wanted, or has to wait longer than the policy may go
+    /// without a reconcile.
     async fn waits_in_vain(&self, guard: &SendGuard) {
         loop {
             sleep(RECHECK).await;
@@ -187,9 +189,10 @@ impl Turn<'_> {
         }
     }
 
-    /// Right before each request is sent: this process leads for long enough, the resource is still the one that wants it, and a
-    /// Describe has shown the difference just now. What is under way ends with the attempt's time, and before the lease does,
-    /// however often that is renewed meanwhile.
+    /// Returns the guard of an attempt. Right before each request it checks that this process leads for long enough,
+    /// that the resource still wants the change, and that a Describe has shown the difference just now. It ends a
+    /// request in flight at the timeout of the attempt, however often the lease is renewed meanwhile, and before the
+    /// lease ends.
     fn guard(&self, seen: Timestamp) -> SendGuard {
         let still_holds = self.holds();
         let (leadership, clock) = (self.context.leadership.clone(), self.context.clock.clone());
@@ -221,7 +224,8 @@ impl Turn<'_> {
         self.holds()()
     }
 
-    /// Tells whether the resource is still the one that this turn began with and may use its account, and this process still leads.
+    /// Returns a check whether the resource is still the one that this reconcile began with and may use its account,
+    /// and this process still leads.
     fn holds(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let (context, policy, uid) = (self.context.clone(), self.policy.clone(), self.uid.clone());
         let watched = self.watched.clone();

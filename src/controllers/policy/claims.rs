@@ -1,4 +1,4 @@
-//! Which policies compete for which instance, over all namespaces that are watched.
+//! Ownership index: the policies that compete for each instance, over all watched namespaces.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,8 @@ use crate::domain::{InstanceRef, Named};
 use crate::plan::Rival;
 use crate::plan::conflict::{Claim, manager};
 
-/// Nearly every policy is in both, so the texts are there once: an instance of one provider is a text, and a policy its UID.
+/// Nearly every policy is in both maps, so their texts are shared: the key of an instance, which includes the provider,
+/// and the UID of a policy.
 #[derive(Default)]
 struct Index {
     claims: BTreeMap<(Arc<str>, Arc<str>), Claim>,
@@ -20,12 +21,12 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// `wake` is told of every policy whose rival has changed.
+    /// Creates an empty index. It calls `wake` with every policy whose competing policy may have changed.
     pub fn new(wake: impl Fn(&Named) + Send + Sync + 'static) -> Self {
         Self { index: Mutex::default(), wake: Box::new(wake) }
     }
 
-    /// Sets or takes back one policy's claim, and wakes the others where that changes something.
+    /// Sets or removes one policy's claim, and triggers the other policies of the instance if that changed anything.
     pub fn set(&self, uid: &Arc<str>, claim: Option<(&'static str, &InstanceRef, Claim)>) {
         let claim = claim.map(|(provider, instance, claim)| {
             (format!("{provider}/{}/{}", instance.region, instance.id), claim)
@@ -59,7 +60,7 @@ impl Claims {
         }
     }
 
-    /// The policy that manages the instance instead of this one, which claims it.
+    /// Returns the policy that manages the instance instead of this one; `None` if this one does, or claims none.
     pub fn rival(&self, uid: &str, namespace: &str) -> Option<Rival> {
         let index = self.lock();
         let winner =
@@ -73,7 +74,7 @@ impl Claims {
 }
 
 impl Index {
-    /// All claims to this instance.
+    /// Returns all claims to this instance.
     fn of<'a>(&'a self, instance: &'a Arc<str>) -> impl Iterator<Item = &'a Claim> {
         let first = (instance.clone(), Arc::default());
         self.claims.range(first..).take_while(move |((of, _), _)| of == instance).map(|(_, claim)| claim)

@@ -1,4 +1,4 @@
-//! Between a policy's status, as it is stored, and the domain's facts.
+//! Conversion between a policy's status, as it is stored, and the domain's facts.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, Time};
@@ -33,7 +33,7 @@ pub fn condition_to(c: &Condition) -> ApiCondition {
     }
 }
 
-/// What a stored status tells. `-1`, the schema's default, is no observed generation.
+/// Returns the facts that a stored status reports. `-1`, the default of the schema, is no observed generation.
 pub fn facts_from(status: &api::CrossRegionBackupPolicyStatus, instance_id: &str) -> Facts {
     Facts {
         observed_generation: status.observed_generation.filter(|g| *g >= 0),
@@ -79,7 +79,7 @@ pub fn facts_from(status: &api::CrossRegionBackupPolicyStatus, instance_id: &str
     }
 }
 
-/// The status that tells these facts.
+/// Returns the status that reports these facts.
 pub fn status_from(facts: &Facts) -> api::CrossRegionBackupPolicyStatus {
     api::CrossRegionBackupPolicyStatus {
         observed_generation: facts.observed_generation,

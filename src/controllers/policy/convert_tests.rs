@@ -6,7 +6,7 @@ use super::*;
 
 const INSTANCE: &str = "redis-cn0a1b2c3d4e5f6";
 
-/// Whole seconds, as a status holds them.
+/// Returns times in whole seconds, as in a status.
 fn time() -> impl Strategy<Value = Timestamp> {
     (0_i64..4_000_000_000).prop_map(|seconds| Timestamp::from_second(seconds).unwrap())
 }
@@ -60,7 +60,7 @@ fn backup() -> impl Strategy<Value = Backup> {
         end_time: places.3,
         size_bytes: places.4,
         ttl_days: places.5,
-        // Status tells the rest of the newest backup alone, as the instance, or not at all.
+        // Status reports the other fields of the newest backup only, as the instance, or not at all.
         ..Backup::default()
     })
 }
@@ -115,7 +115,7 @@ proptest! {
     fn what_is_written_reads_back_the_same(facts in facts()) {
         let status = status_from(&facts);
         prop_assert_eq!(&facts_from(&status, INSTANCE), &facts);
-        // Also through the API server, or every look would find a difference to write.
+        // The API server must not change it either: otherwise each poll would find a difference to write.
         let stored: api::CrossRegionBackupPolicyStatus =
             serde_json::from_value(serde_json::to_value(&status).unwrap()).unwrap();
         prop_assert_eq!(&stored, &status);

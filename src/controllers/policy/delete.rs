@@ -1,4 +1,4 @@
-//! Deletion: the instance's policy is switched off first where `deletionPolicy: Disable` asks for it.
+//! Deletion of a policy: the instance's policy is disabled first if `deletionPolicy: Disable` requests that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::plan::memory::Memory;
 use crate::plan::{Desired, Gate, Surroundings};
 
 const READ: Duration = Duration::from_secs(10);
-/// Whoever waits for a permit is woken by it; should it not come, it looks around so soon.
+/// Requeue delay of a deletion that waits for a permit, should the permit not trigger it.
 const GRANT: Duration = Duration::from_secs(30);
 
 impl Turn<'_> {
@@ -68,7 +68,7 @@ impl Turn<'_> {
                     self.attempt(reached, &desired, memory).await;
                 }
                 Farewell::Wait(until) => {
-                    // Why it takes so long is told; that it could not be told holds nothing up.
+                    // Status reports why the deletion is delayed; a failed write of it does not hold up the deletion.
                     let later = match self.report(slot, &desired, &around, memory).await {
                         Told::Later(at) => Some(at),
                         Told::All | Told::Outdated | Told::Gone => None,
@@ -80,7 +80,7 @@ impl Turn<'_> {
                     if deletion::is_news(memory, &release) {
                         self.announce(release).await;
                     }
-                    // A refused write is no change that would wake the policy.
+                    // A refused write causes no watch event that would trigger the policy.
                     return match self.set_finalizer(slot, false).await {
                         Finalizer::AsWanted => Action::await_change(),
                         Finalizer::Overtaken(again) | Finalizer::Refused(again) => Action::requeue(again),
@@ -117,7 +117,7 @@ impl Turn<'_> {
         }
     }
 
-    /// How the account can be reached. Only a GET that says 404 proves that account or Secret are gone.
+    /// Returns how the account can be reached. Only a GET with status 404 proves that account or Secret are deleted.
     async fn reach(&self, around: &Surroundings) -> (Reach, Option<Reached<'_>>) {
         let gone = match &around.gate {
             Gate::Open => {
@@ -129,14 +129,14 @@ impl Turn<'_> {
             Gate::Closed(Reason::AccountNotFound, _) => self.account_is_gone().await,
             Gate::Closed(Reason::CredentialsMissing, _) => self.secret_is_gone().await,
             Gate::Closed(Reason::CredentialsRejected, _) => return (Reach::Hopeless, None),
-            // Only a person can make an account readable, or such that the cloud gives it credentials.
+            // Only a person can fix an account that cannot be parsed, or to which the cloud gives no credentials.
             Gate::Closed(..) if self.is_invalid() => return (Reach::Hopeless, None),
             _ => Some(false),
         };
         match gone {
             Some(true) => {
                 let last_seen = self.context.accounts.last_seen(&self.key);
-                // A namesake has nothing to do with it.
+                // A new account of the same name is another one.
                 let last_seen = last_seen.filter(|last| self.account.is_none_or(|a| a.uid == last.uid));
                 match last_seen
                     .filter(|last| was_admitted(self.context.shared.as_ref(), &self.namespace, last))
@@ -152,7 +152,7 @@ impl Turn<'_> {
         }
     }
 
-    /// `None` where the API server did not say.
+    /// Whether the account is deleted; `None` if the API server did not answer that.
     async fn account_is_gone(&self) -> Option<bool> {
         match self.key.is_shared() {
             true => self.is_gone(ClusterCloudAccount::api(&self.context.kube, &self.key)).await,
@@ -168,7 +168,8 @@ impl Turn<'_> {
         self.account.is_some_and(|account| matches!(account.memory().standing, Standing::Invalid(_)))
     }
 
-    /// Whether the namespace was and is allowed to use the account is asked again right before each call.
+    /// Returns the client last used for the account. Right before each call it is checked again that the namespace was,
+    /// and is, allowed to use the account.
     fn through_last_seen(&self, last_seen: LastSeen) -> Reached<'static> {
         let (shared, namespace) = (self.context.shared.clone(), self.namespace.clone());
         let client = last_seen.client.clone();
@@ -180,7 +181,8 @@ impl Turn<'_> {
         Reached::LastSeen(client, is_shared, caller)
     }
 
-    /// `Some(false)` also where no Secret is named: what is missing then comes back by no Secret.
+    /// Whether the Secret is deleted; `None` if the API server did not answer that. `Some(false)` also if the account
+    /// names no Secret: no Secret can then restore the credentials.
     async fn secret_is_gone(&self) -> Option<bool> {
         let Some(reference) = self.context.account(&self.key)?.spec?.credentials.secret_ref else {
             return Some(false);
@@ -192,7 +194,7 @@ impl Turn<'_> {
     }
 }
 
-/// Whether the account that is gone was shared with this namespace, as its labels are now.
+/// Whether the deleted account was shared with this namespace, with the labels that the namespace has now.
 fn was_admitted(shared: Option<&Shared>, namespace: &str, last_seen: &LastSeen) -> bool {
     let Some((allowed, permissions)) = &last_seen.sharing else { return !last_seen.key.is_shared() };
     shared.is_some_and(|shared| {

@@ -1,4 +1,4 @@
-//! From a policy's spec to what is desired.
+//! Desired state, as derived from a policy's spec.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::observe::AccountKey;
 use crate::plan::Desired;
 use crate::plan::pace::DEFAULT_INTERVAL;
 
-/// The interval in force.
+/// Returns the interval in force.
 fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
     let account = account_of(&policy.spec, &policy.namespace().unwrap_or_default());
     own_interval(context.interval_override, &policy.spec).max(context.accounts.floor(&account))
 }
 
-/// The interval that the policy asks for, unless the operator's flag overrides it.
+/// Returns the interval that the policy requests, unless the operator's flag overrides it; at least 1 s.
 pub fn own_interval(overridden: Option<Duration>, spec: &CrossRegionBackupPolicySpec) -> Duration {
     let own = || duration::interval(&spec.resync_interval).unwrap_or(DEFAULT_INTERVAL);
     overridden.unwrap_or_else(own).max(Duration::from_secs(1))
@@ -29,7 +29,7 @@ pub fn desired(context: &Context, policy: &CrossRegionBackupPolicy) -> Desired {
     desired_of(policy, interval_of(context, policy), context.read_only)
 }
 
-/// The same of a policy with that interval in force.
+/// Returns the desired state of a policy with this interval in force.
 pub fn desired_of(policy: &CrossRegionBackupPolicy, interval: Duration, read_only: bool) -> Desired {
     let spec = &policy.spec;
     let manages = spec.management_policy == ManagementPolicy::Manage && !read_only;
@@ -49,7 +49,7 @@ pub fn desired_of(policy: &CrossRegionBackupPolicy, interval: Duration, read_onl
     }
 }
 
-/// What the cloud is to hold.
+/// Returns the settings that the cloud should have.
 pub fn change_of(spec: &CrossRegionBackupPolicySpec) -> Change {
     Change { active: spec.active, cross_backup_region: spec.cross_backup_region.clone() }
 }

@@ -1,5 +1,5 @@
-//! Where what a policy waits for is laid down: permits of its account's budget, and shared readings of its backups. Its reconcile
-//! ends meanwhile, and comes back for them.
+//! Mailbox of a policy: delivers what it waits for, which are permits of the request budget and shared listings of its
+//! backups. The reconcile does not block on them: it ends, and the delivery triggers the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,15 +11,15 @@ use crate::controllers::wakes::Wakes;
 use crate::domain::{Failure, Named};
 use crate::plan::round::News;
 
-/// A reading, with the place among those who take one in, which is left when the turn that takes it ends.
+/// A listing result, with the permit to apply it, which is released when the reconcile that applies it ends.
 pub type Laid = (Delivery, Option<OwnedSemaphorePermit>);
 
-/// What a shared reading brings.
+/// Result of a shared listing.
 pub enum Delivery {
     News(News, Timestamp),
     Unchanged(Timestamp),
     Failed(Failure),
-    /// No shared reading is permitted: the policy is to read its own backups.
+    /// Shared listings are not permitted: the policy has to list its own backups.
     Refused,
 }
 
@@ -29,7 +29,7 @@ pub struct Desk {
     tray: Mutex<Tray>,
 }
 
-/// Nearly always there is nothing, which is to take little room.
+/// Contents of a mailbox. Boxed, since it is nearly always empty and should be small then.
 #[derive(Default)]
 struct Tray {
     permit: Option<Box<Permit>>,
@@ -41,7 +41,7 @@ impl Desk {
         Self { named, wakes, tray: Mutex::default() }
     }
 
-    /// Whose it is.
+    /// Returns the key of the policy that the mailbox belongs to.
     pub fn named(&self) -> &Arc<Named> {
         &self.named
     }
@@ -50,7 +50,8 @@ impl Desk {
         self.named.namespace()
     }
 
-    /// Lays down a permit. One that is not taken goes back to the budget, which is not to happen while the tray is locked.
+    /// Delivers a permit. One that it replaces goes back to the request budget, which must not happen while the
+    /// contents are locked.
     pub fn grant(&self, permit: Permit) {
         let unused = self.tray().permit.replace(Box::new(permit));
         drop(unused);
@@ -61,14 +62,14 @@ impl Desk {
         self.tray().permit.take().map(|permit| *permit)
     }
 
-    /// Lays down a reading. News that were not taken yet stay before what tells nothing; where others take their place, the
-    /// policy finds that something is lacking, and reads by itself.
+    /// Delivers a listing result. It does not replace changes that were not taken yet, unless it has changes itself:
+    /// then the policy notices that some are missing, and lists its own backups.
     pub fn deliver(&self, delivery: Delivery, slot: Option<OwnedSemaphorePermit>) {
         self.put((delivery, slot));
         self.wake();
     }
 
-    /// The same in the middle of the policy's turn.
+    /// Delivers a listing result during a reconcile of the policy, which needs no trigger.
     pub fn lay(&self, delivery: Delivery) {
         self.put((delivery, None));
     }
@@ -81,7 +82,7 @@ impl Desk {
         }
     }
 
-    /// Whether a reading was laid down in the middle of the policy's turn.
+    /// Whether a listing result was delivered that is not taken yet.
     pub fn has_delivery(&self) -> bool {
         self.tray().delivery.is_some()
     }

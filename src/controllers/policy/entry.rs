@@ -1,5 +1,5 @@
-//! What a turn needs before its first call: a permit of the account's budget, for which no turn waits, and what shared readings
-//! have brought.
+//! Requirements of a reconcile before its first call: a permit of the request budget, for which no reconcile blocks,
+//! and the results of shared listings.
 
 use jiff::Timestamp;
 
@@ -13,8 +13,8 @@ use crate::plan::next::Do;
 use crate::plan::round::Member;
 use crate::plan::{Desired, Gate, Surroundings, recovery, since};
 
-/// Whether somebody waits for a turn that begins with this step, a person or a deadline, or a difference is to be corrected; or it
-/// is one look of many.
+/// Returns the priority of a reconcile that begins with this step: `Change` if a person or a deadline waits for it, or
+/// a difference is to be corrected; otherwise `Poll`.
 pub fn lane(desired: &Desired, memory: &Memory, step: &Do, now: Timestamp) -> Lane {
     let person = memory.facts.observed_generation != Some(desired.generation)
         || memory.request.pending.is_some()
@@ -25,8 +25,9 @@ pub fn lane(desired: &Desired, memory: &Memory, step: &Do, now: Timestamp) -> La
 }
 
 impl Turn<'_> {
-    /// Whether the turn may make calls now. Where there is no permit, it takes a place among those that wait for one, and is to
-    /// end: the permit wakes the policy. One that waits as a look of many is promoted where somebody waits for it now.
+    /// Whether the reconcile may make calls now. Without a permit the policy joins the request queue, and the reconcile
+    /// has to end: the permit triggers the next one. A policy that waits with the priority `Poll` is promoted if the
+    /// reconcile is urgent now.
     pub(super) fn may_begin(&mut self, slot: &mut Slot, lane: Lane) -> bool {
         if self.caller.is_some() {
             return true;
@@ -56,7 +57,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes part in the readings of the account's backups where they can be read, and takes in what one has brought.
+    /// Subscribes to the shared listings of the account's backups if they can be listed, and applies a delivered
+    /// result.
     pub(super) fn share_readings(
         &mut self,
         slot: &mut Slot,
@@ -113,7 +115,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether the readings that others share will bring what is due. What has a deadline, or is in doubt, is read at once.
+    /// Whether a shared listing will serve the due one. A listing with a deadline, or one that confirms another, is
+    /// made at once.
     pub(super) fn is_shared(&self, slot: &Slot, desired: &Desired, memory: &Memory) -> bool {
         let now = self.context.clock.now();
         let alone = memory.backups.is_in_doubt() || recovery::wants_reading(desired, memory, now);

@@ -1,4 +1,4 @@
-//! The look at a policy at rest that changes nothing, as nearly all do: its status stays packed.
+//! Fast path for a policy in sync: a describe that changes nothing, as nearly all do, leaves the status compressed.
 
 use kube::runtime::controller::Action;
 
@@ -12,7 +12,7 @@ use crate::plan::next::Do;
 use crate::plan::{Gate, hash_of};
 
 impl Turn<'_> {
-    /// The turn, where nothing else has happened than that it is the policy's turn; `None`: it is to be taken as a whole.
+    /// Reconciles the policy if nothing but its schedule has triggered it; `None`: it needs a full reconcile.
     pub(super) async fn glance(
         &mut self,
         slot: &mut Slot,

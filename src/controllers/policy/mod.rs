@@ -1,4 +1,5 @@
-//! Policies: look at the cloud, decide, modify where that is asked for, and tell in status.
+//! Policy controller: describes the instance's policy in the cloud, decides, modifies it where that is requested, and
+//! reports in status.
 
 mod act;
 mod claims;
@@ -53,64 +54,66 @@ use report::Told;
 use rest::Rest;
 pub use stake::{seed_claims, stored_refusal};
 
-/// More steps than any sequence of decisions needs: beyond it something is wrong, and the turn ends.
+/// Upper bound on the steps of a reconcile, more than any sequence of decisions needs: beyond it there is a bug, and
+/// the reconcile ends.
 const STEPS: usize = 64;
-/// A turn that could not end properly is taken again so soon.
+/// Requeue delay after a reconcile that could not complete.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is remembered of one policy.
+/// In-memory state of one policy.
 #[derive(Default)]
 pub struct Slot {
     memory: Option<Rest>,
     latest: Latest<CrossRegionBackupPolicy>,
-    /// When its status was last written.
+    /// Time of the last write of the status.
     written: Option<Timestamp>,
-    /// What status told when its Events were told last, where somebody else has written it since, or we without an answer: a
-    /// former leader's late write is no news, and an unanswered one of our own is.
+    /// Facts that status reported at the last publication of Events, if another writer has written it since, or we
+    /// without an answer. The next Events compare with them: the late write of a former leader causes none, and a write
+    /// of our own that got no answer does.
     untold: Option<Box<Facts>>,
-    /// The account that the proof of access belongs to, as a hash of 64 bits.
+    /// Account that the proof of access belongs to, as a hash of 64 bits.
     account: Option<u64>,
     desk: Option<Arc<Desk>>,
-    /// Its part in the readings of its account's backups.
+    /// Subscription to the shared listings of its account's backups.
     seat: Option<Seat>,
-    /// Its place among those that wait for a permit.
+    /// Priority and place in the request queue while it waits for a permit.
     waiting: Option<(Lane, Box<Ticket>)>,
-    /// Wakes it where it waits for nothing but its next turn.
+    /// Timer of a policy that waits for nothing but its next poll.
     alarm: Option<Alarm>,
 }
 
-/// What became of the finalizer.
+/// Result of adding or removing the finalizer.
 enum Finalizer {
     AsWanted,
-    /// The object was written by somebody else meanwhile, or is gone: to be tried again so soon.
+    /// Another writer has changed the object meanwhile, or it is deleted: retry after this delay.
     Overtaken(Duration),
-    /// The API server did not take it: to be tried again so soon.
+    /// The API server did not accept the write: retry after this delay.
     Refused(Duration),
 }
 
-/// One reconcile of one policy.
+/// A reconcile of one policy.
 struct Turn<'a> {
     context: &'a Arc<Context>,
     policy: Arc<CrossRegionBackupPolicy>,
     uid: Arc<str>,
-    /// The resourceVersion that the watch had brought when this began.
+    /// resourceVersion that the watch had delivered when the reconcile began.
     watched: String,
     desk: Arc<Desk>,
-    /// Makes the calls of this turn; `None` until the budget lets one go.
+    /// Call context of this reconcile; `None` until the request budget grants a permit.
     caller: Option<Caller>,
-    /// What the cloud answered to a look that could not be taken in at a glance.
+    /// Result of a describe that the fast path could not apply.
     answer: Option<Result<PolicyState, Failure>>,
-    /// Its place among those who take in a shared reading.
+    /// Permit to apply a shared listing.
     told: Option<OwnedSemaphorePermit>,
     namespace: String,
     instance: InstanceRef,
     key: AccountKey,
     account: Option<&'a Account>,
-    /// How it has ended, for the metrics.
+    /// Outcome for the metrics.
     ended: Ended,
 }
 
-/// Whether this concerns a policy.
+/// Whether a trigger affects a policy.
 pub fn is_concerned(policy: &Cached<CrossRegionBackupPolicy>, wake: &Wake) -> bool {
     policy.0.as_ref().is_ok_and(|policy| {
         let namespace = policy.named.namespace();
@@ -118,7 +121,7 @@ pub fn is_concerned(policy: &Cached<CrossRegionBackupPolicy>, wake: &Wake) -> bo
     })
 }
 
-/// What a policy wants of its account.
+/// Returns the purpose for which a policy uses its account.
 pub fn purpose_of(context: &Context, spec: &CrossRegionBackupPolicySpec) -> Purpose {
     let manages = spec.management_policy == ManagementPolicy::Manage && !context.read_only;
     if manages { Purpose::Manage } else { Purpose::Observe }
@@ -132,7 +135,7 @@ pub fn uses(policy: &Cached<CrossRegionBackupPolicy>, key: &AccountKey) -> bool 
     })
 }
 
-/// What a watch lost is forgotten.
+/// Drops the state of deleted policies.
 pub fn forget(context: &Context, gone: Gone) {
     context.accounts.resources_gone();
     let uids = lost(context.policies.uids(), &context.policy_stores, gone);
@@ -188,7 +191,7 @@ pub async fn reconcile(
         Some(action) => action,
         None => {
             turn.policy = slot.latest.newest(policy);
-            // The answer to a write can be of a later spec than the watch has brought.
+            // The response to a write can hold a later spec than the watch has delivered.
             let key = account_of(&turn.policy.spec, named.namespace());
             if key != turn.key {
                 account_of_newest = context.accounts.view(&key).map(|view| view.account);
@@ -199,11 +202,11 @@ pub async fn reconcile(
             turn.take(&mut slot).await
         }
     };
-    // What was granted and not needed goes back to the budget.
+    // An unused permit goes back to the request budget.
     if slot.waiting.is_none() {
         drop(turn.desk.take_permit());
     }
-    // A policy that vanished meanwhile must not leave a claim behind.
+    // A policy that was deleted meanwhile must not leave a claim.
     if turn.stored().is_none() {
         forget(&context, Gone::One(Box::new(turn.policy.metadata.clone())));
     }
@@ -243,7 +246,8 @@ impl Turn<'_> {
             Finalizer::Overtaken(again) => return Action::requeue(again),
             Finalizer::Refused(wait) => Some(after(self.context.clock.now(), wait)),
         };
-        // Without its finalizer the policy could be deleted before the instance was disabled: all goes on but for changes.
+        // Without its finalizer the policy could be deleted before the instance was disabled: it only observes until
+        // then.
         let is_unheld = finalizer_at.is_some() && desired.disable_on_delete;
         let observing = is_unheld.then(|| Desired { manages: false, ..desired.clone() });
         let acting = observing.as_ref().unwrap_or(desired);
@@ -255,14 +259,16 @@ impl Turn<'_> {
             requests::forward(self.context, &self.key, &mut memory.request, &around.gate);
             if turn == 0 {
                 self.share_readings(slot, desired, &around, memory);
-                // Also where nothing may be asked any more, as when the look was throttled: that it failed is remembered.
+                // Applied even if no further call may be made, as after a throttled describe: the failure must be
+                // recorded.
                 if let Some(answer) = self.answer.take().filter(|_| around.gate == Gate::Open) {
                     memory.looked(desired, answer, now, fastrand::f64());
                     looked = true;
                 }
             }
             let step = match next(acting, &around, memory, now) {
-                // Calls that wait long for the account's budget make the next look due before this turn has told anything.
+                // Calls that wait long for the request budget make the next poll due before this reconcile has reported
+                // anything.
                 Do::Look if looked && memory.is_settled() => Do::Wait(Some(now)),
                 step => step,
             };
@@ -276,10 +282,10 @@ impl Turn<'_> {
                     slot.waiting = None;
                     Do::Wait(until)
                 }
-                // What is wanted may have changed without a word.
+                // The spec may have changed without a watch event.
                 Do::Modify if self.context.is_doubted() => Do::Wait(Some(after(now, AGAIN))),
                 step if self.may_begin(slot, lane(desired, memory, &step, now)) => step,
-                // Of a new spec nothing is told before its look: one write carries all.
+                // A new spec is not reported before its describe, so that one write reports both.
                 _ if memory.facts.observed_generation != Some(desired.generation) => {
                     return requeue(meanwhile(desired, memory, now), now);
                 }
@@ -302,7 +308,7 @@ impl Turn<'_> {
             if self.account.is_some_and(|account| !self.context.accounts.serves(&self.key, &account.uid)) {
                 return Action::requeue(OVERTAKEN);
             }
-            // Nothing of a call is held by the many that wait to write what it brought.
+            // Boxed, so that the many reconciles that wait to write a result hold nothing of the call.
             Box::pin(self.act(step, slot, desired, memory)).await;
             if !self.is_current() {
                 return Action::requeue(OVERTAKEN);
@@ -379,7 +385,8 @@ impl Turn<'_> {
         self.context.caller(account, &self.namespace, &self.uid, purpose)
     }
 
-    /// Account, rivals, and what else decides besides the resource itself.
+    /// Returns the environment: account, competing policy, and all other inputs of a decision besides the resource
+    /// itself.
     fn surroundings(&self, memory: &Memory, now: Timestamp) -> Surroundings {
         let purpose = self.purpose();
         let (around, view) = surroundings(self.context, &self.key, &self.namespace, purpose, now);
@@ -389,7 +396,7 @@ impl Turn<'_> {
         Surroundings { rival, ..around }
     }
 
-    /// A request was acted on when a look has ended, or when nothing can be looked at.
+    /// Marks a request as handled once a poll is complete, or if none is possible.
     fn settle_request(&self, memory: &mut Memory, desired: &Desired, around: &Surroundings, now: Timestamp) {
         let looked = memory.next_look > now && !memory.backups.is_due(now);
         let acted_on = !desired.suspended
@@ -399,7 +406,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Nothing is to be done before that.
+    /// Sets the timer for the next reconcile: nothing is due before `until`.
     fn wait(&self, slot: &mut Slot, until: Option<Timestamp>) -> Action {
         let wait = |until| since(self.context.clock.now(), until).max(Duration::from_millis(1));
         slot.alarm = until.map(|until| self.context.alarms.set(self.desk.named(), wait(until)));
@@ -444,13 +451,13 @@ impl Turn<'_> {
         Api::namespaced(self.context.kube.clone(), &self.namespace)
     }
 
-    /// The policy, for a write: without its status.
+    /// Returns the policy without its status, for a write.
     fn guarded(&self) -> Guarded<CrossRegionBackupPolicy> {
         let CrossRegionBackupPolicy { metadata, spec, .. } = &*self.policy;
         Guarded(Ok(CrossRegionBackupPolicy { metadata: metadata.clone(), spec: spec.clone(), status: None }))
     }
 
-    /// The object as the watch last brought it.
+    /// Returns the object as last delivered by the watch.
     fn stored(&self) -> Option<Arc<Cached<CrossRegionBackupPolicy>>> {
         stored(&self.context.policy_stores, &*self.policy, &self.uid)
     }
@@ -460,9 +467,9 @@ impl Turn<'_> {
     }
 }
 
-/// Whether this process still leads, and the watch has brought nothing newer about what is desired.
+/// Whether this process still leads, and the watch has delivered no newer spec.
 fn is_current(context: &Context, policy: &CrossRegionBackupPolicy, uid: &str, watched: &str) -> bool {
-    // A resourceVersion that went back is of an etcd that was restored, with whatever was wanted then.
+    // A lower resourceVersion comes from a restored etcd, with the spec of that time.
     let went_back = |version: Option<u128>| version.is_some() && version < resource_version(watched);
     let is_newest = |stored: Arc<Cached<_>>| {
         stored.generation() <= policy.metadata.generation && !went_back(stored.version())

@@ -1,4 +1,4 @@
-//! A policy's memory at the beginning and at the end of a turn.
+//! Loads the in-memory state of a policy at the start of a reconcile, and stores it at the end.
 
 use super::rest::Rest;
 use super::{Slot, Turn, convert};
@@ -10,7 +10,7 @@ use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
 use crate::plan::memory::Memory;
 
 impl Turn<'_> {
-    /// What is remembered of the policy, or what its status tells where nothing is.
+    /// Returns the in-memory state of the policy; if there is none, the state that its status reports.
     pub(super) fn recall(&self, slot: &mut Slot, desired: &Desired) -> Memory {
         let awake = slot.memory.take().map(|rest| {
             let before = self.with_kept(slot, |kept| rest.told_before(&self.policy, kept));
@@ -44,7 +44,8 @@ impl Turn<'_> {
         self.with_kept(slot, |kept| rest.wake(&self.policy, kept))
     }
 
-    /// With the policy as it is kept: as our last write was answered, where the watch is behind it, or in the store.
+    /// Calls `what` with the policy in compact form: the response to our last write if the watch lags behind it,
+    /// otherwise the object in the store.
     fn with_kept<T>(&self, slot: &Slot, what: impl FnOnce(Option<&Lean<CrossRegionBackupPolicy>>) -> T) -> T {
         let written = slot.latest.written().filter(|written| written.is(&self.policy));
         let stored = self.stored();

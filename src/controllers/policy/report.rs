@@ -1,4 +1,4 @@
-//! Status and Events: written where they differ from what is stored.
+//! Writes status and publishes Events where they differ from what is stored.
 
 use std::time::Duration;
 
@@ -17,23 +17,24 @@ use crate::domain::condition::types;
 use crate::plan::memory::Memory;
 use crate::plan::{Desired, Surroundings, after, conditions, events, since};
 
-/// What changes so soon after a write goes into the next one with what else does.
+/// Minimum time between two writes of the status; changes meanwhile go into the second one.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// What became of a report.
+/// Result of a report.
 pub enum Told {
-    /// Status says all of it.
+    /// Status reports everything.
     All,
-    /// It is to be told then, together with what else changes until then, or since the API server did not take it.
+    /// The write is due at this time, either together with other changes until then, or after a write that the API
+    /// server did not accept.
     Later(Timestamp),
-    /// The object was written by somebody else meanwhile.
+    /// Another writer has changed the object meanwhile.
     Outdated,
-    /// The object is gone, which the watch has not told yet.
+    /// The object is deleted, which the watch has not reported yet.
     Gone,
 }
 
 impl Turn<'_> {
-    /// Writes the status where it differs.
+    /// Writes the status if it differs, and publishes the Events for the difference.
     pub(super) async fn report(
         &mut self,
         slot: &mut Slot,
@@ -117,7 +118,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Tells what no status does.
+    /// Publishes an Event for what no status reports.
     pub(super) async fn tell(&self, warning: bool, reason: &'static str, text: String) {
         let _place = self.context.place_to_write().await;
         self.publish(warning, reason, text).await;
@@ -138,7 +139,7 @@ mod tests {
         fn size_of<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
             std::mem::size_of::<F>()
         }
-        // What is large is on the heap, while it is needed.
+        // Large values are on the heap, and only while they are needed.
         assert!(size_of(reconcile) < 4_500, "{}", size_of(reconcile));
     }
 }

@@ -1,4 +1,4 @@
-//! What is held of a policy's memory between its turns.
+//! Compact in-memory state of a policy between its reconciles.
 
 use jiff::Timestamp;
 
@@ -12,18 +12,19 @@ use crate::plan::Desired;
 use crate::plan::memory::Memory;
 use crate::plan::resting::{Resting, Settled, rest};
 
-/// A memory at rest. What the policy's status tells of it is not held twice: the bytes are those of the store, or of our last write
-/// until the watch brings it, as long as nobody edits the status there. That an edit is noticed depends on the memory having its own.
+/// Compact in-memory state. Facts that the policy's status reports are not held twice: the bytes are shared with the
+/// store, or with the response to our last write until the watch delivers it, unless another writer edits the status.
+/// The state has a reference of its own, so that such an edit is noticed.
 #[derive(Debug)]
 pub struct Rest {
     memory: Resting,
     told: Packed<BoxedStatus>,
-    /// The backups that status has no room for.
+    /// Backups beyond the limit of the status.
     others: Option<Packed<Vec<BackupItem>>>,
 }
 
 impl Rest {
-    /// `kept` is the policy as it is kept meanwhile, or was before.
+    /// Compacts the state. `kept`: the policy in compact form, as it is held between reconciles.
     pub fn of(
         memory: Memory,
         policy: &CrossRegionBackupPolicy,
@@ -48,8 +49,8 @@ impl Rest {
         Self { memory, told, others: (!others.is_empty()).then(|| Packed::of(others)) }
     }
 
-    /// The memory of a policy in sync that is still the very object which the memory was laid down with: whatever the watch brings
-    /// comes with a status of its own, equal or not.
+    /// Returns the state of a policy in sync, if `stored` has the very status with which the state was compacted: each
+    /// object that the watch delivers has a status of its own, equal or not.
     pub fn settled(&mut self, stored: &Lean<CrossRegionBackupPolicy>) -> Option<&mut Settled> {
         match &mut self.memory {
             Resting::Settled(settled) => {
@@ -59,7 +60,7 @@ impl Rest {
         }
     }
 
-    /// What status told when the memory was laid down, where it tells something else now.
+    /// Returns the facts that status reported when the state was compacted, if it reports others now.
     pub fn told_before(
         &self,
         policy: &CrossRegionBackupPolicy,
@@ -73,7 +74,7 @@ impl Rest {
         (!is_same).then(|| Box::new(facts_from(&told, &policy.spec.instance_id)))
     }
 
-    /// The memory, as it was.
+    /// Expands the state.
     pub fn wake(
         self,
         policy: &CrossRegionBackupPolicy,
@@ -90,7 +91,7 @@ impl Rest {
     }
 }
 
-/// The policy's status, packed and unpacked, where both are at hand: where it is as it is kept.
+/// Returns the policy's status, compressed and expanded, if `policy` is the object that is kept.
 fn status_of<'a>(
     policy: &'a CrossRegionBackupPolicy,
     kept: Option<&'a Lean<CrossRegionBackupPolicy>>,

@@ -1,8 +1,8 @@
-//! What policies claim: the instances that their accounts have been proved to reach.
+//! Claims of policies: to the instances that their accounts have been proved to reach.
 //!
-//! After a start, what the last process proved of another spec proves nothing, since the account may be another one. It keeps
-//! its place all the same until the first Describe has ended: a younger rival would otherwise modify the instance for the
-//! moment that this takes.
+//! After a start, the proof that the last process made for another spec is void, since the account may be another one.
+//! The claim stays all the same until the first Describe is complete: otherwise a younger competing policy would modify
+//! the instance in that moment.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::plan::Gate;
 use crate::plan::conflict::{Claim, Refusal};
 use crate::plan::memory::Memory;
 
-/// What stored statuses prove, before the first reconcile.
+/// Sets the claims that stored statuses prove, before the first reconcile.
 pub fn seed_claims(context: &Context) {
     for policy in context.policy_stores.iter().flat_map(|store| store.state()) {
         let Ok(lean) = &policy.0 else { continue };
@@ -39,7 +39,7 @@ pub fn seed_claims(context: &Context) {
     }
 }
 
-/// Whether the stored status means that the cloud refused the policy.
+/// Returns whether the stored status means that the cloud refused the policy.
 pub fn stored_refusal(policy: &CrossRegionBackupPolicy) -> Refusal {
     let Some(status) = &policy.status else { return Refusal::None };
     if status.modify_refused.is_some() {
@@ -54,14 +54,14 @@ pub fn stored_refusal(policy: &CrossRegionBackupPolicy) -> Refusal {
 }
 
 impl Turn<'_> {
-    /// Claims the instance where this policy has proved that its account reaches it.
+    /// Sets the claim to the instance if this policy has proved that its account reaches it; otherwise removes it.
     pub(super) fn stake(&self, memory: &Memory, gate: &Gate, view: Option<&View>) {
         let may_look = !self.policy.spec.suspend && matches!(gate, Gate::Open | Gate::Pending(_));
         if memory.awaits_proof() && may_look {
             return;
         }
         let proven = memory.is_proven();
-        // The provider of an account that is gone is not known: a claim that was made with it stays.
+        // The provider of a deleted account is not known: a claim made with it stays.
         let Some(view) = view else {
             if !proven {
                 self.context.claims.set(&self.uid, None);
@@ -69,7 +69,7 @@ impl Turn<'_> {
             return;
         };
         let admission = self.context.admission(&self.key, &self.namespace, self.purpose());
-        // Who may not use the account any more ranks as who was refused by the cloud.
+        // A policy that lost access ranks like one the cloud refused.
         let refused = memory.refusal().max(Refusal::known(matches!(admission, Admission::Denied(_))));
         let created = self.policy.metadata.creation_timestamp.as_ref();
         let claim = claim(self.context, &self.policy.spec, self.desk.named(), created, refused);

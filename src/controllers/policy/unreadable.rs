@@ -1,4 +1,4 @@
-//! A policy that this version cannot read.
+//! Reconcile of a policy that this version cannot parse.
 
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
@@ -14,7 +14,7 @@ use crate::domain::condition::types;
 
 pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Action, NotReported> {
     let meta = &invalid.metadata;
-    // Nobody knows what it wants: another policy of its instance takes over.
+    // Its spec is unknown: another policy of its instance takes over.
     context.claims.set(&meta.uid.as_deref().unwrap_or_default().into(), None);
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let api = Api::<Guarded<CrossRegionBackupPolicy>>::namespaced(context.kube.clone(), namespace);

@@ -1,5 +1,5 @@
-//! One listing of all backups of an account in a region, streamed: a page is gone as soon as it was compared with what is known,
-//! and counted for inventories.
+//! Streams one listing of all backups of an account in a region: a page is dropped as soon as it was compared with
+//! the known fingerprints, and counted for inventories.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,32 +19,32 @@ use crate::plan::pace::backoff;
 use crate::plan::round::{Finds, LONGEST, PAGE, Round, Schedule, Way, way};
 use crate::plan::{Gate, after};
 
-/// A page that fails in passing is asked for again after so long at most: it is one call, which serves many.
+/// Upper bound on the backoff for a page after a transient failure: it is one call, which serves many.
 const AGAIN_LONGEST: Duration = Duration::from_secs(30);
-/// Who may not list the account's backups may be allowed to later.
+/// Pause after a refusal to list the account's backups; they may be permitted later.
 const REFUSED_AGAIN: Duration = Duration::from_secs(3600);
 
-/// How a listing has ended.
+/// Outcome of a listing.
 pub enum Ended {
-    /// By instance; for inventories, `moved` as [`Next::End`] has it. `length`: what it takes without pauses.
+    /// Results by instance; for inventories, `moved` as in [`Next::End`]. `length`: duration without pauses.
     Listed { found: Finds, moved: bool, length: Duration },
-    /// The instances that are due are to be read each for itself: that takes fewer calls, or alone is permitted.
+    /// The instances that are due are to be listed one by one: that takes fewer calls, or only that is permitted.
     Each,
-    /// Calls have failed for too long, or nobody needs it any more.
+    /// Calls failed for too long, or no subscriber is left.
     GivenUp,
 }
 
-/// What one listing is made for.
+/// Request for one listing.
 pub struct Order {
     pub site: Option<Site>,
     pub began: Timestamp,
-    /// The calls that those which are due would need for themselves.
+    /// Calls that the subscribers that are due would need if each were listed separately.
     pub each: u64,
-    /// Somebody waits for it.
+    /// A subscriber waits for the listing.
     pub hurried: bool,
-    /// Policies are reason enough for it, whether inventories are served or not.
+    /// Policies alone justify the listing, whether inventories are served or not.
     pub for_policies: bool,
-    /// The instances whose backups are looked at one by one; `None`: all, since policies come that are not here yet.
+    /// Instances whose backups are compared; `None`: all, since more policies may subscribe meanwhile.
     pub instances: Option<HashSet<Arc<str>>>,
 }
 
@@ -53,7 +53,7 @@ impl Order {
         self.instances.as_ref().is_none_or(|instances| instances.contains(instance))
     }
 
-    /// The instance by its id, where it is looked at.
+    /// Returns the instance with this id, if its backups are compared.
     fn instance(&self, id: &str) -> Option<Arc<str>> {
         match &self.instances {
             Some(instances) => instances.get(id).cloned(),
@@ -81,7 +81,7 @@ pub async fn list(
         if !for_policies && !serving.is_wanted() {
             return Ended::GivenUp;
         }
-        // Only the first page tells how many there are.
+        // Only the first page reports the total.
         let mut due = schedule.as_ref().map_or(1, |schedule| schedule.due(begun.elapsed()));
         if region.state().waiting() > 0 && schedule.is_some() {
             due = PAGES_AT_ONCE;
@@ -89,7 +89,7 @@ pub async fn list(
         if let Some(schedule) = schedule.as_ref().filter(|_| due == 0) {
             tokio::select! {
                 () = sleep_until(begun + schedule.next()) => {}
-                // Somebody waits for it.
+                // A subscriber waits for the listing.
                 () = region.changed.notified() => {}
             }
             continue;
@@ -169,7 +169,7 @@ pub async fn list(
             }
             return Ended::Each;
         }
-        // One that goes on is made to its end, however long it takes.
+        // A listing that progresses is completed, however long it takes.
         let late = answered_at.elapsed() > LONGEST;
         if failures == 0 || late {
             tell_failure(region, &failure);
@@ -181,7 +181,7 @@ pub async fn list(
         let failed = Instant::now();
         tokio::select! {
             () = sleep(backoff(failures, AGAIN_LONGEST, fastrand::f64())) => {}
-            // Somebody has come, or is left.
+            // A subscriber was added, or none is left.
             () = region.changed.notified() => {}
         }
         if let Some(schedule) = &mut schedule {
@@ -191,7 +191,7 @@ pub async fn list(
     Ended::GivenUp
 }
 
-/// Whether the account lets calls through.
+/// Returns whether the account is ready for calls.
 fn is_open(context: &Context, region: &Region) -> bool {
     let view = context.accounts.view(&region.place.account);
     view.is_some_and(|view| view.account.uid == region.place.uid && view.gate == Gate::Open)

@@ -1,5 +1,5 @@
-//! Readings of backups that all policies and inventories of an account and region share: who takes part, and what it was last
-//! told.
+//! Shared listings of backups: one serves all policies and inventories of an account and region. Keeps the
+//! subscribers, and fingerprints of the backups that were last reported to them.
 
 mod listing;
 mod plan;
@@ -25,7 +25,7 @@ use crate::plan::round::{FEW, Finds, KEPT, Member, Members, ShortestInterval, Si
 use crate::plan::since;
 pub use taps::TapSeat;
 
-/// Policies that take in a reading at the same time.
+/// Maximum number of policies that process a result at the same time.
 const TOLD_AT_ONCE: usize = 32;
 
 /// An account, by name and UID, and a region.
@@ -36,57 +36,57 @@ pub struct Place {
     pub region: String,
 }
 
-/// All regions of all accounts in which backups are read.
+/// All regions of all accounts in which backups are listed.
 #[derive(Default)]
 pub struct Rounds(Mutex<HashMap<Place, Arc<Region>>>);
 
-/// The readings of one account in one region. A task makes them as long as a policy or an inventory takes part.
+/// Shared listings of one account in one region. A task makes them while a policy or an inventory is subscribed.
 pub struct Region {
     place: Place,
     phase: u64,
     state: Mutex<State>,
-    /// Bounds the policies that are told of a reading at the same time.
+    /// Limits the policies that process a result at the same time.
     slots: Arc<Semaphore>,
-    /// Tells the task that its next reading may come sooner than it thought.
+    /// Notifies the task that its next pass may be due earlier.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct State {
     members: Members<Arc<str>, Arc<Desk>>,
-    /// The inventories that listings are counted for.
+    /// Inventories for which the pages of a listing are counted.
     taps: Members<Tap, Arc<Tray>>,
-    /// The interval that the task reckons with.
+    /// Interval that the task schedules by.
     reckoned: Option<Duration>,
-    /// The instances that they are for.
+    /// Instances of the subscribed policies.
     instances: HashMap<Arc<str>, Instance>,
-    /// How many backups the cloud said that there are, and when.
+    /// Number of backups that the cloud reported, and when.
     total: Option<(u64, Timestamp)>,
-    /// The last listing of the whole account was refused; another one is tried then.
+    /// End of the pause after the cloud refused to list the whole account.
     refused_until: Option<Timestamp>,
-    /// When the last reading began that has brought what all of them need.
+    /// Start of the last pass that served all subscribers.
     began: Option<Timestamp>,
-    /// The interval at which such readings can be made, by how long they take.
+    /// Shortest interval at which such passes are possible, given their duration.
     possible: Option<ShortestInterval>,
-    /// What the last listing that somebody waited for found of instances that no policy was for.
+    /// Results of the last urgent listing for instances without a subscribed policy.
     kept: Option<Kept>,
 }
 
 struct Instance {
     policies: usize,
-    /// What all of them were last told of its backups.
+    /// Backups that were last reported to all of these policies.
     sighted: Sighted,
 }
 
 struct Kept {
     found: Finds,
-    /// The other instances: what was found of them is gone.
+    /// Instances whose results were delivered, and are not kept.
     told: HashSet<Arc<str>>,
     began: Timestamp,
     ended: Timestamp,
 }
 
-/// A policy's part in the readings; dropped, it takes no part any more.
+/// Subscription of a policy to shared listings; dropping it unsubscribes.
 pub struct Seat {
     region: Arc<Region>,
     uid: Arc<str>,
@@ -101,7 +101,7 @@ impl Drop for Seat {
 }
 
 impl Rounds {
-    /// Has a policy take part, or what it needs taken in where it does already. `told`: what a newcomer knows.
+    /// Subscribes a policy, or updates its subscription. `told`: backups that a new subscriber already knows.
     pub fn join(
         &self,
         context: &Arc<Context>,
@@ -123,7 +123,8 @@ impl Rounds {
         *seat = seated.or_else(|| Some(Seat { region, uid: uid.clone() }));
     }
 
-    /// The region, which begins where it is not there; `enter` has somebody take part, so that it does not end.
+    /// Returns the region, and starts its task if it is new. `enter` adds a subscriber, so that the task does not
+    /// end.
     fn open(&self, context: &Arc<Context>, place: Place, enter: impl FnOnce(&Region)) -> Arc<Region> {
         let mut regions = self.lock();
         let region = regions.entry(place.clone()).or_insert_with(|| {
@@ -141,7 +142,7 @@ impl Rounds {
         region.clone()
     }
 
-    /// Ends a region in which nobody takes part any more; whether it has ended.
+    /// Removes a region without subscribers. Returns whether it was removed.
     fn close(&self, region: &Region) -> bool {
         let mut regions = self.lock();
         let ends = region.state().is_empty();
@@ -151,22 +152,22 @@ impl Rounds {
         ends
     }
 
-    /// The region of the account whose backups cannot be read as often as its resources ask for, and the shortest interval at which
-    /// they can; of several the one with the longest.
+    /// Returns the region of the account whose backups cannot be listed as often as its resources request, and the
+    /// shortest possible interval; of several regions, the one with the longest interval.
     pub fn slowest(&self, account: &AccountKey) -> Option<(String, Duration)> {
         let regions: Vec<_> = self.lock().values().filter(|r| r.place.account == *account).cloned().collect();
         let slow = regions.iter().filter_map(|r| Some((r.place.region.clone(), r.state().slow()?)));
         slow.max_by_key(|(_, interval)| *interval)
     }
 
-    /// How many backups the cloud said that there are in the region of an account.
+    /// Returns the number of backups that the cloud reported for the region of an account.
     pub fn total(&self, account: &AccountKey, region: &str) -> Option<u64> {
         let regions = self.lock();
         let of = regions.values().find(|r| r.place.account == *account && r.place.region == region)?;
         of.state().total.map(|(total, _)| total)
     }
 
-    /// Whether the account may not list all backups of the region, as far as that was tried.
+    /// Returns whether the cloud refused to list all backups of the region, as far as that was tried.
     pub fn is_refused(&self, account: &AccountKey, region: &str) -> bool {
         let regions = self.lock();
         let mut of = regions.values().filter(|r| r.place.account == *account && r.place.region == region);
@@ -183,7 +184,7 @@ impl Region {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody takes part no longer: after the last one the task ends, and so does a reading for nobody.
+    /// Handles an unsubscription: after the last one the task ends, and so does a listing without subscribers.
     fn was_left(&self, state: MutexGuard<'_, State>) {
         let last = state.is_empty();
         drop(state);
@@ -192,7 +193,7 @@ impl Region {
         }
     }
 
-    /// Somebody with this interval has come, or asks: the task learns of it where that makes the next reading come sooner.
+    /// Handles a subscription with this interval, or a request: notifies the task if the next pass is due earlier.
     fn was_entered(&self, state: MutexGuard<'_, State>, waited: bool, interval: Option<Duration>) {
         let shorter = interval.is_some_and(|now| state.reckoned.is_none_or(|reckoned| now < reckoned));
         let sooner = !waited && state.waiting() > 0 || shorter;
@@ -202,7 +203,7 @@ impl Region {
         }
     }
 
-    /// `told`: what the newcomer knows.
+    /// Adds or updates a subscriber. `told`: backups that a new subscriber already knows.
     fn enter(
         &self,
         uid: &Arc<str>,
@@ -247,17 +248,18 @@ impl State {
         }
     }
 
-    /// What is known of the backups of an instance.
+    /// Returns the fingerprints of an instance's backups.
     fn sighted(&self, instance: &str) -> Option<&Sighted> {
         self.instances.get(instance).map(|instance| &instance.sighted)
     }
 
-    /// Whether the whole account may not be listed: then each policy reads its own backups, with its looks.
+    /// Returns whether the cloud refused to list the whole account: each policy then lists its own backups when it
+    /// polls.
     fn is_refused(&self) -> bool {
         self.refused_until.is_some()
     }
 
-    /// How many wait.
+    /// Returns the number of subscribers that wait.
     fn waiting(&self) -> usize {
         self.members.waiting() + self.taps.waiting()
     }
@@ -270,21 +272,20 @@ impl State {
         [self.members.shortest_own(), self.taps.shortest_own()].into_iter().flatten().min()
     }
 
-    /// The interval at which the backups can be read, where that is longer than what is asked for.
+    /// Returns the shortest possible interval, if it is longer than the requested one.
     fn slow(&self) -> Option<Duration> {
         self.possible?.beyond(self.shortest_own()?)
     }
 
-    /// When the next reading begins, and whether it is one that somebody waits for. `floor`: the shortest interval in force
-    /// of the account.
+    /// Returns the start of the next pass, and whether it is urgent. `floor`: minimum interval of the account.
     fn next(&self, phase: u64, floor: Duration, now: Timestamp) -> Option<(Timestamp, bool)> {
         let hurried = [self.members.hurried(), self.taps.hurried()].into_iter().flatten().min();
         let shortest = self.shortest().map(|shortest| shortest.max(floor));
         next(phase, shortest, hurried, self.began, now)
     }
 
-    /// Gives a newcomer what the last listing found, where that is recent. A task wakes for what it is given in any case, and it
-    /// is in the middle of its turn.
+    /// Delivers the result of the last listing to a new subscriber, if it is recent. It triggers no reconcile: the
+    /// policy subscribes in a reconcile, which takes the delivery itself.
     fn serve(&mut self, instance: &Arc<str>, desk: &Desk, now: Timestamp) -> bool {
         self.kept.take_if(|kept| since(kept.ended, now) > KEPT);
         let Some(kept) = self.kept.as_mut().filter(|kept| !kept.told.contains(instance)) else {
@@ -304,22 +305,23 @@ impl State {
 }
 
 impl Seat {
-    /// When the policy's backups were last read.
+    /// Returns the time at which the policy's backups were last listed.
     pub fn read(&self) -> Option<Timestamp> {
         self.region.state().members.get(&self.uid)?.read
     }
 
-    /// The interval with which the policy takes part.
+    /// Returns the interval of the subscription.
     pub fn interval(&self) -> Option<Duration> {
         Some(self.region.state().members.get(&self.uid)?.interval)
     }
 
-    /// Whether the policy reads its backups by itself, with each of its looks, since no shared reading is permitted.
+    /// Returns whether the policy lists its own backups with each poll, since no shared listing is permitted.
     pub fn reads_alone(&self) -> bool {
         self.region.state().is_refused()
     }
 
-    /// Asks for a reading. Whether a shared one will bring it: few who ask at the same time read for themselves.
+    /// Requests a listing. Returns whether a shared one will serve it: if few policies request one at the same time,
+    /// each lists its own backups.
     pub fn wants(&self, now: Timestamp) -> bool {
         let mut state = self.region.state();
         let waited = state.waiting() > 0;
@@ -332,7 +334,7 @@ impl Seat {
         shared
     }
 
-    /// The policy has read its backups by itself.
+    /// Records that the policy listed its own backups.
     pub fn has_read(&self, backups: &[Backup], now: Timestamp) {
         let mut state = self.region.state();
         let Some(member) = state.members.get(&self.uid) else { return };

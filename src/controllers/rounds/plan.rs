@@ -1,4 +1,4 @@
-//! What is to be read now of an account and region, and for whom.
+//! Plans one pass over an account and region: the subscribers that are due, and the strategy.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::controllers::sharing::Purpose;
 use crate::plan::round::{TOTAL_HOLDS, Way, pages, way};
 use crate::plan::since;
 
-/// A policy that a reading is due for.
+/// A policy whose listing is due.
 pub struct Due {
     pub desk: Arc<Desk>,
     pub instance: Arc<str>,
@@ -21,15 +21,16 @@ pub struct Due {
 
 pub struct Plan {
     pub due: Vec<Due>,
-    /// The inventories that a listing serves, where it is made.
+    /// UIDs of the inventories that a listing serves, if one is made.
     pub taps: Vec<Arc<str>>,
-    /// Those that a listing would be made for, by namespace: it goes on as long as one of them may use the account.
+    /// Namespaces and purposes that a listing would be made for: it continues as long as one of them may use the
+    /// account.
     pub users: Vec<(String, Purpose)>,
     pub way: Way,
     pub order: Order,
 }
 
-/// `hurried`: only for who waits. Who is not `admitted` is left out.
+/// Plans a pass. `hurried`: only for subscribers that wait. Subscribers that are not `admitted` are left out.
 pub fn plan(
     region: &Region,
     site: Option<Site>,
@@ -64,7 +65,7 @@ pub fn plan(
         if !admitted(tap.desk.namespace(), Purpose::AccountInventory) {
             continue;
         }
-        // A listing that is made for those who wait serves those, too, whose turn it is.
+        // An urgent listing also serves the inventories that are due by their interval, but is not made for them.
         if tap.waits || !hurried {
             each = each.saturating_add(tap.calls);
         }
@@ -73,7 +74,7 @@ pub fn plan(
         taps.push(uid);
     }
     let users = users.into_iter().map(|(namespace, purpose)| (namespace.to_owned(), purpose)).collect();
-    // Policies come together, and more of them while a listing for the first ones is under way.
+    // Policies are created together: more may subscribe while a listing for the first ones is in progress.
     let may_come = hurried && state.members.waiting() > 0;
     let instances = (!may_come).then(|| state.members.iter().map(|(_, m)| m.what.clone()).collect());
     let order = Order { site, began: now, each, hurried: waits, for_policies, instances };

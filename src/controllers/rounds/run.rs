@@ -1,5 +1,5 @@
-//! The task of one account and region: waits for the next reading, makes it in the way with fewer calls, and tells each policy
-//! whose facts have changed, and the inventories that it is due for.
+//! Task of one account and region: waits for the next pass, makes it with the strategy that needs fewer calls, and
+//! delivers the results to the policies whose facts changed and to the inventories that are due.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -24,9 +24,9 @@ use crate::observe::{Account, Reached};
 use crate::plan::round::{Finds, Found, KEPT, Member, Round, ShortestInterval, Way};
 use crate::plan::{Gate, after, since};
 
-/// Lists of single instances that are read at once.
+/// Maximum number of single instances whose backups are listed at the same time.
 const AT_ONCE: usize = PAGES_AT_ONCE;
-/// An account that lets nothing through is looked at again so soon; its resources leave meanwhile.
+/// Delay before an account that is not ready is checked again; its resources unsubscribe meanwhile.
 const CLOSED_AGAIN: Duration = Duration::from_secs(5);
 
 /// The UIDs of policies, by instance.
@@ -50,7 +50,7 @@ pub async fn run(context: Arc<Context>, region: Arc<Region>) {
             biased;
             () = context.stopping() => return,
             () = region.changed.notified() => {}
-            // Nobody has come for it.
+            // No policy subscribed that needs the kept results.
             () = sleep(since(now, kept_until.unwrap_or(at))), if kept_until.is_some_and(|until| until < at) => {
                 region.state().kept = None;
             }
@@ -63,12 +63,12 @@ pub async fn run(context: Arc<Context>, region: Arc<Region>) {
 }
 
 impl Region {
-    /// A reading under way will take so long.
+    /// Records the expected duration of the pass in progress.
     pub(super) fn expect(&self, context: &Context, length: Duration) {
         self.takes(context, |known, _| ShortestInterval::expect(known, length));
     }
 
-    /// A reading has taken so long.
+    /// Records the duration of a completed pass.
     fn measured(&self, context: &Context, length: Duration) {
         self.takes(context, |known, now| ShortestInterval::measured(known, length, now));
     }
@@ -107,7 +107,8 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
     let ended = match way {
         Way::Each => Ended::Each,
         Way::Listing => {
-            // For all that use the account: where it is a namespace's own, that namespace's turn.
+            // The call is made for all users of the account. It is queued under the account's namespace, or under
+            // none for a ClusterCloudAccount.
             let namespace = place.account.namespace.as_deref().unwrap_or_default();
             let caller =
                 Caller::new(namespace, &format!("backups of {}", place.region)).in_lane(Lane::Listing);
@@ -128,12 +129,13 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
             let admitted = |desk: &Desk| admitted(desk.namespace(), Purpose::Observe);
             let (everybody, found) = region.state().part(&order, found, now, admitted);
             tell(region, everybody, found, order.began, now).await;
-            // Only now: a shorter interval that is in force makes what was told before look older.
+            // Only after the delivery: a shorter interval in force makes earlier deliveries look older.
             region.measured(context, length);
         }
         Ended::Each if region.state().is_refused() => {
             region.state().began = Some(order.began);
-            // Each reads with its next look; those who wait, or have counted on the listing, at once.
+            // Each policy lists its own backups with its next poll; those that wait, or relied on the listing, do so
+            // at once.
             for Due { desk, .. } in due {
                 let mut state = region.state();
                 let waits = state.members.get(&desk.named().uid).is_some_and(|member| member.waits);
@@ -153,7 +155,7 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
                     .map(|of| read_one(context, region, &view.account, of))
                     .buffer_unordered(AT_ONCE)
             );
-            // A cloud that fails, or asks for a pause, is not slow.
+            // A cloud that fails, or requests a pause, is not slow.
             let mut is_measured = !hurried;
             while let Some(was_read) = readings.next().await {
                 read += 1;
@@ -177,7 +179,7 @@ async fn round(context: &Context, region: &Region, hurried: bool) {
     }
 }
 
-/// By instance: more than one policy can be for it.
+/// Groups by instance: several policies can refer to one instance.
 fn by_instance<T>(all: impl Iterator<Item = (Arc<str>, T)>) -> HashMap<Arc<str>, Vec<T>> {
     let mut by_instance = HashMap::<Arc<str>, Vec<T>>::new();
     for (instance, one) in all {
@@ -186,7 +188,7 @@ fn by_instance<T>(all: impl Iterator<Item = (Arc<str>, T)>) -> HashMap<Arc<str>,
     by_instance
 }
 
-/// Reads the backups of one instance, and tells these policies of it. Whether they were read.
+/// Lists the backups of one instance, and delivers them to its policies. Returns whether they were listed.
 async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec<Due>) -> bool {
     let Some(first) = of.first() else { return true };
     let (named, id) = (first.desk.named().clone(), first.instance.clone());
@@ -225,10 +227,10 @@ async fn read_one(context: &Context, region: &Region, account: &Account, of: Vec
     was_read
 }
 
-/// Tells these policies, by instance, what was found. Few at a time: each unpacks what it knows, and may write its status, and
-/// all of them at once would need more memory than everything else does.
+/// Delivers the results to these policies, by instance. Few at a time: each policy expands its state, and may write
+/// its status; all at once would need more memory than everything else does.
 async fn tell(region: &Region, policies: Policies, mut found: Finds, began: Timestamp, now: Timestamp) {
-    // What is as it was is told first: it takes no time, and the others may take their time to write.
+    // Unchanged results are delivered first: they take no time, while the others may have to write a status.
     let is_news = |(instance, _): &(Arc<str>, _)| {
         let (state, found) = (region.state(), found.get(instance));
         !state.sighted(instance).is_some_and(|sighted| sighted.is_as(found))
@@ -238,17 +240,17 @@ async fn tell(region: &Region, policies: Policies, mut found: Finds, began: Time
         let found = found.remove(&instance).unwrap_or_default();
         let deliveries = region.state().deliveries(&instance, &uids, found, began, now);
         for (desk, delivery) in deliveries {
-            // Nobody closes the semaphore.
+            // The semaphore is never closed.
             let slot = region.slots.clone().acquire_owned().await.ok();
             desk.deliver(delivery, slot);
         }
-        // Only now: who asks before it was told waits for no other reading.
+        // Only after the delivery: a policy that requests a listing before it waits for no other listing.
         uids.iter().for_each(|uid| region.state().members.was_read(uid, began));
     }
 }
 
 impl super::State {
-    /// Those who are to be told what was found, and that; what was found besides is kept for those who come
+    /// Returns the policies to deliver to, and their results. The other results are kept for policies that subscribe
     /// meanwhile, or soon.
     fn part(
         &mut self,
@@ -283,7 +285,7 @@ impl super::State {
         let mut deliveries = Vec::new();
         for uid in uids {
             let Some(member) = self.members.get(uid) else { continue };
-            // It said that the backups were not read for too long, or is about to.
+            // The policy reports that its backups were not listed for too long, or is about to.
             let stale = member.read.is_none_or(|read| since(read, now) >= member.interval * 2);
             let delivery = match &news {
                 Some(news) => Some(Delivery::News(news.clone(), began)),
@@ -295,7 +297,7 @@ impl super::State {
     }
 }
 
-/// Tells those who wait that the reading has failed; they may say so, and go on waiting.
+/// Delivers the failure to the policies that wait; they may report it, and continue to wait.
 pub(super) fn tell_failure(region: &Region, failure: &Failure) {
     let state = region.state();
     let waiting: Vec<Arc<Desk>> =

@@ -1,4 +1,4 @@
-//! The inventories that a listing of all backups is counted for while its pages pass by.
+//! Inventories that a listing of all backups serves: its pages are counted for them as they arrive.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::plan::round::{Tallies, Tap};
 
 pub struct Serving<'a> {
     region: &'a Region,
-    /// Each with its UID.
+    /// Mailboxes, each with the UID of its inventory.
     trays: Vec<(Arc<str>, Arc<Tray>)>,
     tallies: Tallies,
     answered: u64,
-    /// A call has failed, and none was answered since.
+    /// A call failed, and none was answered since.
     failing: bool,
 }
 
 impl<'a> Serving<'a> {
-    /// A listing begins now for these inventories, which wait no longer: who asks from here on asks for another one.
+    /// Starts a listing for these inventories, which stop waiting: a later request is for another listing.
     pub fn begin(region: &'a Region, uids: &[Arc<str>], began: Timestamp) -> Self {
         let mut state = region.state();
         let (mut trays, mut taps) = (Vec::new(), Vec::<Tap>::new());
@@ -35,7 +35,7 @@ impl<'a> Serving<'a> {
         Self { region, trays, tallies: Tallies::new(&taps, began), answered: 0, failing: false }
     }
 
-    /// Whether one of them still takes part as it did when the listing began.
+    /// Returns whether one of them still has the subscription that it had when the listing began.
     pub fn is_wanted(&self) -> bool {
         let state = self.region.state();
         let takes_part =
@@ -64,7 +64,7 @@ impl<'a> Serving<'a> {
         self.tallies.begin_again();
     }
 
-    /// The listing is complete: it is told to those whose namespace is still `admitted`.
+    /// Delivers the complete listing to the inventories whose namespace is still `admitted`.
     pub fn end(mut self, moved: bool, began: Timestamp, admitted: impl Fn(&str) -> bool) {
         let trays = std::mem::take(&mut self.trays);
         let tallies = std::mem::replace(&mut self.tallies, Tallies::new(&[], began));
@@ -83,7 +83,8 @@ impl<'a> Serving<'a> {
 }
 
 impl Drop for Serving<'_> {
-    /// Whatever ended the listing: who still has a use for one asks for it again.
+    /// Notifies the inventories that were not served, however the listing ended: they request another one if they
+    /// need it.
     fn drop(&mut self) {
         self.trays.iter().for_each(|(_, tray)| tray.given_up());
     }
@@ -104,7 +105,7 @@ mod tests {
         Backup { instance_id: "redis-a".to_owned(), backup_point_id: "b-1".to_owned(), ..Backup::default() }
     }
 
-    /// How many backups it was told of.
+    /// Number of backups in the delivered result.
     fn told(tray: &Tray) -> Option<i64> {
         match tray.take() {
             Some(Brought::Tallied { tallied, .. }) => Some(tallied.whole.total()),

@@ -1,4 +1,4 @@
-//! Inventories of a whole account take part in its listings: each has a tap, which a listing is counted for.
+//! Subscriptions of inventories of scope Account: a shared listing is counted for each.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::controllers::Context;
 use crate::controllers::inventory::Tray;
 use crate::plan::round::{Member, Tap};
 
-/// An inventory's part in the listings of a region; dropped, it takes no part any more, and what is under way is not told.
+/// Subscription of an inventory to the listings of a region; dropping it unsubscribes, and a listing in progress is
+/// not delivered.
 pub struct TapSeat {
     region: Arc<Region>,
     uid: Arc<str>,
@@ -19,7 +20,7 @@ pub struct TapSeat {
 impl Drop for TapSeat {
     fn drop(&mut self) {
         let mut state = self.region.state();
-        // It may sit elsewhere in this region by now.
+        // The inventory may have another subscription in this region by now.
         if state.taps.get(&self.uid).is_some_and(|tap| Arc::ptr_eq(&tap.desk, &self.tray)) {
             state.taps.leave(&self.uid);
         }
@@ -28,7 +29,7 @@ impl Drop for TapSeat {
 }
 
 impl Rounds {
-    /// Has an inventory take part, or its interval taken in where it does already.
+    /// Subscribes an inventory, or updates the interval of its subscription.
     pub fn tap(
         &self,
         context: &Arc<Context>,
@@ -64,7 +65,7 @@ impl TapSeat {
         &self.tray
     }
 
-    /// Asks for a listing that answers this request, unless the one under way does.
+    /// Requests a listing that answers this request, unless the one in progress does.
     pub fn wants(&self, request: Option<String>, now: Timestamp) {
         let mut state = self.region.state();
         let waited = state.waiting() > 0;

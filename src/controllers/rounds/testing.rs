@@ -1,4 +1,4 @@
-//! A region without a task, and who takes part in it.
+//! Test fixtures: a region without a task, and subscribers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-/// With so many backups.
+/// A region with `total` backups.
 pub fn region(total: u64) -> Region {
     let account = AccountKey { namespace: None, name: "shared".to_owned() };
     Region {
@@ -30,7 +30,7 @@ pub fn region(total: u64) -> Region {
     }
 }
 
-/// Read at the beginning.
+/// A subscriber that was last listed at `at(0)`.
 fn member<W, D>(desk: D, what: W, minutes: u64, calls: u64) -> Member<W, D> {
     let interval = Duration::from_secs(60 * minutes);
     Member { desk, what, interval, own: interval, calls, read: Some(at(0)), waits: false }
@@ -44,7 +44,7 @@ pub fn policies(region: &Region, namespace: &str, count: usize) {
     }
 }
 
-/// An inventory, whose UID is its namespace.
+/// Subscribes an inventory whose UID is its namespace.
 pub fn tap(region: &Region, namespace: &str, minutes: u64) -> Arc<Tray> {
     let tray = Arc::new(Tray::new(namespace.to_owned(), "all".to_owned(), Wakes::default(), None));
     let tap = member(tray.clone(), Tap::default(), minutes, u64::MAX);

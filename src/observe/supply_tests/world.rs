@@ -1,4 +1,4 @@
-//! One account whose credentials are temporary, with its cloud and its API server.
+//! An account with temporary credentials, its cloud, and its API server.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,13 +47,13 @@ pub fn with_identity(site: Site) -> &'static str {
     if site == Site::Tencent { "AssumeRoleWithWebIdentity" } else { "AssumeRoleWithOIDC" }
 }
 
-/// One account with a role, in virtual time.
+/// An account with a role, in virtual time.
 pub struct World {
     pub site: Site,
     pub cloud: Simulator,
     pub accounts: Accounts,
     pub account: Arc<Account>,
-    /// What the API server has; null where there is none.
+    /// The stored Secret; null if there is none.
     pub secret: Arc<Mutex<Value>>,
     pub token: PathBuf,
     pub woken: Arc<AtomicU64>,
@@ -66,7 +66,7 @@ impl World {
         Self::with_clock(site, 0)
     }
 
-    /// Our clock is so many hours ahead of the cloud's.
+    /// Creates an account whose operator's clock is `hours` ahead of the cloud's.
     pub fn with_clock(site: Site, hours: i64) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +124,7 @@ impl World {
         world
     }
 
-    /// With the operator's own identity in place of the Secret.
+    /// Creates an account with the operator's own identity instead of the Secret.
     pub fn in_cluster(site: Site, then_assumes: bool) -> Self {
         Self::in_cluster_with_clock(site, then_assumes, 0)
     }
@@ -148,7 +148,7 @@ impl World {
         self.accounts.recipe(&self.account.key, &spec, self.generation).unwrap()
     }
 
-    /// As the account's controller does, so that calls find the way themselves.
+    /// Stores the `ClientSpec` as the account's controller does, so that calls can make the client themselves.
     pub fn keep(&self) {
         let recipe = self.recipe();
         self.accounts.update(&self.account, |change| change.keep(recipe, None));
@@ -170,13 +170,13 @@ impl World {
         }
     }
 
-    /// One visit of the account's controller, which renews what is due.
+    /// Runs one reconcile of the account, which renews credentials that are due.
     pub async fn visit(&self) {
         let obtained = self.due().await;
         self.accounts.supply(&self.account, &self.recipe(), obtained);
     }
 
-    /// A call of the account to its Redis API.
+    /// Makes a call of the account to its Redis API.
     pub async fn call(&self) -> Result<(), Failure> {
         let spec = serde_json::from_value(self.spec.clone()).unwrap();
         let region = home_region(&spec).to_owned();
@@ -202,19 +202,19 @@ impl World {
         self.requests(ASSUME).len()
     }
 
-    /// The Redis API's.
+    /// Returns the requests to the Redis API.
     pub fn calls(&self) -> Vec<RequestRecord> {
         self.requests(self.site.instances_action())
     }
 
-    /// The ids of the keys that signed the calls to the Redis API, the oldest first.
+    /// Returns the ids of the keys that signed the requests to the Redis API, oldest first.
     pub fn signers(&self) -> Vec<String> {
         let mut ids: Vec<_> = self.calls().into_iter().filter_map(|call| call.access_key_id).collect();
         ids.dedup();
         ids
     }
 
-    /// Changes the last key that STS gave.
+    /// Changes the last key that the STS issued.
     pub fn change_issued(&self, change: impl FnOnce(&mut KeySpec)) {
         let id = self.signers().pop().unwrap();
         let mut key = self.cloud.keys().into_iter().find(|key| key.access_key_id == id).unwrap();

@@ -162,7 +162,7 @@ fn what_is_off_is_unprotected_and_what_cannot_or_may_not_be_told_is_counted_apar
     let policies = HashMap::from([
         ("redis-on".to_owned(), known(PolicyTold::Active(true), 30)),
         ("redis-off".to_owned(), known(PolicyTold::Active(false), 20)),
-        // A Standalone instance is none whatever is known of it.
+        // A Standalone instance counts as unsupported, regardless of the observed policy.
         ("redis-alone".to_owned(), known(PolicyTold::Active(false), 5)),
         ("redis-odd".to_owned(), known(PolicyTold::Unsupported, 40)),
         ("redis-denied".to_owned(), known(PolicyTold::Unknown, 50)),

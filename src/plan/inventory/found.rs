@@ -1,4 +1,4 @@
-//! What a complete listing found, ready to be told.
+//! Summary of a complete listing, ready to be reported.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,35 +7,35 @@ use jiff::Timestamp;
 use super::tally::Tally;
 use crate::domain::{Backup, Instance};
 
-/// Statuses of backups that can be restored from. Locked, Exporting and Exported are Tencent Cloud's, whose backups stay
-/// usable while something else reads them.
+/// Statuses of backups that can be restored from. Locked, Exporting and Exported are Tencent Cloud's, whose backups
+/// stay usable while something else reads them.
 const USABLE: [&str; 4] = ["Available", "Exporting", "Exported", "Locked"];
-/// Of a class that can have no cross-region backup (Redis API, ModifyCrossRegionBackupPolicy: InvalidOperator).
+/// Instance class without cross-region backup (Redis API, ModifyCrossRegionBackupPolicy: InvalidOperator).
 const STANDALONE: &str = "Standalone";
 
 pub fn is_usable(status: &str) -> bool {
     USABLE.contains(&status)
 }
 
-/// What one complete listing found.
+/// Result of one complete listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The copies in other regions; else the instances' own backups.
+    /// Whether the backups are copies in other regions, or the instances' own.
     pub cross_region: bool,
-    /// The details of `items` were asked for.
+    /// Whether the details of `items` were requested.
     pub with_details: bool,
     pub total: i64,
     pub size_bytes: i64,
     pub by_status: BTreeMap<String, i64>,
     pub newest: Option<Newest>,
-    /// The newest first.
+    /// Newest first.
     pub items: Vec<Backup>,
-    /// Every instance, where the listing was the account's.
+    /// Every instance, if the listing covers the account.
     pub instances: Option<Vec<InstanceLine>>,
     pub unprotected: Option<Unprotected>,
 }
 
-/// The newest usable backup; ordered by time.
+/// Newest usable backup; ordered by time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Newest {
     pub time: Timestamp,
@@ -56,15 +56,15 @@ pub struct InstanceLine {
 /// Instances without cross-region backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unprotected {
-    /// Id and name, by id.
+    /// Id and name, sorted by id.
     pub items: Vec<(String, Option<String>)>,
     pub unsupported: i64,
     pub unknown: i64,
-    /// The oldest look.
+    /// Time of the oldest describe.
     pub as_of: Option<Timestamp>,
 }
 
-/// What is known of an instance's cross-region backup policy, and since when.
+/// Observed cross-region backup policy of an instance, and the time of the observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyKnowledge {
     pub policy: PolicyTold,
@@ -74,18 +74,18 @@ pub struct PolicyKnowledge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyTold {
     Active(bool),
-    /// The instance can have none.
+    /// The instance cannot have a policy.
     Unsupported,
-    /// It may not be described, or the cloud cannot.
+    /// Describe is not permitted, or not supported by the cloud.
     Unknown,
 }
 
-/// Whether nothing needs to be asked to know that the instance can have no cross-region backup.
+/// Whether the instance cannot have cross-region backup, decided without a call.
 pub fn is_standalone(instance: &Instance) -> bool {
     instance.class.as_deref() == Some(STANDALONE)
 }
 
-/// Counts, newest and at most `limit` items; `always`: statuses that are counted also where there are none.
+/// Returns counts, the newest backup and at most `limit` items; `always`: statuses that are counted even at zero.
 pub fn of_backups(tally: &Tally, limit: usize, always: &[&str]) -> Found {
     Found {
         total: tally.total(),
@@ -97,7 +97,8 @@ pub fn of_backups(tally: &Tally, limit: usize, always: &[&str]) -> Found {
     }
 }
 
-/// Every instance with its backups: those without a usable one first, then the oldest.
+/// Returns every instance with its backups: those without a usable one first, then by the age of the newest one, oldest
+/// first.
 pub fn of_instances(
     instances: &[Instance],
     backups: &Tally,
@@ -125,7 +126,7 @@ pub fn of_instances(
     lines
 }
 
-/// The instances whose cross-region backup is off.
+/// Returns the instances whose cross-region backup is off.
 pub fn unprotected(instances: &[Instance], policies: &HashMap<String, PolicyKnowledge>) -> Unprotected {
     let mut found = Unprotected::default();
     for instance in instances {

@@ -1,4 +1,4 @@
-//! What the operator remembers of one inventory between listings: when the next is due, and what Ready says meanwhile.
+//! In-memory state of one inventory between listings: the time of the next one, and the Ready condition.
 
 use std::time::Duration;
 
@@ -11,64 +11,63 @@ use crate::plan::memory::Request;
 use crate::plan::pace::{Cadence, LONGEST, NOT_FOUND_GRACE, PERSON_LONGEST, after_failure, next_turn};
 use crate::plan::{Gate, Surroundings, after, since, staleness};
 
-/// What an inventory's spec asks for, as far as its pace goes.
+/// The parts of an inventory's spec that its schedule depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub generation: i64,
     pub created: Timestamp,
     pub suspended: bool,
-    /// The interval in force.
+    /// Poll interval in force.
     pub interval: Duration,
-    /// The annotation's value, where there is one.
+    /// Value of the request annotation.
     pub request: Option<String>,
-    /// A number that is this resource's own and does not change: the place of its listings within the interval.
+    /// Stable per-resource number that gives the poll offset within the interval.
     pub phase: u64,
 }
 
-/// What to do next.
+/// Next action of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Do {
-    /// The next call of the listing, which is begun where none is under way.
+    /// Make the next call of the listing; starts one if none is in progress.
     Read,
-    /// Nothing until then; `None`: until something changes.
+    /// Requeue at that time; `None`: wait for a watch event.
     Wait(Option<Timestamp>),
 }
 
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// The generation that all below belongs to.
+    /// Generation that the fields below belong to.
     pub generation: i64,
     pub epoch: Option<u64>,
-    /// When a listing was last complete, or as long as none was: when a call of one was last answered.
+    /// Time of the last complete listing or, before the first one, of the last answered call of a listing.
     pub last_good: Option<Timestamp>,
-    /// Whether this generation was listed completely, with the account as it is.
+    /// Whether this generation was listed completely, with the account unchanged since.
     pub listed: bool,
-    /// The account lets nothing through.
+    /// The account accepts no calls.
     closed: bool,
-    /// Nothing has happened since the operator's start: what the stored status says of a failed listing still holds.
+    /// Nothing has happened since the operator's start: a stored listing failure still holds.
     only_started: bool,
-    /// How many calls a listing that is not complete was answered at most. One that begins anew proves nothing before it
-    /// has got further.
+    /// Maximum number of answered calls of an incomplete listing. A restarted listing makes progress only beyond it.
     furthest: u64,
-    /// When the next listing begins, or the present one goes on.
+    /// Time at which the next listing starts, or the present one continues.
     pub next: Timestamp,
     pub failures: u32,
-    /// Why the last listing is not complete.
+    /// Failure of the last listing.
     pub failure: Option<Failure>,
-    /// The annotation's value that status holds as acted on.
+    /// Handled value of the request annotation, as in status.
     pub handled: Option<String>,
     pub request: Request,
-    /// The request that the listing under way was begun for.
+    /// Request that the listing in progress serves.
     answering: Option<String>,
-    /// When the listing under way was begun.
+    /// Start of the listing in progress.
     began: Option<Timestamp>,
-    /// How long the last complete listing took that was made here.
+    /// Duration of the last complete listing of this process.
     took: Duration,
 }
 
 impl Memory {
-    /// `conditions`, `observed` and `handled` are those of the stored status; `as_of`: when it was true. After a longer
-    /// absence than the interval the listing is due at once, as it is for whatever was not listed.
+    /// Restores the state from a stored status. `as_of`: time at which it was true. If that is longer ago than the
+    /// interval, or nothing was listed, a listing is due at once.
     pub fn new(
         conditions: &[Condition],
         observed: Option<i64>,
@@ -99,15 +98,15 @@ impl Memory {
         }
     }
 
-    /// How long what was listed counts as known: a listing that takes longer than the interval has that time too.
+    /// Returns how long a listing counts as fresh; one that takes longer than the interval extends it.
     fn staleness(&self, wanted: &Wanted) -> Duration {
         staleness(wanted.interval.max(self.took))
     }
 
-    /// Takes in what changed about the resource, its account and the clock. Whether what a listing under way has
-    /// read so far belongs to the past.
+    /// Applies changes of the resource, its account and the clock. Returns whether the listing in progress is outdated
+    /// and must restart.
     pub fn notice(&mut self, wanted: &Wanted, around: &Surroundings, now: Timestamp) -> bool {
-        // A clock that is set back leaves times that are still to come behind.
+        // A clock that was set back would leave timestamps in the future.
         self.next = self.next.min(after(now, wanted.interval.max(LONGEST)));
         self.last_good = self.last_good.map(|good| good.min(now));
         let mut outdated = false;
@@ -123,12 +122,12 @@ impl Memory {
             if !self.listed || self.failure.is_some() {
                 self.hasten(now);
             }
-            // That is the account's to say.
+            // Reported by the account instead.
             self.failure.take_if(|failure| failure.kind == Kind::CredentialsRejected);
         }
         match around.gate {
-            // What is said of the account is over once it lets calls through; what was listed before it did not is no
-            // answer of the account as it is now.
+            // The account accepts calls again: its error is resolved, and earlier listings do not count for the account
+            // as it is now.
             Gate::Open if self.closed => {
                 self.closed = false;
                 self.begin_anew(now);
@@ -151,7 +150,7 @@ impl Memory {
         outdated
     }
 
-    /// Status lost what was listed: it is listed again.
+    /// Makes a listing due because status lost the listed backups.
     pub fn lost(&mut self, now: Timestamp) {
         if self.listed {
             self.listed = false;
@@ -190,7 +189,7 @@ impl Memory {
         }
     }
 
-    /// When what Ready says changes by the clock alone.
+    /// Returns the next time at which Ready changes by the clock alone.
     fn timers(&self, wanted: &Wanted, now: Timestamp) -> Option<Timestamp> {
         let not_found = self.failure.as_ref().map(|_| after(wanted.created, NOT_FOUND_GRACE));
         let stale =
@@ -198,26 +197,26 @@ impl Memory {
         [not_found, stale].into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// A listing begins that answers this request. One that is shared has begun before, and is complete.
+    /// Records the start of a listing that serves this request. For a shared listing: it started earlier and is
+    /// complete.
     pub fn begins(&mut self, request: Option<String>, now: Timestamp) {
         self.answering = request;
         self.began = Some(now);
     }
 
-    /// A listing that others share has brought what it found: the rest is read at once.
+    /// Makes the remaining calls due, since a shared listing has delivered its result.
     pub fn arrived(&mut self, now: Timestamp) {
         self.next = self.next.min(now);
     }
 
-    /// What is due comes with a listing that others share, at their turn: its own comes again after an interval, in case that
-    /// nothing was brought meanwhile.
+    /// Waits for the next shared listing. An own listing is due after an interval, in case that none is delivered.
     pub fn awaits(&mut self, wanted: &Wanted, now: Timestamp) -> Do {
         self.next = next_turn(wanted.phase, wanted.interval, now);
         Do::Wait(self.timers(wanted, now).into_iter().chain([self.next]).min())
     }
 
-    /// Whether a listing that is due is to begin before the turn of those who share it: nothing was listed yet, somebody asks
-    /// for it, what passes may be over, or none has come for long.
+    /// Whether a due listing must start before the next regular shared one: nothing was listed yet, a request is
+    /// pending, a transient failure may be over, or the last one is old.
     pub fn hurries(&self, wanted: &Wanted, now: Timestamp) -> bool {
         let late = self.last_good.is_none_or(|good| since(good, now) > 2 * wanted.interval);
         self.request.pending.is_some()
@@ -227,7 +226,7 @@ impl Memory {
             }
     }
 
-    /// How often a shared listing is to come: who waits for a person is looked at again at least every hour.
+    /// Returns the interval of shared listings: at most an hour while a failure needs a person.
     pub fn pace(&self, wanted: &Wanted) -> Duration {
         let needs_person = |failure: &Failure| failure.kind.class() == Class::NeedsPerson;
         match self.failure.as_ref().is_some_and(needs_person) {
@@ -236,8 +235,8 @@ impl Memory {
         }
     }
 
-    /// A call of a listing was answered, which makes `answered` of them. Whether Ready has something else to say: a first
-    /// listing goes on; of one that was complete before, only the next complete one says that all is well.
+    /// Records an answered call of a listing, the `answered`th. Returns whether Ready changes: progress of a first
+    /// listing clears its failure, while after a complete listing only the next complete one does.
     pub fn progressed(&mut self, answered: u64, now: Timestamp) -> bool {
         self.failures = 0;
         if self.listed || answered <= self.furthest {
@@ -248,7 +247,7 @@ impl Memory {
         self.failure.take_if(|failure| failure.kind.class() != Class::NeedsPerson).is_some()
     }
 
-    /// A listing is complete. A request that was made while it was under way is answered by one more.
+    /// Records a complete listing. A request made during it makes another one due.
     pub fn listed(&mut self, wanted: &Wanted, now: Timestamp) {
         self.listed = true;
         self.only_started = false;
@@ -265,15 +264,15 @@ impl Memory {
         }
     }
 
-    /// A call failed. `dice`: random in 0..1. Whether the listing under way is given up: one that only has to wait
-    /// goes on where it stopped.
+    /// Records a failed call. `dice`: random in 0..1. Returns whether the listing in progress is aborted; after a
+    /// transient failure it continues where it stopped.
     pub fn failed(&mut self, wanted: &Wanted, failure: Failure, now: Timestamp, dice: f64) -> bool {
         let cadence = Cadence { created: wanted.created, phase: wanted.phase, interval: wanted.interval };
         (self.next, self.failures) = after_failure(cadence, self.failures, &failure, now, dice);
         self.settle_request();
         self.only_started = false;
         let needs_person = failure.kind.class() == Class::NeedsPerson;
-        // What a person has to do is not over because something else fails in passing.
+        // A transient failure must not hide one that needs a person.
         let said = self.failure.as_ref().is_some_and(|said| said.kind.class() == Class::NeedsPerson);
         if needs_person || !said {
             self.failure = Some(failure);
@@ -281,14 +280,14 @@ impl Memory {
         needs_person
     }
 
-    /// The request was acted on: a listing has ended, well or not, or none can be begun.
+    /// Marks the request as handled: a listing has ended, successfully or not, or cannot start.
     pub fn settle_request(&mut self) {
         if let Some(value) = self.request.pending.take() {
             self.handled = Some(value);
         }
     }
 
-    /// What Ready shall say; `None`: what it said before.
+    /// Returns the Ready outcome; `None`: keep the stored one.
     pub fn outcome(
         &self,
         wanted: &Wanted,
@@ -308,7 +307,7 @@ impl Memory {
         if let Some(failure) = &self.failure {
             let needs_person = failure.kind.class() == Class::NeedsPerson;
             let stale = self.last_good.is_none_or(|good| since(good, now) >= self.staleness(wanted));
-            // Of a first listing, one failure among many answers is no news; a call that fails again is.
+            // A first listing does not report a single failure among many answers, but does report a repeated one.
             let repeated = !self.listed && self.failures > 1;
             let of_these_calls = ready.is_some_and(|c| is_of_these_calls(&c.reason));
             return (needs_person || stale || repeated || !of_these_calls)
@@ -317,7 +316,7 @@ impl Memory {
         if self.listed {
             return Some(say(Truth::True, Reason::Listed, Progress::Settled, "every backup was listed"));
         }
-        // Why the last listing failed is said after a start too, until another has got further.
+        // A stored listing failure is kept after a restart until another listing gets further.
         let failed_before = ready.filter(|c| self.only_started && c.observed_generation == wanted.generation);
         let still_holds = failed_before.is_some_and(|c| {
             NEED_PERSON.iter().any(|reason| reason.as_str() == c.reason)
@@ -329,7 +328,7 @@ impl Memory {
     }
 }
 
-/// What an inventory's own calls come to, for which a person is needed.
+/// Reasons of a listing failure that needs a person.
 const NEED_PERSON: [Reason; 5] = [
     Reason::InstanceNotFound,
     Reason::PermissionDenied,
@@ -337,10 +336,10 @@ const NEED_PERSON: [Reason; 5] = [
     Reason::NotSupported,
     Reason::EndpointNotAllowed,
 ];
-/// And what passes.
+/// Reasons of a transient listing failure.
 const PASSING: [Reason; 3] = [Reason::CloudUnavailable, Reason::Throttled, Reason::InstanceNotReady];
 
-/// Whether what is said is about a listing. What the account or a suspension caused is over once a call was possible.
+/// Whether the reason comes from a listing. Reasons of the account or a suspension end once a call is possible.
 fn is_of_these_calls(said: &str) -> bool {
     let listing = [Reason::Listed, Reason::Listing];
     listing.iter().chain(&NEED_PERSON).chain(&PASSING).any(|reason| reason.as_str() == said)

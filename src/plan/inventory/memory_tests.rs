@@ -152,16 +152,16 @@ fn what_a_person_has_to_do_is_said_until_a_listing_is_complete() {
     memory.failed(&wanted(), failure(Kind::PermissionDenied), at(1), 0.5);
     let denied = (Truth::False, Reason::PermissionDenied, Progress::Stalled);
     let stored = told(&memory, at(1));
-    // The next try gets as far as that call again, and something else fails in passing.
+    // The next attempt gets to the same call, and then fails transiently.
     assert!(!memory.progressed(1, at(600)));
     assert_eq!(reason(&memory, &wanted(), &stored, at(600)), Some(denied));
     memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(601), 0.5);
     assert_eq!(reason(&memory, &wanted(), &stored, at(601)), Some(denied));
-    // A request changes nothing by being made.
+    // A request alone changes nothing.
     let asked = Wanted { request: Some("now".to_owned()), ..wanted() };
     memory.notice(&asked, &open(), at(602));
     assert_eq!(reason(&memory, &asked, &stored, at(602)), Some(denied));
-    // Nor does a start of the operator.
+    // A restart of the operator changes nothing either.
     let mut started = Memory::new(&stored, Some(1), None, &wanted(), at(601), at(700));
     assert_eq!(reason(&started, &wanted(), &stored, at(700)), None);
     started.progressed(1, at(701));
@@ -202,7 +202,7 @@ fn a_request_is_answered_by_a_listing_that_begins_after_it() {
     assert_eq!(memory.handled, None, "it was under way before the request");
     assert_eq!(memory.next_step(&asked("one"), &open(), at(2)), Do::Read);
     memory.begins(memory.request.pending.clone(), at(0));
-    // However often somebody asks, each listing answers what was asked before it.
+    // Each listing serves the request made before its start, regardless of later ones.
     memory.notice(&asked("two"), &open(), at(3));
     memory.listed(&asked("two"), at(4));
     assert_eq!(memory.handled.as_deref(), Some("one"));
@@ -221,7 +221,7 @@ fn a_listing_that_begins_anew_proves_nothing_before_it_got_further() {
     memory.failed(&quick, failure(Kind::CloudUnavailable), at(2), 0.5);
     let mut stored = told(&memory, at(121));
     for minute in 3..60 {
-        // The first call is answered, the second never.
+        // The first call is answered, the second one never.
         let news = memory.progressed(1, at(60 * minute));
         memory.failed(&quick, failure(Kind::CloudUnavailable), at(60 * minute + 1), 0.5);
         assert!(!news);
@@ -243,7 +243,7 @@ fn a_refused_region_is_said_over_a_start() {
     let mut memory = Memory::new(&stored, Some(1), None, &wanted(), at(1), at(4));
     memory.progressed(1, at(5));
     assert_eq!(reason(&memory, &wanted(), &stored, at(5)), None);
-    // Where the account itself caused it, it is over with that.
+    // A failure caused by the account is resolved with it.
     let mut memory = Memory::new(&stored, Some(1), None, &wanted(), at(1), at(4));
     memory.notice(&wanted(), &closed(Reason::EndpointNotAllowed), at(5));
     memory.notice(&wanted(), &open(), at(6));

@@ -1,4 +1,4 @@
-//! Inventories: when to list, what a listing amounts to, and what Ready says of it.
+//! Inventories: listing schedule, summary of a listing, and the Ready condition.
 
 #[cfg(test)]
 mod counting_tests;

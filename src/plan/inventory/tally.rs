@@ -1,4 +1,4 @@
-//! What a listing amounts to, counted while its pages pass by: of each backup a few bytes stay, whatever its record holds.
+//! Counts of a listing, updated page by page: each backup leaves a few bytes, independent of the size of its record.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,17 +10,17 @@ use super::found::{Newest, is_usable};
 use crate::domain::Backup;
 use crate::plan::backups::{OTHER, STATUSES_MAX};
 
-/// So many of the newest usable ones are kept, of which some may turn out not to be usable any more.
+/// Number of newest usable backups kept, since some of them may stop being usable during the listing.
 const CANDIDATES: usize = 16;
 
-/// Counts of one reading of all pages.
+/// Counts of one pass over all pages.
 #[derive(Debug, Default)]
 pub struct Tally {
     limit: usize,
     hasher: RandomState,
-    /// By a hash of instance and id. With a million backups, one being taken for another has a chance of 1 in 10 million.
+    /// Keyed by a hash of instance and id. With a million backups, the chance of a collision is 1 in 10 million.
     seen: HashMap<u64, Seen>,
-    /// The words that `Seen` refers to.
+    /// Statuses that `Seen` refers to by index.
     statuses: Vec<String>,
     instances: HashMap<String, usize>,
     newest: BTreeSet<Newest>,
@@ -37,7 +37,7 @@ struct Seen {
     start: Option<Timestamp>,
 }
 
-/// The backups of one instance.
+/// Counts of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfInstance {
     pub total: i64,
@@ -45,12 +45,12 @@ pub struct OfInstance {
 }
 
 impl Tally {
-    /// `limit`: how many of the newest backups are kept whole.
+    /// `limit`: number of newest backups kept whole.
     pub fn new(limit: usize) -> Self {
         Self { limit, ..Self::default() }
     }
 
-    /// Counts a backup; one that was counted before is what it is now.
+    /// Counts a backup, replacing an earlier occurrence of it.
     pub fn add(&mut self, backup: Backup) {
         let next = self.instances.len();
         let seen = Seen {
@@ -103,7 +103,7 @@ impl Tally {
         self.seen.values().fold(0, |sum, seen| sum.saturating_add(seen.size_bytes))
     }
 
-    /// How many of each status; of `always` also where there are none.
+    /// Returns the number of backups by status; statuses in `always` are included at zero.
     pub fn by_status(&self, always: &[&str]) -> BTreeMap<String, i64> {
         let mut counts: BTreeMap<String, i64> = always.iter().map(|s| ((*s).to_owned(), 0)).collect();
         for seen in self.seen.values() {
@@ -116,7 +116,7 @@ impl Tally {
         self.newest.last()
     }
 
-    /// By instance id.
+    /// Returns the counts by instance id.
     pub fn by_instance(&self) -> HashMap<&str, OfInstance> {
         let mut counted = vec![OfInstance::default(); self.instances.len()];
         for seen in self.seen.values() {
@@ -129,7 +129,7 @@ impl Tally {
         self.instances.iter().map(|(id, at)| (id.as_str(), counted[*at].clone())).collect()
     }
 
-    /// The newest first; without a start, last. At most `limit`, of those that were kept.
+    /// Returns at most `limit` of the kept backups, newest first, those without a start time last.
     pub fn items(&self, limit: usize) -> Vec<Backup> {
         self.items.values().take(limit).cloned().collect()
     }
@@ -139,12 +139,12 @@ fn item_key(backup: &Backup, start: Option<Timestamp>) -> ItemKey {
     (Reverse(start), backup.instance_id.clone(), backup.backup_point_id.clone())
 }
 
-/// The tallies of a listing whose pages may have to be read twice.
+/// Counts of a listing whose pages may have to be read twice.
 #[derive(Debug)]
 pub struct Reading {
-    /// Of all readings together: each backup as it was last seen.
+    /// Both passes together: each backup as it was last seen.
     all: Tally,
-    /// Of the second reading alone.
+    /// The second pass alone.
     again: Option<Tally>,
 }
 
@@ -162,13 +162,12 @@ impl Reading {
         }
     }
 
-    /// The pages are read once more.
+    /// Starts the second pass.
     pub fn begin_again(&mut self) {
         self.again = Some(Tally::new(self.all.limit));
     }
 
-    /// What counts: the second reading where there was one, unless the pages moved during it as well; then what either
-    /// reading had.
+    /// Returns the second pass if there was one, or the union of both if the pages moved during the second one too.
     pub fn end(self, moved: bool) -> Tally {
         match self.again {
             Some(again) if !moved => again,

@@ -1,4 +1,4 @@
-//! What surrounds a policy's turn, as one replica knows it: account and rivals.
+//! Environment of a policy's reconcile, as one replica knows it: account and competing policies.
 
 use super::state::*;
 use crate::domain::Named;
@@ -7,19 +7,19 @@ use crate::plan::deletion::Reach;
 use crate::plan::memory::Memory;
 use crate::plan::{Rival, Surroundings};
 
-/// So long the credentials of an account that is gone are kept.
+/// How long the credentials of a deleted account are cached.
 const KEPT: i64 = 300;
-/// A throttled account is paused for so long at a time.
+/// Length of one pause of a throttled account.
 const PAUSED: i64 = 60;
 
-/// Account and rival. Says as well whether this policy claims the instance.
+/// Returns account readiness and competing policy, and updates this policy's claim on the instance.
 pub fn surroundings(state: &mut State, seat: Seat, object: &Object, memory: &Memory) -> Surroundings {
     let replica = &state.replicas[seat.replica];
     let (account, epoch) = (replica.account, u64::from(replica.epoch));
     let awaits_proof = memory.awaits_proof() && !object.spec.suspended && account.reason().is_none();
     let proven = object.spec.manages && memory.is_proven();
     if account == Account::Gone {
-        // The provider of an account that is gone is not known: a claim that was made with it stays.
+        // The provider of a deleted account is unknown: an existing claim stays.
         if !proven {
             set_claim(state, seat, None);
         }
@@ -33,7 +33,7 @@ pub fn surroundings(state: &mut State, seat: Seat, object: &Object, memory: &Mem
     Surroundings { gate: account.gate(), paused_until, rival, epoch }
 }
 
-/// Sets a claim, and wakes the others where that changes something.
+/// Sets a claim, and triggers the other policies if it changed.
 pub fn set_claim(state: &mut State, seat: Seat, claim: Option<Refusal>) {
     if std::mem::replace(&mut state.process_mut(seat).claim, claim) == claim {
         return;
@@ -68,14 +68,14 @@ pub fn reach(state: &State, seat: Seat) -> Reach {
     }
 }
 
-/// What a replica learns of the account.
+/// Delivers the account's state to a replica.
 pub fn deliver_account(state: &mut State, replica: usize) {
     let (now, account) = (state.now, state.account);
     let seen = &mut state.replicas[replica];
     if account == Account::Gone {
         seen.credentials = Some(now + KEPT);
     }
-    // A pause is no news that makes a new look worth while.
+    // A pause starts no new access generation.
     seen.epoch += u8::from(seen.account.reason() != account.reason());
     seen.account = account;
     for policy in 0..POLICIES {

@@ -1,5 +1,5 @@
-//! One policy's turn, as `controllers/policy` takes it: the same calls of `plan` in the same order, with the cloud and the API
-//! server made up. A turn goes on by itself until it waits for an answer; what others do comes in between.
+//! Reconcile of one policy as in `controllers/policy`: the same calls of `plan` in the same order, with a fake cloud
+//! and a fake API server. It runs up to the next external call; other steps may happen before the response.
 
 use super::around::{reach, set_claim, surroundings};
 use super::mutants::{Decisions, Mutant};
@@ -14,21 +14,21 @@ use crate::plan::next::Do;
 use crate::plan::resting::rest;
 use crate::plan::{Desired, Effect};
 
-/// More steps than any turn needs.
+/// Upper bound on the steps of a reconcile.
 const STEPS: usize = 64;
 
-/// How a call ended.
+/// Result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     Good,
-    /// It has happened, or will, but nobody learns it.
+    /// The call has taken effect, or will, but its response is lost.
     Lost,
-    /// It never reached the cloud.
+    /// The call never reached the cloud.
     Unsent,
     Refused(Kind),
 }
 
-/// All values that states hold, and the decisions under test.
+/// The interned values of all states, and the decisions under test.
 #[derive(Default)]
 pub struct World {
     pub memories: Pool<Memory>,
@@ -45,7 +45,7 @@ pub fn failure(kind: Kind) -> Failure {
 }
 
 impl World {
-    /// Begins a turn.
+    /// Starts a reconcile.
     pub fn begin(&mut self, state: &mut State, seat: Seat) -> Result<(), Broken> {
         let now = at(state.now);
         let as_of = at(state.replicas[seat.replica].as_of);
@@ -191,7 +191,7 @@ impl World {
         Ok(())
     }
 
-    /// Ends the turn with a status, where it differs.
+    /// Ends the reconcile with a status write, if the status changes.
     fn report(
         &mut self,
         state: &mut State,
@@ -233,7 +233,7 @@ impl World {
         process.turn = Some(turn);
     }
 
-    /// Between turns there is only what a resting memory holds. What vanished meanwhile is forgotten.
+    /// Compacts and expands the state, as between real reconciles; discards it if the object is gone.
     pub fn end(
         &mut self,
         state: &mut State,
@@ -260,7 +260,7 @@ impl World {
         process.memory = Some(self.memories.memory(memory));
     }
 
-    /// Delivers the answer that the turn waits for.
+    /// Delivers the response that the reconcile waits for.
     pub fn answer(&mut self, state: &mut State, seat: Seat, reply: Reply) -> Result<(), Broken> {
         let turn = state.process_mut(seat).turn.take().expect("an answer that nobody waits for");
         let memory = state.process(seat).memory.as_ref().expect("a turn without a memory");
@@ -341,7 +341,7 @@ impl World {
         self.go_on(state, seat, object, memory, looked)
     }
 
-    /// A write is bound to the very object that it was computed from.
+    /// Applies a write; like a resourceVersion precondition, it requires the object that it was computed from.
     fn written(
         &mut self,
         state: &mut State,
@@ -353,7 +353,7 @@ impl World {
     ) -> Result<(), Broken> {
         let stored = state.objects[seat.policy].clone();
         if stored.as_ref() != Some(&object) {
-            // The object as it is now was answered, unless it is gone or a namesake is there.
+            // The conflict response carries the present object, unless it is deleted or replaced under the same name.
             if let Some(stored) = stored.filter(|stored| stored.uid == object.uid) {
                 state.process_mut(seat).sees = Some(stored);
             }
@@ -383,7 +383,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether this replica leads, and the watch has brought nothing newer about what is desired.
+    /// Whether this replica leads, and the watch has delivered no newer spec.
     fn is_current(&self, state: &State, seat: Seat, object: &Object) -> bool {
         let leads = state.replicas[seat.replica].role == Role::Leads;
         let newest = |seen: &Held<Object>| seen.uid == object.uid && seen.generation <= object.generation;

@@ -1,4 +1,4 @@
-//! Breadth first through all that can happen: the first counterexample is one of the shortest.
+//! Breadth-first search of all reachable states: the first counterexample is one of the shortest.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use super::state::*;
 use super::steps::{Scenario, Step, new_object};
 use crate::plan::hash_of;
 
-/// What was found.
+/// Result of an exploration.
 pub struct Found {
     pub states: usize,
     pub transitions: usize,
@@ -22,18 +22,18 @@ pub struct Found {
 
 pub struct Counterexample {
     pub property: Property,
-    /// What happens, step by step, and what that breaks.
+    /// Steps and the broken property, as text.
     pub text: String,
 }
 
-/// How a state was reached first.
+/// First path to a state: predecessor and step.
 struct Reached {
     from: usize,
     step: Step,
 }
 
 impl Scenario {
-    /// The first state: replica 0 leads, and the other one stands by.
+    /// Returns the initial state: replica 0 leads, and the other one is on standby.
     fn begin(&self, world: &mut World) -> State {
         let replica = |role| Replica {
             role,
@@ -78,12 +78,12 @@ impl Scenario {
         while let Some(step) = fault_free(state) {
             world.happen(state, step).expect("nothing goes wrong yet");
         }
-        // The other one knows it as well.
+        // The standby replica's watch has delivered the objects as well.
         let sees = state.objects.clone();
         state.replicas[1].processes = sees.map(|sees| Process { sees, ..Process::default() });
     }
 
-    /// Explores all of it, or up to the first counterexample.
+    /// Explores all states, or up to the first counterexample.
     pub fn explore(&self, mutant: Option<Mutant>) -> Found {
         let began = Instant::now();
         let mut world = World { decisions: Decisions(mutant), ..World::default() };
@@ -121,7 +121,7 @@ impl Scenario {
         Found { states: paths.len(), transitions, took: began.elapsed(), fall }
     }
 
-    /// Goes the way once more, and tells it.
+    /// Replays the steps of a counterexample and describes them.
     fn tell(
         &self,
         steps: &[Step],
@@ -154,7 +154,7 @@ fn path(paths: &[Option<Reached>], mut number: usize) -> Vec<Step> {
     steps
 }
 
-/// What the step has led to.
+/// Describes the effect of a step.
 fn about(state: &State, step: Step) -> String {
     let seat = match step {
         Step::Turn(seat) | Step::Answer(seat, _) => seat,

@@ -1,22 +1,21 @@
-//! An exhaustive model check of the decisions in `plan`: a made-up cloud, an API server and two replicas, in all orders of what
-//! can happen within a scenario's bounds.
+//! Exhaustive model check of the decisions in `plan`: a fake cloud, a fake API server and two replicas, in every order
+//! of events within a scenario's bounds.
 //!
-//! The explorer is our own: a state holds real [`Memory`](super::memory::Memory) and [`Facts`](crate::domain::Facts), times are
-//! numbers, and nothing is gained from a crate that would want both to be hashed. What is explored:
+//! The explorer is our own: a state holds real [`Memory`](super::memory::Memory) and [`Facts`](crate::domain::Facts),
+//! times are numbers, and a model-checking crate would require both to be hashable without another benefit. Modules:
 //!
-//! - `state` is what states are made of, `steps` is what can happen in one, one effect at a time.
-//! - `drive` takes a policy's turns as `controllers/policy` does, with the functions of `plan` that ship; `around` is what
-//!   surrounds them.
-//! - `properties` judges each call, status and finalizer that leaves the operator.
-//! - `settle` goes on from each state without faults, and judges what becomes of it.
-//! - `explore` goes through it all, breadth first, and tells the way to a counterexample.
-//! - `scenarios` are the worlds, each with a budget of faults, so that it is finite.
-//! - `mutants` lack one guard each: an explorer that does not find them proves nothing.
+//! - `state`: the model state; `steps`: its transitions, one effect at a time.
+//! - `drive`: a reconcile as in `controllers/policy`, with the shipped functions of `plan`; `around`: its environment.
+//! - `properties`: checks of each call, status and finalizer that leaves the operator.
+//! - `settle`: continues each state without faults and checks the outcome.
+//! - `explore`: breadth-first search that reports the path to a counterexample.
+//! - `scenarios`: initial states, each with a fault budget that keeps it finite.
+//! - `mutants`: decisions that lack one guard each; an explorer that does not find them proves nothing.
 //!
-//! States are compared by 64 bits of hash. Not modelled: backups (a reading is there at once, and empty), regions that are not
-//! available, the budget's permits, the wait between two writes, requests by annotation, the tries within one attempt to modify
-//! (they are one flight), glances, and what the watch of a replica that stands by sees after the beginning. That `drive` does
-//! what `controllers/policy` does is held by nothing but reading both.
+//! States are compared by a 64-bit hash. Not modelled: backups (listings are immediate and empty), unavailable regions,
+//! permits of the request budget, the delay between two writes, request annotations, retries within one Modify (one
+//! request in flight), the fast path, and watch events of the standby replica after the start. Only a review of both
+//! keeps `drive` equivalent to `controllers/policy`.
 
 mod around;
 mod drive;
@@ -41,8 +40,8 @@ fn holds(scenario: &Scenario) {
     }
 }
 
-/// One test for each scenario. `cargo test --lib plan::model -- --nocapture` prints how much was explored. A scenario that is not listed
-/// is dead code, of which the compiler warns.
+/// One test for each scenario. `cargo test --lib plan::model -- --nocapture` prints the number of explored states. A
+/// scenario that is not listed is dead code, which the compiler reports.
 macro_rules! scenarios {
     ($($scenario:ident)*) => {
         mod nothing_that_can_happen_breaks_a_property {
@@ -67,8 +66,8 @@ fn is_found(mutant: Mutant, scenario: &Scenario, property: Property) {
     println!("{mutant:?}: {property:?}, after {} states of {}", found.states, scenario.name);
 }
 
-/// One test for each mutant: the scenario that finds it, and the property that it breaks. A mutant that is not listed is never
-/// constructed, of which the compiler warns.
+/// One test for each mutant: the scenario that finds it, and the property that it breaks. A mutant that is not listed
+/// is never constructed, which the compiler reports.
 macro_rules! mutants {
     ($($mutant:ident in $scenario:ident breaks $property:ident;)*) => {
         #[allow(non_snake_case)]

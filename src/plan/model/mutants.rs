@@ -1,7 +1,7 @@
-//! The decisions under test, each as it ships or with one guard dropped.
+//! The decisions under test, as shipped or with one guard removed.
 //!
-//! A guard is dropped from outside: what the function is told, or what it leaves behind, is changed to what it would be without
-//! the guard. So the code that ships carries no switch that only tests use.
+//! A guard is removed from outside: the function's input or result is changed to what it would be without the guard.
+//! The shipped code therefore carries no test switch.
 
 use jiff::Timestamp;
 
@@ -14,55 +14,55 @@ use crate::plan::{Desired, Effect, Gate, Surroundings, conditions};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// `next` takes every policy for one that manages.
+    /// `next` treats every policy as managing.
     ManagesInObserve,
-    /// `next` does not know of `suspend`.
+    /// `next` ignores `suspend`.
     IgnoresSuspend,
-    /// `next` is not told of the rival.
+    /// `next` ignores the competing policy.
     IgnoresRival,
-    /// `next` takes every account for an open one.
+    /// `next` treats every account as ready.
     IgnoresAccount,
-    /// `next` takes an old Describe for a fresh one.
+    /// `next` treats an old Describe as fresh.
     IgnoresAge,
-    /// The difference stays correctable once its Modify was accepted.
+    /// The difference stays correctable after its Modify was accepted.
     KeepsDifference,
-    /// A change that was accepted is not waited for.
+    /// An accepted change is not awaited.
     ForgetsAccepted,
-    /// A new generation is taken for the one that was looked at.
+    /// A new generation is treated as the one that was described.
     KeepsGeneration,
-    /// A new generation counts as looked at.
+    /// A new generation counts as described.
     KeepsLook,
-    /// A stored status counts for whatever generation there is.
+    /// A stored status counts for every generation.
     TrustsOldStatus,
-    /// A start forgets that a Modify was refused.
+    /// A restart discards the record of a refused Modify.
     ForgetsRefusal,
     /// A failed Describe is due again at once.
     RetriesAtOnce,
-    /// A difference is seen, and not noted as one to correct.
+    /// A difference is not recorded as correctable.
     NeverCorrects,
-    /// A condition's time moves although its status does not.
+    /// A condition's lastTransitionTime changes although its status does not.
     MovesTransitions,
-    /// `next` waits without an end until something changes.
+    /// `next` waits without a timer.
     WaitsForEver,
-    /// A change that was not answered is not looked after.
+    /// A change without a response is not described again.
     TrustsUnanswered,
-    /// `deletionPolicy: Retain` is taken for `Disable`.
+    /// `deletionPolicy: Retain` is treated as `Disable`.
     DisablesRetained,
-    /// Deletion trusts what was seen before it.
+    /// Deletion trusts observations from before it.
     ReleasesUnseen,
-    /// Deletion hopes for ever.
+    /// Deletion is never abandoned.
     NeverGivesUp,
-    /// Deletion by a policy that only observes, or is suspended, disables.
+    /// Deletion disables for a policy that only observes or is suspended.
     DisablesForObserver,
-    /// Deletion is not told of the rival.
+    /// Deletion ignores the competing policy.
     DisablesForLoser,
-    /// Of the driver, not of `plan`: a replica whose Lease ran out goes on sending.
+    /// In the driver, not in `plan`: a replica whose Lease expired continues to send.
     SendsDeposed,
-    /// Of the driver: a turn goes on with the spec it began with, although the watch has brought another.
+    /// In the driver: a reconcile continues with its initial spec although the watch has delivered another.
     SendsOutdated,
 }
 
-/// Decides as the code does, but for what the mutant lacks.
+/// The shipped decisions without the mutant's guard.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decisions(pub Option<Mutant>);
 
@@ -193,7 +193,7 @@ impl Decisions {
 
 const HOUR: jiff::SignedDuration = jiff::SignedDuration::from_secs(3_600);
 
-/// Whether status says that spec and cloud are equal.
+/// Whether status reports spec and cloud as equal.
 pub fn says_in_sync(facts: &Facts) -> bool {
     let equal = [Reason::InSync.as_str(), Reason::Observed.as_str()];
     facts.condition(types::SYNCED).is_some_and(|c| equal.contains(&c.reason.as_str()))

@@ -1,4 +1,5 @@
-//! What must never happen, judged at the moment when something leaves the operator: a call, a status, a finalizer.
+//! Safety properties, checked whenever a call, status or finalizer leaves the operator; liveness properties of
+//! `settle`.
 
 use super::mutants::says_in_sync;
 use super::state::*;
@@ -7,36 +8,36 @@ use crate::plan::conflict::Refusal;
 use crate::plan::deletion::Release;
 use crate::plan::memory::FRESHNESS;
 
-/// What a counterexample breaks.
+/// Property that a counterexample breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Property {
-    /// Whoever lost the Lease sends no Modify.
+    /// A replica that lost the Lease sends no Modify.
     OnlyTheLeaderModifies,
-    /// A Modify carries what the newest spec wants that the sender knows of: never in Observe, suspended, or deleted with Retain.
+    /// A Modify carries the newest spec that the sender knows: never in Observe, suspended, or deleted with Retain.
     ModifiesWhatIsWanted,
-    /// No Modify through an account that is suspended, not allowed or gone.
+    /// No Modify through an account that is suspended, not allowed or deleted.
     ModifiesWhereAllowed,
-    /// No Modify by a policy that another one ranks before.
+    /// No Modify by a policy that another one outranks.
     OnlyTheManagerModifies,
     /// Each Modify follows a Describe of the last 30 s that showed a difference.
     ModifiesWhatDiffers,
-    /// An accepted change is waited for before it is sent again.
+    /// An accepted change is awaited before it is sent again.
     WaitsForAccepted,
-    /// A Describe that failed is not repeated at once.
+    /// A failed Describe is not repeated at once.
     WaitsAfterFailure,
-    /// `InSync` is said of what was observed for this generation and UID alone.
+    /// `InSync` is reported only for an observation of this generation and UID.
     SaysWhatWasSeen,
-    /// A finalizer goes when what is said to be the reason is true.
+    /// A finalizer is removed only if the reported reason is true.
     ReleasesWithReason,
-    /// No turn goes on for ever.
+    /// Every reconcile ends.
     TurnsEnd,
-    /// Once faults stop, what is deleted goes.
+    /// Once faults stop, deletions complete.
     DeletionEnds,
-    /// Once faults stop, desired and cloud become equal.
+    /// Once faults stop, desired and cloud state become equal.
     BecomesEqual,
     /// Once faults stop, the conditions become true.
     TellsTheTruth,
-    /// Once that is so, nothing is written any more.
+    /// After that, nothing is written.
     ComesToRest,
 }
 
@@ -56,7 +57,7 @@ fn hold(holds: bool, property: Property, why: impl FnOnce() -> String) -> Result
     if holds { Ok(()) } else { Err(Broken::new(property, why())) }
 }
 
-/// A Modify is sent.
+/// Checks a Modify that is sent.
 pub fn judge_modify(state: &State, seat: Seat, to: Value) -> Result<(), Broken> {
     let replica = &state.replicas[seat.replica];
     let process = state.process(seat);
@@ -91,7 +92,7 @@ pub fn judge_modify(state: &State, seat: Seat, to: Value) -> Result<(), Broken> 
     hold(!again, Property::WaitsForAccepted, || format!("{seat} sends {to:?} again"))
 }
 
-/// Whether the other policy manages the instance instead, as far as its last turn could know.
+/// Whether the other policy manages the instance, by the knowledge of its last reconcile.
 fn ranks_before(state: &State, seat: Seat, policy: usize) -> bool {
     let other = state.process(Seat { policy, ..seat });
     let own = state.process(seat);
@@ -103,13 +104,13 @@ fn ranks_before(state: &State, seat: Seat, policy: usize) -> bool {
     claims && rank < (own.claim.unwrap_or_default(), own_seen.created, seat.policy)
 }
 
-/// Whether the stored statuses say that the cloud refused a Modify of this policy, and did not refuse the other one, which manages
-/// as far as the replica knows by now: one that has just taken over may have older views.
+/// Whether the stored statuses report a refused Modify of this policy and none of the other one, which manages by this
+/// replica's present knowledge; a new leader may have an older view.
 fn leaves_to(state: &State, seat: Seat, policy: usize) -> bool {
     let other = state.process(Seat { policy, ..seat });
     let (Some(own), Some(seen)) = (&state.process(seat).sees, &other.sees) else { return false };
     let is_of_now = |object: &Object| object.status.observed_generation == Some(object.generation);
-    // One that was accepted since ends a refusal, before status tells of it.
+    // A later accepted Modify ends a refusal before status reports it.
     let memory = state.process(seat).memory.as_ref();
     let is_accepted = memory.is_some_and(|memory| memory.facts.modification != own.status.modification);
     let is_refused = own.status.modify_refused.is_some() && is_of_now(own) && !is_accepted;
@@ -117,18 +118,18 @@ fn leaves_to(state: &State, seat: Seat, policy: usize) -> bool {
     let other_is_refused = seen.refusal().max(told) == Refusal::Known;
     let other_manages =
         other.claim.is_some() && seen.spec.manages && seen.status.policy.is_some() && is_of_now(seen);
-    // An account that has changed ends a refusal.
+    // A changed account ends a refusal.
     state.replicas[seat.replica].epoch == 0 && is_refused && other_manages && !other_is_refused
 }
 
-/// A Describe is sent.
+/// Checks a Describe that is sent.
 pub fn judge_look(state: &State, seat: Seat, object: &Object) -> Result<(), Broken> {
     let now = (state.now, object.generation, state.replicas[seat.replica].epoch);
     let hasty = state.process(seat).witness.failed == Some(now);
     hold(!hasty, Property::WaitsAfterFailure, || format!("{seat} asks again at once"))
 }
 
-/// A Describe was answered; `None`: it failed.
+/// Records the response to a Describe; `None`: it failed.
 pub fn witness_look(state: &mut State, seat: Seat, object: &Object, answer: Option<Value>) {
     let (now, epoch) = (state.now, state.replicas[seat.replica].epoch);
     let witness = &mut state.process_mut(seat).witness;
@@ -149,7 +150,7 @@ pub fn witness_look(state: &mut State, seat: Seat, object: &Object, answer: Opti
     }
 }
 
-/// The API server takes a status in.
+/// Checks a status write.
 pub fn judge_status(state: &State, seat: Seat, wanted: &Object) -> Result<(), Broken> {
     let Some(synced) = wanted.status.condition(types::SYNCED).filter(|_| says_in_sync(&wanted.status)) else {
         return Ok(());
@@ -166,7 +167,7 @@ pub fn judge_status(state: &State, seat: Seat, wanted: &Object) -> Result<(), Br
     })
 }
 
-/// A finalizer is about to be removed.
+/// Checks the removal of a finalizer.
 pub fn judge_release(state: &State, seat: Seat, object: &Object, release: &Release) -> Result<(), Broken> {
     let replica = &state.replicas[seat.replica];
     let process = state.process(seat);

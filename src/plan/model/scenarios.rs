@@ -1,4 +1,4 @@
-//! The worlds that are explored, each small enough to be explored as a whole.
+//! Scenarios, each small enough for a complete exploration.
 
 use super::state::*;
 use super::steps::May;
@@ -11,7 +11,7 @@ const OBSERVED: Spec = Spec { manages: false, ..ON };
 const SUSPENDED: Spec = Spec { suspended: true, ..ON };
 const DISABLING: Spec = Spec { disables: true, ..ON };
 
-/// Leaders come and go, crash and pause, while answers are lost and somebody else changes the cloud.
+/// Leader changes, crashes and pauses, with lost responses and drift.
 pub fn leaders() -> Scenario {
     use May::{Crash, Depose, Drift, LoseModify, LoseWrite, Tick};
     Scenario {
@@ -24,7 +24,7 @@ pub fn leaders() -> Scenario {
     }
 }
 
-/// The cloud refuses, fails, forgets what it accepted, and changes by itself; and the process is slow.
+/// A cloud that refuses, fails, drops accepted changes and drifts, with a slow process.
 pub fn clouds() -> Scenario {
     use May::{Drift, Drop, FailLook, LoseModify, Pause, RefuseModify, Tick};
     Scenario {
@@ -47,7 +47,7 @@ pub fn clouds() -> Scenario {
     }
 }
 
-/// The spec changes at any time, and the watch brings it late.
+/// Spec changes at any time, with late watch events.
 pub fn specs() -> Scenario {
     use May::{Crash, Depose, Drift, LoseModify, Respec, Tick};
     Scenario {
@@ -61,7 +61,7 @@ pub fn specs() -> Scenario {
     }
 }
 
-/// Two policies want different things of one instance.
+/// Two policies with different specs for one instance.
 pub fn rivals() -> Scenario {
     use May::{Delete, Depose, Drift, LoseModify, RefuseModify, Respec};
     Scenario {
@@ -78,7 +78,7 @@ pub fn rivals() -> Scenario {
     }
 }
 
-/// Two policies that begin at the same time, of which one may be refused before a restart.
+/// Two policies that are created at the same time, one of which may be refused before a restart.
 pub fn twins() -> Scenario {
     use May::{Crash, RefuseModify};
     Scenario {
@@ -91,7 +91,7 @@ pub fn twins() -> Scenario {
     }
 }
 
-/// A policy that is to be disabled on deletion, and what its owner does meanwhile.
+/// Deletion of a policy with `Disable`, and edits by its owner meanwhile.
 pub fn deletions() -> Scenario {
     use May::{Delete, Depose, Drift, FailLook, LoseModify, Recreate, Respec, Tick};
     Scenario {
@@ -120,7 +120,7 @@ pub fn deletions() -> Scenario {
     }
 }
 
-/// The account closes, opens and goes, also under a deletion.
+/// The account is closed, opened and deleted, also during a deletion.
 pub fn accounts() -> Scenario {
     use May::{Account as Accounts, Delete, Depose, Drift, Respec, Tick};
     Scenario {
@@ -142,7 +142,7 @@ pub fn accounts() -> Scenario {
     }
 }
 
-/// The account goes with the policy, and whoever knew its credentials as well.
+/// The account is deleted together with the policy, and a crash loses its cached credentials.
 pub fn departures() -> Scenario {
     use May::{Account as Accounts, Crash, Delete, LoseModify, Tick};
     Scenario {

@@ -1,5 +1,5 @@
-//! What becomes of a state once nothing goes wrong any more: everything under way ends well, everything is delivered, and each
-//! turn is taken when it is due.
+//! Liveness: continues a state without faults. All pending calls succeed, all watch events are delivered, and each
+//! reconcile runs when it is due.
 
 use std::collections::HashSet;
 
@@ -12,11 +12,11 @@ use crate::domain::condition::types;
 use crate::plan::hash_of;
 use crate::plan::memory::Memory;
 
-/// An accepted change is waited for so long.
+/// Maximum time to confirm an accepted change.
 const CONFIRMED: i64 = 60;
-/// Then nothing is written for so long.
+/// Time without writes after that.
 const QUIET: i64 = 2 * INTERVAL;
-/// More steps than any way to rest needs.
+/// Upper bound on the steps to quiescence.
 const STEPS: usize = 400;
 
 /// A broken property, and the steps that led to it.
@@ -24,7 +24,7 @@ pub type Fall = (Vec<Step>, Broken);
 
 #[derive(Default)]
 pub struct Settling {
-    /// States with nothing left to do at their time, from which all becomes well.
+    /// Quiescent states from which the properties hold.
     well: HashSet<u64>,
 }
 
@@ -33,7 +33,7 @@ impl Settling {
         let mut state = from.clone();
         let mut trace = Vec::new();
         let since = from.now;
-        // The longest timer of each policy: what one changes, another one sees at its own turn.
+        // The longest timer of each policy: a change by one policy is observed by the next at its own poll.
         let policies = state.objects.iter().flatten().count().max(1) as i64;
         let soon = since + policies * INTERVAL + CONFIRMED;
         let mut good_since_then = false;
@@ -68,12 +68,12 @@ impl Settling {
     }
 }
 
-/// Without what no longer matters once nothing goes wrong any more.
+/// Drops the parts that only matter with faults.
 fn core(state: &State) -> State {
     State { left: Default::default(), faults: 0, ..state.clone() }
 }
 
-/// What happens now, where nothing goes wrong; `None`: only time passes.
+/// Returns the next step without faults; `None`: only time passes.
 pub fn fault_free(state: &State) -> Option<Step> {
     let deposed = state.replicas.iter().position(|replica| replica.role == Role::Deposed);
     if let Some(deposed) = deposed {
@@ -106,11 +106,11 @@ fn next_due(state: &State) -> Option<i64> {
     processes.iter().filter(|process| process.sees.is_some()).filter_map(|process| process.due).min()
 }
 
-/// Whether desired and cloud are equal, and status says what is true.
+/// Checks that desired and cloud state are equal, and that status is true.
 fn is_well(state: &State) -> Result<(), Broken> {
     let Some(leader) = state.leader() else { return Ok(()) };
     let processes = &state.replicas[leader].processes;
-    // Who has proved that its account reaches the instance competes for it, and keeps its place while suspended.
+    // A policy with proven access competes for the instance, even while suspended.
     let has_proof = |memory: &Held<Memory>| memory.is_proven();
     let claims = |policy: &usize| {
         let manages = state.objects[*policy].as_ref().is_some_and(|object| object.spec.manages);

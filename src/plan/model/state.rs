@@ -1,4 +1,4 @@
-//! What the explorer tells apart: a cloud, an API server, two replicas, and what must be remembered to judge what they do.
+//! Model state: a cloud, an API server, two replicas, and the history needed by the checks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,10 +17,10 @@ use crate::plan::{Desired, Gate, hash_of};
 
 pub const REPLICAS: usize = 2;
 pub const POLICIES: usize = 2;
-/// The interval in force: the longest timer of what is modelled.
+/// Interval in force: the longest modelled timer.
 pub const INTERVAL: i64 = 600;
 
-/// Seconds as a time. All that happens at once happens in the same second, so that many paths lead to one state.
+/// Converts seconds to a time. Simultaneous events share a second, so that many paths lead to one state.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
@@ -29,7 +29,7 @@ pub fn seconds(time: Timestamp) -> i64 {
     time.as_second() - 1_800_000_000
 }
 
-/// The values that the cloud can hold, and a spec can ask for.
+/// The values of the cloud and of specs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Value {
     #[default]
@@ -70,14 +70,14 @@ pub struct Spec {
     pub disables: bool,
 }
 
-/// A policy as the API server has it. Its content stands for its resourceVersion.
+/// A stored policy. Its content stands for its resourceVersion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     pub uid: u8,
     pub created: i64,
     pub generation: i64,
     pub spec: Spec,
-    /// Since when it is being deleted.
+    /// Deletion time.
     pub deleted: Option<i64>,
     pub finalizer: bool,
     pub status: Facts,
@@ -101,7 +101,7 @@ impl Object {
         }
     }
 
-    /// Whether its status means that the cloud refused it, as a start takes it.
+    /// Returns the refusal that its status implies after a restart.
     pub fn refusal(&self) -> Refusal {
         let status = &self.status;
         match status.modify_refused {
@@ -116,7 +116,7 @@ impl Object {
         }
     }
 
-    /// The value that it is compared with: what is being deleted is to be off.
+    /// Returns the target value; a deleted policy's is off.
     pub fn target(&self) -> Value {
         if self.deleted.is_some() { Value::Off } else { self.spec.value }
     }
@@ -125,18 +125,18 @@ impl Object {
         self.target().change().is_met_by(found)
     }
 
-    /// What its owner wants the cloud to be; `None`: nothing is to be modified for it.
+    /// Returns the value that its owner wants; `None`: no modification.
     pub fn wants(&self) -> Option<Value> {
         let acts = self.deleted.is_none() || self.spec.disables;
         Some(self.target()).filter(|_| acts && self.spec.manages && !self.spec.suspended)
     }
 }
 
-/// What is told of the account.
+/// State of the account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Account {
     Open,
-    /// The cloud asked for a pause.
+    /// The cloud requested a pause.
     Throttled,
     Suspended,
     NotAllowed,
@@ -158,7 +158,7 @@ impl Account {
     }
 }
 
-/// A value that is held once, however many states have it, and is compared by its number.
+/// An interned value, compared by its number.
 #[derive(Debug)]
 pub struct Held<T> {
     number: u32,
@@ -193,7 +193,7 @@ impl<T> Deref for Held<T> {
     }
 }
 
-/// Values that are searched by a part of them first: neither [`Memory`] nor [`Facts`] can be hashed.
+/// Intern pool. Lookup hashes a part of the value, since neither [`Memory`] nor [`Facts`] can be hashed.
 pub struct Pool<T> {
     found: HashMap<u64, Vec<Held<T>>>,
     count: u32,
@@ -257,20 +257,20 @@ impl fmt::Display for Seat {
     }
 }
 
-/// A Modify that was sent. Its effect may come at any later time: no Lease is a fence.
+/// A sent Modify. It may take effect at any later time: the Lease is no fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flight {
     pub to: Value,
-    /// Who waits for its answer.
+    /// The process that waits for its response.
     pub by: Option<Seat>,
 }
 
-/// A call that a turn waits for.
+/// A call that a reconcile waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// A Describe, and what the cloud held when it was asked.
+    /// A Describe, with the cloud's value at the time of the request.
     Look(Value),
-    /// Where the instance can copy to.
+    /// The list of regions that the instance can copy to.
     Regions,
     Modify(Value),
     Write(Writing, Held<Object>),
@@ -278,13 +278,13 @@ pub enum Call {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Writing {
-    /// A status, and when the turn after it is due.
+    /// A status, and the time of the next reconcile.
     Status(Option<i64>),
     Finalizer,
     Release,
 }
 
-/// One reconcile that waits for an answer.
+/// A reconcile that waits for a response.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Turn {
     pub object: Held<Object>,
@@ -295,32 +295,32 @@ pub struct Turn {
 /// One policy in one replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Process {
-    /// The object as the watch last brought it.
+    /// Object as last delivered by the watch.
     pub sees: Option<Held<Object>>,
     pub memory: Option<Held<Memory>>,
     pub turn: Option<Turn>,
-    /// When the next turn is due.
+    /// Time of the next reconcile.
     pub due: Option<i64>,
-    /// What it told the others about whether it claims the instance, and whether the cloud refused it.
+    /// Published claim on the instance, with its refusal.
     pub claim: Option<Refusal>,
     pub witness: Witness,
 }
 
-/// What this process was answered, noted beside the code under test, to judge it.
+/// Responses to this process, recorded independently of the code under test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Witness {
-    /// What the last good Describe showed when, as long as no Modify followed it.
+    /// Time and value of the last successful Describe that no Modify has followed.
     pub seen: Option<(i64, Value)>,
-    /// What the last good Describe showed, and whether that was since the deletion.
+    /// Value of the last successful Describe, and whether it followed the deletion.
     pub last: Option<(Value, bool)>,
-    /// When which Modify was accepted for which generation, as long as it may still become visible.
+    /// Time, value and generation of an accepted Modify that may still become visible.
     pub accepted: Option<(i64, Value, i64)>,
-    /// When a Describe failed, for which generation and epoch.
+    /// Time, generation and access generation of a failed Describe.
     pub failed: Option<(i64, i64, u8)>,
 }
 
 impl Witness {
-    /// Forgets what no longer matters.
+    /// Drops expired entries.
     pub fn pass(&mut self, now: i64) {
         self.failed = None;
         self.accepted = self.accepted.filter(|(at, ..)| now - at < 60);
@@ -332,19 +332,19 @@ pub enum Role {
     #[default]
     StandsBy,
     Leads,
-    /// It lost the Lease, and what is under way has not been cancelled yet.
+    /// The replica lost the Lease, and its pending work has not been cancelled yet.
     Deposed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replica {
     pub role: Role,
-    /// The account as the watch last brought it, and how often that changed.
+    /// Account as last delivered by the watch, and its number of changes.
     pub account: Account,
     pub epoch: u8,
-    /// Until when the credentials of an account that is gone are kept.
+    /// Expiry of the cached credentials of a deleted account.
     pub credentials: Option<i64>,
-    /// When the facts in stored statuses were true.
+    /// Time at which the facts in stored statuses were true.
     pub as_of: i64,
     pub processes: [Process; POLICIES],
 }
@@ -357,11 +357,11 @@ pub struct State {
     pub account: Account,
     pub objects: [Option<Held<Object>>; POLICIES],
     pub replicas: [Replica; REPLICAS],
-    /// When the Lease was last renewed.
+    /// Time of the last Lease renewal.
     pub renewed: i64,
-    /// Which generations of which UIDs were seen in sync.
+    /// UID and generation of each observation in sync.
     pub proven: Vec<(u8, i64)>,
-    /// How much may still happen: of each kind, and of all.
+    /// Remaining budget of each kind of event, and of all faults.
     pub left: [u8; super::steps::KINDS],
     pub faults: u8,
 }
@@ -379,7 +379,7 @@ impl State {
         self.replicas.iter().position(|replica| replica.role == Role::Leads)
     }
 
-    /// Its next turn is due then, if it was not earlier.
+    /// Triggers a reconcile at `time`, unless one is due earlier.
     pub fn wake(&mut self, seat: Seat, time: i64) {
         let due = &mut self.process_mut(seat).due;
         *due = Some(due.map_or(time, |before| before.min(time)));

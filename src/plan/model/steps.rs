@@ -1,4 +1,4 @@
-//! What can happen next, in any order: each step is one effect.
+//! Transitions in any order, one effect each.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use super::properties::Broken;
 use super::state::*;
 use crate::domain::Kind;
 
-/// What happens so often at most, as a scenario allows.
+/// Kinds of events that a scenario limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum May {
     Depose,
     Crash,
-    /// The answer to a Modify is lost, or the Modify itself.
+    /// A Modify is lost, or its response.
     LoseModify,
     RefuseModify,
     FailLook,
@@ -21,17 +21,17 @@ pub enum May {
     /// An accepted change never takes effect.
     Drop,
     Drift,
-    /// 31 s pass while calls are under way.
+    /// 31 s pass while calls are pending.
     Pause,
     Respec,
     Delete,
     Recreate,
     Account,
-    /// Time passes to when a turn is due.
+    /// Time advances to the next due reconcile.
     Tick,
 }
 
-/// Longer than a Describe stays fresh.
+/// Longer than `MAX_DESCRIBE_AGE`.
 const PAUSE: i64 = 31;
 
 pub const KINDS: usize = May::Tick as usize + 1;
@@ -40,9 +40,9 @@ pub const KINDS: usize = May::Tick as usize + 1;
 pub enum Step {
     Elect(usize),
     Depose(usize),
-    /// The process ends, and starts anew with what the API server has by then.
+    /// The process restarts with the API server's present objects.
     Restart(usize),
-    /// What was under way when it lost the Lease is cancelled and forgotten; the process waits for the Lease again.
+    /// After the loss of the Lease, pending work is cancelled and discarded; the process waits for the Lease again.
     StandBy(usize),
     DeliverPolicy(Seat),
     DeliverAccount(usize),
@@ -83,18 +83,18 @@ impl fmt::Display for Step {
     }
 }
 
-/// What a scenario lets happen besides the operator's own steps.
+/// Events that a scenario permits besides the operator's own steps.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
     pub name: &'static str,
-    /// The cloud at the beginning.
+    /// Initial value of the cloud.
     pub cloud: Value,
-    /// The policies that are in sync at the beginning.
+    /// Policies that are initially in sync.
     pub settled: Vec<Spec>,
-    /// The policies that have just been created, after those.
+    /// Policies that were just created, numbered after `settled`.
     pub new: Vec<Spec>,
     pub may: Vec<(May, u8)>,
-    /// How much of all that, ticks aside.
+    /// Total budget of events, without ticks.
     pub faults: u8,
     pub drifts: Vec<Value>,
     pub specs: Vec<(usize, Spec)>,
@@ -105,7 +105,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// All that can happen next.
+    /// Returns all possible next steps.
     pub fn steps(&self, state: &State) -> Vec<Step> {
         let mut steps = Vec::new();
         let may = |kind: May| state.left[kind as usize] > 0 && (kind == May::Tick || state.faults > 0);
@@ -221,7 +221,7 @@ impl Scenario {
 }
 
 impl World {
-    /// The state after the step.
+    /// Returns the state after the step.
     pub fn take(&mut self, before: &State, step: Step) -> Result<State, Broken> {
         let mut state = before.clone();
         if let Some(kind) = kind_of(before, step) {
@@ -272,7 +272,7 @@ impl World {
                 }
             }
             Step::Recreate(policy, spec) => {
-                // A namesake: the next UID.
+                // Same name, another UID.
                 let object = new_object(10 + u8::try_from(policy).unwrap(), state.now, spec);
                 state.objects[policy] = Some(self.objects.object(object));
             }
@@ -294,7 +294,7 @@ impl World {
         let (now, process) = (state.now, state.process_mut(seat));
         let same = process.sees.as_ref().map(|o| o.uid) == object.as_ref().map(|o| o.uid);
         process.sees = object;
-        // What is gone is forgotten, by a turn that is under way when it ends.
+        // Discards the state of a deleted object; a running reconcile does so at its end.
         if !same && process.turn.is_none() {
             set_claim(state, seat, None);
             let process = state.process_mut(seat);
@@ -306,7 +306,7 @@ impl World {
     }
 }
 
-/// What the step uses up.
+/// Returns the kind whose budget the step uses.
 fn kind_of(state: &State, step: Step) -> Option<May> {
     Some(match step {
         Step::Depose(_) => May::Depose,
@@ -338,13 +338,13 @@ fn pass(state: &mut State, seconds: i64) {
     }
 }
 
-/// A policy that nobody has looked at yet.
+/// Returns a policy that was never described.
 pub fn new_object(uid: u8, created: i64, spec: Spec) -> Object {
     let status = crate::domain::Facts::default();
     Object { uid, created, generation: 1, spec, deleted: None, finalizer: false, status }
 }
 
-/// What stored statuses prove, before the first turn.
+/// Restores the claim from the stored status, before the first reconcile.
 fn seed_claim(state: &mut State, seat: Seat) {
     let sees = state.process(seat).sees.clone();
     let proven = sees.filter(|object| object.spec.manages && object.status.policy.is_some());
@@ -352,7 +352,7 @@ fn seed_claim(state: &mut State, seat: Seat) {
     set_claim(state, seat, proven.filter(|_| is_known).map(|object| object.refusal()));
 }
 
-/// The process ends; the next one's watch begins anew.
+/// Restarts the process, with a new watch.
 fn restart(state: &mut State, replica: usize) {
     if state.replicas[replica].role == Role::Leads {
         state.renewed = state.now;
@@ -361,13 +361,13 @@ fn restart(state: &mut State, replica: usize) {
     forget_all(state, replica, state.account, sees);
 }
 
-/// The process goes on with what its watches have brought, which may be old, and with nothing else.
+/// Keeps only the objects delivered by the watch, which may be old.
 fn stand_by(state: &mut State, replica: usize) {
     let sees = state.replicas[replica].processes.clone().map(|process| process.sees);
     forget_all(state, replica, state.replicas[replica].account, sees);
 }
 
-/// The calls under way are nobody's any more.
+/// Discards all processes of a replica; their pending calls lose their receiver.
 fn forget_all(state: &mut State, replica: usize, account: Account, sees: [Option<Held<Object>>; POLICIES]) {
     for flight in &mut state.flights {
         flight.by = flight.by.filter(|seat| seat.replica != replica);

@@ -1,4 +1,4 @@
-//! Those who share readings, and who of them a reading is due for.
+//! Subscribers of shared listings, and those that a listing is due for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,37 +8,37 @@ use jiff::Timestamp;
 
 use crate::plan::{after, since};
 
-/// Those who come together are read together: a reading begins when nobody has come for so long,
+/// Debounce: an urgent listing starts once no subscriber has arrived for this long.
 const SETTLING: Duration = Duration::from_secs(2);
-/// or so long after the first one.
+/// Maximum delay of an urgent listing after the first arrival.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A policy or an inventory.
+/// Subscription of a policy or an inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member<W, D> {
-    /// Whom its readings are delivered to.
+    /// Recipient of the results.
     pub desk: D,
-    /// What it wants to know: the backups of an instance, by its id, or what a [`super::Tap`] says.
+    /// Selector: the instance id of a policy, or an inventory's [`super::Tap`].
     pub what: W,
-    /// The interval in force.
+    /// Poll interval in force.
     pub interval: Duration,
-    /// The interval of its spec.
+    /// Interval of its spec.
     pub own: Duration,
-    /// That it would take to read this for it alone.
+    /// Calls to list for this subscriber alone.
     pub calls: u64,
-    /// When its backups were last read.
+    /// Time of its last listing.
     pub read: Option<Timestamp>,
-    /// It waits for a reading, or soon will: it is new, or was not read for long.
+    /// A listing is urgent: the subscriber is new, or its last listing is old.
     pub waits: bool,
 }
 
-/// All of one kind that are of an account in a region, by UID.
+/// All subscribers of one kind for an account in a region, by UID.
 #[derive(Debug)]
 pub struct Members<W, D> {
-    /// Boxed, since a map has room for about twice as many as there are.
+    /// Boxed, since a map allocates about twice as many slots as entries.
     all: HashMap<Arc<str>, Box<Member<W, D>>>,
     waiting: usize,
-    /// The first and the last time that one of them began to wait.
+    /// First and last time at which a waiting subscriber arrived.
     came: Option<(Timestamp, Timestamp)>,
 }
 
@@ -49,7 +49,7 @@ impl<W, D> Default for Members<W, D> {
 }
 
 impl<W: PartialEq, D> Members<W, D> {
-    /// Whether it is new, or wants something else than before.
+    /// Adds or updates a subscriber; returns whether it is new or has another selector.
     pub fn join(&mut self, uid: impl Into<Arc<str>>, member: Member<W, D>, now: Timestamp) -> bool {
         let uid = uid.into();
         if let Some(known) = self.all.get_mut(&uid).filter(|known| known.what == member.what) {
@@ -92,12 +92,12 @@ impl<W: PartialEq, D> Members<W, D> {
         self.all.iter().map(|(uid, member)| (uid, &**member))
     }
 
-    /// How many wait.
+    /// Returns the number of waiting subscribers.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// This one begins to wait.
+    /// Marks a subscriber as waiting for an urgent listing.
     pub fn want(&mut self, uid: &str, now: Timestamp) {
         let Some(member) = self.all.get_mut(uid) else { return };
         if !std::mem::replace(&mut member.waits, true) {
@@ -105,7 +105,7 @@ impl<W: PartialEq, D> Members<W, D> {
         }
     }
 
-    /// This one waits no longer: it is read apart from the others, or could not be read, and comes again or at its turn.
+    /// Stops waiting: the subscriber lists separately, or its listing failed and is retried or left to the next poll.
     pub fn give_up(&mut self, uid: &str) {
         let Some(member) = self.all.get_mut(uid) else { return };
         if std::mem::take(&mut member.waits) {
@@ -113,13 +113,13 @@ impl<W: PartialEq, D> Members<W, D> {
         }
     }
 
-    /// This one was read.
+    /// Records a listing that serves the subscriber, which stops waiting.
     pub fn was_read(&mut self, uid: &str, at: Timestamp) {
         self.give_up(uid);
         self.was_served(uid, at);
     }
 
-    /// The same of one that may wait for another reading already: it has ceased to wait for this one when it began.
+    /// Records a listing without touching a newer request: the subscriber stopped waiting for this one at its start.
     pub fn was_served(&mut self, uid: &str, at: Timestamp) {
         if let Some(member) = self.all.get_mut(uid) {
             member.read = member.read.max(Some(at));
@@ -130,18 +130,19 @@ impl<W: PartialEq, D> Members<W, D> {
         self.all.values().map(|member| member.interval).min()
     }
 
-    /// The shortest interval of their specs.
+    /// Returns the shortest interval of the subscribers' specs.
     pub fn shortest_own(&self) -> Option<Duration> {
         self.all.values().map(|member| member.own).min()
     }
 
-    /// When a reading for those who wait begins.
+    /// Returns the start of the next urgent listing.
     pub fn hurried(&self) -> Option<Timestamp> {
         self.came.map(|(first, last)| after(last, SETTLING).min(after(first, PATIENCE)))
     }
 
-    /// Those that a reading is due for: who waits and, unless it is `hurried`, whose turn it is. Turns are those of the
-    /// shortest interval of all who share readings: whoever has a longer one is read at every so many of them.
+    /// Returns the subscribers that a listing is due for: waiting ones and, unless it is `hurried`, those whose
+    /// interval has elapsed. Polls follow the shortest interval of all subscribers; one with a longer interval joins
+    /// every nth poll.
     pub fn due(&self, hurried: bool, shortest: Duration, now: Timestamp) -> Vec<Arc<str>> {
         let is_due = |member: &Member<W, D>| {
             let turn = member.read.is_none_or(|read| since(read, now) + shortest / 2 >= member.interval);

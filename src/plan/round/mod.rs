@@ -1,5 +1,6 @@
-//! Readings of all backups of an account in a region, which serve every policy and inventory there: when the next one begins, whether all
-//! backups are listed or those of single instances, and what it tells of each instance that was not known before.
+//! Shared listings: one listing of the backups of an account in a region serves every policy and inventory there. The
+//! module decides when the next one starts, whether all backups are listed or each instance separately, and what has
+//! changed per instance.
 
 mod members;
 mod records;
@@ -19,28 +20,31 @@ pub use schedule::{Schedule, ShortestInterval};
 pub use sightings::{Finds, Found, News, Round, Sighted};
 pub use taps::{Filter, Tallied, Tallies, Tap, Window};
 
-/// So few first readings are made at once, each for itself: nobody waits for what others may want.
+/// Number of simultaneous requests up to which each subscriber lists for itself instead of waiting for a shared
+/// listing.
 pub const FEW: usize = 4;
-/// What one round found is there for policies that come so long after it, as when many are created one after the other.
+/// How long the result of a listing is kept for policies that subscribe later, for example when many are created one
+/// after the other.
 pub const KEPT: Duration = Duration::from_secs(60);
-/// What the cloud said of the number of all backups is believed so long.
+/// How long the total number of backups from the cloud is trusted.
 pub const TOTAL_HOLDS: Duration = Duration::from_secs(3600);
-/// A listing that gets no further for so long is given up. One that can take its time takes half of it.
+/// Time without progress after which a listing is aborted. A listing that is not urgent is spread over up to half of
+/// it.
 pub const LONGEST: Duration = Duration::from_secs(600);
-/// Records of a page, of either scope.
+/// Records per page, for either scope.
 pub const PAGE: u64 = 100;
 
-/// How the backups that are due are read.
+/// Strategy of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// All of the account and region, page by page.
+    /// List all backups of the account and region, page by page.
     Listing,
-    /// Those of each instance that is due.
+    /// List the backups of each due instance separately.
     Each,
 }
 
-/// When the next reading begins, and whether it is one that somebody waits for; `None` while there is nobody to read for.
-/// `hurried`: when one for those who wait begins; `began`: when the last one began that read for all.
+/// Returns the start of the next listing, and whether it is urgent; `None` without subscribers. `hurried`: start of the
+/// next urgent listing; `began`: start of the last listing that covered all subscribers.
 pub fn next(
     phase: u64,
     shortest: Option<Duration>,
@@ -49,22 +53,22 @@ pub fn next(
     now: Timestamp,
 ) -> Option<(Timestamp, bool)> {
     let interval = shortest?;
-    // A reading that took longer than the interval is followed by the next one at once: no turn is left out. One that began
-    // right before its turn, by the clock's resolution, has no second one.
+    // A listing that took longer than the interval is followed by the next one at once: no poll is skipped. One that
+    // started just before its poll time, by the clock's resolution, does not run a second time.
     let last = began.map_or(now, |began| after(began, interval / 16).min(now));
     let regular = next_turn(phase, interval, last).max(now);
     let hurried = hurried.map(|at| at.max(now)).filter(|at| *at <= regular);
     Some(hurried.map_or((regular, false), |at| (at, true)))
 }
 
-/// The way with fewer calls. `pages`: of the whole listing that are still to be read, where that is known; `each`: calls
-/// that those which are due need for themselves, where an inventory needs as many as there are.
+/// Returns the strategy with fewer calls. `pages`: remaining pages of the whole listing, if known; `each`: calls for
+/// the due instances separately (`u64::MAX` for an inventory).
 pub fn way(pages: Option<u64>, each: u64) -> Way {
     let alone = each <= 1 || pages.is_some_and(|pages| each < pages);
     if alone { Way::Each } else { Way::Listing }
 }
 
-/// Pages of so many records; there is always one.
+/// Returns the number of pages for so many records, at least 1.
 pub fn pages(records: u64) -> u64 {
     records.div_ceil(PAGE).max(1)
 }

@@ -1,15 +1,15 @@
-//! Backups of one instance that are held for a while, in few bytes.
+//! Compressed records of an instance's backups.
 
 use crate::domain::Backup;
 
-/// The backups of an instance resemble each other: each after the first is compressed (LZ4, one block) with the first one as its
+/// Backups of an instance are similar: each one after the first is compressed (LZ4, one block) with the first as
 /// dictionary.
 ///
-/// A Volcengine backup takes, in bytes: 864 as it is, 211 as the first,and about 75 as one of the others.
+/// Bytes of a Volcengine backup: 864 uncompressed, 211 as the first record, about 75 as a later one.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     first: Vec<u8>,
-    /// Each with its length.
+    /// Each with its length as prefix (u16, little-endian).
     others: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ impl Records {
         self.others.extend(packed);
     }
 
-    /// Those of `later` after these.
+    /// Appends the backups of `later`.
     pub fn append(&mut self, later: Self) {
         later.unpack().iter().for_each(|backup| self.push(backup));
     }

@@ -1,4 +1,5 @@
-//! When the pages of a shared listing are asked for, how long the listing takes, and the interval at which it can be had.
+//! Page schedule of a shared listing: when pages are requested, how long the listing takes, and the shortest possible
+//! interval.
 
 use std::time::Duration;
 
@@ -7,45 +8,46 @@ use jiff::Timestamp;
 use super::LONGEST;
 use crate::plan::since;
 
-/// Backups are not unknown before they were not read for this time, so shorter listings delay nothing.
+/// Lower bound of a slow interval: backups stay known for two minutes, so that shorter listings delay nothing.
 const NEVER_SLOW: Duration = Duration::from_secs(60);
-/// How long a slow listing is reckoned with after quicker ones.
+/// How long a slow listing counts after faster ones.
 const SLOW_HOLDS: Duration = Duration::from_secs(3600);
-/// An interval is longer than a listing by this factor, since no two take the same time,
+/// Factor between a listing's duration and the interval, since durations vary.
 const MARGIN: f64 = 1.25;
-/// and by this one at least.
+/// Minimum factor; below it the interval is raised.
 const LEAST_MARGIN: f64 = 1.1;
-/// How much the time of the newest requests counts for what is expected of the next ones.
+/// Weight of the latest requests in the moving average.
 const NEWEST: f64 = 1.0 / 16.0;
-/// It becomes shorter where a listing takes less than this part of it.
+/// The interval is lowered if a listing needs less than this fraction of it.
 const MUCH_QUICKER: f64 = 0.6;
 
-/// The pages of one listing. Its times are since its beginning.
+/// Pages of one listing. Times are relative to its start.
 ///
-/// The requests are spread over half of the interval, as looks are, so that no pause is left where pages come slowly. Those that are
-/// late are made side by side.
+/// Requests are spread over half of the interval, as describes are. Slow pages leave no pause, and late ones are
+/// requested concurrently.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// Between the requests for two pages; zero where somebody waits for the listing.
+    /// Delay between the requests for two pages; zero for an urgent listing.
     gap: Duration,
     pages: u64,
     answered: u64,
-    /// Since when this gap holds, and the pages answered before that.
+    /// Start of the present gap, and the pages answered before it.
     paced_from: Duration,
     answered_before: u64,
-    /// The time of the requests since the beginning, if `at_once` of them had been in flight all the time.
+    /// Duration of the requests so far, as if `at_once` of them had always been in flight.
     busy: Duration,
-    /// The same of one page, as an average of the last requests.
+    /// Duration of one page on the same basis: moving average of the latest requests.
     recent: Option<Duration>,
-    /// Not counted as the listing's own.
+    /// Time lost to failures and pauses, not counted as the listing's own.
     lost: Duration,
     at_once: usize,
     interval: Duration,
 }
 
 impl Schedule {
-    /// `interval`: that the listing's users want, or the budget allows, however long listings take; so one that turns out to be
-    /// quick again is no longer than it has to be. `pages`: by the first page's Total, at least 1; `at_once`: requests in flight at most.
+    /// `interval`: requested by the subscribers, or allowed by the budget, regardless of slow listings, so that it
+    /// becomes shorter again once listings are fast. `pages`: from the first page's Total, at least 1; `at_once`:
+    /// maximum number of requests in flight.
     pub fn new(interval: Duration, pages: u64, hurried: bool, at_once: usize) -> Self {
         let gap = if hurried { Duration::ZERO } else { gap(interval, pages) };
         Self {
@@ -62,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// How many pages to ask for now; 0: none before [`Schedule::next`].
+    /// Returns the number of pages to request now; 0: none before [`Schedule::next`].
     pub fn due(&self, elapsed: Duration) -> usize {
         let begun = match self.gap.is_zero() {
             true => u128::MAX,
@@ -72,14 +74,14 @@ impl Schedule {
         usize::try_from(begun.saturating_sub(answered)).unwrap_or(usize::MAX).min(self.at_once)
     }
 
-    /// When the next page is due.
+    /// Returns when the next page is due.
     pub fn next(&self) -> Duration {
         let answered = u32::try_from(self.answered - self.answered_before).unwrap_or(u32::MAX);
         self.paced_from.saturating_add(self.gap.saturating_mul(answered))
     }
 
-    /// So many pages, asked for at the same time, were answered in this time. Where requests beside them failed, or the cloud
-    /// asked for a pause, their time is that of the pages before.
+    /// Records pages that were requested concurrently and answered in `took`. `None` if another request failed or the
+    /// cloud asked for a pause: the average of the earlier pages is used.
     pub fn answered(&mut self, pages: usize, took: Option<Duration>) {
         let one = took.map(|took| took / u32::try_from(self.at_once).unwrap_or(u32::MAX).max(1));
         let known = one.or(self.recent).unwrap_or_default();
@@ -91,19 +93,19 @@ impl Schedule {
         }
     }
 
-    /// So much time has passed with failures and pauses: a cloud that fails is not slow.
+    /// Excludes time spent on failures and pauses: a failing cloud is not slow.
     pub fn lost(&mut self, time: Duration) {
         self.lost = self.lost.saturating_add(time);
     }
 
-    /// All pages are read once more, in half of the time: what they tell is not to be older than two intervals at the end of that.
+    /// Starts the second pass at twice the speed: its result must not be older than two intervals at its end.
     pub fn begin_again(&mut self, elapsed: Duration) {
         self.gap /= 2;
         (self.paced_from, self.answered_before) = (elapsed, self.answered);
         self.pages = self.answered.saturating_add(self.pages);
     }
 
-    /// The pages that are left become so many times as many, each of fewer records.
+    /// Multiplies the remaining pages by `divisor`, after a reduction of the page size.
     pub fn divide(&mut self, divisor: u32, elapsed: Duration) {
         self.gap /= divisor.max(1);
         (self.paced_from, self.answered_before) = (elapsed, self.answered);
@@ -111,35 +113,35 @@ impl Schedule {
         self.pages = self.answered.saturating_add(left);
     }
 
-    /// How long the pages took that were answered so far, without the pauses between them.
+    /// Returns the duration of the answered pages, without the pauses between them.
     pub fn length(&self) -> Duration {
         self.busy
     }
 
-    /// When the listing will end, if the other pages take as long as the last ones, and without what was lost.
+    /// Estimates the end of the listing from the latest pages, without lost time.
     pub fn end(&self, elapsed: Duration) -> Duration {
         let left = u32::try_from(self.pages.saturating_sub(self.answered)).unwrap_or(u32::MAX);
         elapsed.saturating_sub(self.lost).saturating_add(self.recent.unwrap_or_default().saturating_mul(left))
     }
 
-    /// Whether enough is answered to reckon from: the first requests open connections.
+    /// Whether enough pages were answered for an estimate; the first requests also open connections.
     pub fn is_telling(&self, elapsed: Duration) -> bool {
         self.answered > self.at_once as u64 && elapsed >= self.interval / 4
     }
 }
 
-/// Between the requests for two pages of a listing that nobody waits for: they take half of the interval, and with a long one
-/// half of `LONGEST`, since a listing is to be a picture of one time.
+/// Returns the delay between page requests of a listing that is not urgent. The pages take half of the interval, at
+/// most half of `LISTING_STALL_TIMEOUT`, since a listing should be a snapshot of one time.
 fn gap(interval: Duration, pages: u64) -> Duration {
     Duration::from_secs_f64(interval.min(LONGEST).as_secs_f64() / 2.0 / pages.max(1) as f64)
 }
 
-/// The shortest interval at which an account's backups in a region can be listed. What a listing tells is as old as one interval
-/// and the listing itself before the next one ends, and counts as known for two intervals.
+/// Shortest interval at which an account's backups in a region can be listed. Just before a listing ends, the published
+/// result is one interval plus the listing's duration old; it counts as known for two intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShortestInterval {
     interval: Duration,
-    /// When a listing last needed it.
+    /// Time at which a listing last needed this interval.
     at: Timestamp,
 }
 
@@ -149,8 +151,8 @@ impl ShortestInterval {
         Self { interval: rounded(length), at }
     }
 
-    /// Takes in how long a listing under way will take: the interval becomes longer while that is in time. It becomes shorter
-    /// only when one has ended, which may also show that this was too much.
+    /// Applies the estimated duration of a listing in progress, early enough to raise the interval. Only a completed
+    /// listing lowers it, also after an estimate that was too high.
     pub fn expect(known: &mut Option<Self>, length: Duration) {
         let at = known.map_or(Timestamp::MIN, |known| known.at);
         if known.is_none_or(|known| length.as_secs_f64() * LEAST_MARGIN > known.interval.as_secs_f64()) {
@@ -158,7 +160,7 @@ impl ShortestInterval {
         }
     }
 
-    /// Takes in how long a listing that has ended has taken.
+    /// Applies the duration of a completed listing.
     pub fn measured(known: &mut Option<Self>, length: Duration, now: Timestamp) {
         Self::expect(known, length);
         let Some(known) = known else { return };
@@ -169,13 +171,13 @@ impl ShortestInterval {
         }
     }
 
-    /// The interval, where it is longer than those that ask for the listing want it.
+    /// Returns the interval if it is longer than `wanted`.
     pub fn beyond(self, wanted: Duration) -> Option<Duration> {
         Some(self.interval).filter(|interval| *interval > wanted.max(NEVER_SLOW))
     }
 }
 
-/// Up, in steps that grow with it: the account's condition tells it.
+/// Rounds up, in steps that grow with the interval, since the account's condition reports it.
 fn rounded(interval: Duration) -> Duration {
     let step = match interval.as_secs() {
         0..60 => 1,

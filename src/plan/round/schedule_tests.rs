@@ -12,19 +12,19 @@ fn start() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-/// A region at rest: its listings one after the other, and what is known of its backups meanwhile.
+/// A region at rest: successive listings, and the age of the published result.
 struct Region {
     own: Duration,
     pages: u64,
     now: Timestamp,
-    /// What is known is as of then.
+    /// Time as of which backups are known.
     read: Timestamp,
     began: Option<Timestamp>,
     possible: Option<ShortestInterval>,
-    /// The account's floor, and what it will be when its controller has noticed.
+    /// The account's minimum interval, and its next value once the controller has noticed the change.
     floor: Duration,
     noticed: Option<(Timestamp, Duration)>,
-    /// The oldest that facts were, as a part of the time for which they count as known.
+    /// Maximum age of the facts, as a fraction of the time for which they count as known.
     oldest: f64,
     floors: Vec<Duration>,
 }
@@ -53,7 +53,7 @@ impl Region {
         self.now = after(self.now, time);
         let floor = self.possible.and_then(|possible| possible.beyond(self.own)).unwrap_or_default();
         if floor != self.noticed.map_or(self.floor, |(_, floor)| floor) {
-            // The account's controller weighs what has changed after two seconds.
+            // The account's controller recomputes the demand two seconds after a change.
             self.noticed = Some((after(self.now, seconds(3.0)), floor));
         }
         if let Some((_, floor)) = self.noticed.take_if(|(at, _)| *at <= self.now) {
@@ -64,11 +64,12 @@ impl Region {
         self.oldest = self.oldest.max(age / staleness(self.in_force()).as_secs_f64());
     }
 
-    /// One listing, whose pages take so long each; `moves`: Total moves, so that all are read twice.
+    /// Runs one listing. `page`: duration of each page in seconds; `moves`: Total changes, so that all pages are read
+    /// twice.
     fn list(&mut self, page: impl Fn(u64) -> f64, moves: bool) {
         loop {
             let (at, _) = next(7_000, Some(self.in_force()), None, self.began, self.now).unwrap();
-            // Resources that are told of another interval wake the task.
+            // A changed interval wakes the listing task.
             match self.noticed {
                 Some((noticed, _)) if noticed < at => self.passes(since(self.now, noticed)),
                 _ => {

@@ -1,5 +1,5 @@
-//! What a reading found of each instance, compared with what was found before: while pages pass by, of what is known already
-//! only a mark stays, and of what is new its record in few bytes.
+//! Changes per instance between two listings. While pages are read, a known backup costs one bit, and a new one its
+//! compressed record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use crate::domain::{Backup, InstanceInfo};
 use crate::plan::backups::Known;
 use crate::plan::hash_of;
 
-/// One backup as it was seen. The hash of its id has 64 bits: among a million backups one being taken for another has a chance of
-/// 1 in 10 million. What it says is only compared with what the same backup said before, as far as a policy's status tells it.
+/// Fingerprint of one backup. With a 64-bit hash of the id, the chance of a collision among a million backups is 1 in
+/// 10 million. The content hash covers the fields in a policy's status, and is only compared with an earlier one of the
+/// same backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C, packed(4))]
 struct Mark {
@@ -21,13 +22,13 @@ struct Mark {
     content: u32,
 }
 
-/// The backups of one instance as they were last told of.
+/// Fingerprints of the backups of one instance, as last published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sighted {
-    /// By id.
+    /// Sorted by id.
     marks: Arc<[Mark]>,
-    /// The next reading is told in any case: nothing was told yet, or one that was known was lacking, and only a second reading
-    /// makes it count as gone.
+    /// The next listing is published even without a change: none was published yet, or the last one lacked a known
+    /// backup, which is gone only after a second listing.
     again: bool,
 }
 
@@ -37,59 +38,59 @@ impl Default for Sighted {
     }
 }
 
-/// What a reading found of one instance: nearly always what is known of it, and a bit says of each that it is there.
+/// Listing of one instance, relative to its fingerprints: usually only a bit set of the known backups.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Those that were known.
+    /// Fingerprints at the time of the listing.
     known: Arc<[Mark]>,
-    /// Which of them were seen before anything else was.
+    /// Bit set: which of `known` were seen, before the first unknown one.
     seen: Box<[u64]>,
     other: Option<Box<Other>>,
 }
 
-/// What was seen since the first one that was not known so.
+/// Backups seen from the first unknown one on.
 #[derive(Clone, Debug, Default)]
 struct Other {
-    /// Each as it passed by.
+    /// All of them, in the order of the listing.
     marks: Vec<Mark>,
-    /// Those that were not known so.
+    /// The unknown ones.
     records: Records,
 }
 
-/// What a reading found, by instance.
+/// Result of a listing by instance id.
 pub type Finds = HashMap<Arc<str>, Found>;
 
-/// What is new about the backups of an instance.
+/// Changes of the backups of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// The known ones that are there as they were, by the hashes of their ids.
+    /// Id hashes of the unchanged backups.
     present: Vec<u64>,
-    /// All others that are there.
+    /// New and changed backups.
     records: Vec<Backup>,
-    /// Somebody came in the middle of the reading, to whom less was known than to those it was made for.
+    /// A record is missing because the fingerprints changed during the listing, for example with a new subscriber.
     lacking: bool,
 }
 
-/// A reading under way.
+/// A listing in progress.
 #[derive(Debug, Default)]
 pub struct Round {
     found: Finds,
-    /// What the pages brought before they had to be read once more.
+    /// Result of the first pass, if the pages are read twice.
     before: Finds,
 }
 
 impl Round {
-    /// Takes a backup of this instance in. `known`: what was last told of the instance.
+    /// Adds a backup of this instance. `known`: the instance's published fingerprints.
     pub fn add(&mut self, instance: Arc<str>, known: Option<&Sighted>, backup: &Backup) {
         self.found.entry(instance).or_default().add(known, backup);
     }
 
-    /// The pages are read once more.
+    /// Starts the second pass.
     pub fn begin_again(&mut self) {
         self.before = std::mem::take(&mut self.found);
     }
 
-    /// What was found. `moved`: what either reading found counts, in the later one's state.
+    /// Returns the result. `moved`: merges both passes, with the later state of each backup.
     pub fn end(mut self, moved: bool) -> Finds {
         for (instance, before) in self.before.drain().filter(|_| moved) {
             let found = self.found.entry(instance).or_default();
@@ -106,7 +107,7 @@ impl Found {
     fn add(&mut self, known: Option<&Sighted>, backup: &Backup) {
         let mark = Mark::of(backup, None);
         if let Some(known) = known.filter(|known| !Arc::ptr_eq(&known.marks, &self.known)) {
-            // Something else was told meanwhile.
+            // The published fingerprints have changed since.
             let before = std::mem::take(self).into_other();
             self.known = known.marks.clone();
             self.seen = vec![0; known.marks.len().div_ceil(64)].into();
@@ -123,7 +124,7 @@ impl Found {
         }
     }
 
-    /// The same without anything that was known.
+    /// Converts into the form without known backups.
     fn into_other(self) -> Other {
         let is_seen = |at: usize| self.seen[at / 64] & 1 << (at % 64) != 0;
         let seen = self.known.iter().enumerate().filter(|(at, _)| is_seen(*at)).map(|(_, mark)| *mark);
@@ -132,10 +133,10 @@ impl Found {
         other
     }
 
-    /// What is new, against what was told last; `None` where nothing is. It counts as told from now on.
+    /// Compares with the published fingerprints and replaces them; `None` without a change.
     pub fn news(self, sighted: &mut Sighted) -> Option<News> {
         let Other { mut marks, records } = self.into_other();
-        // One mark for each id: the last one.
+        // Keeps the last fingerprint of each id.
         marks.reverse();
         marks.sort_by_key(|mark| mark.id);
         marks.dedup_by_key(|mark| mark.id);
@@ -158,7 +159,7 @@ impl Found {
 }
 
 impl Mark {
-    /// `instance`: what is known of it, where the backup itself says nothing.
+    /// `instance`: known description, for a backup without one.
     fn of(backup: &Backup, instance: Option<&Instance>) -> Self {
         let Backup { backup_point_name, strategy, backup_type, status, provider_status, .. } = backup;
         let seconds = |time: Option<Timestamp>| time.map(|time| time.as_second());
@@ -180,21 +181,21 @@ impl Mark {
 }
 
 impl Sighted {
-    /// What somebody knows already. `all`: of all backups that there are.
+    /// Builds the fingerprints of a subscriber's known backups. `all`: whether those are all that exist.
     pub fn told(known: &Known, instance: Option<&Instance>, all: bool) -> Self {
         let mut marks: Vec<_> = known.iter().map(|backup| Mark::of(backup, instance)).collect();
         marks.sort();
         Self { marks: marks.into(), again: !all }
     }
 
-    /// Takes in what was read of the instance apart from the others.
+    /// Applies a separate listing of this instance.
     pub fn read(&mut self, backups: &[Backup]) {
         let mut found = Found::default();
         backups.iter().for_each(|backup| found.add(Some(self), backup));
         found.news(self);
     }
 
-    /// Whether a reading found just what is known. `None`: it found nothing.
+    /// Whether a listing found exactly the known backups. `None`: it found nothing.
     pub fn is_as(&self, found: Option<&Found>) -> bool {
         let Some(found) = found else { return !self.again && self.marks.is_empty() };
         let seen: u32 = found.seen.iter().map(|bits| bits.count_ones()).sum();
@@ -218,8 +219,8 @@ impl Sighted {
 }
 
 impl News {
-    /// The whole reading, with what is `known`; `None` where that lacks something, so that the instance's own list is to be
-    /// read.
+    /// Returns the complete listing by adding the unchanged backups from `known`; `None` if one of them is missing
+    /// there, so that the instance must be listed separately.
     pub fn complete(self, known: &Known) -> Option<Vec<Backup>> {
         let mut reading = self.records;
         let new = reading.len();

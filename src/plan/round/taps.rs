@@ -1,4 +1,4 @@
-//! What inventories want of a listing of all backups, and its tallies for them: they are counted while its pages pass by.
+//! Selectors of inventories for a shared listing, and their counts, which are updated page by page.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,34 +8,34 @@ use jiff::Timestamp;
 use crate::domain::Backup;
 use crate::plan::inventory::{Reading, Tally};
 
-/// What one inventory wants.
+/// Selector of one inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tap {
-    /// How many of the newest backups are kept whole: of those that fit `filter`, where there is one.
+    /// Number of newest backups kept whole; of those that match `filter` if there is one.
     pub limit: usize,
-    /// Beside all backups it wants to know what fits this.
+    /// Filter that is counted in addition to all backups.
     pub filter: Option<Filter>,
 }
 
-/// A filter that is applied here as the cloud would.
+/// A filter with the semantics of the cloud's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Empty for all, as are `strategies`.
+    /// Empty matches all; likewise `strategies`.
     pub statuses: Vec<String>,
     pub strategies: Vec<String>,
     pub window: Option<Window>,
 }
 
-/// When backups began: from and to, both included, in whole seconds; fractions are cut.
+/// Window of the backups' start times: from and to, inclusive, truncated to whole seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Window {
     Fixed(Timestamp, Timestamp),
-    /// Before the listing began.
+    /// Duration before the start of the listing.
     Last(Duration),
 }
 
 impl Filter {
-    /// `now`: when the listing began. A backup of which it is not known when it began is within no window.
+    /// `now`: start of the listing. A backup without a start time matches no window.
     pub fn fits(&self, backup: &Backup, now: Timestamp) -> bool {
         let among = |wanted: &[String], word: &str| wanted.is_empty() || wanted.iter().any(|w| w == word);
         let (from, to) = match self.window {
@@ -51,21 +51,21 @@ impl Filter {
     }
 }
 
-/// What one listing amounts to for an inventory.
+/// Counts of one listing for one inventory.
 #[derive(Clone, Debug)]
 pub struct Tallied {
-    /// Of all backups; many inventories can share it, so that it may keep more of them whole than this one wants.
+    /// All backups. Shared between inventories, so that it may keep more of them whole than this one selects.
     pub whole: Arc<Tally>,
-    /// Of those that fit the filter, where it has one.
+    /// The matching backups, if there is a filter.
     pub fitting: Option<Arc<Tally>>,
 }
 
-/// The tallies of a listing under way, for all inventories that it serves.
+/// Counts of a listing in progress, for all inventories that it serves.
 #[derive(Debug)]
 pub struct Tallies {
     began: Timestamp,
     whole: Reading,
-    /// One for each inventory, in their order.
+    /// One per inventory, in the order of the selectors.
     fitting: Vec<Option<(Filter, Reading)>>,
 }
 
@@ -78,7 +78,7 @@ impl Tallies {
 
     /// Counts the backups of a page.
     pub fn add(&mut self, backups: Vec<Backup>) {
-        // Nobody would look at it.
+        // No inventory uses the counts.
         if self.fitting.is_empty() {
             return;
         }
@@ -88,13 +88,13 @@ impl Tallies {
         self.whole.add(backups);
     }
 
-    /// The pages are read once more.
+    /// Starts the second pass.
     pub fn begin_again(&mut self) {
         self.whole.begin_again();
         self.fitting.iter_mut().flatten().for_each(|(_, reading)| reading.begin_again());
     }
 
-    /// For each inventory, in their order. `moved`: what either reading found counts.
+    /// Returns the counts per inventory, in the order of the selectors. `moved`: merges both passes.
     pub fn end(self, moved: bool) -> Vec<Tallied> {
         let whole = Arc::new(self.whole.end(moved));
         let tallied = |fitting: Option<(Filter, Reading)>| Tallied {

@@ -1,4 +1,4 @@
-//! From a difference to sync, and staying there.
+//! From a difference to sync, and staying in sync.
 
 use super::*;
 
@@ -113,7 +113,7 @@ fn a_third_value_is_drift_and_is_not_fought_without_end() {
     let mut w = World::new(on("cn-shanghai"));
     w.visible_after = Some(0);
     let mut turns = 0;
-    // A cloud that stores another region than it was told.
+    // The cloud stores another region than requested.
     while turns < 50 {
         w.turn();
         w.state =

@@ -1,4 +1,4 @@
-//! What fails, and what helps.
+//! Failures and recovery from them.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn what_was_never_sent_is_nothing_unanswered() {
                     w.memory.not_accepted(&w.desired, &change, failure, effect, w.now, 1.0);
                 }
             }
-            // Somebody else makes the very change.
+            // Another client makes the same change.
             w.state.active = true;
             w.state.cross_backup_region = Some("cn-shanghai".to_owned());
             w.live(60);
@@ -58,7 +58,7 @@ fn an_unavailable_target_is_named_with_those_that_are_and_nothing_is_modified() 
 #[test]
 fn a_refused_region_is_asked_for_again_before_the_blame() {
     let mut w = World::new(on("cn-shanghai"));
-    // The account's secret can be any word: the redacted code decides nothing.
+    // A secret of the account can equal any word: the decision must not depend on the redacted code.
     let refused = failure(Kind::InvalidRequest, "InvalidRegion");
     w.modify_fails = Some(Failure { code: "redacted".to_owned(), ..refused });
     w.turn();
@@ -155,7 +155,7 @@ fn a_clock_set_back_puts_no_look_off() {
     w.drift_to(false);
     w.live(-86_400 + 600);
     assert_eq!((w.reason(), w.stored.drift.corrections), ("InSync", 1));
-    // What was seen before the step is not seen now.
+    // An observation from before the clock step does not count as present.
     w.around.paused_until = Some(at(-86_400 + 2000));
     w.drift_to(false);
     w.live(-86_400 + 1300);

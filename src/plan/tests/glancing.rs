@@ -1,4 +1,4 @@
-//! Looks that need nothing of what status tells: each turn of every test of a policy's life compares them with whole ones.
+//! Fast path: each reconcile in the lifecycle tests compares it with a full one.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn nearly_all_looks_at_a_policy_at_rest_are_glances() {
         world.live(60);
         let (looks, writes) = (world.count("describe"), world.writes);
         for turn in 1..=20 {
-            // A reading that finds nothing new is not even told.
+            // A listing without changes is not even delivered.
             world.round = at(600 * (turn + 2));
             world.live(60 + 600 * turn);
         }
@@ -43,7 +43,7 @@ fn a_drift_is_no_glance() {
     );
 }
 
-/// What can happen between two turns.
+/// Events between two reconciles.
 #[derive(Clone, Debug)]
 enum Happens {
     Pass(i64),
@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-/// [`World::turn`] asserts what is tested.
+/// [`World::turn`] contains the assertions.
 fn after_all(all: &[Happens]) {
     let mut world = World::new(on("cn-shanghai"));
     world.backups = vec![backup("b-0", -60)];

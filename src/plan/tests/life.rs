@@ -1,10 +1,10 @@
-//! Properties of a whole life: whatever happens to cloud, account, spec, process and clock, in whatever order.
+//! Properties of a policy's lifecycle under arbitrary events of cloud, account, spec, process and clock.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// No look is older than this when a Modify follows it (plan::memory::FRESHNESS).
+/// Maximum age of the describe before a Modify (plan::memory::MAX_DESCRIBE_AGE).
 const FRESH: u64 = 30;
 
 #[derive(Clone, Debug)]
@@ -89,13 +89,13 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// A world, watched by somebody who has a clock that nobody sets.
+/// A world, with an independent monotonic clock.
 struct Life {
     w: World,
     lived: u64,
-    /// When, and for which generation, a Describe showed a difference that no Modify has followed.
+    /// Time and generation of a Describe that showed a difference and that no Modify has followed.
     seen: Option<(u64, i64)>,
-    /// What a Modify set, and when it shows.
+    /// A sent change, and the time from which it is visible.
     underway: Option<(PolicyState, Option<u64>)>,
     modify_fails: Option<(Failure, bool)>,
     regions_fail: Option<Failure>,
@@ -164,7 +164,7 @@ impl Life {
         self.turn();
     }
 
-    /// As [`World::turn`], with an eye on what it does.
+    /// Like [`World::turn`], and checks each step.
     fn turn(&mut self) -> Option<Timestamp> {
         for _ in 0..64 {
             let w = &mut self.w;
@@ -267,7 +267,7 @@ impl Life {
         assert!(stored.observed_generation.is_none_or(|g| g <= self.w.desired.generation));
     }
 
-    /// Time passes; the turns that are due are taken. As timers do, it waits for durations, whatever the clock shows then.
+    /// Advances time and runs due reconciles. Like timers, it waits for durations, independent of the wall clock.
     fn live(&mut self, seconds: u64) {
         let end = self.lived + seconds;
         let mut turns = 0;
@@ -295,7 +295,7 @@ impl Life {
         told && self.w.desired.change.is_met_by(&self.w.state)
     }
 
-    /// All that is wrong ends, and nothing tells the policy so, but what tells it in earnest.
+    /// Ends all faults, with only those notifications that a real operator would get.
     fn heal(&mut self) {
         let w = &mut self.w;
         w.describe_fails = None;
@@ -332,7 +332,8 @@ proptest! {
             life.happen(what);
         }
         life.heal();
-        // At most: one wait for a person's turn, or one backoff; and one change that must first count as not taken.
+        // At most one poll interval for a failure that needs a person, or one backoff, and one change that first counts
+        // as not taken.
         let bound = interval.clamp(300, 3600) + 150 + interval;
         let end = life.lived + bound;
         life.turn();
@@ -341,7 +342,7 @@ proptest! {
         }
         prop_assert!(life.is_in_sync(), "{} after {} s", life.w.reason(), bound);
 
-        // And then there is peace.
+        // After that, nothing changes any more.
         if life.w.desired.objective.is_none() && life.w.stored.drift.recent.len() < 3 {
             life.live(2 * interval + 600);
             let (writes, modifies, looks) = (life.w.writes, life.w.count("modify"), life.w.count("describe"));

@@ -1,4 +1,4 @@
-//! What ranks a policy among those of its instance, over restarts: proof of access, and refusals.
+//! Rank of a policy among those of its instance, across restarts: proof of access, and refusals.
 
 use super::*;
 
@@ -90,7 +90,7 @@ fn a_refused_describe_ranks_behind_until_one_succeeds_whatever_else_changes() {
     w.describe_fails = Some(failure(Kind::PermissionDenied, CODE));
     w.live(700);
     assert!(w.memory.refusal() == Refusal::Known && w.memory.is_proven());
-    // As a loser it says Conflict, over restarts.
+    // A losing policy reports Conflict, also after restarts.
     w.around.rival = Some(Rival { name: None });
     w.turn();
     assert_eq!((w.reason(), told_refusal(&w)), ("Conflict", None));
@@ -144,7 +144,7 @@ fn what_proves_nothing_is_not_told_of_another_spec_until_a_describe_proves_it() 
     w.around.gate = Gate::Open;
     w.live(w.now.as_second() - START + 5);
     assert!(w.stored.policy.is_some() && w.memory.is_proven());
-    // With the process running, another spec of the same account keeps the proof.
+    // In a running process, another spec with the same account keeps the proof.
     w.respec(|d| d.limit = 6);
     w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
     w.turn();

@@ -68,7 +68,7 @@ fn a_target_that_changed_while_nobody_looked_counts_its_own_copies() {
         let point = w.stored.recovery_point.clone();
         assert!(point.is_some());
         w.now = at(50);
-        // Another field than the target: status has no room for the backup.
+        // A field other than the target changes: status does not hold the backup.
         w.respec(|_| {});
         w.restart(at(45));
         w.backups_fail = Some(failure(Kind::CloudUnavailable, "503"));

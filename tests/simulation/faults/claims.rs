@@ -1,4 +1,4 @@
-//! Who manages an instance is known before the first turn: its own may be the last of many.
+//! The manager of an instance is known before the first reconcile: a policy may be the last of many to reconcile.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::harness::World;
 use crate::harness::figures::{DESCRIBE, MODIFY};
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
 
-/// So many that some have their first turn long after others have made three calls.
+/// So many that some reconcile for the first time long after others have made three calls.
 const FLEET: Fleet = Fleet { policies: 2_000, backups: 1, in_sync: true, ..Fleet::DEFAULT };
 
 const TURNS_AWAY: &str = "the_elder_turns_to_an_account_that_does_not_exist_and_the_younger_takes_over";
 
-/// For each policy a younger one, which wants another target and has lost.
+/// Adds a younger policy to each one, which wants another target and has lost the claim.
 fn contest(world: &World) {
     for number in 0..FLEET.policies {
         let mut younger = FLEET.manifest(number);
@@ -51,7 +51,7 @@ async fn who_has_lost_modifies_nothing_after_a_start() {
     world.stop().await;
 }
 
-/// A life of rivals, lived until it is at rest.
+/// Runs a scenario of competing policies until it is idle.
 async fn lived(name: &str) -> World {
     let scenario = Scenario::named(name);
     let mut world = stage(&scenario);
@@ -100,12 +100,12 @@ fn a_conflict_left_from_before_a_refusal_gives_no_place_back_to_the_refused_one(
     in_time_of_its_own("both in conflict", 1, async {
         let mut world = lived("the_elder_may_not_modify_and_the_younger_manages").await;
         world.kill();
-        // As stored where the process ended between the refusal and the younger policy's next status.
+        // State as stored when the process ends between the refusal and the younger policy's next status.
         let conditions = policy(&world, "one")["status"]["conditions"].clone();
         let younger = format!("{}/two/status", steps::FLEET.collection(0));
         world.api.patch(&younger, &json!({"status": {"conditions": conditions}}));
         assert_eq!([reason(&world, "one"), reason(&world, "two")], ["Conflict", "Conflict"]);
-        // The refused one has its answer first.
+        // The refused policy gets its response first.
         let of_the_younger = Fleet { name: steps::SECOND, ..steps::FLEET };
         let late = FaultSpec::new(Effect::Delay { seconds: 5.0 }).on_action(DESCRIBE);
         world.cloud.place_fault(late.on_key(of_the_younger.key()).times(1)).unwrap();
@@ -170,7 +170,7 @@ fn who_turned_to_another_account_while_the_operator_was_down_keeps_no_place() {
                 })
                 .await;
             assert!(policy(&world, "one")["status"]["policy"].is_null());
-            // The next start knows as well.
+            // The next start must know it as well.
             world.kill();
         }
     });

@@ -1,4 +1,4 @@
-//! What is under way is overtaken: a write is refused as outdated, and no event says what has changed, because nothing has or it is
+//! Overtaken operations: a write is refused as outdated, and no event reports a change, because there is none or it is
 //! late; an account is suspended while it is verified.
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn a_finalizer_whose_removal_is_refused_goes_all_the_same() {
             let is_finalizer = seen.verb == "patch" && seen.resource == "crossregionbackuppolicies";
             patches += usize::from(is_finalizer);
             let conflict = Refusal::new(409, "Conflict");
-            // The first one adds it.
+            // The first patch adds it.
             (is_finalizer && patches == 2).then(|| Spoilt { refusal: Some(conflict), ..Spoilt::default() })
         });
         let mut play = Play::new(&mut world, Comeback::default());
@@ -42,7 +42,7 @@ fn a_policy_that_is_gone_is_not_written_to_again_and_again_until_the_watch_says_
         world.api.spoil(move |seen| {
             let is_policy = seen.verb == EVENT && seen.resource == "crossregionbackuppolicies";
             events += usize::from(is_policy);
-            // The first one tells that it was created.
+            // The first event reports the creation.
             let delay = Duration::from_secs(20);
             (is_policy && events == 2).then(|| Spoilt { delay, ..Spoilt::default() })
         });
@@ -65,7 +65,7 @@ fn nor_is_an_inventory() {
         let is_late = Arc::new(AtomicBool::new(false));
         let late = is_late.clone();
         world.api.spoil(move |seen| {
-            // Neither the watch nor the list that follows its silence tells of the deletion in time.
+            // Neither the watch nor the list after its silence reports the deletion in time.
             let is_inventory = [EVENT, "list"].contains(&seen.verb) && seen.resource == "backupinventories";
             let delay = Duration::from_secs(150);
             (is_inventory && late.load(Relaxed)).then(|| Spoilt { delay, ..Spoilt::default() })

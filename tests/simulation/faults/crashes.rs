@@ -1,4 +1,4 @@
-//! The controllers are killed before, during and after each of their interactions with the outside, and come back.
+//! The controllers are killed before, during and after each of their interactions with the outside, and restarted.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use super::scenarios::{Scenario, each_scenario, suite};
 use crate::harness::journal::Stage;
 use crate::shard::shard;
 
-/// The controllers have read everything.
+/// Time within which the controllers have read everything.
 const STARTED: Duration = Duration::from_millis(400);
 
-/// Every policy has its turn within an interval, and a little of what comes of it.
+/// One interval, in which every policy is polled, and a second for the consequences.
 const TURN: Duration = Duration::from_secs(61);
 
-/// At once; and when another replica has waited for the Lease.
+/// An immediate restart; and a takeover by another replica that has waited for the Lease.
 const COMEBACKS: [Comeback; 2] = [
     Comeback { after: Duration::ZERO, renewed_before: SignedDuration::ZERO, and_again: None },
     Comeback {
@@ -27,7 +27,7 @@ const COMEBACKS: [Comeback; 2] = [
     },
 ];
 
-/// Every way to be killed there, or one of them in turn.
+/// Whether a crash point is tried in every way, or in one of them in rotation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ways {
     All,
@@ -37,7 +37,8 @@ enum Ways {
 const WAYS: [(Stage, Comeback); 3] =
     [(Stage::Before, COMEBACKS[0]), (Stage::After, COMEBACKS[1]), (Stage::Under, COMEBACKS[0])];
 
-/// Plays it, killed at that point; returns the interactions that are its own: after those of the start, until all is well.
+/// Runs a scenario with a crash point; returns the scenario's own interactions: those after the start, until [`TURN`]
+/// after the last step.
 fn run(scenario: &Scenario, point: Option<(usize, Stage)>, comeback: Comeback) -> RangeInclusive<usize> {
     let what = format!("{}, killed at {point:?}, {comeback:?}", scenario.name);
     in_time_of_its_own(&what, 1, async {
@@ -59,7 +60,7 @@ fn run(scenario: &Scenario, point: Option<(usize, Stage)>, comeback: Comeback) -
     })
 }
 
-/// Plays it once for each point at which it is killed, in each of the ways.
+/// Runs a scenario once per crash point, in each of the ways.
 fn every_point(scenario: &Scenario, ways: Ways) {
     let own = run(scenario, None, COMEBACKS[0]);
     let of_way = |(turn, way)| {
@@ -81,7 +82,7 @@ fn killed_in_one_way_in_turn(scenario: &Scenario) {
     every_point(scenario, Ways::InTurn);
 }
 
-/// What a start asks is the same in every life.
+/// The interactions of a start are the same in every scenario.
 #[test]
 fn a_start() {
     let scenario = Scenario::named("created");
@@ -101,7 +102,7 @@ fn killed_again_and_again(scenario: &Scenario) {
     }
 }
 
-/// One test for each scenario.
+/// Generates one test per scenario.
 macro_rules! tests {
     (
         core { $($core:ident)* }

@@ -1,4 +1,4 @@
-//! What a list tells is acted on: one that comes late, and one with which a watch has to begin anew.
+//! The operator acts on what only a list reports: a late one, and one with which a watch has to restart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use crate::harness::World;
 use crate::harness::api_server::{EVENT, Refusal, Spoilt};
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
 
-/// Many more than a queue takes in at once.
+/// Many more than a queue accepts at once.
 const FLEET: Fleet = Fleet { policies: 400, backups: 1, in_sync: true, ..Fleet::DEFAULT };
 const CHANGED: usize = 100;
 
@@ -30,7 +30,7 @@ async fn what_only_a_list_tells_is_acted_on_at_once() {
     for number in 0..CHANGED {
         world.retarget(&FLEET, number, OTHER_TARGET);
     }
-    // Their own turns come within ten minutes.
+    // Their own polls are spread over ten minutes.
     let all = |world: &World| (0..CHANGED).all(|number| world.is_ready(&FLEET, number));
     world.until("all changes are acted on", Duration::from_secs(30), all).await;
     assert!(!is_gone.load(Relaxed), "the watch has begun anew");

@@ -1,4 +1,4 @@
-//! Whether all is well: desired and cloud are equal, and status says what is true.
+//! Checks that all is well: the cloud is as the specs want it, and status is true.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -7,7 +7,10 @@ use super::oracle::objects::{Policy, Setting};
 use super::steps::FLEET;
 use crate::harness::World;
 
-/// Why all is not well.
+/// Checks the whole cluster.
+///
+/// # Errors
+/// The first deviation found.
 pub fn is_well(world: &World) -> Result<(), String> {
     let objects = world.api.all("crossregionbackuppolicies");
     let policies: Vec<_> =
@@ -28,7 +31,10 @@ pub fn is_well(world: &World) -> Result<(), String> {
     inventories_are_well(world)
 }
 
-/// Why a policy that alone manages its instance, through an account that is open, is not as it should be.
+/// Checks a policy that alone manages its instance, through a usable account.
+///
+/// # Errors
+/// The first deviation found.
 pub fn is_as_wanted(policy: &Policy, cloud: &Setting) -> Result<(), String> {
     is_policy_well(policy, Account::Open, Some(cloud), true)
 }

@@ -1,5 +1,5 @@
-//! The controllers under faults, in virtual time: killed at every point of every life, and told by the API server what is late,
-//! old, or nothing at all. An oracle judges what they did meanwhile, and what has become of everything afterwards.
+//! Fault tests in virtual time: the controllers are killed at every crash point of each scenario, and the API server
+//! reports late, stale or nothing. A checker verifies their actions during the run and the final state.
 
 mod claims;
 mod cloud;

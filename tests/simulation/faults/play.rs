@@ -1,5 +1,5 @@
-//! Plays a scenario: its steps at their times whatever becomes of the controllers, which are started again when they are killed;
-//! then everything becomes well and comes to rest.
+//! Runs a scenario: its steps at their times, with the controllers restarted whenever they are killed; then waits until
+//! everything has converged and is idle.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -17,29 +17,29 @@ use crate::harness::figures::MODIFY;
 use crate::harness::fleet::Fleet;
 use crate::harness::journal::{Entry, Stage, What};
 
-/// All is well so soon after the last step: the longest timers there are, of which the giving up of a deletion, the time of a
-/// watch that fell silent and a backoff are some five minutes each.
+/// Time within which all is well after the last step. It exceeds the longest timers: abandoning a deletion, the timeout
+/// of a silent watch, and a backoff take some five minutes each.
 const PATIENCE: Duration = Duration::from_secs(700);
-/// What is still on its way when all is well: the next reading of backups, and what follows from it.
+/// Time for what follows convergence: the next listing of backups, and its consequences.
 const AFTERMATH: Duration = Duration::from_secs(65);
-/// More than an interval, in which nothing is written.
+/// More than one interval, without writes.
 const QUIET: Duration = Duration::from_secs(65);
 const AGAIN: usize = 6;
-/// How often it is looked whether all is well.
+/// Interval at which the check whether all is well is repeated.
 const STEP: Duration = Duration::from_secs(1);
 
-/// How the controllers come back after they were killed.
+/// Restart of the controllers after a kill.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Comeback {
-    /// So much later.
+    /// Delay until the restart.
     pub after: Duration,
-    /// The Lease was last renewed so long before that.
+    /// Age of the Lease's last renewal at the restart.
     pub renewed_before: SignedDuration,
-    /// They are killed again after so many interactions, [`AGAIN`] times.
+    /// Interactions until the next kill; [`AGAIN`] kills in total.
     pub and_again: Option<usize>,
 }
 
-/// A world with what a scenario finds in it.
+/// Returns a cluster with the scenario's initial state.
 pub fn stage(scenario: &Scenario) -> World {
     let world = World::new();
     let fleet = Fleet { policies: usize::from(scenario.cloud.is_some()), ..FLEET };
@@ -51,7 +51,7 @@ pub fn stage(scenario: &Scenario) -> World {
     world
 }
 
-/// Runs it in a time of its own, with chance that is the same each time. What fails tells `what` was run.
+/// Runs a future in its own runtime, with paused time and a fixed random seed. On a panic it prints `what`.
 pub fn in_time_of_its_own<T>(what: &str, seed: u64, run: impl Future<Output = T>) -> T {
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -62,7 +62,7 @@ pub fn in_time_of_its_own<T>(what: &str, seed: u64, run: impl Future<Output = T>
     })
 }
 
-/// The controllers of a world, which come back whenever they are killed.
+/// The controllers of a cluster, restarted whenever they are killed.
 pub struct Play<'a> {
     pub world: &'a mut World,
     comeback: Comeback,
@@ -76,7 +76,7 @@ impl<'a> Play<'a> {
         Self { world, comeback, due: None, killed: 0 }
     }
 
-    /// Lets the steps happen.
+    /// Applies the scenario's steps at their times.
     pub async fn act(&mut self, scenario: &Scenario) {
         for (pause, step) in &scenario.steps {
             self.pass(Duration::from_millis(*pause)).await;
@@ -84,7 +84,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Lets time pass.
+    /// Lets time pass, and restarts the controllers when that is due.
     pub async fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
@@ -102,7 +102,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Kills the controllers, which come back.
+    /// Kills the controllers, and schedules their restart.
     pub fn restart(&mut self) {
         self.world.kill();
         self.due = Some(Instant::now() + self.comeback.after);
@@ -113,13 +113,16 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// They are killed no more.
+    /// Ends the repeated kills.
     pub fn spare(&mut self) {
         self.comeback.and_again = None;
         self.world.journal.spare();
     }
 
-    /// All becomes well and comes to rest; returns how long it took until it was well.
+    /// Waits until all is well and idle; returns the time until all was well.
+    ///
+    /// # Panics
+    /// If that takes too long, or the checker finds a violation.
     pub async fn comes_to_rest(&mut self, scenario: &Scenario) -> Duration {
         let start = Instant::now();
         while let Err(why) = is_well(self.world) {
@@ -155,14 +158,14 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Ends the controllers, and waits until they have.
+    /// Kills the controllers, and lets their tasks end.
     pub async fn end(self) {
         self.world.kill();
         sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// What has happened until then, for people.
+/// Formats the history up to a moment, for failure messages.
 pub fn told(entries: &[Entry], until: Option<Instant>) -> String {
     let Some(first) = entries.first() else { return String::new() };
     let mut text = String::new();

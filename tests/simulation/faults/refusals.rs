@@ -1,4 +1,5 @@
-//! A write of a status is refused for a while, or nobody hears that it was done: it is made again soon, and not without a pause.
+//! Status writes that are refused for a while, or whose response is lost: they are retried soon, but not without a
+//! pause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,7 +23,7 @@ fn writes(world: &World, status: &str) -> usize {
     world.api.seen().iter().filter(|seen| seen.verb == "patch" && seen.resource == status).count()
 }
 
-/// How often the status of this kind is written while that is refused; `soon` after, all is well.
+/// Returns the number of attempts to write a kind's status while it is refused; `soon` after that, all is well.
 fn tries(status: &'static str, refusal: Refusal, soon: Duration) -> usize {
     let scenario = Scenario::named("created");
     in_time_of_its_own(&format!("{status} is refused: {refusal:?}"), 1, async {
@@ -49,7 +50,7 @@ fn tries(status: &'static str, refusal: Refusal, soon: Duration) -> usize {
 fn one_that_is_outdated_is_told_soon() {
     for status in STATUSES {
         let tries = tries(status, Refusal::new(409, "Conflict"), Duration::from_millis(1_500));
-        // Ten a second at most.
+        // At most ten per second.
         assert!((5..=105).contains(&tries), "{status}: {tries}");
     }
 }
@@ -104,7 +105,7 @@ fn how_a_deletion_ends_is_told_once_although_the_finalizer_cannot_be_removed() {
         last.1.happen(play.world);
         play.pass(REFUSED).await;
         play.world.api.heal();
-        // The oracle sees what is told twice.
+        // The checker detects an Event that is emitted twice.
         play.comes_to_rest(&scenario).await;
         let told =
             play.world.api.all("events").into_iter().filter(|event| event["reason"] == "DisabledOnDelete");

@@ -1,5 +1,5 @@
-//! The API server's view goes back, as when etcd was restored from an older copy, or falls silent: everything is listed anew, and what is
-//! said and done follows.
+//! The API server's state goes back, as after etcd was restored from an older backup, or a watch falls silent: the
+//! operator lists everything again and follows what it reads.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::harness::api_server::{EVENT, Reply, Spoilt};
 use crate::harness::fleet::{API, Fleet, OTHER_TARGET, TARGET};
 
 const FLEET: Fleet = Fleet { policies: 20, backups: 1, in_sync: true, ..Fleet::DEFAULT };
-/// Longer than a watch is silent, and the turns after it.
+/// More than the time to detect a silent watch, and the reconciles after it.
 const NOTICED: Duration = Duration::from_secs(50);
 
-/// Whether a policy is Ready for what it wants by the API server, and the cloud has that.
+/// Returns whether spec, status and cloud have this target, and the policy is Ready.
 fn holds(world: &World, number: usize, target: &str) -> bool {
     let policy = world.api.get(&FLEET.path(number));
     let held = world.cloud.policy(&FLEET.instance(number)).unwrap().current;
@@ -38,7 +38,7 @@ async fn an_etcd_restored_from_an_older_copy_is_followed_at_once() {
     world.start(world.clock.now());
     sleep(2 * NOTICED).await;
     let copy = world.api.backup();
-    // What the copy does not know of: changed specs of policies and of the account, and a policy more.
+    // Changes after the copy: specs of policies and of the account.
     let path = format!("{API}/namespaces/{}/cloudaccounts/{}", FLEET.namespace(0), FLEET.name);
     world.api.patch(&path, &json!({"spec": {"requestTimeout": "9s"}}));
     for number in 0..3 {
@@ -53,7 +53,7 @@ async fn an_etcd_restored_from_an_older_copy_is_followed_at_once() {
     world.until("the old targets", NOTICED, |world| (0..3).all(|number| holds(world, number, TARGET))).await;
     assert!(restored.elapsed() < Duration::from_secs(5), "it took {:?}", restored.elapsed());
     assert_eq!(account(&world)["status"]["observedGeneration"], 1);
-    // The first generation after the copy's is another one than was seen before.
+    // Policy 0 reaches a generation number that was observed before the restore.
     let changed = Instant::now();
     world.retarget(&FLEET, 3, OTHER_TARGET);
     world.retarget(&FLEET, 0, OTHER_TARGET);
@@ -63,7 +63,7 @@ async fn an_etcd_restored_from_an_older_copy_is_followed_at_once() {
         })
         .await;
     assert!(changed.elapsed() < Duration::from_secs(5), "it took {:?}", changed.elapsed());
-    // All is quiet then.
+    // Nothing is written any more.
     sleep(NOTICED).await;
     world.forget();
     sleep(2 * NOTICED).await;
@@ -71,7 +71,7 @@ async fn an_etcd_restored_from_an_older_copy_is_followed_at_once() {
     world.stop().await;
 }
 
-/// The first event of a policy gets lost, and whatever comes on its connection later.
+/// Drops the first event of a policy, and everything that follows on its connection.
 fn swallow_a_watch(world: &World) {
     let mut is_first = true;
     world.api.spoil(move |seen| {
@@ -123,7 +123,7 @@ async fn at_rest_each_watch_costs_two_requests_in_40_seconds() {
     sleep(NOTICED).await;
     world.forget();
     sleep(Duration::from_secs(800)).await;
-    // Seven watches: four kinds of ours, namespaces, and Secrets of all namespaces and of the operator's own.
+    // Seven watches: the operator's four kinds, namespaces, and Secrets of all namespaces and of the operator's own.
     let counts = world.api.counts();
     let reads: usize = counts.iter().filter(|(what, _)| !what.starts_with("patch")).map(|(_, n)| n).sum();
     assert!((7 * 40 - 14..=7 * 40 + 14).contains(&reads), "{counts:?}");

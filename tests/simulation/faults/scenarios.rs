@@ -1,4 +1,4 @@
-//! The lives of policies, as data.
+//! Scenarios: the lives of policies, as data.
 
 use cloud_simulator::{Effect, Policy, ThrottleStyle};
 use serde_json::{Value, json};
@@ -9,22 +9,22 @@ use crate::harness::fleet::{OTHER_TARGET, TARGET};
 
 pub struct Scenario {
     pub name: &'static str,
-    /// Its place in the list.
+    /// Index in the list of scenarios.
     pub number: usize,
-    /// Of the instance at the beginning; `None`: there is no instance.
+    /// The cloud's policy at the start; `None`: the instance does not exist.
     pub cloud: Option<Policy>,
-    /// A change of it can be seen so many seconds after it was accepted.
+    /// Seconds until an accepted change is visible.
     pub visible_after: f64,
-    /// Milliseconds after the one before, and what happens then.
+    /// Steps, with their delays in milliseconds after the previous one.
     pub steps: Vec<(u64, Step)>,
-    /// What the cloud holds at the end; `None`: it depends on what is forgotten.
+    /// The cloud's policy at the end; `None`: it depends on state that a restart loses.
     pub end: Option<Policy>,
-    /// Nobody ever wants anything modified.
+    /// Whether no policy ever wants a Modify.
     pub leaves_alone: bool,
 }
 
-/// Calls `$tests!` with the names of all scenarios, by group; each is a function below. One that is not listed is dead code, of which
-/// the compiler warns.
+/// Calls `$tests!` with the names of all scenarios, by group; each is a function below. The compiler warns of an
+/// unlisted one as dead code.
 macro_rules! each_scenario {
     ($tests:ident) => {
         $tests! {
@@ -37,14 +37,14 @@ macro_rules! each_scenario {
                 disabled
                 two
             }
-            // Policies that shall leave the instance alone.
+            // Policies that must leave the instance alone.
             restrained {
                 in_sync
                 observed
                 suspended_and_deleted
                 retained
             }
-            // What is switched to and fro, and what a policy depends on.
+            // Settings that change back and forth, and dependencies of a policy.
             surroundings {
                 resumed
                 observed_then_managed
@@ -67,7 +67,7 @@ macro_rules! each_scenario {
                 the_elder_disables_and_the_younger_takes_over
                 namespace_torn_down
             }
-            // Who does not know the latest does something else.
+            // Scenarios whose outcome differs when the operator acts on stale data.
             needing_the_latest {
                 drift_while_the_account_is_suspended
             }
@@ -76,7 +76,7 @@ macro_rules! each_scenario {
 }
 pub(super) use each_scenario;
 
-/// A module with one test for each of these scenarios, which calls the check with it.
+/// Generates a module with one test per scenario, which runs the check on it.
 macro_rules! suite {
     ($suite:ident: $($name:ident)* => $check:ident) => {
         mod $suite {
@@ -101,7 +101,10 @@ macro_rules! list {
 each_scenario!(list);
 
 impl Scenario {
-    /// The one that is listed by this name.
+    /// Returns the scenario with this name.
+    ///
+    /// # Panics
+    /// If it is not listed.
     pub fn named(name: &str) -> Self {
         let number = ALL.iter().position(|(listed, _)| *listed == name);
         let number = number.unwrap_or_else(|| panic!("no scenario has the name {name}"));
@@ -138,19 +141,19 @@ fn elsewhere() -> Policy {
     Policy::to_region(OTHER_TARGET)
 }
 
-/// An inactive policy that had this target before.
+/// Returns an inactive policy that had this target before.
 fn off(target: &str) -> Policy {
     Policy { active: false, ..Policy::to_region(target) }
 }
 
 const PAUSE: u64 = 8_000;
 
-/// The cloud lets nobody of the account call for so many seconds.
+/// Returns a fault that throttles all calls of the account for `retry_after` seconds.
 fn throttled(retry_after: &str) -> Effect {
     Effect::Throttle { style: ThrottleStyle::Flow429, retry_after: Some(retry_after.to_owned()) }
 }
 
-/// A call that fails in passing.
+/// Returns a transient error of one call.
 fn broken() -> Effect {
     let (code, message) = ("InternalError".to_owned(), "no".to_owned());
     Effect::Error { status: 500, code, message, code_n: None }
@@ -166,7 +169,7 @@ fn changed() -> Scenario {
         ..life(vec![
             create(json!({})),
             change(PAUSE, json!({"crossBackupRegion": OTHER_TARGET})),
-            // In the midst of the change before.
+            // During the previous change.
             change(15, json!({"crossBackupRegion": TARGET})),
             change(60, json!({"crossBackupRegion": OTHER_TARGET})),
             change(PAUSE, json!({"active": false})),
@@ -339,7 +342,7 @@ fn changed_between_two_tries() -> Scenario {
         ..life(vec![
             (200, Step::Spoil(MODIFY, broken())),
             create(json!({})),
-            // The next try comes a second after the first at the soonest.
+            // The retry comes a second after the first attempt, or later.
             change(600, json!({"crossBackupRegion": OTHER_TARGET})),
         ])
     }
@@ -356,7 +359,7 @@ fn changed_while_it_is_throttled() -> Scenario {
         ..life(vec![
             create(json!({})),
             (PAUSE, Step::Spoil(DESCRIBE, throttled("120"))),
-            // Meanwhile it is looked at.
+            // It is polled meanwhile.
             change(61_000, json!({"recoveryPointObjective": "26h"})),
         ])
     }

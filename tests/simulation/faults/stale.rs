@@ -1,4 +1,4 @@
-//! The API server tells what is late, old or nothing at all, and refuses; then it is well again, and so is everything.
+//! The API server reports late, stale or nothing, or refuses; after the faults have ended, everything converges.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::harness::World;
 use crate::shard::shard;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// After the last step trouble goes on for twice so long, with a restart in the midst of it in every other run.
+/// Half of the time that faults continue after the last step; every other run restarts the controllers in the middle.
 const AFTERWARDS: Duration = Duration::from_secs(12);
-/// The most requests to the API server within a minute of trouble. There are 7 watches, which each list anew at most every
-/// 0.8 s at first, and a few retries of each request follow at once.
+/// Upper bound on API requests per minute under faults. The 7 watches relist at most every 0.8 s each at first, and
+/// each request has a few immediate retries.
 const A_MINUTE: usize = 250;
 
-/// Which of the requests meet trouble, of a hundred.
+/// Percentages of requests that meet a fault.
 const SOME: u8 = 10;
 const MANY: u8 = 50;
 
-/// Plays it in trouble; returns the most requests within a minute, and after how long all was well again.
+/// Runs a scenario under faults; returns the most requests in any minute, and the time until all was well again.
 fn run(scenario: &Scenario, kinds: &'static [Kind], percent: u8, seed: u64) -> (usize, Duration) {
     let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
     let what = format!("{}, {percent} % {names:?}, seed {seed}", scenario.name);
@@ -56,10 +56,10 @@ fn most_in_a_minute(world: &World) -> usize {
     (0..seen.len()).map(within).max().unwrap_or(0)
 }
 
-/// A kind of trouble by its number, the share of requests that meet it, and the seed of chance.
+/// Index of the fault, percentage of requests that meet it, and random seed.
 type Case = (usize, u8, u64);
 
-/// Each kind alone.
+/// Runs each fault alone.
 fn each(scenario: &Scenario, cases: Vec<Case>) {
     let (mut most, mut longest) = (0, Duration::ZERO);
     for (kind, percent, seed) in shard(scenario.name, scenario.number, cases) {
@@ -69,14 +69,14 @@ fn each(scenario: &Scenario, cases: Vec<Case>) {
     println!("{}: at most {most} requests a minute, well after {longest:?}", scenario.name);
 }
 
-/// Some and many requests meet it.
+/// Runs each fault with both percentages.
 fn each_trouble(scenario: &Scenario) {
     let first = 2 * scenario.number * KINDS.len();
     let cases = (0..2 * KINDS.len()).map(|case| (case / 2, [SOME, MANY][case % 2], (first + case) as u64));
     each(scenario, cases.collect());
 }
 
-/// Some or many requests meet it, in turn.
+/// Runs each fault with one of the percentages, alternating.
 fn each_trouble_in_turn(scenario: &Scenario) {
     let first = scenario.number * KINDS.len();
     let percent = |kind| [SOME, MANY][(scenario.number + kind) % 2];
@@ -90,7 +90,7 @@ fn all_troubles(scenario: &Scenario) {
     }
 }
 
-/// One test for each scenario in which nothing but what was told decides whether the instance may be modified.
+/// One test for each scenario whose outcome does not depend on data that the API server has not reported yet.
 macro_rules! tests {
     (
         core { $($core:ident)* }

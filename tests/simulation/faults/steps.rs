@@ -1,4 +1,4 @@
-//! What happens to a world from outside: users, and whoever else changes the cloud.
+//! External events: actions of users, and changes in the cloud by others.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,41 +9,41 @@ use crate::harness::figures::MODIFY;
 use crate::harness::fleet::{API, API_VERSION, Fleet, SECRET};
 use crate::harness::{OWN_NAMESPACE, World};
 
-/// Its policies and inventories are created by steps, for its only instance where they do not say another.
+/// The scenarios' fleet. Steps create its policies and inventories, for its only instance unless a spec names another.
 pub const FLEET: Fleet = Fleet { backups: 1, interval: "1m", ..Fleet::DEFAULT };
 /// Another key of the same account.
 const NEXT_KEY: &str = "AKLTnext0000000000000000";
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Of a policy, with these differences to a usual spec.
+    /// Creates a policy whose spec differs from the usual one in these fields.
     Create(&'static str, Value),
-    /// Of the policy's spec.
+    /// Changes these fields of a policy's spec.
     Change(&'static str, Value),
     Delete(&'static str),
     CreateInventory,
-    /// Somebody else sets the instance's policy.
+    /// Another actor sets the instance's policy.
     Drift(Policy),
-    /// The next call of this action meets this.
+    /// Injects a fault into the next call of this action.
     Spoil(&'static str, Effect),
-    /// The instance comes into being.
+    /// The instance is created.
     Appear,
-    /// Of the account's spec.
+    /// Changes these fields of the account's spec.
     ChangeAccount(Value),
-    /// The account is deleted and comes back with another UID.
+    /// Deletes the account; [`Step::RestoreAccount`] creates it again, with another UID.
     DeleteAccount,
     RestoreAccount,
-    /// An account of the whole cluster, with a Secret of its own, that its namespace may use.
+    /// Adds a ClusterCloudAccount with its own Secret, which the namespace may use.
     ShareAccount,
-    /// Whether policies may modify through it.
+    /// Sets whether policies may modify through the ClusterCloudAccount.
     Permit(bool),
-    /// The Secret gets another key, and then the cloud takes the old one no longer.
+    /// Puts another key into the Secret, then removes the old one from the cloud.
     Rotate,
-    /// A second account `second` with a key of its own, for the same instances.
+    /// Adds the account `second`, with its own key, for the same instances.
     AddAccount,
-    /// The key of the first account may not modify any more.
+    /// Denies Modify to the key of the first account.
     DenyModify,
-    /// The account and its Secret are deleted for good.
+    /// Deletes the account and its Secret for good.
     DeleteAccountAndSecret,
 }
 
@@ -139,7 +139,7 @@ fn inventory() -> Value {
     })
 }
 
-/// The name of the account that [`Step::AddAccount`] adds.
+/// Name of the account that [`Step::AddAccount`] adds.
 pub const SECOND: &str = "second";
 
 fn add_account(world: &World) {

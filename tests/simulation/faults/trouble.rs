@@ -1,4 +1,4 @@
-//! Kinds of trouble with an API server.
+//! Faults of the API server.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use crate::harness::api_server::{EVENT, Refusal, Reply, Seen, Spoilt};
 
 pub struct Kind {
     pub name: &'static str,
-    /// What becomes of a request or an event that it meets.
+    /// Returns the fault of a request or a watch event.
     pub spoil: fn(&Seen, &mut Rng) -> Option<Spoilt>,
 }
 
-/// An old list is of at most so many versions ago.
+/// Upper bound on the versions by which a list is stale.
 const OLD: u64 = 12;
 const GONE: Refusal = Refusal::new(410, "Expired");
 const CONFLICT: Refusal = Refusal::new(409, "Conflict");

@@ -1,4 +1,4 @@
-//! One resource's bad input touches no other: a fleet costs the same, and is as quick, with the worst of neighbours.
+//! Bad input in one resource affects no other: a fleet has the same cost and latency with the worst of neighbours.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,11 +17,11 @@ const FLEET: Fleet = Fleet { policies: 60, backups: 3, in_sync: true, ..Fleet::D
 const INTERVAL: Duration = Duration::from_secs(600);
 const INTERVALS: u32 = 2;
 const CHANGES: usize = 10;
-/// What one bad resource may cost in an interval, in requests to the API server and calls of a cloud: a failed call is retried
+/// Upper bound on the cost of one bad resource per interval, in API requests and cloud calls: a failed call is retried
 /// at most every five minutes after a minute or two.
 const EACH: usize = 12;
 
-/// What the healthy fleet saw.
+/// Measurements of the healthy fleet.
 struct Figures {
     calls: BTreeMap<String, usize>,
     to_cloud: Delays,
@@ -29,7 +29,7 @@ struct Figures {
     written: usize,
 }
 
-/// The bad ones, by name.
+/// Returns the bad policies, by name.
 fn bad_policies() -> BTreeMap<&'static str, Value> {
     let strange_status = |status: Value| json!({"spec": {"managementPolicy": "Own\u{0}"}, "status": status});
     let last = "9999-12-30T22:00:00Z";
@@ -61,7 +61,7 @@ fn bad_policies() -> BTreeMap<&'static str, Value> {
     ])
 }
 
-/// Values of a Secret that is no pair of keys; among them words that healthy resources and their cloud use.
+/// Returns values of a Secret that are no key pair; some are words that healthy resources and their cloud use.
 fn bad_secrets() -> BTreeMap<&'static str, Vec<u8>> {
     BTreeMap::from([
         ("empty", Vec::new()),
@@ -74,7 +74,7 @@ fn bad_secrets() -> BTreeMap<&'static str, Vec<u8>> {
 }
 
 impl World {
-    /// Puts everything bad beside the fleet: in its namespace, at its account, and at accounts of their own.
+    /// Adds the bad resources: to the fleet's namespace, to its account, and to accounts of their own.
     fn spoil_neighbours(&self, fleet: &Fleet) {
         let home = fleet.namespace(0);
         let policy = |name: &str, over: &Value| {
@@ -140,7 +140,7 @@ fn account(name: &str, over: Value) -> Value {
     object
 }
 
-/// Records of backups, in the listing that the healthy fleet shares.
+/// Returns bad records of backups, for the listing that the healthy fleet shares.
 fn bad_records() -> Vec<Value> {
     vec![
         json!({"StartTime": "-009999-01-02T01:59:59Z", "EndTime": "9999-12-30T22:00:00Z"}),
@@ -195,7 +195,7 @@ async fn figures(with_bad: bool) -> Figures {
     }
 }
 
-/// Each bad policy says what is wrong with it, or is as good as it can be.
+/// Checks that each bad policy reports its problem, or is as good as it can be.
 fn all_are_told(world: &World) {
     let names = bad_policies().into_keys().map(str::to_owned);
     let names = names.chain(bad_secrets().into_keys().map(|name| format!("bad-secret-{name}")));
@@ -232,7 +232,7 @@ async fn bad_neighbours_change_neither_calls_nor_latencies_of_a_healthy_fleet() 
     let listing = format!("{BACKUPS} ");
     for (what, count) in &alone.calls {
         let now = beside.calls.get(what).copied().unwrap_or_default();
-        // A page more each time, for the backups of the others.
+        // One more page per listing, for the backups of the bad instances.
         let more = if *what == listing { INTERVALS as usize + 1 } else { 1 };
         assert!(now.abs_diff(*count) <= more, "{what}: {count} alone, {now} beside bad ones");
     }
@@ -249,11 +249,11 @@ async fn bad_neighbours_change_neither_calls_nor_latencies_of_a_healthy_fleet() 
     }
 }
 
-/// The year -1, which Kubernetes' serialisation of times writes so that nothing reads it.
+/// The year -1, which Kubernetes serialises so that nothing can parse it.
 const YEAR_MINUS_1: &str = "0000-01-01T00:00:00+14:00";
 const YEAR_9999: &str = "9999-12-30T22:00:00Z";
 
-/// What somebody wrote into a status of this kind, as merge patches.
+/// Returns foreign values of a status of this kind, as merge patches.
 fn spoilt_statuses(kind: &str) -> Vec<Value> {
     let condition = |kind: &str, status: &str, time: &str| {
         let message = "m".repeat(30_000);
@@ -301,7 +301,7 @@ fn spoilt_statuses(kind: &str) -> Vec<Value> {
     all
 }
 
-/// Without the times of transitions, and without what only a former status told.
+/// Removes transition times, and what only an earlier status determines.
 fn without_history(mut status: Value) -> Value {
     let members = status.as_object_mut().unwrap();
     members.remove("lastHandledReconcileAt");
@@ -378,7 +378,7 @@ async fn a_status_that_somebody_spoiled_is_repaired_on_every_kind() {
                     .collect();
                 if !differ.is_empty() || handled > 71 {
                     left.push(format!("{shown}, restarts: {restarts}: {differ:?}, {handled}"));
-                    // As it was, for the others.
+                    // Restores the status for the other cases.
                     world.api.patch(&format!("{path}/status"), &json!({"status": null}));
                     world.stop().await;
                     world.start(world.clock.now());

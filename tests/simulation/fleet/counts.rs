@@ -1,4 +1,4 @@
-//! What a fleet costs: every call and every write has a reason.
+//! Cost of a fleet: every call and every write has a reason.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::fleet::Fleet;
 
 const INTERVAL: Duration = Duration::from_secs(600);
 const FLEET: Fleet = Fleet { policies: 200, ..Fleet::DEFAULT };
-/// Of a listing of all backups, 100 a page.
+/// Pages of a listing of all backups, 100 per page.
 const PAGES: usize = 20;
 
 /// Creates the policies within a second, and waits until all are Ready.
@@ -28,7 +28,7 @@ async fn all_ready(world: &mut World, fleet: &Fleet) {
 #[tokio::test(start_paused = true)]
 async fn a_new_fleet_is_looked_at_modified_and_written_once_and_listed_together() {
     let mut world = World::new();
-    // No policy's own turn comes meanwhile.
+    // No policy is due for a poll meanwhile.
     let fleet = Fleet { interval: "24h", ..FLEET };
     let start = Instant::now();
     all_ready(&mut world, &fleet).await;
@@ -46,7 +46,7 @@ async fn a_new_fleet_is_looked_at_modified_and_written_once_and_listed_together(
 async fn a_fleet_at_rest_costs_a_look_at_each_and_one_listing_in_an_interval_and_no_write() {
     let mut world = World::new();
     all_ready(&mut world, &FLEET).await;
-    // What is left of the beginning.
+    // Lets the effects of the start pass.
     sleep(INTERVAL).await;
     world.forget();
     let start = Instant::now();
@@ -75,7 +75,7 @@ async fn new_backups_are_told_to_their_own_policies_by_the_next_listing_alone() 
     for number in some {
         world.add_backup(&fleet, number, fleet.backups, 0.0);
     }
-    // A listing that has begun has them not, and the next is spread over its interval.
+    // A listing in progress lacks them, and the next is spread over its interval.
     sleep(2 * INTERVAL).await;
     let mut written: Vec<_> = world.status_writes().into_iter().map(|write| write.name).collect();
     written.sort();

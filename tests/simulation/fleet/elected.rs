@@ -1,5 +1,5 @@
-//! A leader's Lease lasts for seconds, and its account's budget may let a policy's next call go much later: that is no failure,
-//! and costs no looks.
+//! A Lease lasts for seconds, and an account's request budget may delay a policy's next call much longer: that is no
+//! failure, and costs no describes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::harness::fleet::Fleet;
 const FLEET: Fleet =
     Fleet { namespaces: 100, backups: 1, requests_per_second: 10, interval: "24h", ..Fleet::DEFAULT };
 
-/// By reason, the Events about policies that were written.
+/// Returns the number of written Events about policies, by reason.
 fn events(world: &World) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for seen in world.writes().iter().filter(|seen| seen.resource == "events" && seen.code < 300) {
@@ -27,7 +27,7 @@ fn events(world: &World) -> BTreeMap<String, usize> {
     counts
 }
 
-/// The reasons of Ready that were written.
+/// Returns the number of status writes, by reason of Ready.
 fn reasons(world: &World) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for write in world.status_writes() {
@@ -40,7 +40,7 @@ fn reasons(world: &World) -> BTreeMap<String, usize> {
     counts
 }
 
-/// The most looks at a policy until it was told to be Ready: its own turns come later.
+/// Returns the most describes of a policy until its status was Ready; its scheduled polls come later.
 fn most_looks(world: &World, fleet: &Fleet, start: Instant) -> usize {
     let ready: HashMap<_, _> = world.status_writes().into_iter().map(|w| (w.name, w.at)).collect();
     let ready = (0..fleet.policies).map(|number| (fleet.instance(number), ready[&fleet.policy(number)]));
@@ -54,7 +54,7 @@ fn most_looks(world: &World, fleet: &Fleet, start: Instant) -> usize {
     looks.into_values().max().unwrap_or_default()
 }
 
-/// Creates the fleet at once, and waits until all of it is Ready.
+/// Creates the fleet at once, waits until all of it is Ready, and checks the cost.
 async fn rolled_out(fleet: &Fleet, most: Duration) {
     let mut world = World::new();
     world.found(fleet);

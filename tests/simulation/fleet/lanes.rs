@@ -1,4 +1,4 @@
-//! Who changes a policy does not wait for the polling of ten thousand others, and the polling goes on.
+//! A user's change does not wait for the polling of ten thousand other policies, and polling goes on.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::figures::{BACKUPS, Change, DESCRIBE, Delays, largest_excess,
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
 
 const RATE: u32 = 20;
-/// The default, a quarter of the rate.
+/// Default burst, a quarter of the rate.
 const BURST: f64 = 5.0;
 const FLEET: Fleet =
     Fleet { policies: 10_000, backups: 1, requests_per_second: RATE, in_sync: true, ..Fleet::DEFAULT };
@@ -19,7 +19,7 @@ const FLEET: Fleet =
 const ROUNDING: f64 = 0.05;
 const SPAN: Duration = Duration::from_secs(5);
 
-/// So many changes, one every so often.
+/// Number of changes, and the interval between them.
 struct Cadence {
     changes: usize,
     every: Duration,
@@ -28,17 +28,17 @@ struct Cadence {
 struct Figures {
     to_cloud: Delays,
     to_ready: Delays,
-    /// How much of the budget was used.
+    /// Used share of the budget.
     used: f64,
-    /// The most that came in any window above the rate.
+    /// Largest excess of requests over the rate in any window.
     excess: f64,
-    /// The least share of looks at policies that nobody has changed, and of pages of the listing, in any span.
+    /// Smallest share of polling in any span: describes of unchanged policies, and pages of the listing.
     polls: f64,
 }
 
-/// Runs fleets that all are due, the first of which is changed at this cadence; each change is of another policy.
+/// Runs fleets whose policies are all due, and changes another policy of the first fleet at each step of the cadence.
 async fn change(world: &mut World, cadence: Cadence) -> Figures {
-    // So long ago that everything is to be looked at at once: there is work for the whole time.
+    // The last renewal is so old that every policy is due at once: there is work for the whole time.
     let begin = Instant::now();
     world.start(world.clock.now() - SignedDuration::from_hours(2));
     sleep(SPAN).await;

@@ -1,4 +1,4 @@
-//! Listings whose pages come slowly, or are too large: facts stay known, and nothing is written at rest.
+//! Listings whose pages are slow or too large: facts stay known, and an idle fleet causes no writes.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn account(world: &World, fleet: &Fleet) -> Value {
 async fn a_listing_slower_than_its_interval_page_by_page_makes_no_recovery_point_unknown() {
     let mut world = World::new();
     world.settle(&[FLEET]).await;
-    // One after the other, the 28 pages and their pauses take a minute and a half.
+    // Sequentially, the 28 pages and their pauses take a minute and a half.
     slow_pages(&world, 2.0);
     world.start(world.clock.now());
     sleep(6 * MINUTE).await;
@@ -47,7 +47,7 @@ async fn a_listing_slower_than_its_interval_side_by_side_makes_that_longer_and_t
     let fleet = Fleet { policies: 120, backups: 140, ..FLEET };
     let mut world = World::new();
     world.settle(&[fleet]).await;
-    // 168 pages, eight at once, take 88 s.
+    // 168 pages, eight in parallel, take 88 s.
     slow_pages(&world, 4.0);
     world.start(world.clock.now());
     sleep(6 * MINUTE).await;
@@ -71,7 +71,7 @@ async fn a_listing_whose_pages_are_too_large_is_read_in_smaller_ones() {
     let fleet = Fleet { interval: "10m", objective: "", backups: 10, policies: 30, ..FLEET };
     let mut world = World::new();
     world.settle(&[fleet]).await;
-    // The newest hundred of them.
+    // Enlarges the newest backups.
     for number in 0..fleet.policies {
         for backup in 0..3 {
             let instance = fleet.instance(number);
@@ -88,7 +88,7 @@ async fn a_listing_whose_pages_are_too_large_is_read_in_smaller_ones() {
     world.until("the new backup is told", 15 * MINUTE, newest).await;
     world.forget();
     let start = Instant::now();
-    // The next listing begins when six of these have passed, and takes less than five.
+    // The next listing starts after six of these minutes, and takes less than five.
     sleep(11 * MINUTE).await;
     assert_eq!(world.calls(&fleet, start)[BACKUPS], 7, "301 backups, 50 a page, and none is tried in vain");
 }

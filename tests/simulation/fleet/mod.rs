@@ -1,4 +1,4 @@
-//! Fleets in virtual time: what they cost in calls and writes, and how long people wait.
+//! Fleets in virtual time: their cost in calls and writes, and the latency of changes.
 
 mod bad_input;
 mod counts;

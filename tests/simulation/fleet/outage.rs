@@ -1,4 +1,5 @@
-//! A way to the cloud that is closed for long: few calls meanwhile, and all policies are looked at soon after it opens.
+//! A connection to the cloud that is closed for long: few calls meanwhile, and all policies are described soon after it
+//! opens.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,12 +11,12 @@ use crate::harness::figures::DESCRIBE;
 use crate::harness::fleet::Fleet;
 use cross_region_backup_operator::cloud::TransportError;
 
-/// Of docs/reliability.md: a probe every 20 s at the latest, and 5 s for a connection that is still tried.
+/// Bound in docs/reliability.md: a probe every 20 s at the latest, and 5 s for a connection attempt in progress.
 const LOOKED_AT: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Closes the way for a quarter of an hour. Gives the calls of its last five minutes, and how long it took after its end until each policy had
-/// been looked at.
+/// Closes the connection for a quarter of an hour. Returns the number of calls in its last five minutes, and the time
+/// from its end until each policy was described.
 async fn outage(fleet: &Fleet, after: Duration, error: TransportError) -> (usize, Duration) {
     let mut world = World::new();
     world.settle(std::slice::from_ref(fleet)).await;
@@ -47,7 +48,8 @@ async fn after_an_outage_every_policy_is_looked_at_within_the_documented_time() 
         (Duration::from_millis(1), TransportError::ConnectionRefused),
         (Duration::from_secs(5), TransportError::ConnectTimeout),
     );
-    // Each tries every 150 s on average, the listing and the probe every 15 s; of tries that time out four are under way at most.
+    // Each policy is tried every 150 s on average, the listing and the probe every 15 s; at most four attempts that
+    // time out are in flight.
     for (fleet, (after, error), most) in
         [(few, refused, 80), (few, dropped, 80), (many, refused, 850), (many, dropped, 350)]
     {

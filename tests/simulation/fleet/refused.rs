@@ -1,5 +1,5 @@
-//! An account whose key may not list all of its backups, as one for a single project: each policy reads its own, which the budget
-//! has to allow for.
+//! An account whose key may not list all of its backups, such as one for a single project: each policy lists its own,
+//! and the budget has to allow for it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,8 @@ const FLEET: Fleet = Fleet {
     ..Fleet::DEFAULT
 };
 
-/// The fleet, with an objective that its newest backups meet, and a key that may not list them together.
+/// Creates a fleet whose newest backups meet its objective, and whose key may not list them together; starts the
+/// controllers.
 async fn started(fleet: &Fleet, inventories: &[Value]) -> (World, Instant) {
     let mut world = World::new();
     world.found(fleet);
@@ -44,7 +45,7 @@ fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
     conditions.and_then(|all| all.iter().find(|c| c["type"] == kind)).unwrap_or(&Value::Null)
 }
 
-/// What the account says of its budget.
+/// Returns reason and message of the account's Ready condition.
 fn told(world: &World, fleet: &Fleet) -> (String, String) {
     let account =
         world.api.get(&format!("{API}/namespaces/{}/cloudaccounts/{}", fleet.namespace(0), fleet.name));
@@ -52,7 +53,7 @@ fn told(world: &World, fleet: &Fleet) -> (String, String) {
     (text("reason"), text("message"))
 }
 
-/// The times at which each instance was asked about.
+/// Returns the times of an action's calls, by instance.
 fn times(world: &World, fleet: &Fleet, since: Instant, action: &str) -> BTreeMap<String, Vec<Instant>> {
     let mut times = BTreeMap::<String, Vec<Instant>>::new();
     for call in world.calls_of(fleet, since).into_iter().filter(|call| call.action == action) {
@@ -63,7 +64,7 @@ fn times(world: &World, fleet: &Fleet, since: Instant, action: &str) -> BTreeMap
     times
 }
 
-/// Each instance is looked at, and its backups are read, about once in each interval, and never much later.
+/// Checks that each instance is described, and its backups are listed, about once per interval and never much later.
 fn goes_on(world: &World, fleet: &Fleet, since: Instant, interval: Duration) {
     let rounds = since.elapsed().as_secs_f64() / interval.as_secs_f64();
     for action in [DESCRIBE, BACKUPS] {
@@ -79,7 +80,7 @@ fn goes_on(world: &World, fleet: &Fleet, since: Instant, interval: Duration) {
     }
 }
 
-/// No policy has ever said that its recovery point is not met, or not known.
+/// Checks that no status has reported the recovery point as not met or unknown.
 fn never_flipped(world: &World) {
     for write in world.status_writes() {
         let policy: Value = serde_json::from_slice(&write.object).unwrap();
@@ -98,7 +99,7 @@ async fn all_ready(world: &World, fleet: &Fleet, most: Duration) {
 #[tokio::test(start_paused = true)]
 async fn where_the_accounts_listing_is_refused_looks_and_readings_have_what_each_of_them_needs() {
     let (mut world, start) = started(&FLEET, &[]).await;
-    // Two calls for each, of which the looks that are due again meanwhile leave four fifths.
+    // Two calls per policy; describes that are due again meanwhile leave them four fifths of the budget.
     all_ready(&world, &FLEET, Duration::from_secs(2 * 58 * 5 / 4 + 10)).await;
     assert_eq!(
         told(&world, &FLEET),
@@ -141,7 +142,7 @@ async fn inventories_beside_take_their_part_where_the_accounts_listing_is_refuse
         inventory["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         inventory
     };
-    // Of an instance that no policy is for.
+    // Of an instance without a policy.
     let of_one = json!({"scope": "Instance", "instanceId": fleet.instance(fleet.policies)});
     let inventories = [inventory("all", json!({"scope": "Account"})), inventory("one", of_one)];
     let (mut world, _) = started(&fleet, &inventories).await;

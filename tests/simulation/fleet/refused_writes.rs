@@ -1,4 +1,4 @@
-//! Statuses that the API server refuses: the cloud's side goes on, and neither API server nor log are flooded.
+//! Statuses that the API server refuses: corrections in the cloud go on, and neither API server nor log is flooded.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const FLEET: Fleet = Fleet { policies: 200, backups: 1, interval: "1m", in_sync:
 const MINUTE: Duration = Duration::from_secs(60);
 const STATUSES: [&str; 3] = [STATUS, "cloudaccounts/status", "backupinventories/status"];
 
-/// A fleet at rest whose statuses the API server refuses from now on.
+/// Returns an idle fleet whose statuses the API server refuses from now on.
 async fn refusing(refusal: Refusal) -> World {
     let mut world = World::new();
     world.settle(&[FLEET]).await;
@@ -31,7 +31,7 @@ async fn refusing(refusal: Refusal) -> World {
     world
 }
 
-/// The lines that are logged unless somebody asks for more.
+/// Returns the logged lines of the levels WARN and ERROR, and their number.
 fn warnings(log: &Capture) -> (String, usize) {
     let text = log.text();
     let lines: Vec<_> = text.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
@@ -60,7 +60,7 @@ async fn refused_statuses_cost_few_writes_and_lines_and_hold_no_correction_up() 
     sleep(8 * MINUTE).await;
     let calls = world.calls(&FLEET, start);
     assert_eq!(calls[MODIFY], FLEET.policies, "{calls:?}");
-    // One look at each interval, and those that found the difference and confirmed its correction.
+    // One describe per interval, and those that found the difference and confirmed its correction.
     let looks = calls[DESCRIBE] / FLEET.policies;
     assert!((9..=13).contains(&looks), "{calls:?}");
     let mut tries = world.writes();

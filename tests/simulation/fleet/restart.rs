@@ -1,4 +1,4 @@
-//! A restart and a change of leader cost no more than running on.
+//! A restart and a change of leader cost no more than continuous operation.
 
 use std::time::Duration;
 
@@ -10,19 +10,20 @@ use crate::harness::World;
 use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY, spans};
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
 
-/// The budget is no bound: what spreads the calls is when they are due.
+/// The budget is no limit: the schedule alone spreads the calls.
 const FLEET: Fleet = Fleet { policies: 10_000, backups: 1, in_sync: true, ..Fleet::DEFAULT };
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-/// Of the looks, one at each policy in ten minutes.
+/// Rate of describes: one per policy in ten minutes.
 const A_SECOND: f64 = 10_000.0 / 600.0;
 
-/// How far the largest of several random counts of this mean can lie above it: 5 standard deviations.
+/// Returns the bound on the largest of several random counts with this mean: 5 standard deviations above it.
 fn at_most(mean: f64) -> usize {
     (mean + 5.0 * mean.sqrt()) as usize
 }
 
-/// Runs it for so many minutes from a start with what was known so long ago.
+/// Runs the controllers for `minutes` from a start `before` after the last renewal, and checks that calls are spread
+/// evenly.
 async fn runs_evenly(world: &mut World, minutes: u32, before: SignedDuration) {
     world.forget();
     let start = Instant::now();
@@ -32,7 +33,7 @@ async fn runs_evenly(world: &mut World, minutes: u32, before: SignedDuration) {
     let calls = world.calls_of(&FLEET, start);
     assert!(calls.iter().all(|call| call.action != MODIFY));
     assert_eq!(world.writes().len(), 0, "{:?}", world.api.counts());
-    // A look at each policy in ten minutes, and the pages of a listing, each spread by itself.
+    // One describe per policy in ten minutes, and the pages of a listing, each spread on its own.
     for (action, least) in [(DESCRIBE, 0.9 * 60.0 * A_SECOND), (BACKUPS, 0.0)] {
         let mut of_action = calls.clone();
         of_action.retain(|call| call.action == action);
@@ -56,7 +57,7 @@ async fn a_restart_and_a_change_of_leader_make_no_burst_and_write_nothing() {
     world.settle(&[FLEET]).await;
     runs_evenly(&mut world, 3, SignedDuration::ZERO).await;
     world.stop().await;
-    // Another takes over when the Lease has run out.
+    // Another replica takes over when the Lease has expired.
     runs_evenly(&mut world, 2, SignedDuration::from_secs(15)).await;
 }
 
@@ -74,7 +75,7 @@ async fn who_stands_by_has_read_everything_when_it_takes_over() {
     sleep(5 * MINUTE).await;
     assert!(world.calls_of(&fleet, start).is_empty(), "it leaves the cloud to the one that leads");
     assert_eq!(world.writes().len(), 0);
-    // Changed while it stood by.
+    // Changed during standby.
     let change = world.retarget(&fleet, 7, OTHER_TARGET);
     sleep(SECOND).await;
     world.forget();
@@ -82,7 +83,7 @@ async fn who_stands_by_has_read_everything_when_it_takes_over() {
     lead.send(()).unwrap();
     sleep(2 * MINUTE).await;
     let counts = world.api.counts();
-    // Once, in pages of 25.
+    // One list, in pages of 25.
     assert_eq!(counts["list crossregionbackuppolicies"], 12, "whoever takes the lead trusts no older list");
     assert!(world.is_ready(&fleet, 7), "{counts:?}");
     assert!(world.delays_to_cloud(&[change]).percentile(99) < 3 * SECOND);

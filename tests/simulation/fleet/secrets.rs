@@ -1,4 +1,4 @@
-//! A Secret that is deleted and created again, as some secret stores do with each.
+//! A Secret that is deleted and created again, as some secret stores do.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn path() -> String {
     format!("{}/{}", collection(), FLEET.name)
 }
 
-/// A fleet at rest, and its Secret, which is created again as it was.
+/// Returns an idle fleet, and its Secret for creating it again.
 async fn at_rest() -> (World, Value) {
     let mut world = World::new();
     world.settle(&[FLEET]).await;
@@ -59,7 +59,7 @@ async fn a_secret_that_is_gone_for_less_than_ten_seconds_changes_nothing() {
         let calls = world.calls(&FLEET, start);
         assert!(calls[DESCRIBE] >= FLEET.policies && !calls.contains_key(VERIFY), "{calls:?}");
     }
-    // Each time begins anew.
+    // Each deletion starts the ten seconds anew.
     for _ in 0..5 {
         world.api.delete(&path());
         sleep(Duration::from_secs(6)).await;

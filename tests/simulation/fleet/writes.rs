@@ -1,4 +1,4 @@
-//! Writes to the API server are few, and wait where it says so.
+//! Writes to the API server are few, and respect Retry-After.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn many_changes_of_one_policy_cost_few_writes_and_the_last_one_holds() {
     assert!(written.len() <= 3, "{written:?}");
 }
 
-/// Refuses the first write of a status with so many seconds of Retry-After.
+/// Refuses the first status write with `seconds` of Retry-After, and checks the retry.
 async fn a_refused_write_waits(seconds: u64) {
     let mut world = World::new();
     world.settle(&[FLEET]).await;

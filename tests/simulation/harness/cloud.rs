@@ -1,4 +1,4 @@
-//! The way to the simulated cloud: it takes its time, and every request is noted when it arrives.
+//! Transport to the simulated cloud, with latency; it records each request on arrival.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use super::journal::{Answer, Call, What};
 use super::wire::Wire;
 use cross_region_backup_operator::cloud::{Transport, TransportError, service_transport};
 
-/// What a call takes, to the cloud and back.
+/// Round-trip time of a cloud call.
 pub const LATENCY: Duration = Duration::from_millis(20);
 
 /// A request as it reached the cloud.
@@ -23,18 +23,18 @@ pub const LATENCY: Duration = Duration::from_millis(20);
 pub struct Arrival {
     pub at: Instant,
     pub action: String,
-    /// Empty where it is about none.
+    /// Empty if the request is about no instance.
     pub instance: String,
-    /// The id of the key that signed it.
+    /// Access key id that signed the request.
     pub key: String,
 }
 
-/// The requests that have reached the cloud, in the order of their coming.
+/// Requests that have reached the cloud, in order of arrival, and the error that closes the connection, if any.
 #[derive(Clone, Default)]
 pub struct Arrivals(Arc<Mutex<Vec<Arrival>>>, Arc<Mutex<Option<(Duration, TransportError)>>>);
 
 impl Arrivals {
-    /// Lets no request through from now on: each ends with this error after so long, and counts as one that has come.
+    /// Lets no request through from now on: each fails with `error` after `after`, and counts as arrived.
     pub fn close(&self, after: Duration, error: TransportError) {
         *self.1.lock().unwrap() = Some((after, error));
     }
@@ -55,7 +55,7 @@ impl Arrivals {
         self.0.lock().unwrap().clear();
     }
 
-    /// How many hold this: the transports of processes and of their clients among them.
+    /// Returns the number of references: the transports of processes and of their clients among them.
     pub fn holders(&self) -> usize {
         Arc::strong_count(&self.0)
     }

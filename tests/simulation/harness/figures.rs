@@ -1,4 +1,4 @@
-//! What a run has cost, and how long people have waited.
+//! Measurements of a run: its cost in requests, and the latency of changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub const BACKUPS: &str = "DescribeCrossRegionBackups";
 pub const VERIFY: &str = "DescribeDBInstances";
 pub const STATUS: &str = "crossregionbackuppolicies/status";
 
-/// A change of one policy by its user.
+/// One user's change of one policy.
 pub struct Change {
     at: Instant,
     policy: String,
@@ -26,7 +26,7 @@ pub struct Change {
     generation: i64,
 }
 
-/// How long changes took, the longest last; a change that was never seen took for ever.
+/// Latencies of changes, in ascending order; `Duration::MAX` for a change that never took effect.
 #[derive(Clone, Debug)]
 pub struct Delays(Vec<Duration>);
 
@@ -36,7 +36,7 @@ impl Delays {
         Self(delays)
     }
 
-    /// At most this for so many of a hundred.
+    /// Returns the latency that `percent` of the changes do not exceed.
     pub fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0[rank - 1]
@@ -44,7 +44,7 @@ impl Delays {
 }
 
 impl World {
-    /// Changes where a policy's backups shall go.
+    /// Changes the target region of a policy.
     pub fn retarget(&self, fleet: &Fleet, number: usize, target: &str) -> Change {
         let policy = self.api.patch(&fleet.path(number), &json!({"spec": {"crossBackupRegion": target}}));
         Change {
@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// How long it took until each change's Modify had reached the cloud.
+    /// Returns the time from each change until its Modify reached the cloud.
     pub fn delays_to_cloud(&self, changes: &[Change]) -> Delays {
         let mut modifies = HashMap::<String, Vec<Instant>>::new();
         for arrival in self.arrivals.all().into_iter().filter(|a| a.action == MODIFY) {
@@ -64,7 +64,7 @@ impl World {
         delays(changes, |change| modifies.get(&change.instance)?.iter().find(|at| **at >= change.at).copied())
     }
 
-    /// How long it took until each change was told to be Ready.
+    /// Returns the time from each change until its status was Ready.
     pub fn delays_to_ready(&self, changes: &[Change]) -> Delays {
         let mut told = HashMap::<String, Vec<(Instant, i64)>>::new();
         for write in self.status_writes() {
@@ -79,21 +79,21 @@ impl World {
         })
     }
 
-    /// Statuses of policies that were written, in the order of their writing.
+    /// Returns the successful writes of policy statuses, in order.
     pub fn status_writes(&self) -> Vec<Seen> {
         let mut seen = self.api.seen();
         seen.retain(|seen| seen.resource == STATUS && seen.is_write() && seen.code == 200);
         seen
     }
 
-    /// What was written to the API server.
+    /// Returns the writes to the API server.
     pub fn writes(&self) -> Vec<Seen> {
         let mut seen = self.api.seen();
         seen.retain(Seen::is_write);
         seen
     }
 
-    /// The requests of one account since a moment, by action.
+    /// Returns the number of an account's cloud requests since a moment, by action.
     pub fn calls(&self, fleet: &Fleet, since: Instant) -> BTreeMap<String, usize> {
         let mut calls = BTreeMap::new();
         for arrival in self.calls_of(fleet, since) {
@@ -115,7 +115,7 @@ fn delays(changes: &[Change], end: impl Fn(&Change) -> Option<Instant>) -> Delay
     Delays::new(changes.iter().map(delay).collect())
 }
 
-/// How many requests came in each span of this length, from the first moment on.
+/// Returns the number of requests in each `span` from `start` to `end`.
 pub fn spans(arrivals: &[Arrival], start: Instant, end: Instant, span: Duration) -> Vec<usize> {
     let mut counts = vec![0; end.duration_since(start).as_millis().div_ceil(span.as_millis()) as usize];
     for arrival in arrivals.iter().filter(|a| (start..end).contains(&a.at)) {
@@ -124,9 +124,10 @@ pub fn spans(arrivals: &[Arrival], start: Instant, end: Instant, span: Duration)
     counts
 }
 
-/// The most by which a window of any length has more requests than its share of the rate: it must not be more than the burst.
+/// Returns the largest excess of requests over `rate` (per second) in any window; it must not exceed the burst.
 pub fn largest_excess(arrivals: &[Arrival], rate: f64) -> f64 {
-    // The window from request i to request j has j - i + 1 of them: the largest rise of (number - rate * time).
+    // The window from request i to request j holds j - i + 1 requests: the excess is the largest rise of (number - rate
+    // * time).
     let Some(first) = arrivals.first() else { return 0.0 };
     let (mut lowest, mut largest) = (f64::INFINITY, 0.0_f64);
     for (number, arrival) in arrivals.iter().enumerate() {
@@ -157,7 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_window_is_measured_against_rate_and_burst() {
-        // A burst of three, then ten a second; then one too many in the midst of it.
+        // A burst of three, then ten a second; then one too many in between.
         assert_eq!(largest_excess(&at(&[0, 0, 0, 100, 200, 300]), 10.0), 3.0);
         assert_eq!(largest_excess(&at(&[0, 0, 0, 100, 200, 200, 300]), 10.0), 4.0);
         assert_eq!(largest_excess(&at(&[0, 1000, 2000, 2000]), 10.0), 2.0);

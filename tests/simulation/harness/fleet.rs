@@ -1,4 +1,4 @@
-//! Fleets: an account, its instances with their backups, and a policy for each.
+//! Fleets: an account, its instances with their backups, and one policy per instance.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,33 +14,33 @@ use super::{OWN_NAMESPACE, World};
 pub const SECRET: &str = "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE=";
 pub const API: &str = "/apis/crossregionbackup.io/v1alpha1";
 pub const API_VERSION: &str = "crossregionbackup.io/v1alpha1";
-/// Where the policies want their backups; the instances know another region as well.
+/// Target region of the policies; the instances offer [`OTHER_TARGET`] as well.
 pub const TARGET: &str = "cn-shanghai";
 pub const OTHER_TARGET: &str = "cn-guangzhou";
 
-/// One account with so many instances, and a policy for each.
+/// One account with its instances, and a policy for each.
 #[derive(Clone, Copy, Debug)]
 pub struct Fleet {
-    /// Tells its account, namespaces and instances from those of others: small letters.
+    /// Distinguishes the fleet's account, namespaces and instances from those of others. Lower-case letters.
     pub name: &'static str,
-    /// Its number among the accounts of the cloud.
+    /// Account id in the cloud.
     pub account: u64,
     pub policies: usize,
-    /// With more than one, the account is a ClusterCloudAccount.
+    /// Number of namespaces. With more than one, the account is a ClusterCloudAccount.
     pub namespaces: usize,
-    /// Of each instance.
+    /// Backups of each instance.
     pub backups: usize,
-    /// The burst is the default, a quarter.
+    /// Request budget. The burst is the default, a quarter of it.
     pub requests_per_second: u32,
     pub interval: &'static str,
-    /// Of its recovery points; empty for none.
+    /// Recovery point objective; empty for none.
     pub objective: &'static str,
-    /// The instances copy already to where their policies want it.
+    /// Whether the instances already copy to the policies' target region.
     pub in_sync: bool,
 }
 
 impl Fleet {
-    /// One policy whose instance is to be modified, with ample budget.
+    /// One policy whose instance needs a Modify, with an ample request budget.
     pub const DEFAULT: Self = Self {
         name: "first",
         account: 2_100_000_001,
@@ -95,7 +95,7 @@ impl Fleet {
         manifest
     }
 
-    /// Of a ClusterCloudAccount where it is shared.
+    /// Returns the CloudAccount, or the ClusterCloudAccount if it is shared.
     pub fn account_manifest(&self, shared: bool) -> Value {
         let mut account = json!({
             "apiVersion": API_VERSION, "kind": "CloudAccount", "metadata": {"name": self.name},
@@ -114,7 +114,7 @@ impl Fleet {
 }
 
 impl World {
-    /// Puts everything of a fleet in its place, except for the policies.
+    /// Creates the fleet's cloud resources, namespaces, Secret and account, but no policies.
     pub fn found(&self, fleet: &Fleet) {
         self.cloud
             .put_key(KeySpec { account_id: fleet.account, ..KeySpec::new(fleet.key(), SECRET) })
@@ -161,15 +161,15 @@ impl World {
         self.cloud.put_backup(BackupSpec { account_id: fleet.account, ..spec }).unwrap();
     }
 
-    /// Creates these policies.
+    /// Creates the policies with these numbers.
     pub fn create(&self, fleet: &Fleet, numbers: Range<usize>) {
         for number in numbers {
             self.api.create(&fleet.collection(number), fleet.manifest(number));
         }
     }
 
-    /// Founds fleets that are in sync, with the statuses as a run has left them: it is run with one policy of each, and the
-    /// others are told the same of their own instances.
+    /// Creates fleets that are in sync, with the statuses a run would leave: runs the controllers with one policy of
+    /// each fleet, and copies its status to the other policies with their own instance ids.
     pub async fn settle(&mut self, fleets: &[Fleet]) {
         for fleet in fleets {
             self.found(fleet);
@@ -200,7 +200,7 @@ impl World {
     }
 }
 
-/// The generation that a policy is Ready at.
+/// Returns the generation at which a policy is Ready.
 pub fn ready_generation(policy: &Value) -> Option<i64> {
     let conditions = policy["status"]["conditions"].as_array()?;
     let is_ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");

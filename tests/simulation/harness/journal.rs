@@ -1,4 +1,4 @@
-//! What happened between the operator and the outside, in its order: what each process asked and was told, and what took effect.
+//! The history of a run, in order: what each process requested and received, and which writes took effect.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Whoever is no process of the operator: users, and the garbage collector.
+/// Pseudo process of everyone but the operator: users and the garbage collector.
 pub const USER: usize = 0;
 
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub at: Instant,
-    /// The number of the process, from 1, or [`USER`].
+    /// Number of the process, from 1, or [`USER`].
     pub by: usize,
     pub what: What,
 }
@@ -21,13 +21,13 @@ pub struct Entry {
 pub enum What {
     Started,
     Killed,
-    /// The process was told an object by a list, a watch, or as the answer to a get or a write.
+    /// The process received an object: from a list, a watch, or the response to a get or a write.
     Told(Told),
     /// A write took effect.
     Stored(Stored),
     /// A call left for the cloud.
     Called(Call),
-    /// The cloud's answer to the call of this number reached the process.
+    /// The cloud's response to the call with this number reached the process.
     Answered(usize, Answer),
 }
 
@@ -40,10 +40,10 @@ pub struct Told {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// A list begins anew. The object is empty, as it is when the list is complete.
+    /// A list starts. The object is empty here and in [`How::Complete`].
     Anew,
     Listed,
-    /// What was not in the list is gone.
+    /// The list is complete: objects it did not contain are deleted.
     Complete,
     Watched,
     Deleted,
@@ -52,9 +52,9 @@ pub enum How {
 
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// With its subresource.
+    /// Plural and subresource, `crossregionbackuppolicies/status`.
     pub resource: String,
-    /// As it is now; the last state of what is gone.
+    /// The object after the write; the last state of a deleted one.
     pub object: Bytes,
     pub is_gone: bool,
 }
@@ -67,7 +67,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Empty where it is about none.
+    /// Returns the instance that the call is about, or "".
     pub fn instance(&self) -> &str {
         self.body["InstanceId"].as_str().unwrap_or_default()
     }
@@ -80,37 +80,37 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Null where it is none.
+    /// Returns the body, or null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The cloud's, of a failure that has one.
+    /// Returns the cloud's error code, if the response carries one.
     pub fn code(&self) -> Option<String> {
         self.json()["ResponseMetadata"]["Error"]["Code"].as_str().map(str::to_owned)
     }
 
-    /// The call was done.
+    /// Returns whether the call succeeded.
     pub fn is_good(&self) -> bool {
         let metadata = &self.json()["ResponseMetadata"];
         self.status == 200 && metadata.is_object() && metadata["Error"].is_null()
     }
 }
 
-/// At which point of an interaction a process is killed.
+/// Crash point: the moment in an interaction at which the process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Before it has left.
+    /// Before the request is sent.
     Before,
-    /// It is under way and takes effect later, when the next process may be there already.
+    /// While the request is in flight: it takes effect later, possibly after the next process has started.
     Under,
-    /// After its effect, before the answer.
+    /// After the effect, before the response.
     After,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// `None`: not wanted.
+    /// `None`: recording is off.
     entries: Option<Vec<Entry>>,
     interactions: usize,
     strike: Option<(usize, Stage)>,
@@ -120,7 +120,7 @@ struct Kept {
 pub struct Journal(Arc<Mutex<Kept>>);
 
 impl Journal {
-    /// Keeps what happens from now on.
+    /// Records from now on, and discards earlier entries.
     pub fn keep(&self) {
         self.lock().entries = Some(Vec::new());
     }
@@ -135,22 +135,22 @@ impl Journal {
         }
     }
 
-    /// How many interactions there were.
+    /// Returns the number of interactions so far.
     pub fn interactions(&self) -> usize {
         self.lock().interactions
     }
 
-    /// Whoever begins the interaction of this number, from 1, is killed at that point of it.
+    /// Sets a crash point: the process that begins interaction `number`, counted from 1, is killed at `stage`.
     pub fn strike(&self, number: usize, stage: Stage) {
         self.lock().strike = Some((number, stage));
     }
 
-    /// Nobody is killed any more.
+    /// Removes the crash point.
     pub fn spare(&self) {
         self.lock().strike = None;
     }
 
-    /// An interaction begins; what strikes it.
+    /// Counts one more interaction; returns its crash point, if it has one.
     pub fn interact(&self) -> Option<Stage> {
         let mut kept = self.lock();
         kept.interactions += 1;

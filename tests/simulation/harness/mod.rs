@@ -1,5 +1,5 @@
-//! The whole of the controllers in virtual time: an API server and the clouds' simulator in this process, fleets of
-//! policies, and what was asked of either side.
+//! The test cluster: all controllers in virtual time, an in-process API server and the cloud simulator, fleets of
+//! policies, and records of the requests to either side.
 
 pub mod api_server;
 pub mod cloud;
@@ -33,11 +33,11 @@ use journal::{Journal, What};
 use wire::Wire;
 
 pub const START: &str = "2026-11-22T12:00:00Z";
-/// Where the operator runs.
+/// Namespace that the operator runs in.
 pub const OWN_NAMESPACE: &str = "operator";
-/// As the command line has it.
+/// Default of the operator's `--concurrency` flag.
 pub const CONCURRENCY: usize = 256;
-/// How often a test looks whether what it waits for has come.
+/// Interval at which a test polls for its condition.
 const STEP: Duration = Duration::from_millis(50);
 
 pub struct World {
@@ -46,14 +46,14 @@ pub struct World {
     pub arrivals: Arrivals,
     pub clock: Clock,
     pub journal: Journal,
-    /// Of all processes together.
+    /// Metrics of all processes together.
     pub meters: Meters,
-    /// Processes that were started.
+    /// Number of processes started so far.
     started: usize,
     running: Option<Running>,
 }
 
-/// A leadership that follows on one which was last renewed then, and whose Lease is renewed in time, each time.
+/// Returns a leadership that follows one last renewed at `previous_renewal`, and whose Lease is always renewed in time.
 fn leadership(previous_renewal: Timestamp) -> Leadership {
     let timing = Timing::default();
     let term = move || Term::until(Instant::now() + timing.renew_deadline);
@@ -76,7 +76,7 @@ struct Running {
 }
 
 impl World {
-    /// An empty world, in a runtime whose time is paused.
+    /// Returns an empty cluster; the runtime's time must be paused.
     pub fn new() -> Self {
         let start: Timestamp = START.parse().unwrap();
         let clock = Clock::from_tokio(start);
@@ -94,12 +94,12 @@ impl World {
         }
     }
 
-    /// Starts the controllers; `as_of` is the Lease's last renewal, the start where there is no Lease.
+    /// Starts the controllers. `as_of` is the Lease's last renewal; without a Lease, the start time.
     pub fn start(&mut self, as_of: Timestamp) {
         self.start_when(std::future::ready(as_of));
     }
 
-    /// The same for a replica that takes over when this tells the Lease's last renewal.
+    /// Starts the controllers of a replica that acquires the Lease when `as_of` resolves, to the Lease's last renewal.
     pub fn start_when(&mut self, as_of: impl Future<Output = Timestamp> + Send + 'static) {
         let wire = self.wire();
         let settings = self.settings(&wire, self.api.client(&wire));
@@ -111,7 +111,7 @@ impl World {
         self.running = Some(Running { stop, ended, wire });
     }
 
-    /// The wire of one more process.
+    /// Returns the connections of one more process.
     pub fn wire(&mut self) -> Wire {
         self.started += 1;
         let wire = Wire::new(self.started, self.journal.clone());
@@ -119,7 +119,7 @@ impl World {
         wire
     }
 
-    /// What the controllers of a process are given, which reaches the API server by this client.
+    /// Returns the controllers' settings for a process that reaches the API server through `kube`.
     pub fn settings(&self, wire: &Wire, kube: kube::Client) -> Settings {
         Settings {
             events: Events::new(kube.clone(), "operator-0".to_owned(), self.clock.clone()),
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// Ends the controllers, as SIGTERM does. API server and cloud stay as they are.
+    /// Stops the controllers as SIGTERM does. API server and cloud retain their state.
     pub async fn stop(&mut self) {
         if let Some(Running { stop, ended, .. }) = self.running.take() {
             let _ = stop.send(());
@@ -147,16 +147,16 @@ impl World {
         }
     }
 
-    /// Ends the controllers at once, in the midst of whatever they do.
+    /// Kills the controllers at once, in the middle of any operation.
     pub fn kill(&mut self) {
         if let Some(Running { stop, wire, .. }) = self.running.take() {
             wire.kill();
-            // Cut off, nobody can tell how they end; what they would go on doing is computed for nothing.
+            // The process is cut off, so its exit cannot be observed; stopping it saves the computation.
             let _ = stop.send(());
         }
     }
 
-    /// Resolves when the controllers were killed in an interaction of theirs.
+    /// Resolves when the controllers were killed at a crash point.
     pub fn killed(&self) -> impl Future<Output = ()> + use<> {
         let wire = self.running.as_ref().map(|running| running.wire.clone());
         async move {
@@ -167,7 +167,10 @@ impl World {
         }
     }
 
-    /// Waits until something is so.
+    /// Polls until `is_so` holds.
+    ///
+    /// # Panics
+    /// If it does not hold within `most`, or the controllers have ended.
     pub async fn until(&self, what: &str, most: Duration, mut is_so: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + most;
         while !is_so(self) {
@@ -180,7 +183,7 @@ impl World {
         }
     }
 
-    /// Forgets what was asked of API server and cloud until now.
+    /// Clears the recorded requests to API server and cloud.
     pub fn forget(&self) {
         self.api.forget();
         self.arrivals.forget();

@@ -1,5 +1,5 @@
-//! What ties one process of the operator to the outside. A process that is killed is cut off: nothing that it does afterwards
-//! can be seen by anybody, as if it did nothing.
+//! Connections of one operator process to the outside. Nothing that a killed process does afterwards has an effect or
+//! can be observed.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::journal::{Journal, Stage, What};
 
-/// How much later what was under way at the death takes effect.
+/// Additional delay until a request in flight at the time of death takes effect.
 const LATE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
@@ -31,9 +31,9 @@ impl Wire {
         }
     }
 
-    /// Resolves when the process is dead.
+    /// Resolves when the process is killed.
     pub async fn cut(&self) {
-        // The sender lives as long as this.
+        // The sender lives as long as `self`.
         let _ = self.is_cut.subscribe().wait_for(|cut| *cut).await;
     }
 
@@ -41,8 +41,8 @@ impl Wire {
         self.journal.note(self.process, what);
     }
 
-    /// Makes one interaction: it takes a while until it has its effect, and another one until the answer is there. Nothing
-    /// answers a process that is dead.
+    /// Makes one interaction: its effect follows after `there`, its response after another `back`. For a killed process
+    /// it never resolves.
     pub async fn interact<T>(
         &self,
         there: Duration,

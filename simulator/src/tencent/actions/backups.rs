@@ -18,7 +18,7 @@ pub(super) const LIST_PARAMETERS: &[&str] =
 
 pub(super) const DETAIL_PARAMETERS: &[&str] = &["InstanceId", "BackupId"];
 
-/// The longest time that BeginTime and EndTime may be apart.
+/// Longest time between BeginTime and EndTime.
 const LONGEST_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 impl Call<'_> {
@@ -60,7 +60,7 @@ impl Call<'_> {
         Ok(result)
     }
 
-    /// The starts that are asked for; either end may be open.
+    /// Returns the requested range of starts; either end may be open.
     fn span(&self, params: &Params) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
         let from = params.text("BeginTime")?.map(|text| self.read_time("BeginTime", text)).transpose()?;
         let to = params.text("EndTime")?.map(|text| self.read_time("EndTime", text)).transpose()?;
@@ -75,7 +75,7 @@ impl Call<'_> {
         Ok((from, to))
     }
 
-    /// `YYYY-MM-DD HH:MM:SS` in the account's zone and nothing else.
+    /// Parses `YYYY-MM-DD HH:MM:SS` in the account's zone, and no other format.
     fn read_time(&self, name: &str, text: &str) -> Result<Timestamp, ApiError> {
         let zone = TimeZone::fixed(self.settings.tencent.time_zone);
         DateTime::strptime(TIME_FORMAT, text)
@@ -173,7 +173,7 @@ impl Call<'_> {
         spec.instance_name.as_deref().or_else(of_instance).unwrap_or_default()
     }
 
-    /// The instance a backup was made of, if it still exists.
+    /// Returns the instance of a backup, if it still exists.
     fn origin(&self, spec: &TencentBackupSpec) -> Option<&TencentInstanceSpec> {
         self.world.instance(&spec.instance_id)
     }

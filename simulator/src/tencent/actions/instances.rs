@@ -40,7 +40,7 @@ pub(super) const PARAMETERS: &[&str] = &[
     "AzMode",
 ];
 
-/// Filters that the simulator would have to leave without effect, and refuses instead.
+/// Filters that the simulator cannot apply, and refuses.
 const WITHOUT_EFFECT: &[&str] = &[
     "VpcIds",
     "SubnetIds",
@@ -59,7 +59,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "AzMode",
 ];
 
-/// The numeric ids of regions; 0 for those that the document does not number.
+/// Numeric ids of regions; 0 stands for those that the document does not number.
 const REGION_IDS: &[(&str, i64)] = &[
     ("ap-guangzhou", 1),
     ("ap-shanghai", 4),
@@ -148,7 +148,7 @@ impl Call<'_> {
     }
 }
 
-/// Where an instance is, as the sample has it but for the region.
+/// Returns the location of an instance, as in the sample except for the region.
 fn place(spec: &TencentInstanceSpec) -> Value {
     let known = REGION_IDS.iter().find(|(region, _)| *region == spec.region);
     let region_id = known.map_or(0, |(_, id)| *id);
@@ -179,7 +179,8 @@ fn limits() -> Value {
 
 type Order = fn(&TencentInstanceSpec, &TencentInstanceSpec) -> Ordering;
 
-/// Descending unless OrderType is 0, then by id. Without OrderBy the newest comes first.
+/// Returns the order of a listing: descending unless OrderType is 0, then by id. Without OrderBy the newest comes
+/// first.
 fn order(
     params: &Params,
 ) -> Result<impl Fn(&TencentInstanceSpec, &TencentInstanceSpec) -> Ordering + use<>, ApiError> {

@@ -19,7 +19,7 @@ pub(super) const VERSION: &str = "2018-04-12";
 
 const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S";
 
-/// What stands where a time is not known yet, or does not apply.
+/// Placeholder for a time that is not known yet, or does not apply.
 const NO_TIME: &str = "0000-00-00 00:00:00";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Action {
         })
     }
 
-    /// Requests per second; the dimension (account, region, action) follows from the error codes.
+    /// Returns requests per second; the dimension (account, region, action) follows from the error codes.
     pub fn documented_limit(self) -> u32 {
         match self {
             Self::InstanceBackups => 50,
@@ -49,7 +49,7 @@ impl Action {
     }
 }
 
-/// An authentic, permitted request and the world it asks about.
+/// An authenticated, permitted request and the world that it reads.
 pub(super) struct Call<'a> {
     pub world: &'a World,
     pub settings: &'a Settings,
@@ -68,7 +68,7 @@ impl Call<'_> {
         Ok(self.settings.with_quirk(result))
     }
 
-    /// The instance, if the caller's account has it in the region asked.
+    /// Returns the instance, if the caller's account has it in the requested region.
     fn instance(&self, id: &str) -> Result<&TencentInstanceSpec, ApiError> {
         let here =
             |spec: &&TencentInstanceSpec| spec.account_id == self.account && spec.region == self.region;

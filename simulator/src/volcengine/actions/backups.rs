@@ -14,7 +14,7 @@ use crate::world::condition;
 
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 
-/// The SDK's values; the document has the first and the last.
+/// Values of the SDK; the document has the first and the last.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     OneInstance,
@@ -34,7 +34,7 @@ struct Filter {
 }
 
 impl Filter {
-    /// Whether anything but scope, instance and time is asked for, which is known of every backup beforehand.
+    /// Returns whether a filter has to read each backup; scope, instance and time are known from the index.
     fn looks_closer(&self) -> bool {
         let texts = [&self.status, &self.name, &self.point_id, &self.project];
         self.scope == Scope::DestroyedInstances
@@ -104,7 +104,7 @@ impl Call<'_> {
         {
             return Err(unknown_value("Status", status));
         }
-        // These three act for AccountInstances only, but their types are checked anyway.
+        // These three apply to AccountInstances only, but their types are checked anyway.
         let (name, point_id) = (params.text("BackupPointName")?, params.text("BackupPointId")?);
         let project = params.text("ProjectName")?;
         let for_account =
@@ -135,7 +135,7 @@ impl Call<'_> {
         Ok(Some((from, to)))
     }
 
-    /// The strategies to filter by; none for all. The SDK knows two values more than the document.
+    /// Returns the strategies to filter by; none for all. The SDK has two values more than the document.
     fn strategies(&self) -> Result<Vec<String>, ApiError> {
         let mut strategies = Vec::new();
         for item in self.params.array("BackupStrategyList")? {
@@ -151,7 +151,7 @@ impl Call<'_> {
         Ok(strategies)
     }
 
-    /// How many to skip and to take. Both parameters or neither; everything without them.
+    /// Returns the numbers to skip and to take. Both parameters or neither; everything without them.
     fn backup_page(&self) -> Result<Option<(usize, usize)>, ApiError> {
         let size = self.params.integer("PageSize", 1..=100)?;
         let number = self.params.integer("PageNumber", 1..=i64::from(i32::MAX))?;
@@ -220,7 +220,7 @@ fn unknown_value(name: &str, value: &str) -> ApiError {
     error::param(format!("{name} does not accept the value {value}."))
 }
 
-/// `yyyy-MM-ddTHH:mm:ssZ` and nothing else.
+/// Parses `yyyy-MM-ddTHH:mm:ssZ`, and no other format.
 fn read_time(name: &str, text: &str) -> Result<Timestamp, ApiError> {
     DateTime::strptime(TIME_FORMAT, text)
         .ok()

@@ -1,4 +1,4 @@
-//! DescribeDBInstances, and the parts of an instance's description that other answers share.
+//! DescribeDBInstances, and the parts of an instance's description that other responses share.
 
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ impl Call<'_> {
     }
 }
 
-/// The fields of an instance that are filtered by equality.
+/// Fields of an instance that are filtered by equality.
 #[derive(Clone, Copy)]
 enum Field {
     Id,
@@ -114,29 +114,29 @@ impl Field {
     }
 }
 
-/// A tag's key, and its value if that is asked for too.
+/// Returns a tag's key, and its value if that is requested too.
 fn tag_filter(filter: &Value) -> Option<(&str, Option<&str>)> {
     Some((filter["Key"].as_str()?, filter["Value"].as_str().filter(|value| !value.is_empty())))
 }
 
-/// How many to skip and to take for a page whose size and number were checked.
+/// Returns the numbers to skip and to take for a page whose size and number were checked.
 pub(super) fn page(size: i64, number: i64) -> (usize, usize) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let before = usize::try_from(number - 1).unwrap_or_default();
     (before.saturating_mul(size), size)
 }
 
-/// Without a fraction where it has none, as the samples show.
+/// Returns a number without a fraction if it has none, as in the samples.
 pub(super) fn number(value: f64) -> Value {
     if value.fract() == 0.0 { json!(value as i64) } else { json!(value) }
 }
 
-/// In MiB.
+/// Returns MiB.
 pub(super) fn total_capacity(spec: &InstanceSpec) -> i64 {
     (spec.shard_capacity * f64::from(spec.shard_number)) as i64
 }
 
-/// The zones; the region's first where the seed names none.
+/// Returns the zones; the region's first if the seed names none.
 pub(super) fn zones(spec: &InstanceSpec) -> Vec<String> {
     if spec.zone_ids.is_empty() { vec![format!("{}-a", spec.region)] } else { spec.zone_ids.clone() }
 }

@@ -39,13 +39,13 @@ impl Action {
     }
 }
 
-/// An authentic, permitted request and the world it acts on.
+/// An authenticated, permitted request and the world that it acts on.
 pub(super) struct Call<'a> {
     pub world: &'a mut World,
     pub replays: &'a mut Replays,
     pub ledger: &'a mut Ledger,
     pub account: u64,
-    /// The region of the credential's scope: an instance lives in one and does not exist in the others.
+    /// Region of the credential's scope: an instance exists in one region only.
     pub region: &'a str,
     pub params: &'a Params,
     pub now: Timestamp,
@@ -63,7 +63,7 @@ impl Call<'_> {
         }
     }
 
-    /// The instance, if the caller's account has it in the region asked.
+    /// Returns the instance, if the caller's account has it in the requested region.
     fn instance(&self, id: &str) -> Result<&Instance, ApiError> {
         self.world
             .instance(id)
@@ -73,7 +73,7 @@ impl Call<'_> {
             .ok_or_else(|| error::instance_not_exist(id))
     }
 
-    /// An enum value as it is, or one that no client knows.
+    /// Returns an enum value as it is, or one that no client knows if `quirks` is set.
     fn word(&self, known: &str, unknown: &str) -> Value {
         json!(if self.settings.quirks { unknown } else { known })
     }

@@ -1,22 +1,22 @@
-//! A cloud that filters and pages as documented, in either style, against a listing: what comes out is what the
-//! selection says.
+//! Runs a listing against a fake cloud that filters and pages as documented, in the style of either: the result must
+//! match the selection.
 
 use super::*;
 
-/// How a cloud behaves beyond its filters.
+/// Behaviour of the cloud beyond its filters.
 #[derive(Clone, Copy, Debug)]
 struct Style {
-    /// Takes statuses 1 and 2 alone.
+    /// Accepts statuses 1 and 2 only.
     basic: bool,
-    /// Takes no question without an instance, and says so by this code.
+    /// Refuses requests without an instance, with this code.
     by_instance: Option<&'static str>,
-    /// Tells Total.
+    /// Returns Total.
     total: bool,
-    /// Of the order of the records.
+    /// Seed of the order of the records.
     seed: u64,
-    /// Records that an answer has room for.
+    /// Maximum number of records in a response.
     room: u32,
-    /// Pages that are asked for at the same time.
+    /// Number of pages that are requested concurrently.
     at_once: usize,
 }
 
@@ -75,7 +75,7 @@ fn answer(request: &PageRequest, all: &[Backup], style: Style) -> Result<BackupP
             (all.iter().filter(fits).cloned().collect(), query.offset as usize)
         }
     };
-    // Any order, the same one for all pages of a question.
+    // Any order, but the same one for all pages of a request.
     found.sort_by_key(|b| {
         b.backup_point_id
             .bytes()
@@ -95,7 +95,7 @@ fn read(mut listing: Listing, all: &[Backup], style: Style) -> Result<BTreeSet<S
             let answer = answer(&request, all, style);
             (request, answer)
         });
-        // The last one is answered first.
+        // The last request is answered first.
         let (steps, failure) = listing.take(answers.collect::<Vec<_>>().into_iter().rev().collect());
         for step in steps {
             found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
@@ -112,7 +112,7 @@ const VOLCENGINE: [&str; 4] = ["Creating", "Available", "Unavailable", "Deleting
 const TENCENT: [&str; 7] = ["Creating", "Locked", "Available", "Exporting", "Exported", "Expired", "Deleted"];
 const STRATEGIES: [&str; 3] = ["ManualBackup", "AutomatedBackup", "SpecificationChange"];
 
-/// Seconds ago, up to 100 days: many at the ends of whole days, where windows and their pieces begin and end.
+/// Ages in seconds, up to 100 days: many at the ends of whole days, where windows and their spans begin and end.
 fn ages() -> impl Strategy<Value = i64> {
     const DAY: i64 = 24 * 3600;
     prop_oneof![0..100 * DAY, (0..100_i64, 0..=1_i64).prop_map(|(days, more)| days * DAY + more)]
@@ -177,7 +177,7 @@ fn styles() -> impl Strategy<Value = Style> {
     )
 }
 
-/// The ids of those that the selection names, looked at one by one.
+/// Returns the ids of the backups that match the selection, checked one by one.
 fn by_hand(all: &[Backup], selection: &Selection, listed: impl Fn(&Backup) -> bool) -> BTreeSet<String> {
     let among = |wanted: &[String], word: &str| wanted.is_empty() || wanted.iter().any(|w| w == word);
     let (start, end) = selection.window.unzip();
@@ -214,7 +214,8 @@ proptest! {
     fn tencents_listing_is_the_selection(
         all in backups(&TENCENT), selection in selections(&TENCENT), style in styles(),
     ) {
-        // Without statuses, those that have expired or were deleted are not asked for, nor what the cloud does not list.
+        // Without statuses, backups that have expired or were deleted are not requested, nor those that the cloud does
+        // not list.
         let basic = |b: &Backup| !style.basic || [1, 2].contains(&code(&b.status));
         let listed = |b: &Backup| basic(b) && (!selection.statuses.is_empty() || code(&b.status) > 0);
         let expected = by_hand(&all, &selection, listed);
@@ -228,13 +229,13 @@ proptest! {
         }
     }
 
-    /// Whatever pages say: a listing ends, or goes on to fail, within a bound.
+    /// Whatever the pages contain, a listing ends or fails within a bound.
     #[test]
     fn a_listing_ends_whatever_moves(
         selection in selections(&TENCENT), pages in proptest::collection::vec((0_u64..400, 0_usize..=100), 1..50),
     ) {
         let mut listing = listing(Site::Tencent, selection);
-        // Two readings, of at most three instances, in at most four spans, of at most 100 pages.
+        // Two passes, over at most three instances, in at most four spans, of at most 100 pages.
         let most = 2 * 3 * 4 * 100;
         let mut answers = pages.iter().cycle();
         let mut steps = 0;

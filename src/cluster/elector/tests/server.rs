@@ -1,4 +1,4 @@
-//! The Lease API, with resourceVersions, conflicts, and faults on a candidate's way to it.
+//! The Lease API, with resourceVersions, conflicts, and faults injected for each candidate.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use tokio::time::{Instant, sleep};
 use super::super::{Elector, LEASE, Timing};
 use crate::cluster::testing::{self, Call, refusal};
 
-/// What happens to a request on its way.
+/// Fault of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     None,
     Refused(StatusCode),
-    /// It never arrives, and no answer comes.
+    /// The request never arrives, and gets no answer.
     Hangs,
-    /// It is done, and no answer comes.
+    /// The request is processed, and gets no answer.
     AnswerLost,
-    /// It is done this much later, and no answer comes.
+    /// The request is processed after this delay, and gets no answer.
     Late(Duration),
 }
 
@@ -29,7 +29,7 @@ type Schedule = dyn Fn(usize, Duration, &Method) -> Fault + Send + Sync;
 pub(super) struct Store {
     pub(super) lease: Option<Value>,
     version: u64,
-    /// When the Lease was written last.
+    /// Time of the last write to the Lease.
     written: Option<Instant>,
 }
 
@@ -49,7 +49,7 @@ impl Server {
         Self::new(|_, _, _| Fault::None)
     }
 
-    /// The elector of the candidate with this number, whose requests the schedule can tell from others'.
+    /// Returns the elector of the candidate with this number, by which the schedule distinguishes requests.
     pub(super) fn elector(&self, number: usize) -> Elector {
         let server = self.clone();
         let client = testing::client(move |call| {
@@ -79,7 +79,7 @@ impl Server {
         }
     }
 
-    /// As the API server does it: a write of another resourceVersion is a conflict.
+    /// Applies a request as the API server does: a write with another resourceVersion is a conflict.
     fn apply(&self, call: Call) -> (StatusCode, Value) {
         let leases = "/apis/coordination.k8s.io/v1/namespaces/backup/leases";
         let one = format!("{leases}/{LEASE}");
@@ -120,7 +120,7 @@ impl Server {
         self.store.lock().unwrap().written.unwrap()
     }
 
-    /// A Lease written by someone else, without a conflict.
+    /// Stores a Lease of another writer, without a conflict.
     pub(super) fn put(&self, spec: Value) {
         let mut store = self.store.lock().unwrap();
         store.version += 1;

@@ -1,4 +1,4 @@
-//! What a cloud does wrong, and to which calls.
+//! Faults of a cloud, and the calls that meet them.
 
 use cloud_simulator::{Effect, FaultSpec, Malformed, ThrottleStyle};
 use fastrand::Rng;
@@ -8,18 +8,18 @@ use crate::harness::World;
 use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY, REGIONS, VERIFY};
 use crate::harness::fleet::Fleet;
 
-/// Everything that the operator asks for the sake of policies.
+/// All actions that the operator calls for policies.
 pub const ACTIONS: [&str; 5] = [DESCRIBE, MODIFY, REGIONS, BACKUPS, VERIFY];
 
-/// What helps, as the contract has it.
+/// Class of a failure by its remedy, as in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// An answer takes long, and is good: no failure.
+    /// A slow but good response: no failure.
     Slow,
     Passing,
     Throttled,
     NeedsPerson,
-    /// A change is accepted, and seen later or never.
+    /// An accepted change becomes visible late or never.
     Late,
 }
 
@@ -27,7 +27,7 @@ pub enum Class {
 pub struct Fault {
     pub name: &'static str,
     pub class: Class,
-    /// What Synced says when every look meets it for long.
+    /// Reason of Synced when every describe meets the fault for long.
     pub reason: &'static str,
     trouble: Trouble,
 }
@@ -35,7 +35,7 @@ pub struct Fault {
 #[derive(Clone, Debug)]
 enum Trouble {
     Effects(Vec<Effect>),
-    /// When the accepted changes of some instances can be seen, as the simulator has it.
+    /// Visibility of the accepted changes of some instances, in the simulator's format.
     Visibility(serde_json::Value),
 }
 
@@ -64,7 +64,7 @@ fn malformed(shape: Malformed) -> Effect {
     Effect::Malformed { shape, status: 200 }
 }
 
-/// Each of the simulator's faults that meets single calls, with the codes of every class.
+/// Returns the simulator's faults of single calls, with error codes of every class.
 pub fn all() -> Vec<Fault> {
     vec![
         fault("slow", Class::Slow, "InSync", Effect::Delay { seconds: 1.5 }),
@@ -91,7 +91,7 @@ pub fn all() -> Vec<Fault> {
         passing("wrong shape", malformed(Malformed::WrongShape)),
         passing("empty", malformed(Malformed::Empty)),
         passing("redirect", Effect::Redirect { location: "http://127.0.0.1:9/".to_owned(), status: 302 }),
-        // The answer's Date corrects the next signature.
+        // The response's Date corrects the next signature.
         fault("clock ahead", Class::Passing, "InSync", Effect::ClockSkew { seconds: 1200.0 }),
         throttled("429", ThrottleStyle::Flow429, None),
         throttled("429, Retry-After 3", ThrottleStyle::Flow429, Some("3")),
@@ -106,7 +106,7 @@ pub fn all() -> Vec<Fault> {
     ]
 }
 
-/// Faults of what an answer holds, where a good one of that action holds something.
+/// Returns faults of a response's content, for actions whose good response has content.
 pub fn of_content() -> Vec<Fault> {
     let other = Effect::WrongInstance { instance_id: "redis-other".to_owned() };
     vec![
@@ -116,7 +116,7 @@ pub fn of_content() -> Vec<Fault> {
     ]
 }
 
-/// Any of these, each as often as the others.
+/// Returns a fault that is any of these with equal probability.
 pub fn mixed(name: &'static str, faults: &[Fault]) -> Fault {
     let effects = faults.iter().flat_map(|fault| match &fault.trouble {
         Trouble::Effects(effects) => effects.clone(),
@@ -130,7 +130,7 @@ pub fn mixed(name: &'static str, faults: &[Fault]) -> Fault {
     }
 }
 
-/// Changes that are seen late, which is no fault of a call.
+/// Returns changes that become visible late, which is no fault of a call.
 pub fn of_visibility() -> Vec<Fault> {
     let late = |name, visibility| Fault {
         name,
@@ -145,17 +145,17 @@ pub fn of_visibility() -> Vec<Fault> {
     ]
 }
 
-/// What one account's calls meet.
+/// Fault of one account's calls.
 #[derive(Clone, Debug)]
 pub struct Cell {
     pub fault: Fault,
     pub actions: Vec<&'static str>,
-    /// Of its calls, so many of a hundred.
+    /// Percentage of the account's calls, or of its instances, that meet the fault.
     pub percent: u8,
 }
 
 impl Cell {
-    /// From now on its calls fail.
+    /// Injects the fault.
     pub fn begin(&self, world: &World, fleet: &Fleet, seed: u64) {
         match &self.fault.trouble {
             Trouble::Effects(effects) => {
@@ -178,7 +178,7 @@ impl Cell {
         }
     }
 
-    /// Its calls are good again, once all faults are lifted.
+    /// Restores visibility; faults of calls are cleared for all accounts at once.
     pub fn end(&self, world: &World, fleet: &Fleet) {
         if self.fault.class == Class::Late {
             for number in 0..fleet.policies {
@@ -188,7 +188,7 @@ impl Cell {
         }
     }
 
-    /// For people.
+    /// Formats the fault for failure messages.
     pub fn told(&self) -> String {
         let actions =
             if self.actions.len() == ACTIONS.len() { "any call".to_owned() } else { self.actions.join(", ") };

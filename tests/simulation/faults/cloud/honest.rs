@@ -1,4 +1,4 @@
-//! What people are told while every look at their instances fails.
+//! Status of policies while every describe of their instances fails.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use crate::harness::World;
 use crate::harness::figures::{DESCRIBE, MODIFY};
 use crate::harness::fleet::Fleet;
 
-/// A failure that may pass is told when the last good look is two intervals old.
+/// Age of the last successful describe at which a transient failure is reported: two intervals.
 const STALE: Duration = Duration::from_secs(2 * 300);
 const A_WHILE: Duration = Duration::from_secs(60);
-/// Looks at one policy that all fail: one each minute or two where that may pass, with those of the beginning.
+/// Upper bound on describes of one policy that all fail: one per minute or two for a transient failure, and some at the
+/// start.
 const LOOKS: usize = 20;
 
 fn ready(world: &World, fleet: &Fleet) -> Value {
@@ -24,7 +25,7 @@ fn ready(world: &World, fleet: &Fleet) -> Value {
     conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or_default()
 }
 
-/// What it says before, while, and after every look fails; and how often it was looked at meanwhile.
+/// Returns Ready before the fault, early and late in it, and after it, and the number of describes during it.
 async fn told(fault: &Fault) -> ([Value; 4], usize) {
     let fleet = Fleet { in_sync: true, interval: "5m", ..Fleet::DEFAULT };
     let mut world = World::new();

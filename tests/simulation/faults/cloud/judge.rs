@@ -1,4 +1,4 @@
-//! Whether a world of failing accounts was good: to the one that is well, and to the failing ones.
+//! Checks a run with failing accounts: bounds for the healthy account, and for the failing ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::from_utf8;
@@ -12,30 +12,30 @@ use crate::faults::play::told;
 use crate::harness::fleet::Fleet;
 use crate::harness::journal::{Entry, What};
 
-/// What changes at the account that is well take, the cloud's own time included.
+/// Upper bounds on the latency of the healthy account's changes, the cloud's own time included.
 const TO_CLOUD: Duration = Duration::from_secs(1);
 const TO_READY: Duration = Duration::from_secs(2);
 
-/// The most calls while a fault lasts, over those of an account that is well.
+/// Returns the upper bound on calls during a fault, as a multiple of the healthy account's calls.
 pub fn factor(class: Class, percent: u8) -> f64 {
     let share = f64::from(percent) / 100.0;
     match class {
         Class::Slow => 1.0,
-        // Each call that fails is made again; after a change that failed, a look comes first.
+        // Each failed call is retried; after a failed change, a describe comes first.
         Class::Passing | Class::Throttled => 1.1 / (1.0 - share),
-        // Rejected credentials are tried once more, and an instance that is not found soon after its policy was created.
+        // Rejected credentials are tried once more, and so is an instance not found soon after its policy was created.
         Class::NeedsPerson => 1.15,
-        // An accepted change is looked for eight times, and made three times.
+        // An accepted change is described eight times, and sent three times.
         Class::Late => 1.0 + 8.0 * share,
     }
 }
 
-/// How far a random count of this mean can lie above it: 5 standard deviations, and a few.
+/// Returns the allowed excess of a random count over its mean: 5 standard deviations, and a few.
 fn slack(mean: f64) -> f64 {
     5.0 * mean.sqrt() + 5.0
 }
 
-/// Judges the failing accounts by the one that is well, and that one by itself.
+/// Checks the failing accounts against the healthy one, and the healthy one by itself.
 pub fn judge(cells: &[Cell], played: &Played) {
     for (phase, seen) in &played.seen {
         for (number, cell) in cells.iter().enumerate() {
@@ -68,7 +68,7 @@ fn is_bounded(phase: Phase, cell: &Cell, seen: &Seen, without: &Seen) {
     );
 }
 
-/// By the oracle and by its pace, each policy by itself.
+/// Checks the history and the schedule of each policy by itself.
 pub fn judge_each_policy(cells: &[Cell], played: &Played) {
     let mut journals = by_policy(played);
     for (number, fleet) in played.fleets.iter().enumerate() {
@@ -83,7 +83,7 @@ pub fn judge_each_policy(cells: &[Cell], played: &Played) {
     }
 }
 
-/// What concerns each policy, by its instance.
+/// Splits the history by instance.
 fn by_policy(played: &Played) -> HashMap<String, Vec<Entry>> {
     let instances =
         |fleet: &Fleet| (0..fleet.policies).map(|number| fleet.instance(number)).collect::<Vec<_>>();
@@ -123,7 +123,7 @@ fn by_policy(played: &Played) -> HashMap<String, Vec<Entry>> {
     journals
 }
 
-/// The first text of this name in an object, which is read whole nowhere else.
+/// Returns the first string field with this name, without parsing the object.
 fn text<'a>(object: &'a [u8], name: &str) -> Option<&'a str> {
     let object = from_utf8(object).ok()?;
     let rest = object.split_once(&format!("\"{name}\":\""))?.1;

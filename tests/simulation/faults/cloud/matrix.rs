@@ -1,4 +1,4 @@
-//! Each fault at each action in each phase, some policies each.
+//! Each fault at each action in each phase, with a few policies per account.
 
 use super::faults::{ACTIONS, Cell, Fault, all, of_content, of_visibility};
 use super::judge::{judge, judge_each_policy};
@@ -13,10 +13,10 @@ fn cells(faults: Vec<Fault>, actions: &[&'static str], percent: u8) -> Vec<Cell>
     faults.into_iter().map(cell).collect()
 }
 
-/// Plays one world in which this share of the calls fails, with so many policies of each account, and judges it.
+/// Runs a cluster in which `percent` of the calls fail, with this number of policies per account, and checks it.
 fn compare(faults: Vec<Fault>, actions: &[&'static str], percent: u8, policies: usize) {
     let what = format!("{actions:?}, {percent} %");
-    // Each fault is met at some action and by some share of the calls in every run.
+    // The offset varies, so that every run meets each fault at some action and with some percentage.
     let action = ACTIONS.iter().position(|action| *action == actions[0]).unwrap();
     let offset = 2 * action + usize::from(percent == 50);
     let cells = cells(shard(&what, offset, faults), actions, percent);
@@ -38,7 +38,7 @@ fn with_visibility() -> Vec<Fault> {
     all().into_iter().chain(of_visibility()).collect()
 }
 
-/// For each action, 10 and 50 % of its calls fail.
+/// Generates two tests per action: 10 and 50 % of its calls fail.
 macro_rules! tests {
     ($($name:ident: $faults:ident, $action:ident, $policies:literal;)*) => {
         $(

@@ -1,5 +1,6 @@
-//! Clouds that fail: each fault of the simulator, at each action, in each phase of many policies' lives, beside an account of which
-//! nothing fails. Everything converges when the fault has ended, what is asked meanwhile is bounded, and nobody else notices.
+//! Cloud faults: each fault of the simulator, at each action, in each phase of many policies' lives, next to an account
+//! without faults. After the fault everything converges, calls during it are bounded, and the healthy account is not
+//! affected.
 
 mod faults;
 mod honest;

@@ -1,5 +1,5 @@
-//! How soon one policy's calls follow those that failed. Nothing is retried within a second, and what needs a person has its turn
-//! once in an interval, unless something has happened to it.
+//! Checks the delay between a failed call of a policy and the next: no retry within a second, and a policy that needs a
+//! person is polled once per interval unless it is touched from outside.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,20 +16,21 @@ use cross_region_backup_operator::plan::hash_of;
 use cross_region_backup_operator::plan::pace::{NOT_FOUND_GRACE, next_turn};
 
 const SOONEST: Duration = Duration::from_millis(990);
-/// A deletion that waits for a person asks again so soon, for five minutes.
+/// Retry interval of a deletion that waits for a person, in its first five minutes.
 const DELETION: Duration = Duration::from_secs(29);
 /// Timers have whole milliseconds.
 const ROUNDING: SignedDuration = SignedDuration::from_millis(50);
-/// Looked at again once in an interval.
+/// Error codes after which the policy is polled once per interval.
 const PERSON: [&str; 4] = ["AccessDenied", "InstanceNotExist", "ParamError", "InvalidOperator"];
-/// The call is repeated once at once, with another time or with credentials that were read again.
+/// Error codes after which the call is repeated once without delay, with a corrected time or with credentials read
+/// again.
 const REPEATED: [&str; 2] = ["InvalidTimestamp", "InvalidAccessKey"];
 
 struct Sent {
     at: Instant,
-    /// `None`: it has no answer; else the code of its failure, if it is one.
+    /// `None`: no response yet; else the error code, if the call failed.
     answer: Option<Option<String>>,
-    /// It repeats the one before at once.
+    /// Whether the call repeats the previous one without delay.
     again: bool,
 }
 
@@ -39,20 +40,20 @@ struct Refused {
     code: String,
 }
 
-/// What is known of one policy up to one moment.
+/// State of one policy up to one moment.
 struct Pace {
-    /// The moment of a journal's beginning.
+    /// Start of the history.
     start: (Instant, Timestamp),
     policy: Option<Policy>,
     created: Instant,
-    /// Something has happened to it from outside.
+    /// Time of the last change from outside.
     touched: Instant,
-    /// The last of each action.
+    /// Last call of each action.
     sent: HashMap<String, Sent>,
     refused: Option<Refused>,
 }
 
-/// Judges the calls of one policy.
+/// Checks the calls of one policy.
 pub fn judge(entries: &[Entry], start: (Instant, Timestamp)) -> Result<(), Broken> {
     let (policy, created, touched) = (None, start.0, start.0);
     let mut pace = Pace { start, policy, created, touched, sent: HashMap::new(), refused: None };
@@ -89,7 +90,7 @@ impl Pace {
         let mut again = false;
         if let Some(before) = self.sent.get(action).filter(|before| before.at > self.touched) {
             let code = before.answer.as_ref().map(|code| code.as_deref());
-            // Of backups that are being read, the reading may be one of the region's: it is beside a policy's own.
+            // A listing of backups in flight may be the region's shared one, which runs next to a policy's own.
             let failed = code != Some(None) && (code.is_some() || action != BACKUPS);
             if failed && at < before.at + SOONEST {
                 again = code.flatten().is_some_and(|code| REPEATED.contains(&code)) && !before.again;
@@ -123,7 +124,7 @@ impl Pace {
         sent.answer = Some(code);
     }
 
-    /// When it may be asked for again.
+    /// Returns the earliest time of the next call.
     fn turn_after(&self, refused: &Refused) -> Instant {
         let Some(policy) = &self.policy else { return refused.told };
         if refused.code == "InstanceNotExist" && refused.told < self.created + NOT_FOUND_GRACE {
@@ -137,7 +138,7 @@ impl Pace {
     }
 }
 
-/// Why it is no success: the cloud's code, or "" where it is nothing that the API promises.
+/// Returns the error code of a failure; "" for a response that the API does not specify.
 fn code_of(answer: &Answer) -> Option<String> {
     (!answer.is_good()).then(|| answer.code().unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! Plays the phases of policies' lives at many accounts at once: each of them fails in its own way for a while, then everything is
-//! good again, and becomes well.
+//! Runs the phases of policies' lives on many accounts at once: each account fails in its own way for a while, then the
+//! faults end and everything converges.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -18,27 +18,27 @@ use crate::harness::fleet::{API, Fleet, OTHER_TARGET, TARGET};
 use crate::harness::journal::Entry;
 use cross_region_backup_operator::api::RECONCILE_REQUESTED_AT;
 
-/// Each policy has one turn in it.
+/// Resync interval: each policy is polled once in it.
 pub const INTERVAL: Duration = Duration::from_secs(300);
-/// All is well so soon after the faults have ended: the longest backoff, and the interval after which what needs a person is looked at
-/// again, are five minutes both.
+/// Time within which all is well after the faults have ended: the longest backoff, and the interval after which a
+/// policy that needs a person is polled again, are five minutes each.
 pub const PATIENCE: Duration = Duration::from_secs(330);
-/// From the end of the faults to the next phase.
+/// Time from the end of the faults to the next phase.
 const PAUSE: Duration = Duration::from_secs(345);
 const STEP: Duration = Duration::from_secs(15);
-/// What a Lease takes until another holds it.
+/// Time until another replica takes over a Lease.
 const LEASE: SignedDuration = SignedDuration::from_secs(15);
 
-/// What happens while calls fail.
+/// Phase of the policies' lives; calls fail during it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The controllers start, and all policies are created.
     Creation,
-    /// Nothing but polling; somebody else has changed some instances.
+    /// Polling only; another actor has changed some instances.
     Polling,
     /// All policies are changed.
     Changes,
-    /// The controllers are started anew, and some policies were changed meanwhile.
+    /// The controllers restart, and some policies were changed meanwhile.
     Restart,
     /// All policies are deleted, and disable their instances.
     Deletion,
@@ -48,7 +48,7 @@ pub const PHASES: [Phase; 5] =
     [Phase::Creation, Phase::Polling, Phase::Changes, Phase::Restart, Phase::Deletion];
 
 impl Phase {
-    /// How long calls fail.
+    /// Returns how long calls fail.
     pub fn window(self) -> Duration {
         match self {
             Self::Polling => INTERVAL,
@@ -57,12 +57,12 @@ impl Phase {
     }
 }
 
-/// What one account saw in one phase.
+/// Calls of one account in one phase.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// While calls failed, by action.
+    /// Calls during the fault, by action.
     pub calls: BTreeMap<String, usize>,
-    /// Those that failed.
+    /// Number of failed calls.
     pub met: u64,
 }
 
@@ -72,30 +72,30 @@ impl Seen {
     }
 }
 
-/// How long the changes of the account that is well took.
+/// Latencies of the healthy account's changes.
 #[derive(Clone, Debug)]
 pub struct Waits {
     pub to_cloud: Delays,
     pub to_ready: Delays,
 }
 
-/// What came of it.
+/// Result of a run.
 pub struct Played {
     pub fleets: Vec<Fleet>,
-    /// By phase, of each account.
+    /// By phase, one entry per account.
     pub seen: BTreeMap<Phase, Vec<Seen>>,
-    /// Of the phases in which policies are changed.
+    /// By phase, for those that change policies.
     pub waits: BTreeMap<Phase, Waits>,
-    /// The longest until all was well again.
+    /// Longest time until all was well again.
     pub recovered: Duration,
-    /// Why instances were not disabled, by account.
+    /// Number of instances that were not disabled, by account and reason.
     pub left: Vec<BTreeMap<String, usize>>,
     pub entries: Vec<Entry>,
-    /// The moment of the journal's first entry.
+    /// Start of the history.
     pub start: (Instant, Timestamp),
 }
 
-/// Of which the first account's calls never fail, and each other's as its cell has it.
+/// A cluster whose first account never fails; each other account has the fault of its [`Cell`].
 pub struct Stage<'a> {
     cells: &'a [Cell],
     fleets: Vec<Fleet>,
@@ -133,7 +133,7 @@ impl<'a> Stage<'a> {
         Played { fleets: self.fleets, seen, waits, recovered, left, entries, start }
     }
 
-    /// Lets one phase happen; returns what each account saw, the changes of the first, and after how long all was well.
+    /// Runs one phase; returns the calls of each account, the changes of the first, and the time until all was well.
     async fn pass(&mut self, phase: Phase) -> (Vec<Seen>, Vec<Change>, Duration) {
         self.world.forget();
         for (number, (cell, fleet)) in self.sick().enumerate() {
@@ -199,7 +199,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Somebody asks for a verification of each account.
+    /// Requests a verification of each account by annotation.
     fn verify(&self) {
         let annotations = json!({RECONCILE_REQUESTED_AT: self.world.clock.now().to_string()});
         for fleet in &self.fleets {
@@ -208,7 +208,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The accounts whose calls fail, with how.
+    /// Returns the failing accounts, with their faults.
     fn sick(&self) -> impl Iterator<Item = (&Cell, &Fleet)> {
         self.cells.iter().zip(&self.fleets[1..])
     }
@@ -257,7 +257,7 @@ impl<'a> Stage<'a> {
         waiting.into_iter().filter(|(fleet, number)| names.contains(fleet.policy(*number).as_str())).collect()
     }
 
-    /// What became of instances that are not off although their policies are gone: each was told.
+    /// Counts the instances that are active although their policies are deleted, by account and reason of the Event.
     fn left(&self) -> Vec<BTreeMap<String, usize>> {
         let mut told = HashMap::<String, String>::new();
         for event in self.world.api.all("events") {
@@ -283,7 +283,10 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Why a policy of these is not as it should be.
+/// Checks a policy of the fleet.
+///
+/// # Errors
+/// The first deviation found.
 pub fn is_well(world: &World, fleet: &Fleet, number: usize) -> Result<(), String> {
     let policy = Policy::read(&Bytes::from(world.api.get(&fleet.path(number)).to_string()));
     let held = world.cloud.policy(&fleet.instance(number)).unwrap().current;
@@ -291,11 +294,11 @@ pub fn is_well(world: &World, fleet: &Fleet, number: usize) -> Result<(), String
     is_as_wanted(&policy, &held).map_err(|why| format!("{why}; it is {policy:?}, the cloud has {held:?}"))
 }
 
-/// The account of this number, with so many policies.
+/// Returns the account with this number.
 pub fn fleet(number: usize, policies: usize) -> Fleet {
     let letter = |n: usize| char::from(b'a' + u8::try_from(n % 26).unwrap());
     let name: String = [number / 26, number].map(letter).iter().collect();
-    // Tests are few, and so are their accounts.
+    // The leak is small: tests and their accounts are few.
     let name = &*name.leak();
     let account = 2_100_000_001 + number as u64;
     Fleet { name, account, policies, backups: 1, interval: "5m", ..Fleet::DEFAULT }
@@ -309,7 +312,7 @@ fn every_fourth(fleets: &[Fleet]) -> impl Iterator<Item = (&Fleet, usize)> {
     each(fleets).filter(|(_, number)| number % 4 == 0)
 }
 
-/// All changes are made; those of the first account are kept.
+/// Makes all changes; returns those of the first account.
 fn of_first<'a>(changes: impl Iterator<Item = (&'a Fleet, Change)>) -> Vec<Change> {
     let (mut kept, mut first) = (Vec::new(), None);
     for (fleet, change) in changes {

@@ -1,4 +1,4 @@
-//! What faults have cost, for people.
+//! Prints the cost of faults.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::faults::{Cell, Class};
 use super::judge::factor;
 use super::phases::Played;
 
-/// In standard deviations of a random count.
+/// Allowed excess, in standard deviations of a random count.
 const CHANCE: f64 = 3.0;
 
 #[derive(Clone, Copy, Default)]
@@ -14,11 +14,11 @@ struct Row {
     accounts: usize,
     met: u64,
     calls: usize,
-    /// Of an account that is well and has as many policies.
+    /// Calls of a healthy account with as many policies.
     without: usize,
 }
 
-/// By what helps and how many calls fail.
+/// Rows by failure class and percentage of failing calls.
 #[derive(Default)]
 pub struct Table(BTreeMap<(Class, u8), Row>);
 
@@ -46,7 +46,7 @@ impl Table {
         }
     }
 
-    /// Much of what chance does to one account evens out over all of a class.
+    /// Checks the totals of each class, where much of the chance of single accounts evens out.
     pub fn judge(&self) {
         for ((class, percent), row) in &self.0 {
             let mean = factor(*class, *percent) * row.without as f64;

@@ -1,4 +1,4 @@
-//! Thousands of policies that are polled and changed, at accounts of which each fails in its own way and one is well.
+//! Thousands of policies are polled and changed, on accounts of which each fails in its own way and one is healthy.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,25 +13,25 @@ use crate::harness::figures::{Change, DESCRIBE, MODIFY};
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
 use crate::harness::{CONCURRENCY, World};
 
-/// Of each account.
+/// Policies of each account.
 const POLICIES: usize = 75;
-/// The default of an account's budget.
+/// Default request budget of an account.
 const RATE: u32 = 20;
-/// One policy of so many is changed while calls fail, and another one afterwards.
+/// One in this many policies is changed during the faults, and another one afterwards.
 const CHANGED: usize = 5;
 const PAUSE: Duration = Duration::from_secs(5);
-/// How often it is looked whether all is well.
+/// Interval at which the check whether all is well is repeated.
 const STEP: Duration = Duration::from_secs(15);
-/// What comes of the last changes.
+/// Time for the last changes to take effect.
 const A_WHILE: Duration = Duration::from_secs(60);
-/// What the account that is well may wait longer beside the others.
+/// Additional latency allowed to the healthy account next to failing ones.
 const NOTICED: Duration = Duration::from_millis(100);
-/// What a burst of changes may take longer at an account that failed, when all is well again.
+/// Additional latency allowed to a burst of changes on an account that has failed before.
 const LEFT_OVER: Duration = Duration::from_secs(1);
-/// Of chance.
+/// Random seed.
 const SEED: u64 = 1000;
 const PERCENTS: [u8; 3] = [1, 10, 50];
-/// By which one account's calls may lie above the factor of its class.
+/// Allowed excess of one account's calls over its class's factor.
 const CHANCE: f64 = 1.1;
 
 fn cell(name: &str, actions: &[&'static str], percent: u8) -> Cell {
@@ -58,12 +58,12 @@ fn cells(percent: u8) -> Vec<Cell> {
 }
 
 struct Figures {
-    /// Of each account, by action, while calls fail.
+    /// Calls during the faults, by account and action.
     calls: Vec<BTreeMap<String, usize>>,
-    /// Of the account that is well.
+    /// Latencies of the healthy account.
     waits: Waits,
     recovered: Duration,
-    /// The longest that a change took to the cloud when all was well again, of each account.
+    /// Longest latency to the cloud after recovery, by account.
     afterwards: Vec<Duration>,
 }
 
@@ -73,7 +73,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// The first account is well.
+    /// Creates the accounts, of which the first is healthy, and starts the controllers.
     async fn new(accounts: usize) -> Self {
         let in_sync = |number| Fleet { in_sync: true, requests_per_second: RATE, ..fleet(number, POLICIES) };
         let fleets: Vec<_> = (0..accounts).map(in_sync).collect();
@@ -84,12 +84,12 @@ impl Crowd {
         Self { world, fleets }
     }
 
-    /// A policy of each account is changed.
+    /// Changes one policy of each account.
     fn change(&self, number: usize) -> Vec<Change> {
         self.fleets.iter().map(|fleet| self.world.retarget(fleet, number, OTHER_TARGET)).collect()
     }
 
-    /// What happens in an interval in which calls fail.
+    /// Runs one interval in which calls fail; returns the calls by account, and the healthy account's latencies.
     async fn suffer(&self, cells: &[Cell]) -> (Vec<BTreeMap<String, usize>>, Waits) {
         self.world.forget();
         let start = Instant::now();
@@ -108,7 +108,7 @@ impl Crowd {
         (calls, Waits { to_cloud, to_ready: self.world.delays_to_ready(&changes) })
     }
 
-    /// Until every policy is as wanted, and says so.
+    /// Waits until every policy is as wanted and reports it; returns how long that took.
     async fn recover(&self) -> Duration {
         let start = Instant::now();
         let mut waiting: Vec<_> =
@@ -127,7 +127,7 @@ impl Crowd {
         }
     }
 
-    /// How long a burst of changes takes, of each account.
+    /// Returns how long a burst of changes takes, by account.
     async fn burst(&self) -> Vec<Duration> {
         self.world.forget();
         let numbers = (1..POLICIES).step_by(CHANGED);
@@ -149,7 +149,7 @@ async fn figures(cells: &[Cell]) -> Figures {
     Figures { calls, waits, recovered, afterwards }
 }
 
-/// Whether the account that is well waits no longer for its changes than it did alone.
+/// Checks that the healthy account's changes take no longer than without failing accounts.
 fn is_not_slowed_down(beside: &Waits, alone: &Waits) {
     for (now, before) in [(&beside.to_cloud, &alone.to_cloud), (&beside.to_ready, &alone.to_ready)] {
         let (now, before) = (now.percentile(99), before.percentile(99));
@@ -186,7 +186,8 @@ fn thousands_of_policies() {
     }
 }
 
-/// The changes of an account that is well, beside one of which all policies are changed at once while half of its looks hang.
+/// Returns the latencies of a healthy account, next to one whose policies are all changed at once while half of its
+/// describes hang.
 async fn beside_hanging(policies: usize) -> Waits {
     let well = Fleet { in_sync: true, requests_per_second: RATE, ..fleet(0, POLICIES) };
     let hanging = Fleet { in_sync: true, ..fleet(1, policies) };
@@ -213,7 +214,7 @@ async fn beside_hanging(policies: usize) -> Waits {
 #[test]
 fn many_calls_that_hang_leave_room_to_others() {
     let alone = in_time_of_its_own("beside an idle account", SEED, beside_hanging(1));
-    // More than there is room for in the process.
+    // More than the process's concurrency.
     let beside = in_time_of_its_own("beside calls that hang", SEED, beside_hanging(2 * CONCURRENCY));
     is_not_slowed_down(&beside, &alone);
 }

@@ -1,4 +1,4 @@
-//! An Event is told: only of what has happened, and of each time that it has happened once.
+//! Checks Events: each reports what has happened, and each occurrence once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,18 +10,18 @@ use super::objects::Policy;
 use super::{Oracle, hold};
 use crate::harness::journal::{Entry, Stored, What};
 
-/// What was told until now.
+/// Events emitted so far.
 #[derive(Default)]
 pub struct Told {
-    /// How often each Event, by its name.
+    /// Count of each Event, by its name.
     counts: HashMap<String, i64>,
-    /// How often a policy's drift was corrected, by UID.
+    /// Number of reported drift corrections, by UID of the policy.
     corrections: HashMap<String, i64>,
-    /// Which process has told how which policy's deletion ends.
+    /// Reported ends of deletions: process, UID of the policy, and reason.
     farewells: HashSet<(usize, String, String)>,
 }
 
-/// Judges what is written of an Event, where that tells it once more.
+/// Checks a write of an Event that raises its count.
 pub fn judge(oracle: &mut Oracle, entry: &Entry, stored: &Stored) -> Result<(), String> {
     let event: Value = serde_json::from_slice(&stored.object).unwrap();
     let count = event["series"]["count"].as_i64().unwrap_or(1);
@@ -48,7 +48,8 @@ pub fn judge(oracle: &mut Oracle, entry: &Entry, stored: &Stored) -> Result<(), 
     .map_err(|why| format!("{told}: {why}"))
 }
 
-/// A change that was answered has a request id, and is told once in all lives. One without was sent.
+/// Checks a PolicyModified Event. With a request id it reports an answered change, and is emitted once by all processes
+/// together; without one, a Modify must have been sent.
 fn modified(oracle: &Oracle, by: usize, policy: &Policy, note: &str, before: i64) -> Result<(), String> {
     let instance = policy.instance();
     match note.split_once(", request ").map(|(_, id)| id.trim_end_matches(')')) {
@@ -74,7 +75,8 @@ fn ends(oracle: &Oracle, by: usize, policy: &Policy, reason: &str, at: Instant) 
     hold(policy.deleted && policy.disables() && is_so, || format!("it knows {reasons:?}"))
 }
 
-/// Of a run in which Events can be written: what a status tells of a change is told by an Event too, unless the process was killed.
+/// Checks that an Event reports each change that a status reports, unless the process was killed. For runs in which
+/// Events can be written.
 pub fn all_told(entries: &[Entry]) -> Result<(), String> {
     let mut untold = HashMap::new();
     let mut known = HashSet::new();

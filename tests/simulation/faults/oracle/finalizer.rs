@@ -1,4 +1,4 @@
-//! Something else than a status is written: the finalizer alone, and it goes for a reason only.
+//! Checks writes other than those of status: they change the finalizer alone, and remove it only for a reason.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::hold;
 use super::objects::Policy;
 use super::process::Process;
 
-/// So long after the deletion at the earliest it is given up.
+/// Earliest time after the deletion at which disabling is abandoned.
 const GIVEN_UP: Duration = Duration::from_secs(300);
 
 pub fn judge(process: &Process, before: &Policy, after: &Policy, at: Instant) -> Result<(), String> {
@@ -29,12 +29,12 @@ pub fn judge(process: &Process, before: &Policy, after: &Policy, at: Instant) ->
     }
 }
 
-/// Why a policy that is deleted needs not to be disabled any more, as far as the process knows.
+/// Reasons, as far as the process knows, why a deleted policy needs no disabling any more.
 #[derive(Debug, Default)]
 pub struct Reasons {
-    /// A look since the deletion showed it.
+    /// A describe since the deletion showed the policy inactive.
     pub is_off: bool,
-    /// There is nothing to disable, or it is for somebody else to do.
+    /// There is nothing to disable, or this policy is not the one to do it.
     pub is_of_no_use: bool,
     pub is_given_up: bool,
 }

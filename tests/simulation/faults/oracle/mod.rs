@@ -1,5 +1,5 @@
-//! Judges a run by its journal: each Modify, status, finalizer and Event, by what the process that sent it had been told.
-//! What nobody had told it is no fault of its own; what it was told and did not heed is.
+//! Checks a run's history: each Modify, status, finalizer and Event must follow from what its process had received by
+//! then. A process is not blamed for what it had not received.
 
 pub mod events;
 mod finalizer;
@@ -20,7 +20,7 @@ use crate::harness::journal::{Answer, Call, Entry, Stored, USER, What};
 use objects::{Policy, Setting};
 use process::Process;
 
-/// What must not have happened, with when and why.
+/// Violation, with its time and reason.
 pub struct Broken {
     pub at: Instant,
     pub why: String,
@@ -36,24 +36,24 @@ fn hold(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why()) }
 }
 
-/// What is known of a run up to one moment of it.
+/// State of a run up to one moment.
 #[derive(Default)]
 pub struct Oracle {
-    /// By UID, as the API server has them, or had them last.
+    /// Current or last state in the API server, by UID.
     stored: BTreeMap<String, Policy>,
-    /// The specs of all generations, by UID.
+    /// Specs of all generations, by UID and generation.
     specs: HashMap<(String, i64), Value>,
     processes: HashMap<usize, Process>,
-    /// Generations of which a look that began after they were known has shown what they want.
+    /// Generations whose spec was confirmed by a describe that started after they were known.
     proven: HashSet<(String, i64)>,
-    /// What the cloud has told of each instance.
+    /// The cloud's policies in responses to describes, by instance.
     answers: HashMap<String, Vec<Setting>>,
-    /// The instance of each Modify that was accepted, by the cloud's request id.
+    /// Instance of each accepted Modify, by the cloud's request id.
     accepted: HashMap<String, String>,
     told: events::Told,
 }
 
-/// Judges the whole of a run.
+/// Checks a whole history.
 pub fn judge(entries: &[Entry]) -> Result<(), Broken> {
     let mut oracle = Oracle::default();
     for entry in entries {
@@ -113,7 +113,7 @@ impl Oracle {
         }
     }
 
-    /// It proves what the process wanted to know when it asked.
+    /// Marks the generations that a describe confirms: those the process knew when it sent the call.
     fn was_seen(&mut self, by: usize, instance: &str, sent: Instant, seen: Setting) {
         for (version, known) in &self.processes[&by].known_since {
             let spec = &self.specs[version];

@@ -1,4 +1,4 @@
-//! A Modify is sent: somebody must want it, be allowed to, and have seen that it is needed.
+//! Checks each Modify: a policy must want it and be allowed to send it, and a describe must have shown the need.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::objects::{Policy, Setting};
 use super::process::{Modify, Process};
 use crate::harness::journal::Call;
 
-/// What a look showed counts for so long.
+/// Time for which the result of a describe is valid.
 const FRESH: Duration = Duration::from_secs(30);
-/// One attempt with its retries.
+/// Duration of one attempt with its retries.
 const ATTEMPT: Duration = Duration::from_secs(30);
-/// What was told so recently may not have been taken in by every policy.
+/// Time until a received change is heeded by every policy.
 const HEEDED: Duration = Duration::from_secs(1);
-/// So long an accepted change is waited for.
+/// Time that an accepted change is waited for.
 const CONFIRMED: Duration = Duration::from_secs(60);
 
 pub fn judge(process: &Process, call: &Call, at: Instant) -> Result<Modify, String> {
@@ -56,7 +56,7 @@ fn may_send(process: &Process, policy: &Policy, to: &Setting, at: Instant) -> Re
     hold(rival.is_none(), || format!("{} manages the instance", rival.map_or("", |rival| &rival.name)))
 }
 
-/// The last look that succeeded is recent and showed something else.
+/// Checks that the last successful describe is recent, and showed another setting.
 fn differs(process: &Process, instance: &str, to: &Setting, at: Instant) -> Result<(), String> {
     let seen = process.looks_at(instance).rev().find_map(|look| Some((look.answered, look.seen.as_ref()?)));
     let fresh = seen.filter(|(answered, _)| *answered + FRESH >= at);
@@ -65,7 +65,7 @@ fn differs(process: &Process, instance: &str, to: &Setting, at: Instant) -> Resu
     })
 }
 
-/// An accepted change is waited for, unless a look has shown that something else came in between.
+/// Checks that an accepted change is not repeated, unless a describe has shown another change in between.
 fn is_not_repeated(
     process: &Process,
     instance: &str,

@@ -1,4 +1,4 @@
-//! Policies and what they are about, as the oracle reads them.
+//! Policies and their settings, as the checker parses them.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::harness::journal::Answer;
 use cross_region_backup_operator::api::FINALIZER;
 
-/// A policy as somebody has been told it.
+/// A policy object as a client received it.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub name: String,
@@ -46,7 +46,7 @@ impl Policy {
         self.spec["instanceId"].as_str().unwrap_or_default()
     }
 
-    /// The plural of its account, and the name.
+    /// Returns the plural of the account's kind, and its name.
     pub fn account(&self) -> (String, String) {
         let reference = &self.spec["accountRef"];
         let kind =
@@ -66,7 +66,8 @@ impl Policy {
         self.spec["suspend"] == true
     }
 
-    /// Whether it has proved that its account reaches the instance: a status of another spec may be of another account.
+    /// Returns whether status proves that the account reaches the instance: a status of another generation may be from
+    /// another account.
     pub fn is_proven(&self) -> bool {
         let observed = self.status["observedGeneration"].as_i64().unwrap_or(-1);
         let is_of_this_spec =
@@ -74,7 +75,7 @@ impl Policy {
         is_of_this_spec && !self.status["policy"].is_null()
     }
 
-    /// Whether the cloud refused a Modify of it.
+    /// Returns whether the cloud refused its Modify.
     fn is_refused(&self) -> bool {
         !self.status["modifyRefused"].is_null()
     }
@@ -83,18 +84,18 @@ impl Policy {
         self.status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
     }
 
-    /// The reason of Synced.
+    /// Returns the reason of Synced.
     pub fn reason(&self) -> &str {
         self.condition("Synced").and_then(|synced| synced["reason"].as_str()).unwrap_or_default()
     }
 
-    /// Whether it manages an instance rather than the other, where both would.
+    /// Returns whether this policy wins the claim to an instance over the other.
     pub fn ranks_before(&self, other: &Self) -> bool {
         (self.is_refused(), &self.created, &self.uid) < (other.is_refused(), &other.created, &other.uid)
     }
 }
 
-/// A policy of the cloud, without what no spec says.
+/// A policy of the cloud, reduced to the fields that a spec has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     pub active: bool,
@@ -102,13 +103,13 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Of the cloud's words, in an answer or in a Modify.
+    /// Parses the cloud's fields, of a response or a Modify.
     pub fn of_call(body: &Value) -> Option<Self> {
         let target = body["CrossBackupRegion"].as_str().unwrap_or_default().to_owned();
         Some(Self { active: body["Active"].as_bool()?, target })
     }
 
-    /// Of a spec, or of a status' policy.
+    /// Parses a spec, or `status.policy`.
     pub fn of_object(value: &Value) -> Self {
         let target = value["crossBackupRegion"].as_str().unwrap_or_default().to_owned();
         Self { active: value["active"] == true, target }
@@ -118,7 +119,7 @@ impl Setting {
         Self::of_call(&answer.json()["Result"]).filter(|_| answer.is_good())
     }
 
-    /// The target does not count while it is off.
+    /// Compares two settings; the target is ignored while they are inactive.
     pub fn equals(&self, other: &Self) -> bool {
         self.active == other.active && (!self.active || self.target == other.target)
     }

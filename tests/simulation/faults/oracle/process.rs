@@ -1,4 +1,4 @@
-//! What one process has been told, by the API server and by the cloud.
+//! Objects and responses that one process has received from the API server and from the cloud.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,39 +8,39 @@ use tokio::time::Instant;
 use super::objects::{Policy, Setting};
 use crate::harness::journal::{Answer, Call, How, Told};
 
-/// Its plural and its name.
+/// Plural and name.
 pub type AccountKey = (String, String);
 
 #[derive(Default)]
 pub struct Process {
-    /// As its watches have it, by name.
+    /// Policies by name, as its watch reports them.
     watched: BTreeMap<String, (Policy, Instant)>,
-    /// As a list that is not complete yet has told them.
+    /// Policies of a list that is not complete yet.
     listed: BTreeMap<String, (Policy, Instant)>,
-    /// As its own writes and reads were answered, by UID.
+    /// Policies by UID, from the responses to its own reads and writes.
     answered: HashMap<String, (Policy, Instant)>,
-    /// When each generation of each UID was first told.
+    /// Time at which each generation of each UID was first received.
     pub known_since: HashMap<(String, i64), Instant>,
     accounts: BTreeMap<AccountKey, Value>,
     listed_accounts: BTreeMap<AccountKey, Value>,
-    /// When an account was last there.
+    /// Time at which an account was last present.
     accounts_until: HashMap<AccountKey, Instant>,
-    /// Calls under way, and when they were sent.
+    /// Calls in flight, and the times at which they were sent.
     pub calls: HashMap<usize, (Call, Instant)>,
     pub looks: Vec<Look>,
     pub modifies: Vec<Modify>,
-    /// Of which the cloud has said that they cannot have a policy.
+    /// Instances that cannot have a policy, as reported by the cloud.
     pub unsupported: HashSet<String>,
 }
 
-/// A Describe that was answered.
+/// An answered describe of a policy.
 pub struct Look {
     pub instance: String,
     pub sent: Instant,
     pub answered: Instant,
-    /// `None`: it failed.
+    /// `None`: the call failed.
     pub seen: Option<Setting>,
-    /// It failed, for there is no such instance.
+    /// The call failed because there is no such instance.
     pub is_missing: bool,
 }
 
@@ -50,13 +50,13 @@ pub struct Modify {
     pub to: Setting,
     pub token: String,
     pub sent: Instant,
-    /// Of the policies that may have sent it.
+    /// UIDs and generations of the policies that may have sent it.
     pub senders: Vec<(String, i64)>,
     pub accepted: Option<Instant>,
 }
 
 impl Process {
-    /// Takes in what it is told; returns the policy, if it is one.
+    /// Applies a received object; returns it if it is a policy.
     pub fn told(&mut self, told: &Told, at: Instant) -> Option<Policy> {
         match told.resource.as_str() {
             "crossregionbackuppolicies" => self.told_policy(told, at),
@@ -119,7 +119,8 @@ impl Process {
         }
     }
 
-    /// The policies as it knows them, and since when: the newer of what the watch brought and what it was answered itself.
+    /// Returns the policies as the process knows them, and since when: the newer of the watch's object and a response
+    /// to the process.
     pub fn policies(&self) -> impl Iterator<Item = &(Policy, Instant)> {
         self.watched.values().map(|watched| match self.answered.get(&watched.0.uid) {
             Some(answered) if answered.0.version > watched.0.version => answered,
@@ -127,24 +128,24 @@ impl Process {
         })
     }
 
-    /// Whether a policy may modify through its account.
+    /// Returns whether a policy may modify through its account.
     pub fn is_open(&self, policy: &Policy) -> bool {
         let key = policy.account();
         match self.accounts.get(&key) {
             Some(account) => !is_shut(account),
-            // Deletions go on for a while with the credentials of an account that is gone.
+            // Deletions may use the credentials of a deleted account for a while.
             None => policy.deleted && self.accounts_until.contains_key(&key),
         }
     }
 
-    /// Whether its account lets nobody modify anything.
+    /// Returns whether the account is suspended or permits no Modify.
     pub fn is_shut(&self, policy: &Policy) -> bool {
         self.accounts.get(&policy.account()).is_some_and(is_shut)
     }
 
-    /// The policy that manages the instance instead, as it has been known for long enough to be heeded.
+    /// Returns the competing policy that manages the instance instead, if it has been known since `known_before`.
     pub fn rival(&self, own: &Policy, known_before: Instant) -> Option<&Policy> {
-        // A look that failed ranks its policy last, and only its own next one takes that back.
+        // A failed describe ranks its policy last, and only its own next describe takes that back.
         let doubtful = self.looks.iter().any(|look| look.instance == own.instance() && look.seen.is_none());
         let others = self.policies().filter(|(other, since)| other.uid != own.uid && *since <= known_before);
         let mut others = others.map(|(other, _)| other);
@@ -158,7 +159,7 @@ impl Process {
         self.looks.iter().filter(move |look| look.instance == instance)
     }
 
-    /// A look that was sent then is answered.
+    /// Records the response to a describe that was sent at `sent`.
     pub fn looked(&mut self, call: &Call, sent: Instant, answered: Instant, answer: &Answer) {
         let instance = call.instance().to_owned();
         let seen = Setting::answered(answer);
@@ -175,7 +176,7 @@ impl Process {
         if answer.is_good() {
             modify.accepted = Some(at);
         } else if answer.code().as_deref() == Some("InstanceNotExist") {
-            // It tells as much as a look does.
+            // It is as conclusive as a describe.
             let (instance, sent) = (modify.instance.clone(), modify.sent);
             self.looks.push(Look { instance, sent, answered: at, seen: None, is_missing: true });
         }

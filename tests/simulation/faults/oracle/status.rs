@@ -1,4 +1,4 @@
-//! A status is written: it tells what was seen, of this very object and generation.
+//! Checks status writes: each reports what was observed, of this object and generation.
 
 use super::objects::{Policy, Setting};
 use super::{Oracle, hold};
@@ -41,7 +41,7 @@ fn says_what_was_seen(oracle: &Oracle, after: &Policy) -> Result<(), String> {
     hold(told.meets(spec), || format!("{name} says {} and tells {told:?}", after.reason()))
 }
 
-/// What the conditions say does not contradict itself.
+/// Checks that the conditions do not contradict each other.
 fn agree(after: &Policy) -> Result<(), String> {
     let said = |kind: &str| after.condition(kind).map(|c| (c["status"].clone(), c["reason"].clone()));
     hold(said("Ready") == said("Synced"), || format!("{}: Ready is no copy of Synced", after.name))?;

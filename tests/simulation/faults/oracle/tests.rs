@@ -1,4 +1,4 @@
-//! The oracle sees what is wrong: the journal of a run in which all went well, with something else in it.
+//! The checker detects violations: each test alters the history of a correct run.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::harness::journal::How;
 
 const POLICIES: &str = "crossregionbackuppolicies";
 
-/// What happened in the life of this name.
+/// Returns the history of a scenario.
 fn journal(name: &str) -> Vec<Entry> {
     let scenario = Scenario::named(name);
     in_time_of_its_own(name, 1, async {
@@ -27,7 +27,7 @@ fn journal(name: &str) -> Vec<Entry> {
     })
 }
 
-/// Why the journal is not good when its objects of policies are changed like this, in what was told or what was stored.
+/// Returns the violation in the history whose policies, as received or as stored, `change` has altered.
 fn judged(name: &str, change: impl Fn(&What, &mut Value)) -> String {
     let mut entries = journal(name);
     judge(&entries).unwrap();
@@ -46,7 +46,7 @@ fn judged(name: &str, change: impl Fn(&What, &mut Value)) -> String {
     judge(&entries).expect_err("the oracle sees it").why
 }
 
-/// Why the journal is not good without some of its entries.
+/// Returns the violation in the history without some of its entries.
 fn judged_without(name: &str, gone: impl Fn(&What) -> bool) -> String {
     let mut entries = journal(name);
     entries.retain(|entry| !gone(&entry.what));
@@ -96,7 +96,7 @@ fn a_finalizer_that_goes_too_early_is_seen() {
     assert!(early.contains("was not disabled"), "{early}");
 }
 
-/// Once it is told to be off, nobody looks whether it is.
+/// Removes the describes after the second Modify, which disables the instance.
 fn judged_without_last_look(gone: impl Fn(&What) -> bool) -> String {
     let (modifies, looks) = (Cell::new(0), RefCell::new(Vec::new()));
     judged_without("disabled", |what| match what {

@@ -1,4 +1,4 @@
-//! Answers as they are sent, and what they tell the process that asked.
+//! Responses of the API server, and their entries in the history.
 
 use std::io;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl ApiServer {
     }
 }
 
-/// Notes what an answer tells the process.
+/// Records the objects that a response carries to the process.
 pub fn tell(wire: &Wire, asked: &Asked, answer: &Answer) {
     match answer {
         Answer::Object(object) => wire.note(|| What::Told(asked.told(How::Answered, object.clone()))),
@@ -71,7 +71,7 @@ pub fn tell(wire: &Wire, asked: &Asked, answer: &Answer) {
     }
 }
 
-/// The answer, whose connection is closed in the midst of it; that of a watch before its first line.
+/// Cuts a response in half and closes the connection; a watch before its first line.
 pub async fn halved(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     head.headers.remove("content-length");
@@ -98,7 +98,7 @@ fn list(page: &Page, whole: impl Fn(&Bytes) -> Bytes) -> Vec<u8> {
     text
 }
 
-/// What a client gets that asks for `PartialObjectMetadata`.
+/// Returns the `PartialObjectMetadata` of an object.
 pub fn metadata(object: &Bytes) -> Bytes {
     let object: Value = serde_json::from_slice(object).unwrap();
     let partial = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});

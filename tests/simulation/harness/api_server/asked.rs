@@ -1,4 +1,4 @@
-//! A request, read.
+//! Parsed requests to the API server.
 
 use std::collections::BTreeMap;
 

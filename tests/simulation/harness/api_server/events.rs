@@ -1,4 +1,4 @@
-//! The events of a watch, and what spoils them.
+//! Events of watches, and the faults injected into them.
 
 use std::io;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::harness::journal::{How, What};
 use crate::harness::wire::Wire;
 
 impl ApiServer {
-    /// What becomes of the next event of a watch.
+    /// Returns the fault of a watch's next event.
     fn spoilt_event(&self, asked: &Asked) -> Spoilt {
         let mut state = self.lock();
         let seen = Seen { verb: EVENT, ..asked.seen() };
         state.spoil.as_mut().and_then(|spoil| spoil(&seen)).unwrap_or_default()
     }
 
-    /// The lines of a watch. When its time is over it ends, and says before how far it has come, if that was asked for: a
-    /// watch of what never changes could not be taken up again otherwise.
+    /// Returns the lines of a watch. At its timeout it sends a bookmark, if the client requested bookmarks, and ends:
+    /// without one, a watch of a kind that never changes could not be resumed.
     pub(super) fn events(
         self,
         changes: UnboundedReceiver<Change>,
@@ -48,11 +48,11 @@ impl ApiServer {
                     Watch::Ended => return None,
                 };
                 tokio::select! {
-                    // What has happened is told first, so that nothing lies before the last line.
+                    // Changes go first, so that none is pending at the last line.
                     biased;
                     change = changes.next() => match change {
                         Some(change) => server.event(change, changes, &asked, &wire).await,
-                        // etcd was restored, and the API server started anew.
+                        // etcd was restored, and the API server restarted.
                         None => None,
                     },
                     () = sleep_until(end) => {
@@ -68,7 +68,7 @@ impl ApiServer {
         lines.take_until(async move { dead.cut().await })
     }
 
-    /// The line of one change, if it gets through, and how the watch goes on.
+    /// Returns the line of one change, unless a fault swallows it, and the watch's next state.
     async fn event(
         &self,
         change: Change,
@@ -98,10 +98,10 @@ impl ApiServer {
     }
 }
 
-/// How a watch goes on.
+/// State of a watch.
 enum Watch {
     Open(UnboundedReceiver<Change>),
-    /// Its connection is closed in the midst of a line.
+    /// The connection is closed in the middle of a line.
     Cut,
     Ended,
 }

@@ -1,5 +1,5 @@
-//! An API server in this process, in virtual time: objects with versions, lists by page, watches, and writes that are
-//! compared with what is there. It counts what it is asked, and spoils what a test wants spoilt.
+//! An in-process API server in virtual time: versioned objects, paged lists, watches, and writes with optimistic
+//! concurrency. It records requests, and injects the faults of a test.
 
 mod answers;
 mod asked;
@@ -32,13 +32,13 @@ use cross_region_backup_operator::cluster::list_watch::SILENCE;
 pub use store::{Refusal, Store};
 use target::Target;
 
-/// What the network and etcd take of each request.
+/// Latency of each request: network and etcd.
 const LATENCY: Duration = Duration::from_millis(2);
-/// So long the operator's client waits for an answer.
+/// Read timeout of the operator's client.
 const PATIENCE: Duration = SILENCE;
-/// The verb of an event of a watch.
+/// Verb of an event of a watch.
 pub const EVENT: &str = "event";
-/// The verb of a list whose resourceVersion alone is of interest.
+/// Verb of a list with `limit=1`, which reads the resourceVersion alone.
 pub const LOOK: &str = "look";
 
 #[derive(Clone)]
@@ -53,20 +53,20 @@ struct State {
     store: Store,
     seen: Vec<Seen>,
     spoil: Option<Spoiler>,
-    /// The most that a page of a list has.
+    /// Upper bound on the items of a list's page.
     page: Option<usize>,
 }
 
 type Spoiler = Box<dyn FnMut(&Seen) -> Option<Spoilt> + Send>;
 
-/// What becomes of a request, or of an event of a watch, that is spoilt: it is held back, then refused, if that is wanted, and
-/// the answer may not arrive.
+/// Fault of a request or of a watch event: a delay, then a refusal if there is one, and possibly the loss of the
+/// response.
 #[derive(Clone, Debug, Default)]
 pub struct Spoilt {
     pub delay: Duration,
     pub refusal: Option<Refusal>,
     pub reply: Reply,
-    /// A list is of so many versions ago.
+    /// Number of versions by which a list is stale.
     pub behind: u64,
 }
 
@@ -74,29 +74,30 @@ pub struct Spoilt {
 pub enum Reply {
     #[default]
     Whole,
-    /// The connection is closed in the midst of it.
+    /// The connection is closed in the middle of the response.
     Half,
-    /// The connection is closed before it. What was asked has happened.
+    /// The connection is closed before the response. The request has taken effect.
     Lost,
-    /// Nothing is heard on the connection any more until the client gives up. What was asked has happened.
+    /// The connection falls silent until the client times out. The request has taken effect.
     Silent,
 }
 
-/// A request of a client, as it was answered.
+/// A client's request, with its response.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// When it came.
+    /// Time of arrival.
     pub at: Instant,
-    /// As audit logs have it: get, list, watch, create, update, patch, delete. What spoils is asked about each [`EVENT`] of a watch too.
+    /// Verb as in audit logs: get, list, watch, create, update, patch, delete. The fault injector also gets each
+    /// [`EVENT`] of a watch.
     pub verb: &'static str,
-    /// With its subresource, `crossregionbackuppolicies/status`.
+    /// Plural and subresource, `crossregionbackuppolicies/status`.
     pub resource: String,
     pub name: String,
-    /// A further page of a list.
+    /// Whether this is a further page of a list.
     pub continues: bool,
-    /// 0 while it is being worked on.
+    /// HTTP status; 0 while the request is in progress.
     pub code: u16,
-    /// What a write was answered with.
+    /// Object in the response to a write.
     pub object: Bytes,
 }
 
@@ -111,7 +112,7 @@ impl ApiServer {
         Self { clock, journal, state: Arc::default() }
     }
 
-    /// A client as the operator makes it: with kube's own retries, which one without a `Config` has not.
+    /// Returns a client like the operator's: with kube's own retries, which a client made without a `Config` lacks.
     pub fn client(&self, wire: &Wire) -> kube::Client {
         let (server, wire) = (self.clone(), wire.clone());
         let service = ServiceBuilder::new().layer(RetryLayer::new(RetryPolicy::server_retry())).service(
@@ -123,42 +124,42 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
-    /// Asked about each request, when it comes; it must not use this server.
+    /// Injects faults: calls `spoil` for each request on arrival. `spoil` must not use this server.
     pub fn spoil(&self, spoil: impl FnMut(&Seen) -> Option<Spoilt> + Send + 'static) {
         self.lock().spoil = Some(Box::new(spoil));
     }
 
-    /// Watches that are open.
+    /// Returns the number of open watches.
     pub fn watches(&self) -> usize {
         self.lock().store.watches()
     }
 
-    /// How many hold this server: clients, requests and watches among them.
+    /// Returns the number of references to this server: clients, requests and watches among them.
     pub fn holders(&self) -> usize {
         Arc::strong_count(&self.state)
     }
 
-    /// Nothing is spoilt any more.
+    /// Removes the injected faults.
     pub fn heal(&self) {
         self.lock().spoil = None;
     }
 
-    /// Lists are told by pages of so many at most.
+    /// Limits list pages to `most` items.
     pub fn page(&self, most: usize) {
         self.lock().page = Some(most);
     }
 
-    /// Everything that clients have asked, in the order of its coming.
+    /// Returns all requests of clients, in order of arrival.
     pub fn seen(&self) -> Vec<Seen> {
         self.lock().seen.clone()
     }
 
-    /// Forgets what was asked.
+    /// Clears the recorded requests.
     pub fn forget(&self) {
         self.lock().seen.clear();
     }
 
-    /// How often what was asked, as `patch crossregionbackuppolicies/status`.
+    /// Returns the number of requests by verb and resource, such as `patch crossregionbackuppolicies/status`.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for seen in &self.lock().seen {
@@ -167,7 +168,7 @@ impl ApiServer {
         counts
     }
 
-    // What a test does by itself, at once and uncounted. Paths are those of the API.
+    // Operations of the test itself: immediate, and not recorded as requests. Paths are those of the API.
 
     pub fn create(&self, collection: &str, object: Value) {
         let (now, target) = (self.clock.now(), Target::of(collection).unwrap());
@@ -175,7 +176,7 @@ impl ApiServer {
         self.note_stored(USER, &target, &created);
     }
 
-    /// A merge patch; returns the object after it.
+    /// Applies a merge patch; returns the object after it.
     pub fn patch(&self, path: &str, patch: &Value) -> Value {
         let target = Target::of(path).unwrap();
         let patched = self.lock().store.patch(&target, patch).unwrap();
@@ -189,17 +190,17 @@ impl ApiServer {
         self.note_stored(USER, &target, &deleted);
     }
 
-    /// A copy of etcd, for [`ApiServer::restore`].
+    /// Returns a copy of etcd, for [`ApiServer::restore`].
     pub fn backup(&self) -> Store {
         self.lock().store.backup()
     }
 
-    /// Starts from a copy of etcd again: resourceVersions go back, and all watches end.
+    /// Restarts from a copy of etcd: resourceVersions go back, and all watches end.
     pub fn restore(&self, backup: Store) {
         self.lock().store.restore(backup);
     }
 
-    /// All objects of a kind, by its plural.
+    /// Returns all objects of a kind, given its plural.
     pub fn all(&self, resource: &str) -> Vec<Value> {
         let all = self.lock().store.all(resource);
         all.iter().map(|object| serde_json::from_slice(object).unwrap()).collect()
@@ -240,7 +241,7 @@ impl ApiServer {
                 }
                 Ok(self.respond(&asked, answer, &wire))
             }
-            // Of a watch nothing is read: what is read counts as told.
+            // The history counts every event written to a watch as received, so none is written here.
             Reply::Half if asked.verb == "watch" => {
                 let nothing = Ok(Answer::Changes(unbounded().1));
                 Ok(halved(self.respond(&asked, nothing, &wire)).await)

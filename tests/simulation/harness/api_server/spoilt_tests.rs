@@ -1,4 +1,4 @@
-//! That what is spoilt looks to a client as it does in production.
+//! Injected faults reach the client as they do in production.
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -39,7 +39,7 @@ fn name(event: &WatchEvent<ConfigMap>) -> Option<&str> {
     }
 }
 
-/// The events of a watch from the beginning, and how long it took.
+/// Returns the events of a watch from version 0, and how long it lasted.
 async fn watched(server: &ApiServer) -> (Vec<Result<WatchEvent<ConfigMap>, kube::Error>>, Duration) {
     let start = Instant::now();
     let watch = maps(server).watch(&WatchParams::default().timeout(30), "0").await.unwrap();

@@ -1,7 +1,7 @@
-//! The objects, their versions, and who watches them.
+//! Objects, their versions, and their watchers.
 //!
-//! An object is kept as the very text that a client is sent, so that a list or a watch of ten thousand copies bytes; only a
-//! write reads it.
+//! An object is stored as the JSON text that clients receive, so that a list or a watch of ten thousand objects copies
+//! bytes; only a write parses it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 
 use super::target::Target;
 
-/// A watch can begin so many changes ago; before that the client is told to list anew.
+/// Number of changes kept; a watch from before them gets 410 and the client has to relist.
 const REMEMBERED: usize = 10_000;
 
-/// Why a request is not done.
+/// Error response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub code: u16,
     pub reason: &'static str,
-    /// In seconds.
+    /// Retry-After, in seconds.
     pub retry_after: Option<u64>,
 }
 
@@ -33,7 +33,7 @@ impl Refusal {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// Its text.
+    /// Returns the body, a `Status`.
     pub fn status(&self) -> String {
         let status = json!({
             "kind": "Status", "apiVersion": "v1", "status": "Failure",
@@ -55,9 +55,9 @@ pub struct Store {
     version: u64,
     created: u64,
     kinds: HashMap<String, Kind>,
-    /// What is left of lists that were read by page, by token: they go on as of their beginning.
+    /// Remaining items of paged lists, by continue token: each list stays at the version of its first page.
     unread: HashMap<String, Unread>,
-    /// Pages that had a next one, so that no token is used twice.
+    /// Number of continue tokens issued; makes each unique.
     pages: u64,
 }
 
@@ -66,13 +66,13 @@ struct Kind {
     /// By namespace and name.
     objects: BTreeMap<(String, String), Bytes>,
     changes: VecDeque<Change>,
-    /// The version of the last change that is forgotten.
+    /// Version of the last discarded change.
     forgotten: u64,
     watchers: Vec<Watcher>,
 }
 
 impl Kind {
-    /// The objects as they were at this version, of which no change may be forgotten.
+    /// Returns the objects at this version. The kind's changes must all be kept.
     fn as_of(&self, version: u64) -> BTreeMap<(String, String), Bytes> {
         let mut objects = BTreeMap::new();
         for change in self.changes.iter().filter(|change| change.version <= version) {
@@ -100,7 +100,7 @@ pub struct Change {
 #[derive(Clone)]
 struct Watcher {
     namespace: Option<String>,
-    /// It is told nothing up to this version, also where that is yet to come: so does an API server.
+    /// Events up to this version are skipped, even if it lies in the future, as in a real API server.
     after: u64,
     sender: UnboundedSender<Change>,
 }
@@ -111,7 +111,7 @@ struct Unread {
     rest: VecDeque<Bytes>,
 }
 
-/// A part of a list.
+/// One page of a list.
 pub struct Page {
     pub version: u64,
     pub items: Vec<Bytes>,
@@ -123,14 +123,14 @@ impl Store {
         self.version
     }
 
-    /// A copy that nobody watches.
+    /// Returns a copy without watchers.
     pub fn backup(&self) -> Self {
         let mut backup = self.clone();
         backup.kinds.values_mut().for_each(|kind| kind.watchers.clear());
         backup
     }
 
-    /// Is a copy again, but for the UIDs, which are given out once.
+    /// Restores a copy, except the UID counter: no UID is issued twice.
     pub fn restore(&mut self, backup: Self) {
         let created = self.created;
         *self = Self { created, ..backup };
@@ -144,18 +144,18 @@ impl Store {
             .ok_or(NOT_FOUND)
     }
 
-    /// All objects of a kind.
+    /// Returns all objects of a kind.
     pub fn all(&self, resource: &str) -> Vec<Bytes> {
         self.kinds.get(resource).into_iter().flat_map(|kind| kind.objects.values().cloned()).collect()
     }
 
-    /// Whether this state of an object was its last one.
+    /// Returns whether this state of an object was its last one.
     pub fn is_gone(&self, target: &Target, object: &Bytes) -> bool {
         let last = self.kinds.get(&target.resource).and_then(|kind| kind.changes.back());
         last.is_some_and(|change| change.kind == DELETED && change.object == *object)
     }
 
-    /// One page. The first one is of so many versions ago.
+    /// Returns one page. A first page is `behind` versions old.
     pub fn list(
         &mut self,
         target: &Target,
@@ -193,7 +193,7 @@ impl Store {
         Ok(Page { version, items, next })
     }
 
-    /// All changes after a version, those to come included.
+    /// Returns all changes after a version, including future ones.
     pub fn watch(&mut self, target: &Target, after: u64) -> Result<UnboundedReceiver<Change>, Refusal> {
         let kind = self.kinds.entry(target.resource.clone()).or_default();
         if after < kind.forgotten {
@@ -202,7 +202,7 @@ impl Store {
         let (sender, receiver) = unbounded();
         let near = |change: &&Change| target.namespace.as_ref().is_none_or(|n| *n == change.namespace);
         for change in kind.changes.iter().filter(|change| change.version > after).filter(near) {
-            // It lies in this very function.
+            // The receiver lives in this function.
             let _ = sender.unbounded_send(change.clone());
         }
         kind.watchers.push(Watcher { namespace: target.namespace.clone(), after, sender });
@@ -229,7 +229,7 @@ impl Store {
         Ok(self.put("ADDED", &target, object))
     }
 
-    /// A merge patch (RFC 7386) of the object, or of its status.
+    /// Applies a merge patch (RFC 7386) to the object, or to its status.
     pub fn patch(&mut self, target: &Target, patch: &Value) -> Result<Bytes, Refusal> {
         let before = self.read(target, patch)?;
         let mut after = before.clone();
@@ -250,13 +250,13 @@ impl Store {
         Ok(self.replace(target, &before, object.clone()))
     }
 
-    /// Watches that somebody still reads.
+    /// Returns the number of watches with a live reader.
     pub fn watches(&self) -> usize {
         let open = |watcher: &&Watcher| !watcher.sender.is_closed();
         self.kinds.values().map(|kind| kind.watchers.iter().filter(open).count()).sum()
     }
 
-    /// Server-side apply of a status by its only owner: what an earlier one had and this one has not is gone.
+    /// Applies a status as server-side apply by its only owner does: fields missing from `body` are removed.
     pub fn apply_status(&mut self, target: &Target, body: &Value) -> Result<Bytes, Refusal> {
         let before = self.read(target, body)?;
         let mut after = before.clone();
@@ -273,7 +273,7 @@ impl Store {
         Ok(self.replace(target, &before, after))
     }
 
-    /// The object, where it is still of the version that a write names.
+    /// Returns the object, or a conflict if the write names another resourceVersion.
     fn read(&self, target: &Target, write: &Value) -> Result<Value, Refusal> {
         let object: Value = serde_json::from_slice(&self.get(target)?).unwrap();
         let wanted = &write["metadata"]["resourceVersion"];
@@ -284,7 +284,7 @@ impl Store {
     }
 
     fn replace(&mut self, target: &Target, before: &Value, mut after: Value) -> Bytes {
-        // A write that changes nothing makes no new version.
+        // A write that changes nothing creates no new version.
         after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
         if after == *before {
             return Bytes::from(after.to_string());
@@ -317,7 +317,7 @@ impl Store {
             watcher.namespace.as_ref().is_some_and(|n| *n != change.namespace)
                 || change.version <= watcher.after
         };
-        // A watcher that is gone is forgotten with the first change that it would be told.
+        // A closed watcher is removed at the first change that it would receive.
         kind.watchers.retain(|watcher| far(watcher) || watcher.sender.unbounded_send(change.clone()).is_ok());
         kind.changes.push_back(change);
         if kind.changes.len() > REMEMBERED {
@@ -327,7 +327,7 @@ impl Store {
     }
 }
 
-/// Our own kinds, whose status is a subresource with a default.
+/// Whether a kind is one of the operator's own, whose status is a subresource with a default.
 fn has_status(resource: &str) -> bool {
     ["crossregionbackuppolicies", "backupinventories", "cloudaccounts", "clustercloudaccounts"]
         .contains(&resource)

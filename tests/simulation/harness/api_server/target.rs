@@ -1,18 +1,18 @@
-//! What a path of the API names.
+//! The resource that an API path names.
 
-/// A kind's objects, or one of them, or one's subresource.
+/// All objects of a kind, one object, or its subresource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The plural; no two groups here share one.
+    /// Plural; no two API groups here share one.
     pub resource: String,
-    /// `None`: cluster-scoped, or of all namespaces.
+    /// `None`: cluster-scoped, or all namespaces.
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub subresource: Option<String>,
 }
 
 impl Target {
-    /// Reads `/api/v1/…` and `/apis/GROUP/VERSION/…`.
+    /// Parses `/api/v1/…` and `/apis/GROUP/VERSION/…`.
     pub fn of(path: &str) -> Option<Self> {
         let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let prefix = if *parts.first()? == "api" { 2 } else { 3 };
@@ -20,13 +20,13 @@ impl Target {
             return None;
         }
         parts.drain(..prefix);
-        // `namespaces/NAME` alone is that namespace itself.
+        // `namespaces/NAME` alone is the namespace itself.
         let namespace = (parts.len() > 2 && parts[0] == "namespaces").then(|| parts[1].to_owned());
         let mut rest = parts.into_iter().skip(if namespace.is_some() { 2 } else { 0 }).map(str::to_owned);
         Some(Self { resource: rest.next()?, namespace, name: rest.next(), subresource: rest.next() })
     }
 
-    /// As audit logs name it, `crossregionbackuppolicies/status`.
+    /// Returns plural and subresource as in audit logs, `crossregionbackuppolicies/status`.
     pub fn full_resource(&self) -> String {
         match &self.subresource {
             Some(subresource) => format!("{}/{subresource}", self.resource),

@@ -1,4 +1,4 @@
-//! That it behaves as an API server does, in what the operator relies on.
+//! The simulated API server behaves like a real one where the operator relies on it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -50,7 +50,7 @@ async fn a_list_by_pages_and_the_watch_after_it_miss_nothing() {
     server.create("/api/v1/namespaces/other/configmaps", config_map("d"));
     let api = Api::<ConfigMap>::namespaced(server.client(&Wire::default()), "payments");
     let first = api.list(&ListParams::default().limit(2)).await.unwrap();
-    // What comes in the midst of it is the watch's.
+    // The watch reports an object created between two pages.
     server.create("/api/v1/namespaces/payments/configmaps", config_map("e"));
     let token = first.metadata.continue_.unwrap();
     let second = api.list(&ListParams::default().limit(2).continue_token(&token)).await.unwrap();
