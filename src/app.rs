@@ -11,25 +11,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout};
 
+use crate::accounts::identity::Identity;
 use crate::cli::{Cli, Command, Global, Run};
 use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Proxies, reqwest_transport};
-use crate::cluster::connect::{self, Target};
+use crate::cluster::connect::{self, ClusterTarget};
 use crate::cluster::elector::{Elector, Leadership, Timing, identity};
 use crate::cluster::events::Events;
-use crate::cluster::link::Link;
-use crate::cluster::list_watch::SILENCE;
+use crate::cluster::list_watch::SILENCE_TIMEOUT;
+use crate::cluster::reachability::ApiServerReachability;
 use crate::commands::{self, Exit};
 use crate::controllers::{self, Settings};
 use crate::metrics::Meters;
-use crate::observe::identity::Identity;
 use crate::serve::serve;
 use crate::telemetry::health::Health;
 
 /// Delay after SIGTERM by which the Lease is released, or left to expire.
-const RELEASED: Duration = Duration::from_millis(1_750);
+const LEASE_RELEASE_DEADLINE: Duration = Duration::from_millis(1_750);
 /// Delay after SIGTERM by which the process has ended.
-const STOPPED: Duration = Duration::from_millis(1_900);
+const EXIT_DEADLINE: Duration = Duration::from_millis(1_900);
 
 /// Runs the command of the command line.
 ///
@@ -38,7 +38,7 @@ const STOPPED: Duration = Duration::from_millis(1_900);
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     in_runtime(async {
         match cli.command {
-            Command::Run(run) => operate(&cli.global, run).await.map(|()| Exit::Success),
+            Command::Run(run) => run_operator(&cli.global, run).await.map(|()| Exit::Success),
             Command::Tool(tool) => commands::run(&cli.global, tool).await,
         }
     })?
@@ -55,13 +55,13 @@ fn in_runtime<T>(work: impl Future<Output = T>) -> io::Result<T> {
     Ok(done)
 }
 
-async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
+async fn run_operator(global: &Global, run: Run) -> anyhow::Result<()> {
     let stop = stop_signal()?.shared();
     let rule = EndpointRule::new(&global.allowed_endpoint).map_err(anyhow::Error::msg)?;
-    let proxies = Proxies::of_environment().map_err(anyhow::Error::msg)?;
+    let proxies = Proxies::from_env().map_err(anyhow::Error::msg)?;
     let transport = reqwest_transport(&rule, &proxies)?;
     let clock = Clock::system();
-    let (health, meters) = (Health::default(), Meters::of_process());
+    let (health, meters) = (Health::default(), Meters::with_process_metrics());
     let server =
         tokio::spawn(serve(run.http_address, health.clone(), meters.clone(), stop.clone().map(drop)));
     // Only a failure of the server matters: on shutdown it ends before the controllers do.
@@ -75,18 +75,18 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     tokio::pin!(failed);
 
     // The environment's proxy applies to the clouds only; for the cluster that of the kubeconfig applies.
-    let Target { mut config, proxy } =
-        Target::find(None, None).await.context("no Kubernetes cluster to connect to")?;
+    let ClusterTarget { mut config, proxy } =
+        ClusterTarget::find(None, None).await.context("no Kubernetes cluster to connect to")?;
     // Applies to idle connections of the pool as well, so that no request uses one that a firewall has dropped. A watch
     // detects silence earlier, by itself.
-    config.read_timeout = Some(SILENCE + Duration::from_secs(1));
-    let link = Link::default();
-    let kube = link.around(connect::client(config.clone(), proxy.as_ref())?);
+    config.read_timeout = Some(SILENCE_TIMEOUT + Duration::from_secs(1));
+    let link = ApiServerReachability::default();
+    let kube = link.wrap_client(connect::client(config.clone(), proxy.as_ref())?);
     let identity = identity();
     // Lease renewals and watches have retry schedules of their own; the client's retries, whose pauses grow to minutes,
     // would delay them.
     config.default_retry = false;
-    let without_retries = link.around(connect::client(config, proxy.as_ref())?);
+    let without_retries = link.wrap_client(connect::client(config, proxy.as_ref())?);
     let elector = run.leader_elect.then(|| {
         let namespace = run.operator_namespace();
         let elector = Elector::new(without_retries.clone(), &namespace, identity.clone(), Timing::default());
@@ -101,7 +101,7 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
         clock,
         namespaces: run.watch_namespace.clone(),
         own_namespace: run.operator_namespace(),
-        identity: Identity::of_environment(),
+        identity: Identity::from_env(),
         read_only: run.read_only,
         concurrency: run.concurrency,
         interval_override: run.resync_interval_override,
@@ -127,12 +127,16 @@ async fn operate(global: &Global, run: Run) -> anyhow::Result<()> {
     }
     if let Some(elector) = elector {
         let asked = stop.peek().copied().unwrap_or_else(Instant::now);
-        elector.lock().await.release((asked + RELEASED).saturating_duration_since(Instant::now())).await;
+        elector
+            .lock()
+            .await
+            .release((asked + LEASE_RELEASE_DEADLINE).saturating_duration_since(Instant::now()))
+            .await;
     }
     ended
 }
 
-/// Resolves on SIGTERM or SIGINT to the time of the signal. A second signal ends the process at once. [`STOPPED`] after
+/// Resolves on SIGTERM or SIGINT to the time of the signal. A second signal ends the process at once. [`EXIT_DEADLINE`] after
 /// the first one the process is ended even if the runtime's thread is blocked by something that cannot be cancelled,
 /// such as a write to a log that nobody reads; therefore a separate thread waits for the signals.
 fn stop_signal() -> anyhow::Result<impl Future<Output = Instant> + Send + Sync + 'static> {
@@ -152,7 +156,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = Instant> + Send + Sync +
             next().await;
             // The receiver is gone if the process is about to end by itself.
             let _ = done.send(Instant::now());
-            let _ = timeout(STOPPED, next()).await;
+            let _ = timeout(EXIT_DEADLINE, next()).await;
         });
         process::exit(1)
     })?;

@@ -24,8 +24,8 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use self::status::Status;
-use crate::cluster::MANAGER;
-use crate::telemetry::{Filter, Format, urls};
+use crate::cluster::OPERATOR_NAME;
+use crate::telemetry::{Filter, Format, scrub};
 
 /// File in which Kubernetes provides a pod's namespace.
 const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -38,7 +38,7 @@ const PLUGIN: &str = "kubectl-crossregionbackup";
 /// Each flag of run, and each that all commands have, has an environment variable: CRBO_, its name in capitals, with _ for -;
 /// several values are separated by commas. An empty one counts as not set.
 #[derive(Clone, Debug, Parser)]
-#[command(name = MANAGER, version, arg_required_else_help = false)]
+#[command(name = OPERATOR_NAME, version, arg_required_else_help = false)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -181,7 +181,7 @@ impl Run {
 
     fn operator_namespace_or(&self, file: &Path) -> String {
         let of_pod = || values::namespace(std::fs::read_to_string(file).ok()?.trim()).ok();
-        self.operator_namespace.clone().or_else(of_pod).unwrap_or_else(|| MANAGER.to_owned())
+        self.operator_namespace.clone().or_else(of_pod).unwrap_or_else(|| OPERATOR_NAME.to_owned())
     }
 }
 
@@ -193,17 +193,17 @@ impl Cli {
     /// The exit code of the process: 1 for invalid arguments, since 2 means changes for `plan`; 0 for help and the
     /// version.
     pub fn from_process() -> Result<Self, ExitCode> {
-        Self::read(std::env::args_os()).map_err(|told| {
+        Self::read(std::env::args_os()).map_err(|error| {
             // Errors repeat the invalid value, and help shows the values of variables: either may contain credentials.
-            let text = told.render().to_string();
-            let printed = match (urls::clean(&text), told.use_stderr()) {
-                (Cow::Borrowed(_), _) => told.print(),
+            let text = error.render().to_string();
+            let printed = match (scrub::clean(&text), error.use_stderr()) {
+                (Cow::Borrowed(_), _) => error.print(),
                 (Cow::Owned(cleaned), true) => std::io::stderr().write_all(cleaned.as_bytes()),
                 (Cow::Owned(cleaned), false) => std::io::stdout().write_all(cleaned.as_bytes()),
             };
             // A failed write cannot be reported anywhere else.
             let _ = printed;
-            if told.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         })
     }
 

@@ -1,5 +1,6 @@
 //! Cross-Region Backup Operator: keeps the cross-region backup policy of managed Redis instances as declared.
 
+pub mod accounts;
 pub mod api;
 pub mod app;
 pub mod cli;
@@ -9,10 +10,9 @@ pub mod cluster;
 pub mod commands;
 pub mod controllers;
 pub mod domain;
-pub mod metrics;
-pub mod observe;
-pub mod plan;
 #[cfg(test)]
-mod rooms;
+mod layers;
+pub mod metrics;
+pub mod plan;
 pub mod serve;
 pub mod telemetry;

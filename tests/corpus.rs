@@ -48,7 +48,7 @@ fn objects() {
 }
 
 /// Objects of the corpus that can be read, and have what their kind may have.
-const WHOLE: [&str; 4] = ["account", "cluster-account", "inventory", "policy-with-status"];
+const COMPLETE_OBJECTS: [&str; 4] = ["account", "cluster-account", "inventory", "policy-with-status"];
 
 /// Returns values at the limits of a field of this type, and beyond them.
 fn extremes(of: &Value) -> Vec<Value> {
@@ -141,7 +141,8 @@ fn every_field_of_every_stored_object_at_its_extremes() {
             json!({"items": {"properties": {"time": {}, "manager": {}}}});
         for (path, input) in corpus("objects") {
             let base = serde_json::from_slice::<Value>(&input).unwrap_or_default();
-            let is_whole = path.file_name().is_some_and(|name| WHOLE.iter().any(|whole| name == *whole));
+            let is_whole =
+                path.file_name().is_some_and(|name| COMPLETE_OBJECTS.iter().any(|whole| name == *whole));
             if !is_whole || base["kind"] != crd["spec"]["names"]["kind"] {
                 continue;
             }

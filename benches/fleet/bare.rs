@@ -89,7 +89,7 @@ impl Task {
 
     fn client(&self) -> Result<Client> {
         let rule = EndpointRule::new(std::slice::from_ref(&self.endpoint)).map_err(anyhow::Error::msg)?;
-        let proxies = Proxies::of_environment().map_err(anyhow::Error::msg)?;
+        let proxies = Proxies::from_env().map_err(anyhow::Error::msg)?;
         let site = Site::Volcengine;
         Ok(Client::new(ClientConfig {
             site,
@@ -147,7 +147,7 @@ impl Task {
                 let records = page.total.unwrap_or_default().max(1);
                 gap = pace.div_f64(2.0 * records.div_ceil(PAGE) as f64);
             }
-            listing.took(answer).map_err(failed)?;
+            listing.apply(answer).map_err(failed)?;
             calls += 1;
             sleep(gap).await;
         }

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use tokio::sync::Semaphore;
 
-use super::{Answer, OWN, START, assert_hidden, assert_plain, run, told};
+use super::{Answer, OWN, START, assert_hidden, assert_plain, checked, run};
 use cross_region_backup_operator::clock::Clock;
 use cross_region_backup_operator::cloud::{
-    Budget, Client, ClientConfig, Credentials, EndpointRule, Listing, Next, Selection, Site, SizeLimits,
+    Budget, Client, ClientConfig, Credentials, EndpointRule, Listing, ListingProgress, Selection, Site,
+    SizeLimits,
 };
 use cross_region_backup_operator::domain::{Backup, Change, Instance, InstanceRef};
 
@@ -22,7 +23,7 @@ const BACKUP: &str = "b-fz7";
 /// Two listings of a hundred pages, each with a second attempt after a clock error.
 const CALLS_MAX: u64 = 2 * 100 * 2;
 /// Number of pages that are read: a listing of a whole account may be long, and its pages are read alike.
-const STEPS: usize = 3;
+const PAGES_READ: usize = 3;
 
 /// Gives one response to every call of either cloud.
 pub fn answers(data: &[u8]) {
@@ -37,43 +38,43 @@ async fn ask(site: Site, answer: &Answer, credentials: &Credentials) {
     let now: Timestamp = START.parse().expect("a time");
     // One client per call, so that no backoff of an earlier call delays the next.
     let client = || client(site, answer, credentials);
-    told(client().verify(REGION).await);
-    if let Some(page) = told(client().instances_page(REGION, 1, 100).await) {
+    checked(client().verify(REGION).await);
+    if let Some(page) = checked(client().instances_page(REGION, 1, 100).await) {
         page.instances.iter().for_each(check_instance);
     }
-    if let Some(state) = told(client().describe_policy(&instance).await) {
+    if let Some(state) = checked(client().describe_policy(&instance).await) {
         state.cross_backup_region.iter().for_each(|region| assert_plain(region));
         assert!(state.ttl_days.unwrap_or_default() >= 0, "{state:?}");
     }
     let change = Change { active: true, cross_backup_region: Some("cn-shanghai".to_owned()) };
-    if let Some(accepted) = told(client().modify_policy(&instance, &change, "token").await) {
+    if let Some(accepted) = checked(client().modify_policy(&instance, &change, "token").await) {
         accepted.request_id.iter().for_each(|id| assert_plain(id));
         assert_hidden(&accepted);
     }
-    for region in told(client().available_regions(&instance).await).into_iter().flatten() {
+    for region in checked(client().available_regions(&instance).await).into_iter().flatten() {
         assert_plain(&region);
     }
-    if let Some(Some(detail)) = told(client().backup_detail(&instance, BACKUP).await) {
+    if let Some(Some(detail)) = checked(client().backup_detail(&instance, BACKUP).await) {
         check_backup(&Backup { detail, ..Backup::default() });
     }
     let (transport, asked) = answer.cloud();
     let listed = with(site, transport, credentials).instance_backups(&instance, now).await;
-    told(listed).into_iter().flatten().for_each(|backup| check_backup(&backup));
+    checked(listed).into_iter().flatten().for_each(|backup| check_backup(&backup));
     assert!(asked.load(Ordering::Relaxed) <= CALLS_MAX, "{asked:?} requests for one listing");
     list_account(site, answer, credentials, now).await;
 }
 
 async fn list_account(site: Site, answer: &Answer, credentials: &Credentials, now: Timestamp) {
     let selection = Selection { region: REGION.to_owned(), ..Selection::default() };
-    let Some(mut listing) = told(Listing::new(site, selection, vec![INSTANCE.to_owned()], now)) else {
+    let Some(mut listing) = checked(Listing::new(site, selection, vec![INSTANCE.to_owned()], now)) else {
         return;
     };
-    for _ in 0..STEPS {
+    for _ in 0..PAGES_READ {
         let Some(request) = listing.request() else { return };
         let page = client(site, answer, credentials).backups_page(&request).await;
-        let Some(step) = told(listing.took(page)) else { return };
+        let Some(step) = checked(listing.apply(page)) else { return };
         step.backups.iter().for_each(check_backup);
-        if matches!(step.next, Next::End { .. }) {
+        if matches!(step.next, ListingProgress::End { .. }) {
             assert_eq!(listing.request(), None, "it goes on after its end");
         }
     }

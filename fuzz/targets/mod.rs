@@ -122,12 +122,12 @@ fn assert_without(shown: &impl Debug, secrets: &[&str]) {
 }
 
 /// Returns the value of a call. Asserts that a failure can be shown, and contains no secret of its call.
-fn told<T>(result: Result<T, Failure>) -> Option<T> {
-    told_without(result, &SECRETS)
+fn checked<T>(result: Result<T, Failure>) -> Option<T> {
+    checked_without(result, &SECRETS)
 }
 
-/// Returns the value of a call that was signed with these secrets alone, as [`told`] does.
-fn told_without<T>(result: Result<T, Failure>, secrets: &[&str]) -> Option<T> {
+/// Returns the value of a call that was signed with these secrets alone, as [`checked`] does.
+fn checked_without<T>(result: Result<T, Failure>, secrets: &[&str]) -> Option<T> {
     let failure = match result {
         Ok(value) => return Some(value),
         Err(failure) => failure,

@@ -4,10 +4,10 @@ use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
 /// More items than any page has.
-const MANY: usize = 150;
+const TOO_MANY_ITEMS: usize = 150;
 /// Upper bound on the length of an item that is repeated; larger ones only take time.
-const SMALL: usize = 100;
-const HEADS: [&str; 14] = [
+const SMALL_ITEM_LEN: usize = 100;
+const RESPONSE_HEADS: [&str; 14] = [
     "200",
     "400",
     "429\nRetry-After: 99999999999999999999",
@@ -59,7 +59,7 @@ pub fn mutate(input: &[u8], seed: u64) -> Vec<u8> {
     let end = input.windows(2).position(|two| two == b"\n\n").filter(|_| input[0].is_ascii_digit());
     let (head, body) = end.map_or((&[][..], input), |end| (&input[..end], &input[end + 2..]));
     if end.is_some() && rng.u8(..6) == 0 {
-        return [HEADS[rng.usize(..HEADS.len())].as_bytes(), b"\n\n", body].concat();
+        return [RESPONSE_HEADS[rng.usize(..RESPONSE_HEADS.len())].as_bytes(), b"\n\n", body].concat();
     }
     if rng.u8(..4) > 0
         && let Ok(mut value) = serde_json::from_slice(body)
@@ -86,7 +86,9 @@ fn edit(value: &mut Value, rng: &mut Rng) {
         }
         Value::Array(items) if !items.is_empty() && rng.u8(..6) > 0 => match rng.u8(..12) {
             0 => drop(items.pop()),
-            1 if items[0].to_string().len() < SMALL => items.resize(MANY, items[0].clone()),
+            1 if items[0].to_string().len() < SMALL_ITEM_LEN => {
+                items.resize(TOO_MANY_ITEMS, items[0].clone())
+            }
             _ => {
                 let at = rng.usize(..items.len());
                 edit(&mut items[at], rng);
@@ -113,7 +115,7 @@ fn hostile(rng: &mut Rng) -> Value {
         11 => json!({}),
         12 => json!("é".repeat(rng.usize(200..20_000))),
         13 => (0..rng.usize(1..100)).fold(json!("deep"), |inner, _| json!([inner])),
-        14 => Value::Object(Map::from_iter((0..MANY).map(|n| (n.to_string(), json!(n))))),
+        14 => Value::Object(Map::from_iter((0..TOO_MANY_ITEMS).map(|n| (n.to_string(), json!(n))))),
         _ => json!(TEXTS[rng.usize(..TEXTS.len())]),
     }
 }

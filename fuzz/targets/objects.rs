@@ -14,32 +14,32 @@ use cross_region_backup_operator::api::inventory::BackupInventoryStatus;
 use cross_region_backup_operator::api::{
     BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy, duration,
 };
-use cross_region_backup_operator::controllers::cached::{Cached, Kept};
+use cross_region_backup_operator::controllers::cached::{Cacheable, Cached};
 use cross_region_backup_operator::controllers::guarded::Guarded;
 use cross_region_backup_operator::controllers::inventory::convert::credible;
-use cross_region_backup_operator::controllers::inventory::wanted::{ask, tap};
+use cross_region_backup_operator::controllers::inventory::desired::{ask, selector_of};
 use cross_region_backup_operator::controllers::policy::convert::{
     condition_from, condition_to, facts_from, status_from,
 };
 use cross_region_backup_operator::controllers::policy::desired::desired_of;
 use cross_region_backup_operator::controllers::sharing::fault;
-use cross_region_backup_operator::controllers::unreadable::{telling, words};
+use cross_region_backup_operator::controllers::unreadable::{with_parse_error, words};
 use cross_region_backup_operator::domain::condition::{self, types};
 use cross_region_backup_operator::domain::{Failure, Kind, PolicyState};
+use cross_region_backup_operator::plan::compact_state::compact;
 use cross_region_backup_operator::plan::memory::Memory;
-use cross_region_backup_operator::plan::pace::DEFAULT_INTERVAL;
-use cross_region_backup_operator::plan::resting::rest;
-use cross_region_backup_operator::plan::{Gate, Surroundings, conditions, events, next};
+use cross_region_backup_operator::plan::polling::DEFAULT_INTERVAL;
+use cross_region_backup_operator::plan::{AccountReadiness, ReconcileEnv, conditions, events, next};
 
 const NOW: &str = "2026-11-22T12:00:00Z";
 /// Upper bound on the characters of the message about an unreadable object.
-const WORDS_MAX: usize = 400;
+const MESSAGE_MAX: usize = 400;
 
 pub fn objects(data: &[u8]) {
     policy(data);
     if let Some(inventory) = read::<BackupInventory>(data) {
         ask(&inventory.spec, now());
-        tap(&inventory.spec);
+        selector_of(&inventory.spec);
         let status = inventory.status.unwrap_or_default();
         let conditions = status.conditions.iter().map(condition_from).collect();
         let conditions = condition::credible(conditions, &types::OF_INVENTORY, now());
@@ -74,7 +74,7 @@ fn now() -> Timestamp {
 }
 
 /// Returns the object as the stores hold it. If it cannot be read, checks how that is reported.
-fn read<K: Kept>(data: &[u8]) -> Option<K> {
+fn read<K: Cacheable>(data: &[u8]) -> Option<K> {
     let cached: Cached<K> = serde_json::from_slice(data).ok()?;
     let guarded: Guarded<K> = serde_json::from_slice(data).ok()?;
     match &cached.0 {
@@ -118,12 +118,16 @@ where
 fn unreadable(invalid: &InvalidObject, data: &[u8]) {
     let words = words(invalid);
     assert!(!words.chars().any(char::is_control), "{words:?}");
-    assert!(words.chars().count() <= WORDS_MAX, "{words}");
+    assert!(words.chars().count() <= MESSAGE_MAX, "{words}");
     let mut stored: Value = serde_json::from_slice(data).expect("what was read is JSON");
     let main = [types::READY, types::SYNCED];
-    if let Some(status) = telling(&stored["status"], invalid, &main, now()) {
+    if let Some(status) = with_parse_error(&stored["status"], invalid, &main, now()) {
         stored["status"] = status;
-        assert_eq!(telling(&stored["status"], invalid, &main, now()), None, "it would be told again");
+        assert_eq!(
+            with_parse_error(&stored["status"], invalid, &main, now()),
+            None,
+            "it would be told again"
+        );
     }
 }
 
@@ -134,7 +138,12 @@ fn policy(data: &[u8]) {
     let desired = desired_of(&policy, interval, false);
     let status = policy.status.unwrap_or_default();
     let told = facts_from(&status, &policy.spec.instance_id);
-    let around = Surroundings { gate: Gate::Open, paused_until: None, rival: None, epoch: Some(1) };
+    let env = ReconcileEnv {
+        readiness: AccountReadiness::Open,
+        paused_until: None,
+        competitor: None,
+        access_generation: Some(1),
+    };
     let mut memory = Memory::new(told.clone(), &desired, now(), now());
     let synced = desired.change.clone();
     let other = PolicyState { active: !synced.active, cross_backup_region: None, ttl_days: None };
@@ -149,13 +158,13 @@ fn policy(data: &[u8]) {
     let unavailable = Failure::new(Kind::CloudUnavailable, "Act", "HTTP 500");
     let [same, other] = states.map(Ok);
     for answer in [same.clone(), other, same, Err(unavailable)] {
-        memory.notice(&desired, around.epoch, now());
-        next::next(&desired, &around, &memory, now());
-        memory.looked(&desired, answer, now(), 0.5);
-        let new = conditions::report(&desired, &around, &memory, now());
+        memory.notice(&desired, env.access_generation, now());
+        next::next(&desired, &env, &memory, now());
+        memory.described(&desired, answer, now(), 0.5);
+        let new = conditions::report(&desired, &env, &memory, now());
         events::between(&told, &new);
         assert_writable(&status_from(&new));
     }
-    let (resting, others) = rest(memory.clone(), &told, &desired, now());
-    resting.wake(told, others);
+    let (resting, others) = compact(memory.clone(), &told, &desired, now());
+    resting.expand(told, others);
 }

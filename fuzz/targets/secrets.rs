@@ -11,7 +11,9 @@ use tower::service_fn;
 use super::run;
 use cross_region_backup_operator::cloud::Credentials;
 use cross_region_backup_operator::cluster::secrets::{Secret, credential, read_secret};
-use cross_region_backup_operator::telemetry::redact::{HIDDEN, LONGEST, SHORTEST, access_key_id_hint};
+use cross_region_backup_operator::telemetry::redact::{
+    REDACTED, SECRET_LEN_MAX, SECRET_LEN_MIN, access_key_id_hint,
+};
 
 const NAME: &str = "volc-prod";
 const KEYS: [&str; 3] = ["accessKeyId", "secretAccessKey", "sessionToken"];
@@ -47,14 +49,14 @@ fn check(secret: &Secret, key: &str) {
         Ok(Some(value)) => {
             let value = value.expose_secret();
             assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{key} fits no header");
-            assert!(!value.is_empty() && value.len() <= LONGEST, "{key} has {} bytes", value.len());
+            assert!(!value.is_empty() && value.len() <= SECRET_LEN_MAX, "{key} has {} bytes", value.len());
             let credentials = Credentials::new(value, value, Some(value));
             let shown = format!("{credentials:?}");
             match access_key_id_hint(value) {
                 Some(_) => assert!(!shown.contains(value), "it is repeated: {shown}"),
                 None => assert_eq!(shown, format!("{:?}", Credentials::new("?", "?", Some("?")))),
             }
-            if value.len() >= SHORTEST {
+            if value.len() >= SECRET_LEN_MIN {
                 cleaned(&credentials, value);
             }
         }
@@ -72,9 +74,9 @@ fn cleaned(credentials: &Credentials, value: &str) {
     let redactor = credentials.redactor();
     for said in [value.to_owned(), json!({"key": value}).to_string(), STANDARD.encode(value)] {
         let shown = redactor.clean(format!("the cloud says {said}.").chars());
-        assert!(shown.contains(HIDDEN) || shown.contains('…'), "it is not replaced: {shown}");
+        assert!(shown.contains(REDACTED) || shown.contains('…'), "it is not replaced: {shown}");
         // No value has a control character, so this replacement cannot produce one.
-        let rest = shown.replace(HIDDEN, "\0");
+        let rest = shown.replace(REDACTED, "\0");
         assert!(!rest.contains(value), "it is repeated: {rest}");
     }
 }

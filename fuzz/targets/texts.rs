@@ -7,11 +7,11 @@ use memchr::memmem;
 use super::{KEY_ID, OWN, SECRET, TOKEN, assert_hidden};
 use cross_region_backup_operator::api::duration;
 use cross_region_backup_operator::cloud::{EndpointRule, Site, is_region};
-use cross_region_backup_operator::telemetry::redact::{HIDDEN, access_key_id_hint};
+use cross_region_backup_operator::telemetry::redact::{REDACTED, access_key_id_hint};
 
 const SITES: [Site; 4] = [Site::Volcengine, Site::BytePlus, Site::Tencent, Site::TencentInternational];
 /// Longest valid duration: 999,999 hours, three times.
-const LONGEST: Duration = Duration::from_secs(3 * 999_999 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(3 * 999_999 * 3600);
 
 pub fn texts(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -37,23 +37,23 @@ fn cleaned(text: &str) {
 /// value in base64 or escaped, so the replaced parts are not known here.
 fn keeps_the_rest(said: &str, shown: &str) -> bool {
     let hint = access_key_id_hint(KEY_ID).expect("it looks like one");
-    let shown = shown.replace(&hint, HIDDEN);
-    let Some((first, rest)) = shown.split_once(HIDDEN) else { return shown == said };
-    let (between, last) = rest.rsplit_once(HIDDEN).unwrap_or(("", rest));
+    let shown = shown.replace(&hint, REDACTED);
+    let Some((first, rest)) = shown.split_once(REDACTED) else { return shown == said };
+    let (between, last) = rest.rsplit_once(REDACTED).unwrap_or(("", rest));
     let Some(inner) = said.strip_prefix(first).and_then(|said| said.strip_suffix(last)) else { return false };
     let mut left = inner.as_bytes();
-    for piece in between.split(HIDDEN) {
-        let found = left.get(HIDDEN.len()..).and_then(|left| memmem::find(left, piece.as_bytes()));
+    for piece in between.split(REDACTED) {
+        let found = left.get(REDACTED.len()..).and_then(|left| memmem::find(left, piece.as_bytes()));
         let Some(at) = found else { return false };
-        left = &left[HIDDEN.len() + at + piece.len()..];
+        left = &left[REDACTED.len() + at + piece.len()..];
     }
-    between.is_empty() || left.len() >= HIDDEN.len()
+    between.is_empty() || left.len() >= REDACTED.len()
 }
 
 /// Asserts that a parsed duration is allowed by the schema, and is parsed as the same when it is written anew.
 fn durations(text: &str) {
     let Some(read) = duration::parse(text) else { return };
-    assert!(read <= LONGEST && text.len() <= 21 && text.is_ascii(), "{text:?}");
+    assert!(read <= MAX_DURATION && text.len() <= 21 && text.is_ascii(), "{text:?}");
     let (hours, rest) = (read.as_secs() / 3600, read.as_secs() % 3600);
     if hours <= 999_999 {
         let written = format!("{hours}h{}m{}s", rest / 60, rest % 60);

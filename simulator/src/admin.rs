@@ -74,15 +74,16 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
         return Err(AdminError::Invalid("the body must be a JSON object".into()));
     }
     serde_json::from_slice(body).map_err(|error| match serde_json::from_slice::<Value>(body) {
-        Ok(value) => mistake::<T>(value, &error),
+        Ok(value) => invalid_field_error::<T>(value, &error),
         Err(_) => AdminError::Invalid(error.to_string()),
     })
 }
 
 /// Returns an error that names the invalid field, where serde's does not.
-fn mistake<T: DeserializeOwned>(value: Value, error: &serde_json::Error) -> AdminError {
-    let field =
-        guilty(value, &|value| serde_json::from_value::<T>(value).err().map(|error| error.to_string()));
+fn invalid_field_error<T: DeserializeOwned>(value: Value, error: &serde_json::Error) -> AdminError {
+    let field = invalid_field(value, &|value| {
+        serde_json::from_value::<T>(value).err().map(|error| error.to_string())
+    });
     AdminError::Invalid(match field {
         Some(field) if !error.to_string().contains(&format!("`{field}`")) => format!("{field}: {error}"),
         _ => error.to_string(),
@@ -90,20 +91,20 @@ fn mistake<T: DeserializeOwned>(value: Value, error: &serde_json::Error) -> Admi
 }
 
 /// Returns the path of the field without which a value is refused for another reason, or not at all.
-fn guilty(value: Value, refusal: &dyn Fn(Value) -> Option<String>) -> Option<String> {
-    let told = refusal(value.clone())?;
+fn invalid_field(value: Value, refusal: &dyn Fn(Value) -> Option<String>) -> Option<String> {
+    let message = refusal(value.clone())?;
     let fields = value.as_object()?;
     let name = fields.keys().find(|name| {
         let mut others = fields.clone();
         others.remove(*name);
-        refusal(Value::Object(others)).as_ref() != Some(&told)
+        refusal(Value::Object(others)).as_ref() != Some(&message)
     })?;
     let within = |inner: Value| {
         let mut outer = fields.clone();
         outer.insert(name.clone(), inner);
         refusal(Value::Object(outer))
     };
-    match guilty(fields[name].clone(), &within) {
+    match invalid_field(fields[name].clone(), &within) {
         Some(inner) => Some(format!("{name}.{inner}")),
         None => Some(name.clone()),
     }
@@ -114,7 +115,7 @@ pub(crate) fn read_with_id<T: DeserializeOwned>(body: &[u8], field: &str, id: &s
     let mut fields: serde_json::Map<String, Value> = read(body)?;
     fields.insert(field.to_owned(), json!(id));
     let value = Value::Object(fields);
-    T::deserialize(&value).map_err(|error| mistake::<T>(value.clone(), &error))
+    T::deserialize(&value).map_err(|error| invalid_field_error::<T>(value.clone(), &error))
 }
 
 pub(crate) fn show(value: impl Serialize) -> Reply {

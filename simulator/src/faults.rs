@@ -170,7 +170,7 @@ impl Effect {
     }
 
     /// Returns the reason why the effect is impossible, if it is.
-    fn flaw(&self) -> Option<&'static str> {
+    fn invalid_reason(&self) -> Option<&'static str> {
         let status_ok = |status: u16| (200..=599).contains(&status);
         let seconds_ok = |seconds: f64| seconds.is_finite() && (0.0..=1e9).contains(&seconds);
         match self {
@@ -266,7 +266,7 @@ impl FaultSpec {
         self
     }
 
-    fn matches(&self, facts: &Facts) -> bool {
+    fn matches(&self, facts: &RequestAttributes) -> bool {
         let agrees = |wanted: &Option<String>, found: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| found.as_ref() == Some(wanted))
         };
@@ -278,7 +278,7 @@ impl FaultSpec {
 
 /// Attributes that a fault can match, as the request claims them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
+pub(crate) struct RequestAttributes {
     pub action: Option<String>,
     pub instance_id: Option<String>,
     pub access_key_id: Option<String>,
@@ -296,7 +296,7 @@ pub struct FaultState {
     /// Number of requests that were affected.
     pub fired: u64,
     #[serde(skip)]
-    dice: fastrand::Rng,
+    rng: fastrand::Rng,
 }
 
 #[derive(Debug, Default)]
@@ -307,15 +307,15 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub fn place(&mut self, spec: FaultSpec) -> Result<u64, &'static str> {
-        if let Some(flaw) = spec.effect.flaw() {
-            return Err(flaw);
+        if let Some(invalid_reason) = spec.effect.invalid_reason() {
+            return Err(invalid_reason);
         }
         if spec.probability.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
             return Err("probability must be 0 to 1");
         }
         self.last_id += 1;
-        let dice = fastrand::Rng::with_seed(spec.seed);
-        let state = FaultState { id: self.last_id, spec, matched: 0, fired: 0, dice };
+        let rng = fastrand::Rng::with_seed(spec.seed);
+        let state = FaultState { id: self.last_id, spec, matched: 0, fired: 0, rng };
         self.placed.insert(self.last_id, state);
         Ok(self.last_id)
     }
@@ -334,7 +334,7 @@ impl Faults {
 
     /// Returns the effects on a request at this stage, in the order of their placing, and counts them: all that
     /// combine, and the first that does not.
-    pub fn take(&mut self, stage: Stage, facts: &Facts) -> Vec<Effect> {
+    pub fn take(&mut self, stage: Stage, facts: &RequestAttributes) -> Vec<Effect> {
         let mut taken = Vec::new();
         let mut settled = false;
         for fault in self.placed.values_mut() {
@@ -347,7 +347,7 @@ impl Faults {
             if fault.matched <= fault.spec.after || spent {
                 continue;
             }
-            if fault.spec.probability.is_some_and(|p| fault.dice.f64() >= p) {
+            if fault.spec.probability.is_some_and(|p| fault.rng.f64() >= p) {
                 continue;
             }
             fault.fired += 1;

@@ -9,10 +9,10 @@ use crate::clock::later;
 use crate::model::{KeySpec, KeyStatus};
 
 /// Time for which an expired granted key is reported as expired; after that it is unknown.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
+const EXPIRED_KEY_RETENTION: SignedDuration = SignedDuration::from_hours(1);
 
 /// Upper bound on the expired granted keys that are kept; of more, only the last ones.
-const MOST_REMEMBERED: usize = 1_000;
+const MAX_EXPIRED_KEYS: usize = 1_000;
 
 /// Credentials that replace an older pair.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Keys {
         let mut expired = self.granted.iter().take_while(|(end, _)| *end <= now).count();
         while expired > 0
             && let Some((end, id)) = self.granted.first().cloned()
-            && (expired > MOST_REMEMBERED || now.duration_since(end) >= REMEMBERED)
+            && (expired > MAX_EXPIRED_KEYS || now.duration_since(end) >= EXPIRED_KEY_RETENTION)
         {
             self.granted.pop_first();
             expired -= 1;

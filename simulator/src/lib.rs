@@ -10,17 +10,17 @@ mod error;
 mod faults;
 mod jwt;
 mod keys;
-mod ledger;
 mod limits;
 mod listing;
 mod model;
 mod redact;
 mod request;
+mod request_log;
+mod request_pipeline;
 mod roles;
 mod serve;
 mod simulator;
 pub mod tencent;
-mod visit;
 pub mod volcengine;
 mod world;
 
@@ -33,12 +33,12 @@ pub use clock::Clock;
 pub use error::ApiError;
 pub use faults::{Effect, FaultSpec, FaultState, Malformed, ThrottleStyle};
 pub use keys::Rotation;
-pub use ledger::{Counters, RequestRecord};
 pub use model::{
     AccountSpec, BackupSpec, Cadence, DEFAULT_ACCOUNT, InactiveShape, InstanceSpec, KeySpec, KeyStatus,
     Policy, RateLimit, Seed, Settings, Tag, Visibility,
 };
 pub use request::Signed;
+pub use request_log::{Counters, RequestRecord};
 pub use roles::{OidcSpec, RoleSpec};
 pub use serve::{Server, serve};
 pub use simulator::{AdminError, Simulator};
@@ -55,8 +55,8 @@ pub fn router(sim: Simulator) -> Router {
 
 async fn answer(State(sim): State<Simulator>, request: Request) -> Response {
     if tencent::gateway::is_meant(request.headers()) {
-        visit::answer::<tencent::gateway::Tencent>(sim, request).await
+        request_pipeline::answer::<tencent::gateway::Tencent>(sim, request).await
     } else {
-        visit::answer::<volcengine::gateway::Volcengine>(sim, request).await
+        request_pipeline::answer::<volcengine::gateway::Volcengine>(sim, request).await
     }
 }

@@ -22,9 +22,9 @@ pub(crate) trait Listed {
 }
 
 /// Sort key: the newest start first; the real orders are not documented.
-type Place<'a> = (Reverse<Timestamp>, &'a str);
+type SortKey<'a> = (Reverse<Timestamp>, &'a str);
 
-fn place<T: Listed>(item: &T) -> Place<'_> {
+fn sort_key<T: Listed>(item: &T) -> SortKey<'_> {
     (Reverse(item.start()), item.id())
 }
 
@@ -81,14 +81,14 @@ pub(crate) struct Page<T> {
 
 /// All items of one kind, by id and by scope.
 #[derive(Debug)]
-pub(crate) struct Library<T> {
+pub(crate) struct ListingStore<T> {
     items: BTreeMap<String, Arc<T>>,
-    rolls: BTreeMap<Scope, Roll<T>>,
+    indexes: BTreeMap<Scope, SortedIndex<T>>,
 }
 
-impl<T> Default for Library<T> {
+impl<T> Default for ListingStore<T> {
     fn default() -> Self {
-        Self { items: BTreeMap::new(), rolls: BTreeMap::new() }
+        Self { items: BTreeMap::new(), indexes: BTreeMap::new() }
     }
 }
 
@@ -100,13 +100,13 @@ fn scopes<T: Listed>(item: &T) -> [Scope; 2] {
     ]
 }
 
-impl<T: Listed> Library<T> {
+impl<T: Listed> ListingStore<T> {
     /// Adds an item, and replaces one with the same id.
     pub fn put(&mut self, item: T) {
         let item = Arc::new(item);
         self.remove(item.id());
         for scope in scopes(&*item) {
-            self.rolls.entry(scope).or_default().insert(Arc::clone(&item));
+            self.indexes.entry(scope).or_default().insert(Arc::clone(&item));
         }
         self.items.insert(item.id().to_owned(), item);
     }
@@ -114,10 +114,10 @@ impl<T: Listed> Library<T> {
     pub fn remove(&mut self, id: &str) -> bool {
         let Some(item) = self.items.remove(id) else { return false };
         for scope in scopes(&*item) {
-            if let Some(roll) = self.rolls.get_mut(&scope) {
-                roll.remove(&item);
-                if roll.blocks.is_empty() {
-                    self.rolls.remove(&scope);
+            if let Some(index) = self.indexes.get_mut(&scope) {
+                index.remove(&item);
+                if index.blocks.is_empty() {
+                    self.indexes.remove(&scope);
                 }
             }
         }
@@ -131,14 +131,14 @@ impl<T: Listed> Library<T> {
     /// Returns all items of all accounts and regions, in the order of a listing.
     pub fn all(&self) -> Vec<Arc<T>> {
         let mut all: Vec<_> = self.items.values().cloned().collect();
-        all.sort_by(|a, b| place(&**a).cmp(&place(&**b)));
+        all.sort_by(|a, b| sort_key(&**a).cmp(&sort_key(&**b)));
         all
     }
 
     pub fn page(&self, scope: &Scope, query: &Query<'_, T>) -> Page<T> {
         let mut page = Page { total: 0, items: Vec::new(), touched: 0 };
-        if let Some(roll) = self.rolls.get(scope) {
-            roll.read(query, &mut page);
+        if let Some(index) = self.indexes.get(scope) {
+            index.read(query, &mut page);
         }
         page
     }
@@ -146,7 +146,7 @@ impl<T: Listed> Library<T> {
 
 /// Items of one scope in their order, split into blocks.
 #[derive(Debug)]
-struct Roll<T> {
+struct SortedIndex<T> {
     blocks: Vec<Block<T>>,
 }
 
@@ -157,7 +157,7 @@ struct Block<T> {
     counts: BTreeMap<i64, usize>,
 }
 
-impl<T> Default for Roll<T> {
+impl<T> Default for SortedIndex<T> {
     fn default() -> Self {
         Self { blocks: Vec::new() }
     }
@@ -172,8 +172,8 @@ impl<T: Listed> Block<T> {
         Self { items, counts }
     }
 
-    fn find(&self, wanted: Place<'_>) -> Result<usize, usize> {
-        self.items.binary_search_by(|item| place(&**item).cmp(&wanted))
+    fn find(&self, wanted: SortKey<'_>) -> Result<usize, usize> {
+        self.items.binary_search_by(|item| sort_key(&**item).cmp(&wanted))
     }
 
     /// Returns the number of items that pass, if that is known without reading each.
@@ -193,20 +193,21 @@ impl<T: Listed> Block<T> {
     }
 }
 
-impl<T: Listed> Roll<T> {
+impl<T: Listed> SortedIndex<T> {
     /// Returns the block that contains this sort key, or would contain it.
-    fn block(&self, wanted: Place<'_>) -> usize {
-        let ends_before = |block: &Block<T>| block.items.last().is_some_and(|last| place(&**last) < wanted);
+    fn block(&self, wanted: SortKey<'_>) -> usize {
+        let ends_before =
+            |block: &Block<T>| block.items.last().is_some_and(|last| sort_key(&**last) < wanted);
         self.blocks.partition_point(ends_before).min(self.blocks.len().saturating_sub(1))
     }
 
     fn insert(&mut self, item: Arc<T>) {
-        let index = self.block(place(&*item));
+        let index = self.block(sort_key(&*item));
         let Some(block) = self.blocks.get_mut(index) else {
             self.blocks.push(Block::new(vec![item]));
             return;
         };
-        let (Ok(at) | Err(at)) = block.find(place(&*item));
+        let (Ok(at) | Err(at)) = block.find(sort_key(&*item));
         *block.counts.entry(item.class()).or_default() += 1;
         block.items.insert(at, item);
         if block.items.len() > BLOCK {
@@ -217,9 +218,9 @@ impl<T: Listed> Roll<T> {
     }
 
     fn remove(&mut self, item: &T) {
-        let index = self.block(place(item));
+        let index = self.block(sort_key(item));
         let Some(block) = self.blocks.get_mut(index) else { return };
-        let Ok(at) = block.find(place(item)) else { return };
+        let Ok(at) = block.find(sort_key(item)) else { return };
         block.items.remove(at);
         if let Some(count) = block.counts.get_mut(&item.class()) {
             *count -= 1;
@@ -294,19 +295,19 @@ mod tests {
     /// Computes the expected page by sorting and counting.
     fn expected(items: &[Item], query: &Query<'_, Item>) -> (usize, Vec<String>) {
         let mut found: Vec<_> = items.iter().filter(|item| query.passes(item)).collect();
-        found.sort_by(|a, b| place(*a).cmp(&place(*b)));
+        found.sort_by(|a, b| sort_key(*a).cmp(&sort_key(*b)));
         let page = found.iter().skip(query.skip).take(query.take).map(|item| item.id.clone());
         (found.len(), page.collect())
     }
 
     #[test]
     fn a_page_is_what_sorting_and_counting_would_give() {
-        let mut dice = fastrand::Rng::with_seed(7);
-        let mut library = Library::default();
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut library = ListingStore::default();
         let mut items = Vec::new();
         for number in 0..5_000 {
             // Many share a second, so that the id decides.
-            let item = Item { id: format!("b-{number}"), second: dice.i64(0..900), class: dice.i64(0..3) };
+            let item = Item { id: format!("b-{number}"), second: rng.i64(0..900), class: rng.i64(0..3) };
             library.put(item.clone());
             items.push(item);
         }
@@ -315,16 +316,16 @@ mod tests {
         }
         items.retain(|item| item.id[2..].parse::<usize>().unwrap() % 3 != 0);
         for _ in 0..300 {
-            let (from, to) = (dice.i64(0..900), dice.i64(0..900));
-            let classes = [dice.i64(0..3), dice.i64(0..3)];
+            let (from, to) = (rng.i64(0..900), rng.i64(0..900));
+            let classes = [rng.i64(0..3), rng.i64(0..3)];
             let ends_in_7 = |item: &Item| item.id.ends_with('7');
             let query = Query {
-                from: dice.bool().then(|| second(from)),
-                to: dice.bool().then(|| second(to)),
-                classes: dice.bool().then_some(&classes[..]),
-                test: dice.bool().then_some(&ends_in_7 as &dyn Fn(&Item) -> bool),
-                skip: dice.usize(0..4_000),
-                take: dice.usize(0..120),
+                from: rng.bool().then(|| second(from)),
+                to: rng.bool().then(|| second(to)),
+                classes: rng.bool().then_some(&classes[..]),
+                test: rng.bool().then_some(&ends_in_7 as &dyn Fn(&Item) -> bool),
+                skip: rng.usize(0..4_000),
+                take: rng.usize(0..120),
             };
             let page = library.page(&scope(None), &query);
             let ids: Vec<_> = page.items.iter().map(|item| item.id.clone()).collect();
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_page_of_many_touches_few() {
-        let mut library = Library::default();
+        let mut library = ListingStore::default();
         for number in 0..100_000_i64 {
             let second = number * 7_919 % 100_003;
             library.put(Item { id: format!("b-{number}"), second, class: number % 2 });
@@ -361,13 +362,13 @@ mod tests {
 
     #[test]
     fn what_is_gone_leaves_nothing_behind() {
-        let mut library = Library::default();
+        let mut library = ListingStore::default();
         let item = |class| Item { id: "b-1".into(), second: 5, class };
         library.put(item(1));
         library.put(item(2));
         assert_eq!(library.page(&scope(Some("one")), &Query::default()).total, 0);
         assert_eq!(library.page(&scope(None), &Query::default()).total, 1);
         assert!(library.remove("b-1") && !library.remove("b-1"));
-        assert!(library.rolls.is_empty() && library.get("b-1").is_none());
+        assert!(library.indexes.is_empty() && library.get("b-1").is_none());
     }
 }

@@ -12,14 +12,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::clock::Clock;
 use crate::faults::{FaultSpec, FaultState, Faults};
 use crate::keys::{Keys, Rotation};
-use crate::ledger::{Counters, Ledger, RequestRecord};
 use crate::limits::Bucket;
 use crate::model::{
     AccountSpec, BackupSpec, InstanceSpec, KeySpec, KeyStatus, Policy, RateLimit, Seed, Settings,
 };
+use crate::request_log::{Counters, RequestLog, RequestRecord};
 use crate::roles::{RoleSpec, Roles};
 use crate::tencent;
-use crate::volcengine::replay::Replays;
+use crate::volcengine::replay::ClientTokens;
 use crate::world::{BackupView, PolicyView, World};
 
 /// State of the simulated cloud.
@@ -33,8 +33,8 @@ pub(crate) struct CloudState {
     /// By account, region and action.
     pub tencent_buckets: BTreeMap<(u64, String, String), Bucket>,
     pub faults: Faults,
-    pub replays: Replays,
-    pub ledger: Ledger,
+    pub replays: ClientTokens,
+    pub ledger: RequestLog,
     pub settings: Settings,
 }
 
@@ -69,10 +69,10 @@ impl Simulator {
     }
 
     /// Locks the state, and advances it to the present.
-    fn settled(&self) -> (MutexGuard<'_, CloudState>, Timestamp) {
+    fn lock_advanced(&self) -> (MutexGuard<'_, CloudState>, Timestamp) {
         let now = self.now();
         let mut state = self.lock();
-        state.world.settle(now);
+        state.world.advance(now);
         (state, now)
     }
 
@@ -127,7 +127,7 @@ impl Simulator {
     // Keys
 
     pub fn put_key(&self, spec: KeySpec) -> Result<(), AdminError> {
-        demand_id("accessKeyId", &spec.access_key_id)?;
+        require_id("accessKeyId", &spec.access_key_id)?;
         let now = self.now();
         self.lock().keys.put(spec, now);
         Ok(())
@@ -172,7 +172,7 @@ impl Simulator {
     // Roles
 
     pub fn put_role(&self, spec: RoleSpec) -> Result<(), AdminError> {
-        demand_id("role", &spec.role)?;
+        require_id("role", &spec.role)?;
         if spec.max_duration_seconds < 1 {
             return Err(AdminError::Invalid("maxDurationSeconds must be at least 1".into()));
         }
@@ -194,15 +194,15 @@ impl Simulator {
 
     /// Creates an instance, without the history of one with the same id.
     pub fn put_instance(&self, spec: InstanceSpec) -> Result<(), AdminError> {
-        demand_id("instanceId", &spec.instance_id)?;
-        let (mut state, now) = self.settled();
+        require_id("instanceId", &spec.instance_id)?;
+        let (mut state, now) = self.lock_advanced();
         state.world.put_instance(spec, now);
         Ok(())
     }
 
     /// Changes some fields, named as in the admin API; a `policy` among them is drift.
     pub fn patch_instance(&self, id: &str, patch: Value) -> Result<InstanceSpec, AdminError> {
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.lock_advanced();
         let old = found(state.world.instance(id), "instance", id)?;
         let drifts = patch.get("policy").is_some();
         let spec = InstanceSpec { instance_id: id.to_owned(), ..patched(&old.spec, patch)? };
@@ -212,42 +212,42 @@ impl Simulator {
 
     /// Removes an instance. Its backups remain.
     pub fn remove_instance(&self, id: &str) -> Result<(), AdminError> {
-        let (mut state, _) = self.settled();
+        let (mut state, _) = self.lock_advanced();
         found(state.world.remove_instance(id).then_some(()), "instance", id)
     }
 
     pub fn instance(&self, id: &str) -> Result<InstanceSpec, AdminError> {
-        let (state, _) = self.settled();
+        let (state, _) = self.lock_advanced();
         found(state.world.instance(id).map(|instance| instance.spec.clone()), "instance", id)
     }
 
     pub fn instances(&self) -> Vec<InstanceSpec> {
-        self.settled().0.world.instances().cloned().collect()
+        self.lock_advanced().0.world.instances().cloned().collect()
     }
 
     /// Returns the policy in force and the pending changes.
     pub fn policy(&self, id: &str) -> Result<PolicyView, AdminError> {
-        let (state, _) = self.settled();
+        let (state, _) = self.lock_advanced();
         found(state.world.instance(id).map(|instance| instance.policy_view()), "instance", id)
     }
 
     /// Changes a policy without a Modify, as a user of the console would.
     pub fn set_policy(&self, id: &str, policy: Policy) -> Result<(), AdminError> {
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.lock_advanced();
         found(state.world.set_policy(id, policy, now).then_some(()), "instance", id)
     }
 
     // Backups
 
     pub fn put_backup(&self, spec: BackupSpec) -> Result<(), AdminError> {
-        demand_id("backupPointId", &spec.backup_point_id)?;
-        let (mut state, now) = self.settled();
+        require_id("backupPointId", &spec.backup_point_id)?;
+        let (mut state, now) = self.lock_advanced();
         state.world.put_backup(spec, now);
         Ok(())
     }
 
     pub fn patch_backup(&self, id: &str, patch: Value) -> Result<(), AdminError> {
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.lock_advanced();
         let old = found(state.world.backup(id), "backup", id)?;
         let moved = ["ageSeconds", "startTime"].iter().any(|name| patch.get(name).is_some());
         let kept_end = patch.get("endTime").is_some() || !moved;
@@ -258,13 +258,13 @@ impl Simulator {
     }
 
     pub fn remove_backup(&self, id: &str) -> Result<(), AdminError> {
-        let (mut state, _) = self.settled();
+        let (mut state, _) = self.lock_advanced();
         found(state.world.remove_backup(id).then_some(()), "backup", id)
     }
 
     /// Returns all backups that exist now, the newest first.
     pub fn backups(&self) -> Vec<BackupView> {
-        let (state, now) = self.settled();
+        let (state, now) = self.lock_advanced();
         state.world.backups(now)
     }
 
@@ -272,7 +272,7 @@ impl Simulator {
 
     /// Places a fault; returns its id.
     pub fn place_fault(&self, spec: FaultSpec) -> Result<u64, AdminError> {
-        self.lock().faults.place(spec).map_err(|flaw| AdminError::Invalid(flaw.into()))
+        self.lock().faults.place(spec).map_err(|invalid_reason| AdminError::Invalid(invalid_reason.into()))
     }
 
     pub fn faults(&self) -> Vec<FaultState> {
@@ -311,7 +311,7 @@ impl Simulator {
     }
 }
 
-pub(crate) fn demand_id(name: &str, id: &str) -> Result<(), AdminError> {
+pub(crate) fn require_id(name: &str, id: &str) -> Result<(), AdminError> {
     if id.is_empty() {
         return Err(AdminError::Invalid(format!("{name} is required")));
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::clock::{later, whole_second};
-use crate::listing::{Library, Listed, Page, Query, Scope};
+use crate::listing::{Listed, ListingStore, Page, Query, Scope};
 use crate::model::{BackupSpec, Cadence, InstanceSpec, Policy, Visibility};
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -68,7 +68,7 @@ impl Instance {
     }
 
     /// Applies everything due by `now`, in the order of time; returns the backups made.
-    fn settle(&mut self, now: Timestamp) -> Vec<BackupSpec> {
+    fn advance(&mut self, now: Timestamp) -> Vec<BackupSpec> {
         let mut made = Vec::new();
         loop {
             let change = self.pending.first().map(|pending| pending.at);
@@ -215,7 +215,7 @@ pub(crate) struct World {
     instances: BTreeMap<String, Instance>,
     /// Deleted instances, which remaining backups still describe.
     destroyed: BTreeMap<String, InstanceSpec>,
-    backups: Library<BackupSpec>,
+    backups: ListingStore<BackupSpec>,
     /// Backups that are not listed before their start.
     hidden: BTreeMap<String, BackupSpec>,
     /// Times at which hidden backups become listed, and others are removed.
@@ -226,31 +226,31 @@ pub(crate) struct World {
 
 impl World {
     /// Advances the world to `now`; required before it is read or changed.
-    pub fn settle(&mut self, now: Timestamp) {
+    pub fn advance(&mut self, now: Timestamp) {
         if self.next_change.is_some_and(|due| due <= now) {
             let made: Vec<_> =
-                self.instances.values_mut().flat_map(|instance| instance.settle(now)).collect();
+                self.instances.values_mut().flat_map(|instance| instance.advance(now)).collect();
             for backup in made {
-                self.shelve(backup, now);
+                self.store_backup(backup, now);
             }
             self.next_change = self.instances.values().filter_map(Instance::next_event).min();
         }
         while self.due.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, id)) = self.due.pop_first() else { return };
             match self.hidden.remove(&id) {
-                Some(backup) => self.shelve(backup, now),
+                Some(backup) => self.store_backup(backup, now),
                 None => drop(self.backups.remove(&id)),
             }
         }
     }
 
     /// Ensures that the world is advanced at this event.
-    fn expect(&mut self, event: Option<Timestamp>) {
+    fn schedule(&mut self, event: Option<Timestamp>) {
         self.next_change = [self.next_change, event].into_iter().flatten().min();
     }
 
     /// Stores a backup, and replaces one with the same id.
-    fn shelve(&mut self, backup: BackupSpec, now: Timestamp) {
+    fn store_backup(&mut self, backup: BackupSpec, now: Timestamp) {
         self.remove_backup(&backup.backup_point_id);
         let id = backup.backup_point_id.clone();
         if backup.hidden_until_start && now < backup.start() {
@@ -265,7 +265,7 @@ impl World {
     pub fn put_instance(&mut self, spec: InstanceSpec, now: Timestamp) {
         self.destroyed.remove(&spec.instance_id);
         let instance = Instance::new(spec, now);
-        self.expect(instance.next_event());
+        self.schedule(instance.next_event());
         self.instances.insert(instance.spec.instance_id.clone(), instance);
     }
 
@@ -298,7 +298,7 @@ impl World {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         change(instance);
         let event = instance.next_event();
-        self.expect(event);
+        self.schedule(event);
         true
     }
 
@@ -333,7 +333,7 @@ impl World {
         if spec.end_time.is_none() && spec.available_after_seconds.is_none() && spec.status != "Creating" {
             spec.end_time = Some(later(start, 60.0).min(now).max(start));
         }
-        self.shelve(spec, now);
+        self.store_backup(spec, now);
     }
 
     pub fn remove_backup(&mut self, id: &str) -> bool {

@@ -25,12 +25,12 @@ pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
 pub const RECONCILE_REQUESTED_AT: &str = "crossregionbackup.io/reconcile-requested-at";
 
 /// Longest value of the annotation that is stored unchanged, in characters.
-const HANDLED_CHARS: usize = 256;
+const MAX_VERBATIM_CHARS: usize = 256;
 
 /// Returns the annotation's value as it is stored, compared and reported in `status.lastHandledReconcileAt`. A value
 /// of more than 256 characters becomes `sha256:` and 64 hexadecimal digits, since a value can be 256 KiB long.
 pub fn handled_value(annotation: &str) -> String {
-    match annotation.chars().nth(HANDLED_CHARS) {
+    match annotation.chars().nth(MAX_VERBATIM_CHARS) {
         None => annotation.to_owned(),
         Some(_) => format!("sha256:{}", hex::encode(Sha256::digest(annotation))),
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::source::{Of, Source};
+use super::source::{SourceArgs, TargetArgs};
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
@@ -15,7 +15,7 @@ Examples:
   cross-region-backup-operator backups --region cn-beijing --instance redis-cnlfq69d9abcdefgh -o wide")]
 pub struct Backups {
     #[command(flatten)]
-    pub of: Of,
+    pub of: TargetArgs,
 
     /// Only of this instance. Default: of the whole account
     #[arg(long, value_name = "ID")]
@@ -67,7 +67,7 @@ pub struct Backups {
     pub output: ListFormat,
 
     #[command(flatten)]
-    pub source: Source,
+    pub source: SourceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

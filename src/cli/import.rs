@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::source::{Of, Source};
+use super::source::{SourceArgs, TargetArgs};
 use super::values;
 
 #[derive(Clone, Debug, Args)]
@@ -18,7 +18,7 @@ Examples:
   cross-region-backup-operator import --account payments/prod --tag team=payments --directory policies/")]
 pub struct Import {
     #[command(flatten)]
-    pub of: Of,
+    pub of: TargetArgs,
 
     /// Only instances with this tag: KEY or KEY=VALUE. Repeatable: all of them
     #[arg(long = "tag", value_name = "KEY[=VALUE]", value_parser = values::tag)]
@@ -45,7 +45,7 @@ pub struct Import {
     pub directory: Option<PathBuf>,
 
     #[command(flatten)]
-    pub source: Source,
+    pub source: SourceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

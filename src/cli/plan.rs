@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::source::Source;
+use super::source::SourceArgs;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
@@ -31,7 +31,7 @@ pub struct Plan {
     pub output: PlanFormat,
 
     #[command(flatten)]
-    pub source: Source,
+    pub source: SourceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

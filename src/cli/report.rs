@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::source::{Of, Source};
+use super::source::{SourceArgs, TargetArgs};
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
@@ -15,14 +15,14 @@ Examples:
   cross-region-backup-operator report --region cn-beijing --region cn-shanghai")]
 pub struct Report {
     #[command(flatten)]
-    pub of: Of,
+    pub of: TargetArgs,
 
     /// How it is printed: csv has a row for each instance, html is one page that needs nothing else
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: ReportFormat,
 
     #[command(flatten)]
-    pub source: Source,
+    pub source: SourceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -25,7 +25,7 @@ pub struct ClusterArgs {
 
 /// Flags that select the source of accounts and their credentials.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Source {
+pub struct SourceArgs {
     /// Takes what the files lack, accounts, Secrets and other policies, from the cluster
     #[arg(long)]
     pub from_cluster: bool,
@@ -48,7 +48,7 @@ pub struct Source {
 
 /// Flags that select the target account and its regions.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Of {
+pub struct TargetArgs {
     /// Manifests that declare accounts and Secrets: files, directories, or - for standard input. Repeatable
     #[arg(short, long = "filename", value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,

@@ -5,7 +5,7 @@ use std::process;
 use super::*;
 
 fn read(args: &[&str]) -> Result<Cli, clap::Error> {
-    Cli::read(std::iter::once(&MANAGER).chain(args))
+    Cli::read(std::iter::once(&OPERATOR_NAME).chain(args))
 }
 
 fn run(args: &[&str]) -> Run {
@@ -226,7 +226,7 @@ fn errors_name_the_flag() {
 #[test]
 fn tells_its_version_and_asks_for_a_command() {
     let version = read(&["--version"]).unwrap_err();
-    assert_eq!(version.to_string(), format!("{MANAGER} {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version.to_string(), format!("{OPERATOR_NAME} {}\n", env!("CARGO_PKG_VERSION")));
     assert!(!version.use_stderr());
     assert!(read(&[]).unwrap_err().use_stderr());
     assert!(read(&["walk"]).unwrap_err().use_stderr());
@@ -236,7 +236,7 @@ fn tells_its_version_and_asks_for_a_command() {
 fn the_operator_s_namespace_is_the_pod_s_where_there_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("namespace");
-    assert_eq!(run(&[]).operator_namespace_or(&file), MANAGER);
+    assert_eq!(run(&[]).operator_namespace_or(&file), OPERATOR_NAME);
     std::fs::write(&file, "backup-system\n").unwrap();
     assert_eq!(run(&[]).operator_namespace_or(&file), "backup-system");
     assert_eq!(run(&["--operator-namespace=other"]).operator_namespace_or(&file), "other");

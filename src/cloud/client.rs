@@ -9,10 +9,12 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::exchange::{Line, NOT_SENT, failure, is_not_sent, not_sent};
-use super::listing::{Listing, Next, PageRequest, Query, Selection};
-use super::page::{PAGES_AT_ONCE, SizeLimits};
-use super::{Accepted, BackupPage, Budget, Caller, Credentials, Endpoint, InstancePage, Site, Transport};
+use super::api_client::{ClientSettings, INVALID_REQUEST, failure, invalid_request, is_invalid_request};
+use super::listing::{Listing, ListingProgress, PageRequest, Query, Selection};
+use super::page::{MAX_CONCURRENT_PAGES, SizeLimits};
+use super::{
+    Accepted, BackupPage, Budget, CallContext, Credentials, Endpoint, InstancePage, Site, Transport,
+};
 use super::{tencent, volcengine};
 use crate::clock::Clock;
 use crate::domain::{Backup, BackupDetail, Change, Failure, InstanceRef, Kind, PolicyState};
@@ -34,8 +36,8 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    pub(super) fn line(&self) -> Line {
-        Line {
+    pub(super) fn settings(&self) -> ClientSettings {
+        ClientSettings {
             site: self.site,
             transport: self.transport.clone(),
             budget: self.budget.clone(),
@@ -67,10 +69,10 @@ impl Client {
     }
 
     /// Returns the client with this call context in place of its current one.
-    pub fn on_behalf_of(&self, caller: Caller) -> Self {
+    pub fn with_context(&self, call_context: CallContext) -> Self {
         match self {
-            Self::Volcengine(client) => Self::Volcengine(client.on_behalf_of(caller)),
-            Self::Tencent(client) => Self::Tencent(client.on_behalf_of(caller)),
+            Self::Volcengine(client) => Self::Volcengine(client.with_context(call_context)),
+            Self::Tencent(client) => Self::Tencent(client.with_context(call_context)),
         }
     }
 
@@ -117,7 +119,7 @@ impl Client {
             Self::Volcengine(_) => volcengine::codes::precedes_signature,
             Self::Tencent(_) => tencent::codes::precedes_signature,
         });
-        answered && !before && !is_not_sent(failure)
+        answered && !before && !is_invalid_request(failure)
     }
 
     /// Calls DescribeCrossRegionBackupPolicy.
@@ -171,7 +173,7 @@ impl Client {
         let mut listing = Listing::new(self.site(), selection, Vec::new(), now)?;
         let (mut found, mut before) = (BTreeMap::new(), BTreeMap::new());
         while listing.request().is_some() {
-            let asked = listing.requests(PAGES_AT_ONCE).into_iter().map(|request| async {
+            let asked = listing.requests(MAX_CONCURRENT_PAGES).into_iter().map(|request| async {
                 let answer = self.backups_page(&request).await;
                 (request, answer)
             });
@@ -179,13 +181,13 @@ impl Client {
             for step in steps {
                 found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
                 match step.next {
-                    Next::Again => before = mem::take(&mut found),
-                    Next::End { moved: true } => {
+                    ListingProgress::SecondPass => before = mem::take(&mut found),
+                    ListingProgress::End { moved: true } => {
                         for (id, backup) in mem::take(&mut before) {
                             found.entry(id).or_insert(backup);
                         }
                     }
-                    Next::More | Next::End { moved: false } => {}
+                    ListingProgress::More | ListingProgress::End { moved: false } => {}
                 }
             }
             if let Some(failure) = failure {
@@ -207,7 +209,7 @@ impl Client {
             Self::Volcengine(client) => client.instances_page(region, page, size).await,
             Self::Tencent(client) => client.instances_page(region, page, size).await,
         };
-        sizes.note(action, region, size, &answer);
+        sizes.record(action, region, size, &answer);
         answer
     }
 
@@ -225,9 +227,9 @@ impl Client {
             (Self::Tencent(client), Query::Tencent(query)) => {
                 client.backups_page(&request.region, query).await
             }
-            _ => Err(not_sent(action, "the listing is one of another cloud".to_owned())),
+            _ => Err(invalid_request(action, "the listing is one of another cloud".to_owned())),
         };
-        sizes.note(action, &request.region, size, &answer);
+        sizes.record(action, &request.region, size, &answer);
         answer
     }
 
@@ -256,7 +258,7 @@ impl Client {
 }
 
 fn not_supported(action: &'static str, message: &str) -> Failure {
-    Failure { message: Some(message.to_owned()), ..failure(action, Kind::NotSupported, NOT_SENT) }
+    Failure { message: Some(message.to_owned()), ..failure(action, Kind::NotSupported, INVALID_REQUEST) }
 }
 
 #[cfg(test)]

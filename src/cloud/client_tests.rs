@@ -1,6 +1,6 @@
 use super::*;
-use crate::cloud::exchange::NOT_PROMISED;
-use crate::cloud::fake::{Fake, KEY_ID, SECRET, Seen, error, instance, now, ok, raw};
+use crate::cloud::api_client::MALFORMED_RESPONSE;
+use crate::cloud::fake::{FakeCloud, KEY_ID, RecordedRequest, SECRET, error, instance, now, ok, raw};
 use serde_json::{Value, json};
 
 const REGION: &str = "cn-beijing";
@@ -24,14 +24,14 @@ async fn what_proves_the_credentials_verifies_them() {
         (400, "BrandNewCode", false),
     ];
     for (status, code, verified) in cases {
-        let fake = Fake::new(move |_, _| error(status, code, ""));
+        let fake = FakeCloud::new(move |_, _| error(status, code, ""));
         let result = fake.client.verify(REGION).await;
         assert_eq!(result.is_ok(), verified, "{code}");
         if let Err(failure) = result {
             assert_eq!(failure.code, code);
         }
     }
-    let fake = Fake::new(|_, _| ok(json!({"TotalInstancesNum": 0, "Instances": []})));
+    let fake = FakeCloud::new(|_, _| ok(json!({"TotalInstancesNum": 0, "Instances": []})));
     fake.client.verify(REGION).await.unwrap();
     assert_eq!(fake.seen()[0].body, json!({"PageNumber": 1, "PageSize": 1}));
     assert_eq!(
@@ -39,7 +39,7 @@ async fn what_proves_the_credentials_verifies_them() {
         Kind::InvalidRequest,
         "nothing was sent"
     );
-    let html = Fake::new(|_, _| raw(200, "<html>welcome</html>"));
+    let html = FakeCloud::new(|_, _| raw(200, "<html>welcome</html>"));
     assert_eq!(html.client.verify(REGION).await.unwrap_err().kind, Kind::CloudUnavailable);
 }
 
@@ -48,20 +48,24 @@ fn record(id: usize) -> Value {
 }
 
 /// Returns the requested page of the given ids, as documented.
-fn page(ids: std::ops::Range<usize>, total: Value, seen: &Seen) -> http::Response<axum::body::Body> {
+fn page(
+    ids: std::ops::Range<usize>,
+    total: Value,
+    seen: &RecordedRequest,
+) -> http::Response<axum::body::Body> {
     let number = seen.body["PageNumber"].as_u64().unwrap() as usize;
     let records: Vec<_> = ids.skip((number - 1) * 100).take(100).map(record).collect();
     ok(json!({"Total": total, "Backups": records}))
 }
 
-async fn list(fake: &Fake) -> Result<Vec<Backup>, Failure> {
+async fn list(fake: &FakeCloud) -> Result<Vec<Backup>, Failure> {
     fake.client.instance_backups(&instance(), now()).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn reads_all_pages_and_no_more() {
     for (count, pages) in [(0, 1), (1, 1), (99, 1), (100, 1), (101, 2), (250, 3), (300, 3)] {
-        let fake = Fake::new(move |_, seen| page(0..count, json!(count), seen));
+        let fake = FakeCloud::new(move |_, seen| page(0..count, json!(count), seen));
         let backups = list(&fake).await.unwrap();
         assert_eq!((backups.len(), fake.seen().len()), (count, pages));
         assert!(
@@ -73,7 +77,7 @@ async fn reads_all_pages_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn asks_for_all_times_up_to_now() {
-    let fake = Fake::new(|_, seen| page(0..1, json!(1), seen));
+    let fake = FakeCloud::new(|_, seen| page(0..1, json!(1), seen));
     list(&fake).await.unwrap();
     let expected = json!({
         "Scope": "OneInstance", "InstanceId": instance().id, "StartTime": "2000-01-01T00:00:00Z",
@@ -85,7 +89,7 @@ async fn asks_for_all_times_up_to_now() {
 #[tokio::test(start_paused = true)]
 async fn without_a_total_it_ends_with_a_page_that_is_not_full() {
     for (count, pages) in [(99, 1), (100, 2), (150, 2)] {
-        let fake = Fake::new(move |_, seen| page(0..count, Value::Null, seen));
+        let fake = FakeCloud::new(move |_, seen| page(0..count, Value::Null, seen));
         assert_eq!(list(&fake).await.unwrap().len(), count);
         assert_eq!(fake.seen().len(), pages);
     }
@@ -93,24 +97,24 @@ async fn without_a_total_it_ends_with_a_page_that_is_not_full() {
 
 #[tokio::test(start_paused = true)]
 async fn a_total_that_lies_costs_no_backup_and_no_end() {
-    let too_low = Fake::new(|_, seen| page(0..250, json!(10), seen));
+    let too_low = FakeCloud::new(|_, seen| page(0..250, json!(10), seen));
     assert_eq!(list(&too_low).await.unwrap().len(), 250);
-    let too_high = Fake::new(|_, seen| page(0..150, json!(1_000_000), seen));
+    let too_high = FakeCloud::new(|_, seen| page(0..150, json!(1_000_000), seen));
     assert_eq!(list(&too_high).await.unwrap().len(), 150);
     assert_eq!(
         too_high.seen().len(),
         2 * (1 + 8),
         "an empty page, of those asked for together, ends it, and what it lacks may be there the second time"
     );
-    let endless = Fake::new(|_, seen| page(0..1_000_000, json!(2_000_000), seen));
+    let endless = FakeCloud::new(|_, seen| page(0..1_000_000, json!(2_000_000), seen));
     let failure = list(&endless).await.unwrap_err();
-    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED));
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, MALFORMED_RESPONSE));
     assert_eq!(endless.seen().len(), 100);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_id_is_one_backup_and_another_instances_are_no_answer() {
-    let fake = Fake::new(|_, _| {
+    let fake = FakeCloud::new(|_, _| {
         ok(json!({"Total": 3, "Backups": [
             {"BackupPointId": "b-1", "Status": "Creating"},
             {"BackupPointId": "b-1", "Status": "Available"},
@@ -121,18 +125,18 @@ async fn one_id_is_one_backup_and_another_instances_are_no_answer() {
     let found: Vec<_> = backups.iter().map(|b| (b.backup_point_id.as_str(), b.status.as_str())).collect();
     assert_eq!(found, [("b-1", "Available")]);
     assert_eq!(fake.seen().len(), 1);
-    let confused = Fake::new(|_, _| {
+    let confused = FakeCloud::new(|_, _| {
         ok(json!({"Total": 1, "Backups": [{"BackupPointId": "b-2", "InstanceId": "redis-other"}]}))
     });
     let failure = list(&confused).await.unwrap_err();
-    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED));
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, MALFORMED_RESPONSE));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_total_that_moves_once_is_read_once_more() {
     // The first backup is deleted while the first page is read: the 101st slips onto that page unseen.
     let fake =
-        Fake::new(
+        FakeCloud::new(
             |n, seen| if n == 0 { page(0..150, json!(150), seen) } else { page(1..150, json!(149), seen) },
         );
     let backups = list(&fake).await.unwrap();
@@ -143,7 +147,7 @@ async fn a_total_that_moves_once_is_read_once_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_total_that_moves_again_gives_what_either_reading_found() {
-    let fake = Fake::new(|n, seen| page(n..150, json!(150 - n), seen));
+    let fake = FakeCloud::new(|n, seen| page(n..150, json!(150 - n), seen));
     let backups = list(&fake).await.unwrap();
     assert_eq!(fake.seen().len(), 4);
     let ids: std::collections::BTreeSet<_> = backups.iter().map(|b| b.backup_point_id.clone()).collect();
@@ -154,7 +158,7 @@ async fn a_total_that_moves_again_gives_what_either_reading_found() {
 #[tokio::test(start_paused = true)]
 async fn a_page_that_fails_fails_the_listing() {
     let fake =
-        Fake::new(
+        FakeCloud::new(
             |n, seen| if n == 1 { error(500, "InternalError", "") } else { page(0..250, json!(250), seen) },
         );
     assert_eq!(list(&fake).await.unwrap_err().code, "InternalError");
@@ -162,17 +166,17 @@ async fn a_page_that_fails_fails_the_listing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_first_page_without_what_total_promises_is_no_listing_of_none() {
-    let fake = Fake::new(|_, _| ok(json!({"Total": 5, "Backups": []})));
+    let fake = FakeCloud::new(|_, _| ok(json!({"Total": 5, "Backups": []})));
     let failure = list(&fake).await.unwrap_err();
-    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED));
-    let none = Fake::new(|_, _| ok(json!({"Total": 0, "Backups": []})));
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, MALFORMED_RESPONSE));
+    let none = FakeCloud::new(|_, _| ok(json!({"Total": 0, "Backups": []})));
     assert_eq!(list(&none).await.map(|backups| backups.len()), Ok(0));
 }
 
-fn tencent_error(code: &'static str) -> Fake {
+fn tencent_error(code: &'static str) -> FakeCloud {
     let error = json!({"Code": code, "Message": ""});
     let body = json!({"Response": {"Error": error, "RequestId": "r"}}).to_string();
-    Fake::tencent(move |_, _| raw(200, body.clone()))
+    FakeCloud::tencent(move |_, _| raw(200, body.clone()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,7 +205,7 @@ async fn what_proves_the_credentials_of_tencent_verifies_them() {
         assert_eq!(fake.client.verify("ap-guangzhou").await.is_ok(), verified, "{code}");
         assert_eq!(fake.seen()[0].body, json!({"Limit": 1, "Offset": 0}));
     }
-    let volcengine = Fake::new(|_, _| error(400, "MissingParameter", ""));
+    let volcengine = FakeCloud::new(|_, _| error(400, "MissingParameter", ""));
     volcengine.client.verify(REGION).await.unwrap();
 }
 
@@ -216,23 +220,23 @@ async fn what_a_cloud_lacks_is_not_sent() {
         fake.client.instance_backups(&instance(), now()).await.unwrap_err(),
     ];
     for failure in refused {
-        assert_eq!((failure.kind, failure.code.as_str()), (Kind::NotSupported, NOT_SENT));
+        assert_eq!((failure.kind, failure.code.as_str()), (Kind::NotSupported, INVALID_REQUEST));
         assert!(failure.message.as_ref().unwrap().contains("BackupInventory"));
         assert!(!fake.client.proves_credentials(&failure));
     }
-    let volcengine = Fake::new(|_, _| ok(Value::Null));
+    let volcengine = FakeCloud::new(|_, _| ok(Value::Null));
     let failure = volcengine.client.backup_detail(&instance(), "b").await.unwrap_err();
     assert_eq!((failure.kind, failure.action), (Kind::NotSupported, "DescribeBackupDetail"));
     let selection = Selection { region: REGION.to_owned(), ..Selection::default() };
     let listing = Listing::new(Site::Tencent, selection, Vec::new(), now()).unwrap();
     let failure = volcengine.client.backups_page(&listing.request().unwrap()).await.unwrap_err();
-    assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, NOT_SENT));
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, INVALID_REQUEST));
     assert!(fake.seen().is_empty() && volcengine.seen().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_whole_account_of_tencent_is_read_as_far_as_the_cloud_lists_it() {
-    let fake = Fake::tencent(|_, seen| {
+    let fake = FakeCloud::tencent(|_, seen| {
         let refusal = |code: &str| json!({"Error": {"Code": code, "Message": "m"}});
         let response = match (&seen.body["InstanceId"], seen.body["Status"].as_array().map(Vec::len)) {
             (Value::Null, _) => refusal("MissingParameter"),
@@ -251,7 +255,7 @@ async fn a_whole_account_of_tencent_is_read_as_far_as_the_cloud_lists_it() {
     let mut listing = Listing::new(fake.client.site(), selection, instances, now()).unwrap();
     let mut found = Vec::new();
     while let Some(request) = listing.request() {
-        let step = listing.took(fake.client.backups_page(&request).await).unwrap();
+        let step = listing.apply(fake.client.backups_page(&request).await).unwrap();
         found.extend(step.backups.into_iter().map(|b| b.instance_id));
     }
     assert_eq!(found, ["crs-1", "crs-2"]);
@@ -267,7 +271,7 @@ async fn decisions_rest_on_the_code_as_the_cloud_sent_it() {
             Site::Tencent => json!({"Response": {"Error": {"Code": code, "Message": code}}}),
             _ => json!({"ResponseMetadata": {"Error": {"Code": code, "Message": code}}}),
         };
-        Fake::of(site, Credentials::new(code, code, Some(code)), move |_, _| {
+        FakeCloud::of(site, Credentials::new(code, code, Some(code)), move |_, _| {
             let mut answer = raw(400, body.to_string());
             answer.headers_mut().insert("date", "Fri, 22 Aug 2025 05:00:00 GMT".parse().unwrap());
             (Duration::ZERO, answer)
@@ -301,7 +305,7 @@ async fn decisions_rest_on_the_code_as_the_cloud_sent_it() {
     let mut listing = Listing::new(Site::Tencent, selection, vec!["crs-1".to_owned()], now()).unwrap();
     let refused = by_instance.client.backups_page(&listing.request().unwrap()).await;
     assert!(
-        listing.took(refused).is_ok()
+        listing.apply(refused).is_ok()
             && listing.request().is_some_and(|r| format!("{r:?}").contains("crs-1"))
     );
 }
@@ -311,7 +315,7 @@ async fn decisions_rest_on_the_code_as_the_cloud_sent_it() {
 async fn a_secret_changes_no_text_of_another_account() {
     let words = "this-key-may-not-call-it";
     let of = |secret| {
-        Fake::of(Site::Volcengine, Credentials::new(KEY_ID, secret, None), move |_, _| {
+        FakeCloud::of(Site::Volcengine, Credentials::new(KEY_ID, secret, None), move |_, _| {
             (Duration::ZERO, error(403, "LackProjectPolicy", words))
         })
     };

@@ -18,7 +18,7 @@ struct Inner {
     secret: SecretString,
     token: Option<SecretString>,
     /// Proof for which an STS issued these temporary credentials.
-    obtained_with: Option<Proof>,
+    issued_for: Option<Proof>,
 }
 
 /// Proof of identity that an STS exchanges for temporary credentials. Cheap to clone.
@@ -61,12 +61,12 @@ impl Credentials {
         Self::of(access_key_id, secret, Some(token), Some(proof))
     }
 
-    fn of(access_key_id: &str, secret: &str, token: Option<&str>, obtained_with: Option<Proof>) -> Self {
+    fn of(access_key_id: &str, secret: &str, token: Option<&str>, issued_for: Option<Proof>) -> Self {
         Self(Arc::new(Inner {
             access_key_id: access_key_id.to_owned(),
             secret: SecretString::from(secret),
             token: token.filter(|t| !t.is_empty()).map(SecretString::from),
-            obtained_with,
+            issued_for,
         }))
     }
 
@@ -84,7 +84,7 @@ impl Credentials {
         if let Some(token) = &self.0.token {
             redactor.hide_secret(token.expose_secret());
         }
-        if let Some(proof) = &self.0.obtained_with {
+        if let Some(proof) = &self.0.issued_for {
             proof.hide_in(redactor);
         }
     }

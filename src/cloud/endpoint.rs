@@ -158,10 +158,10 @@ pub struct NotAllowed(pub String);
 
 /// Allow-list of endpoints: the providers' own domains, and the entries of `--allowed-endpoint`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct EndpointRule(Arc<Allowed>);
+pub struct EndpointRule(Arc<AllowList>);
 
 #[derive(Debug, Default)]
-struct Allowed {
+struct AllowList {
     exact: BTreeSet<Origin>,
     suffixes: Vec<String>,
 }
@@ -170,7 +170,7 @@ impl EndpointRule {
     /// Parses the values of `--allowed-endpoint`: `host`, `host:port`, `*.suffix`, or either of the first two with a
     /// scheme. The error names the value and the allowed forms.
     pub fn new(allowed: &[String]) -> Result<Self, String> {
-        let mut rule = Allowed::default();
+        let mut rule = AllowList::default();
         for value in allowed {
             let entry = value.trim().to_ascii_lowercase();
             let understood = match entry.strip_prefix("*.") {
@@ -215,7 +215,7 @@ impl EndpointRule {
     }
 }
 
-impl Allowed {
+impl AllowList {
     fn permits(&self, site: Site, origin: &Origin) -> bool {
         let under = |suffix: &str| {
             origin.host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
@@ -235,7 +235,7 @@ pub struct Endpoint {
     site: Site,
     /// `None`: the site's default.
     template: Option<Origin>,
-    allowed: Arc<Allowed>,
+    allowed: Arc<AllowList>,
 }
 
 const REGION: &str = "{region}";

@@ -25,7 +25,7 @@ pub const SECRET: &str = "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE=";
 pub const START: &str = "2025-08-22T03:14:15Z";
 
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct RecordedRequest {
     pub method: Method,
     pub headers: HeaderMap,
     pub uri: Uri,
@@ -36,24 +36,24 @@ pub struct Seen {
     pub at: Instant,
 }
 
-impl Seen {
+impl RecordedRequest {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 }
 
-pub struct Fake {
+pub struct FakeCloud {
     pub client: Client,
     pub budget: Arc<Budget>,
-    record: Record,
+    record: RequestLog,
 }
 
 /// Requests that a cloud received.
 #[derive(Clone, Default)]
-pub struct Record(Arc<Mutex<Vec<Seen>>>);
+pub struct RequestLog(Arc<Mutex<Vec<RecordedRequest>>>);
 
-impl Record {
-    pub fn seen(&self) -> Vec<Seen> {
+impl RequestLog {
+    pub fn seen(&self) -> Vec<RecordedRequest> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -61,16 +61,16 @@ impl Record {
 /// Builds the transport to a fake cloud. `answer` gets the number of the request, from 0, and the request; it returns a
 /// delay and the response.
 pub fn cloud(
-    answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
-) -> (Transport, Record) {
-    let record = Record::default();
+    answer: impl Fn(usize, &RecordedRequest) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
+) -> (Transport, RequestLog) {
+    let record = RequestLog::default();
     let keep = record.clone();
     let router = Router::new().fallback(move |request: Request| async move {
         let (head, body) = request.into_parts();
         let text = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
         let body = serde_json::from_str(&text).unwrap_or_default();
         let (method, headers, uri) = (head.method, head.headers, head.uri);
-        let request = Seen { method, headers, uri, text, body, at: Instant::now() };
+        let request = RecordedRequest { method, headers, uri, text, body, at: Instant::now() };
         let number = {
             let mut all = keep.0.lock().unwrap();
             all.push(request.clone());
@@ -83,14 +83,18 @@ pub fn cloud(
     (service_transport(router), record)
 }
 
-impl Fake {
+impl FakeCloud {
     /// Creates a Volcengine cloud. `answer` gets the number of the request, from 0, and the request.
-    pub fn new(answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Self {
+    pub fn new(
+        answer: impl Fn(usize, &RecordedRequest) -> Response<Body> + Clone + Send + Sync + 'static,
+    ) -> Self {
         Self::with(Credentials::new(KEY_ID, SECRET, None), move |n, seen| (Duration::ZERO, answer(n, seen)))
     }
 
     /// Creates a Tencent Cloud.
-    pub fn tencent(answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static) -> Self {
+    pub fn tencent(
+        answer: impl Fn(usize, &RecordedRequest) -> Response<Body> + Clone + Send + Sync + 'static,
+    ) -> Self {
         let credentials = Credentials::new(KEY_ID, SECRET, None);
         Self::of(Site::Tencent, credentials, move |n, seen| (Duration::ZERO, answer(n, seen)))
     }
@@ -98,7 +102,7 @@ impl Fake {
     /// Creates a Volcengine cloud with a delay before each response.
     pub fn with(
         credentials: Credentials,
-        answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
+        answer: impl Fn(usize, &RecordedRequest) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
     ) -> Self {
         Self::of(Site::Volcengine, credentials, answer)
     }
@@ -106,7 +110,7 @@ impl Fake {
     pub fn of(
         site: Site,
         credentials: Credentials,
-        answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
+        answer: impl Fn(usize, &RecordedRequest) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
     ) -> Self {
         let (transport, record) = cloud(answer);
         let budget = Arc::new(Budget::new(1000, 1000, Arc::new(Semaphore::new(256))));
@@ -132,7 +136,7 @@ impl Fake {
         }
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<RecordedRequest> {
         self.record.seen()
     }
 }

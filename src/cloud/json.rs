@@ -13,7 +13,7 @@ pub fn text_of<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 /// Returns a copy of such a text, sanitized by [`plain`].
-pub fn owned(object: &Value, name: &str) -> Option<String> {
+pub fn owned_text(object: &Value, name: &str) -> Option<String> {
     text_of(object, name).map(plain)
 }
 
@@ -45,13 +45,13 @@ pub fn count(value: &Value) -> Option<i64> {
 }
 
 /// Returns whether the error holds anything; an SDK may write its types' zero values without meaning an error.
-pub fn says(error: &Value) -> bool {
+pub fn has_content(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::String(text) => !text.is_empty(),
-        Value::Array(items) => items.iter().any(says),
-        Value::Object(fields) => fields.values().any(says),
+        Value::Array(items) => items.iter().any(has_content),
+        Value::Object(fields) => fields.values().any(has_content),
         Value::Bool(true) => true,
     }
 }
@@ -67,7 +67,7 @@ pub fn list<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a [Value
 /// Returns the tags of a record: `name`, `key` and `value` are the cloud's names of the list and its members.
 pub fn tags(record: &Value, name: &str, [key, value]: [&str; 2]) -> Vec<(String, String)> {
     let tags = record.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let pair = |tag: &Value| Some((owned(tag, key)?, owned(tag, value).unwrap_or_default()));
+    let pair = |tag: &Value| Some((owned_text(tag, key)?, owned_text(tag, value).unwrap_or_default()));
     tags.iter().filter_map(pair).collect()
 }
 
@@ -96,9 +96,9 @@ mod tests {
     fn what_is_kept_is_cut_and_has_no_control_characters() {
         let record =
             json!({"Name": "a\u{0}b\u{1b}[31m\n", "Long": "é".repeat(1000), "Empty": "", "Number": 7});
-        assert_eq!(owned(&record, "Name").unwrap(), "a\u{fffd}b\u{fffd}[31m\u{fffd}");
-        assert_eq!(owned(&record, "Long").unwrap(), "é".repeat(256));
-        assert_eq!(["Empty", "Number", "None"].map(|name| owned(&record, name)), [None, None, None]);
+        assert_eq!(owned_text(&record, "Name").unwrap(), "a\u{fffd}b\u{fffd}[31m\u{fffd}");
+        assert_eq!(owned_text(&record, "Long").unwrap(), "é".repeat(256));
+        assert_eq!(["Empty", "Number", "None"].map(|name| owned_text(&record, name)), [None, None, None]);
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //! STS. Callers see the domain's types and failures; provider spellings stay in this module.
 
 mod address;
+mod api_client;
 pub mod budget;
-mod caller;
+mod call_context;
 mod client;
 pub mod credentials;
 mod digest;
 pub mod endpoint;
-mod exchange;
 mod json;
 mod listing;
 mod outages;
@@ -24,17 +24,19 @@ mod volcengine;
 #[cfg(test)]
 mod fake;
 
-pub use budget::{Budget, Permit, Ticket};
-pub use caller::{Caller, Check, Lane};
+pub use api_client::{INVALID_REQUEST, is_invalid_request};
+pub use budget::{Budget, Permit, Waiter};
+pub use call_context::{CallContext, PreSendCheck, Priority};
 pub use client::{Client, ClientConfig};
 pub use credentials::{Credentials, IdentityToken, Proof};
 pub use endpoint::{Endpoint, EndpointRule, NotAllowed, Origin, Site, StsEndpoint, is_region};
-pub use exchange::{NOT_SENT, is_not_sent};
-pub use listing::{Listing, Next, PageRequest, Selection, Step};
+pub use listing::{Listing, ListingProgress, ListingStep, PageRequest, Selection};
 pub use outages::{Outages, Reachability};
-pub use page::{Answers, BackupPage, InstancePage, PAGES_AT_ONCE, Pages, SizeLimits};
+pub use page::{BackupPage, InstancePage, MAX_CONCURRENT_PAGES, PageBuffer, PageCursor, SizeLimits};
 pub use proxies::Proxies;
-pub use send_guard::{Progress, SendGuard};
-pub use sts::{Issued, RoleRequest, Sts, StsConfig};
-pub use transport::{Sent, Transport, TransportError, reading_alone, reqwest_transport, service_transport};
+pub use send_guard::{SendGuard, SendProgress};
+pub use sts::{RoleRequest, Sts, StsConfig, TemporaryCredentials};
+pub use transport::{
+    RequestCounts, Transport, TransportError, read_only_transport, reqwest_transport, service_transport,
+};
 pub use volcengine::Accepted;

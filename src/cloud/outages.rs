@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Range of the random interval between two probes of a host.
-const PROBE_EARLIEST: Duration = Duration::from_secs(10);
-const PROBE_LATEST: Duration = Duration::from_secs(20);
+const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(20);
 /// Duration from which an outage counts. After a shorter one backoffs are still short, and a host that accepts every
 /// other connection would cancel them all.
-const BRIEF: Duration = Duration::from_secs(10);
+const MIN_OUTAGE: Duration = Duration::from_secs(10);
 
 /// Hosts to which the account's last call had no connection.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub struct Outages(Mutex<State>);
 #[derive(Default)]
 struct State {
     hosts: HashMap<String, Outage>,
-    news: Reachability,
+    take_change: Reachability,
 }
 
 struct Outage {
@@ -39,7 +39,7 @@ struct Outage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reachability {
     #[default]
-    Same,
+    Unchanged,
     /// A host has had no connection for a while and has to be probed.
     Lost,
     /// A host is reachable again after more than a brief outage.
@@ -48,26 +48,26 @@ pub enum Reachability {
 
 impl Outages {
     /// Records the end of a call to this host, with or without a connection.
-    pub(super) fn ended(&self, host: &str, region: &str, connected: bool) {
+    pub(super) fn call_ended(&self, host: &str, region: &str, connected: bool) {
         let now = Instant::now();
-        let State { hosts, news } = &mut *self.state();
+        let State { hosts, take_change } = &mut *self.state();
         if connected {
             if hosts.remove(host).is_some_and(|outage| outage.next_probe.is_some()) {
-                *news = Reachability::Regained;
+                *take_change = Reachability::Regained;
             }
             return;
         }
         let begun = || Outage { began: now, region: region.to_owned(), next_probe: None };
         let outage = hosts.entry(host.to_owned()).or_insert_with(begun);
-        if outage.next_probe.is_none() && now - outage.began >= BRIEF {
-            outage.next_probe = Some(now + pause());
-            *news = Reachability::Lost;
+        if outage.next_probe.is_none() && now - outage.began >= MIN_OUTAGE {
+            outage.next_probe = Some(now + probe_interval());
+            *take_change = Reachability::Lost;
         }
     }
 
     /// Returns the change since the last query, and clears it.
-    pub fn news(&self) -> Reachability {
-        std::mem::take(&mut self.state().news)
+    pub fn take_change(&self) -> Reachability {
+        std::mem::take(&mut self.state().take_change)
     }
 
     /// Returns the regions whose hosts are due for a probe, and schedules the next probe of each.
@@ -76,7 +76,7 @@ impl Outages {
         let mut state = self.state();
         let due = state.hosts.values_mut().filter(|outage| outage.next_probe.is_some_and(|at| at <= now));
         due.map(|outage| {
-            outage.next_probe = Some(now + pause());
+            outage.next_probe = Some(now + probe_interval());
             outage.region.clone()
         })
         .collect()
@@ -97,8 +97,8 @@ impl Outages {
     }
 }
 
-fn pause() -> Duration {
-    PROBE_EARLIEST + (PROBE_LATEST - PROBE_EARLIEST).mul_f64(fastrand::f64())
+fn probe_interval() -> Duration {
+    PROBE_INTERVAL_MIN + (PROBE_INTERVAL_MAX - PROBE_INTERVAL_MIN).mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]
@@ -107,31 +107,34 @@ mod tests {
 
     use super::*;
 
-    fn ended(outages: &Outages, host: &str, region: &str, connected: bool) -> Reachability {
-        outages.ended(host, region, connected);
-        outages.news()
+    fn call_ended(outages: &Outages, host: &str, region: &str, connected: bool) -> Reachability {
+        outages.call_ended(host, region, connected);
+        outages.take_change()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_host_without_a_connection_is_probed_until_there_is_one() {
         let outages = Outages::default();
-        assert_eq!(ended(&outages, "a", "cn-beijing", true), Reachability::Same);
+        assert_eq!(call_ended(&outages, "a", "cn-beijing", true), Reachability::Unchanged);
         assert_eq!(outages.next(), None);
-        assert_eq!(ended(&outages, "a", "cn-beijing", false), Reachability::Same);
+        assert_eq!(call_ended(&outages, "a", "cn-beijing", false), Reachability::Unchanged);
         assert_eq!(outages.next(), None);
-        advance(BRIEF).await;
-        assert_eq!(ended(&outages, "a", "cn-shanghai", false), Reachability::Lost);
-        assert_eq!(ended(&outages, "a", "cn-beijing", false), Reachability::Same);
-        assert_eq!(ended(&outages, "b", "cn-guangzhou", true), Reachability::Same, "another host");
+        advance(MIN_OUTAGE).await;
+        assert_eq!(call_ended(&outages, "a", "cn-shanghai", false), Reachability::Lost);
+        assert_eq!(call_ended(&outages, "a", "cn-beijing", false), Reachability::Unchanged);
+        assert_eq!(call_ended(&outages, "b", "cn-guangzhou", true), Reachability::Unchanged, "another host");
         for _ in 0..5 {
             assert!(outages.due().is_empty());
-            let pause = outages.next().unwrap() - Instant::now();
-            assert!((PROBE_EARLIEST..=PROBE_LATEST).contains(&pause), "{pause:?}");
-            advance(pause).await;
+            let probe_interval = outages.next().unwrap() - Instant::now();
+            assert!(
+                (PROBE_INTERVAL_MIN..=PROBE_INTERVAL_MAX).contains(&probe_interval),
+                "{probe_interval:?}"
+            );
+            advance(probe_interval).await;
             assert_eq!(outages.due(), ["cn-beijing"]);
         }
-        assert_eq!(ended(&outages, "a", "cn-beijing", true), Reachability::Regained);
-        assert_eq!(ended(&outages, "a", "cn-beijing", true), Reachability::Same);
+        assert_eq!(call_ended(&outages, "a", "cn-beijing", true), Reachability::Regained);
+        assert_eq!(call_ended(&outages, "a", "cn-beijing", true), Reachability::Unchanged);
         assert_eq!(outages.next(), None);
     }
 
@@ -139,10 +142,10 @@ mod tests {
     async fn a_host_that_connects_now_and_then_wakes_nobody() {
         let outages = Outages::default();
         for _ in 0..100 {
-            assert_eq!(ended(&outages, "a", "cn-beijing", false), Reachability::Same);
-            advance(BRIEF - Duration::from_millis(1)).await;
-            assert_eq!(ended(&outages, "a", "cn-beijing", false), Reachability::Same);
-            assert_eq!(ended(&outages, "a", "cn-beijing", true), Reachability::Same);
+            assert_eq!(call_ended(&outages, "a", "cn-beijing", false), Reachability::Unchanged);
+            advance(MIN_OUTAGE - Duration::from_millis(1)).await;
+            assert_eq!(call_ended(&outages, "a", "cn-beijing", false), Reachability::Unchanged);
+            assert_eq!(call_ended(&outages, "a", "cn-beijing", true), Reachability::Unchanged);
         }
     }
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::{NOT_PROMISED, failure};
+use super::api_client::{MALFORMED_RESPONSE, failure};
 use super::transport::TOO_LARGE;
 use crate::domain::{Backup, Failure, Instance, Kind};
 
 /// Number of concurrent page requests of one listing. A page of 100 backups takes some 100 KiB until it is compared;
 /// eight of them carry 40 pages a second if a page takes 0.2 s.
-pub const PAGES_AT_ONCE: usize = 8;
+pub const MAX_CONCURRENT_PAGES: usize = 8;
 /// How long a response that was too large limits the size of later pages: tags and names can get shorter again.
-const SIZE_LIMIT_HOLDS: Duration = Duration::from_secs(3600);
-const ONE_RECORD: &str = "a single record is larger than the 8 MiB that are read of an answer";
+const SIZE_LIMIT_RETENTION: Duration = Duration::from_secs(3600);
+const RECORD_TOO_LARGE: &str = "a single record is larger than the 8 MiB that are read of an answer";
 
 /// One page of a listing of backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct InstancePage {
 
 /// Position in the pages of one listing.
 #[derive(Clone, Debug)]
-pub struct Pages {
+pub struct PageCursor {
     /// Number of the next page, from 1, in pages of `size`.
     pub number: u32,
     /// Requested records per page.
@@ -66,7 +66,7 @@ pub struct Pages {
 
 /// Outcome of taking a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turned {
+pub struct PageOutcome {
     /// There are no more pages.
     pub last: bool,
     /// Total differs from that of the page before, or exceeds what was read: the listing changed meanwhile, so that a
@@ -74,7 +74,7 @@ pub struct Turned {
     pub moved: bool,
 }
 
-impl Pages {
+impl PageCursor {
     /// Starts with no page read. `size`: records per page, at least 1.
     pub fn of(size: u32) -> Self {
         Self { number: 1, size, records: 0, total: None }
@@ -99,7 +99,7 @@ impl Pages {
             return Err(failure);
         }
         let Some(divisor) = (2..=self.size).find(|divisor| self.size.is_multiple_of(*divisor)) else {
-            return Err(Failure { message: Some(ONE_RECORD.to_owned()), ..failure });
+            return Err(Failure { message: Some(RECORD_TOO_LARGE.to_owned()), ..failure });
         };
         self.number = (self.number - 1).saturating_mul(divisor).saturating_add(1);
         self.size /= divisor;
@@ -110,12 +110,12 @@ impl Pages {
     ///
     /// # Errors
     /// The page cannot be what the API promises. Nothing has changed then.
-    pub fn turn(
+    pub fn advance(
         &mut self,
         action: &'static str,
         (records, total): (usize, Option<u64>),
         max: u64,
-    ) -> Result<Turned, Failure> {
+    ) -> Result<PageOutcome, Failure> {
         let first = self.number == 1;
         let read = self.records + records as u64;
         let complete = total.is_none_or(|total| read >= total);
@@ -124,29 +124,29 @@ impl Pages {
         // An empty first page with a Total above 0 is malformed: read as an empty listing, it would remove what exists.
         let none_of_some = first && records == 0 && !complete;
         if none_of_some || !last && u64::from(self.number) * u64::from(self.size) >= max {
-            return Err(failure(action, Kind::CloudUnavailable, NOT_PROMISED));
+            return Err(failure(action, Kind::CloudUnavailable, MALFORMED_RESPONSE));
         }
         let moved = !first && (total != self.total || last && !complete);
         (self.number, self.records, self.total) = (self.number + 1, read, total);
-        Ok(Turned { last, moved })
+        Ok(PageOutcome { last, moved })
     }
 }
 
 /// Responses to concurrent page requests, kept until each is taken in page order.
 #[derive(Clone, Debug)]
-pub struct Answers<R, P> {
+pub struct PageBuffer<R, P> {
     pages: Vec<(R, P)>,
     /// Failures of the last requests only: earlier requests that failed are made again.
     failures: Vec<(R, Failure)>,
 }
 
-impl<R, P> Default for Answers<R, P> {
+impl<R, P> Default for PageBuffer<R, P> {
     fn default() -> Self {
         Self { pages: Vec::new(), failures: Vec::new() }
     }
 }
 
-impl<R: PartialEq, P> Answers<R, P> {
+impl<R: PartialEq, P> PageBuffer<R, P> {
     pub fn add(&mut self, answers: Vec<(R, Result<P, Failure>)>) {
         self.failures.clear();
         for (request, answer) in answers {
@@ -187,8 +187,8 @@ pub struct SizeLimits(Arc<Mutex<HashMap<(&'static str, String), SizeLimit>>>);
 
 struct SizeLimit {
     /// Smallest number of records whose response was too large.
-    too_many: u32,
-    noted: Instant,
+    smallest_rejected: u32,
+    recorded_at: Instant,
 }
 
 impl SizeLimits {
@@ -198,9 +198,9 @@ impl SizeLimits {
     /// The response would be too large, judging by earlier ones: nothing may be sent.
     pub fn check(&self, action: &'static str, region: &str, size: u32) -> Result<(), Failure> {
         let mut limits = self.lock();
-        limits.retain(|_, limit| limit.noted.elapsed() < SIZE_LIMIT_HOLDS);
+        limits.retain(|_, limit| limit.recorded_at.elapsed() < SIZE_LIMIT_RETENTION);
         match limits.get(&(action, region.to_owned())) {
-            Some(limit) if size >= limit.too_many && size > 1 => {
+            Some(limit) if size >= limit.smallest_rejected && size > 1 => {
                 Err(failure(action, Kind::CloudUnavailable, TOO_LARGE))
             }
             _ => Ok(()),
@@ -208,13 +208,13 @@ impl SizeLimits {
     }
 
     /// Records the outcome of a request for a page of `size` records.
-    pub fn note<T>(&self, action: &'static str, region: &str, size: u32, answer: &Result<T, Failure>) {
+    pub fn record<T>(&self, action: &'static str, region: &str, size: u32, answer: &Result<T, Failure>) {
         if answer.as_ref().is_err_and(is_too_large) {
             let mut limits = self.lock();
             let limit = limits
                 .entry((action, region.to_owned()))
-                .or_insert_with(|| SizeLimit { too_many: size, noted: Instant::now() });
-            limit.too_many = limit.too_many.min(size);
+                .or_insert_with(|| SizeLimit { smallest_rejected: size, recorded_at: Instant::now() });
+            limit.smallest_rejected = limit.smallest_rejected.min(size);
         }
     }
 
@@ -233,9 +233,9 @@ mod tests {
 
     #[test]
     fn smaller_pages_begin_where_the_one_that_was_too_large_did_down_to_one_record() {
-        let mut pages = Pages::of(1000);
+        let mut pages = PageCursor::of(1000);
         for _ in 0..3 {
-            pages.turn("Act", (1000, Some(5000)), 1_000_000).unwrap();
+            pages.advance("Act", (1000, Some(5000)), 1_000_000).unwrap();
         }
         let mut sizes = Vec::new();
         while pages.shrink(too_large()).is_ok() {
@@ -244,10 +244,10 @@ mod tests {
         }
         assert_eq!(sizes, [500, 250, 125, 25, 5, 1]);
         let failure = pages.shrink(too_large()).unwrap_err();
-        assert_eq!(failure.message.as_deref(), Some(ONE_RECORD));
-        assert!(!pages.turn("Act", (1, Some(5000)), 1_000_000).unwrap().last);
+        assert_eq!(failure.message.as_deref(), Some(RECORD_TOO_LARGE));
+        assert!(!pages.advance("Act", (1, Some(5000)), 1_000_000).unwrap().last);
         let other = failure_of("timeout");
-        assert_eq!(Pages::of(10).shrink(other.clone()), Err(other), "smaller pages do not help");
+        assert_eq!(PageCursor::of(10).shrink(other.clone()), Err(other), "smaller pages do not help");
     }
 
     fn failure_of(code: &str) -> Failure {
@@ -256,15 +256,15 @@ mod tests {
 
     #[test]
     fn pages_are_asked_for_side_by_side_as_far_as_total_reaches() {
-        let upcoming = |pages: &Pages, most| pages.upcoming(most).collect::<Vec<_>>();
-        let mut pages = Pages::of(10);
+        let upcoming = |pages: &PageCursor, most| pages.upcoming(most).collect::<Vec<_>>();
+        let mut pages = PageCursor::of(10);
         assert_eq!(upcoming(&pages, 4), [1], "nothing is known yet");
-        pages.turn("Act", (10, Some(41)), 1000).unwrap();
+        pages.advance("Act", (10, Some(41)), 1000).unwrap();
         assert_eq!(upcoming(&pages, 3), [2, 3, 4]);
         assert_eq!(upcoming(&pages, 9), [2, 3, 4, 5]);
-        pages.turn("Act", (10, Some(15)), 1000).unwrap();
+        pages.advance("Act", (10, Some(15)), 1000).unwrap();
         assert_eq!(upcoming(&pages, 9), [3], "the next one in any case: a Total may be too low");
-        pages.turn("Act", (10, Some(u64::MAX)), 1000).unwrap();
+        pages.advance("Act", (10, Some(u64::MAX)), 1000).unwrap();
         assert_eq!(upcoming(&pages, 3), [4, 5, 6]);
     }
 
@@ -272,22 +272,22 @@ mod tests {
     async fn a_size_that_was_too_large_is_not_asked_for_again_for_an_hour() {
         let limits = SizeLimits::default();
         let allowed = |region: &str, size| limits.check("Act", region, size).is_ok();
-        limits.note::<()>("Act", "cn-beijing", 100, &Err(too_large()));
-        limits.note::<()>("Act", "cn-beijing", 50, &Err(too_large()));
-        limits.note::<()>("Act", "cn-beijing", 25, &Err(failure_of("timeout")));
-        limits.note("Act", "cn-beijing", 25, &Ok(()));
+        limits.record::<()>("Act", "cn-beijing", 100, &Err(too_large()));
+        limits.record::<()>("Act", "cn-beijing", 50, &Err(too_large()));
+        limits.record::<()>("Act", "cn-beijing", 25, &Err(failure_of("timeout")));
+        limits.record("Act", "cn-beijing", 25, &Ok(()));
         assert!(!allowed("cn-beijing", 100) && !allowed("cn-beijing", 50) && allowed("cn-beijing", 25));
         assert!(allowed("cn-shanghai", 100) && limits.check("Other", "cn-beijing", 100).is_ok());
-        tokio::time::advance(SIZE_LIMIT_HOLDS).await;
+        tokio::time::advance(SIZE_LIMIT_RETENTION).await;
         assert!(allowed("cn-beijing", 100));
     }
 
     /// Reads pages, given records and Total of each; returns whether the listing ended, and whether anything moved.
     fn read(pages: &[(usize, Option<u64>)]) -> Result<(bool, bool), Failure> {
-        let mut turned = Pages::of(10);
+        let mut turned = PageCursor::of(10);
         let mut moved = false;
         for (number, page) in (1..).zip(pages) {
-            let page = turned.turn("Act", *page, 50)?;
+            let page = turned.advance("Act", *page, 50)?;
             moved |= page.moved;
             if page.last {
                 assert_eq!(number, pages.len(), "it ended early");
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_no_answer() {
-        assert_eq!(read(&[(0, Some(5))]).unwrap_err().code, NOT_PROMISED);
+        assert_eq!(read(&[(0, Some(5))]).unwrap_err().code, MALFORMED_RESPONSE);
         assert_eq!(read(&[(10, None); 6]).unwrap_err().kind, Kind::CloudUnavailable, "it never ends");
     }
 }

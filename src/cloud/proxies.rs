@@ -27,7 +27,7 @@ impl Proxies {
     /// # Errors
     /// A variable is not the URL of a proxy. The error names the variable but not its value, which may contain a
     /// password.
-    pub fn of_environment() -> Result<Self, String> {
+    pub fn from_env() -> Result<Self, String> {
         Self::new(|name| env::var(name).ok())
     }
 
@@ -54,13 +54,13 @@ impl Proxies {
     }
 
     /// Returns the proxy between this process and a cloud's endpoint.
-    pub(super) fn of_endpoint(&self, uri: &http::Uri) -> Option<&Url> {
+    pub(super) fn for_endpoint(&self, uri: &http::Uri) -> Option<&Url> {
         self.found(uri, self.0.all.as_ref())
     }
 
     /// Returns the proxy through which kubectl would reach this API server. Go's net/http, and so kubectl, ignores
     /// ALL_PROXY.
-    pub fn of_api_server(&self, uri: &http::Uri) -> Option<&Url> {
+    pub fn for_api_server(&self, uri: &http::Uri) -> Option<&Url> {
         self.found(uri, None)
     }
 
@@ -77,11 +77,11 @@ impl Proxies {
     /// Returns the proxies of a client that sends only proxied requests.
     ///
     /// # Errors
-    /// None for settings that [`Proxies::of_environment`] accepted.
-    pub(super) fn of_client(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
+    /// None for settings that [`Proxies::from_env`] accepted.
+    pub(super) fn for_client(&self) -> reqwest::Result<Vec<reqwest::Proxy>> {
         let Inner { https, http, all, .. } = &*self.0;
-        let https = https.as_ref().or(all.as_ref()).map(|url| reqwest::Proxy::https(resolving(url)));
-        let http = http.as_ref().or(all.as_ref()).map(|url| reqwest::Proxy::http(resolving(url)));
+        let https = https.as_ref().or(all.as_ref()).map(|url| reqwest::Proxy::https(with_remote_dns(url)));
+        let http = http.as_ref().or(all.as_ref()).map(|url| reqwest::Proxy::http(with_remote_dns(url)));
         https.into_iter().chain(http).collect()
     }
 }
@@ -99,7 +99,7 @@ fn proxy_url(text: &str) -> Option<Url> {
 
 /// Returns the URL with which reqwest lets a SOCKS proxy resolve names, as any other proxy does and as Go does for
 /// either scheme; reqwest would resolve them itself for socks5.
-fn resolving(url: &Url) -> String {
+fn with_remote_dns(url: &Url) -> String {
     match url.as_str().strip_prefix("socks5://") {
         Some(rest) => format!("socks5h://{rest}"),
         None => url.to_string(),
@@ -188,7 +188,7 @@ pub(super) mod tests {
         let through = |pairs: &[(&str, &str)]| {
             let proxies = proxies(pairs).unwrap();
             ["https://a.example/", "http://a.example/", "https://b.example/"]
-                .map(|uri| proxies.of_endpoint(&uri.parse().unwrap()).is_some())
+                .map(|uri| proxies.for_endpoint(&uri.parse().unwrap()).is_some())
         };
         assert_eq!(through(&[]), [false; 3]);
         assert_eq!(through(&[("HTTPS_PROXY", " ")]), [false; 3]);
@@ -203,7 +203,7 @@ pub(super) mod tests {
         let through = |pairs: &[(&str, &str)]| {
             let proxies = proxies(pairs).unwrap();
             let uri = "https://kube.example:6443/".parse().unwrap();
-            proxies.of_api_server(&uri).map(|url| url.host_str().unwrap().to_owned())
+            proxies.for_api_server(&uri).map(|url| url.host_str().unwrap().to_owned())
         };
         assert_eq!(
             through(&[("HTTPS_PROXY", "socks5://upper"), ("https_proxy", "lower")]).as_deref(),

@@ -15,15 +15,15 @@ type Cancelled = Box<dyn Fn(Instant) -> BoxFuture<'static, ()> + Send + Sync>;
 pub struct SendGuard {
     may_send: MaySend,
     cancelled: Cancelled,
-    progress: Mutex<Progress>,
+    progress: Mutex<SendProgress>,
 }
 
 /// State of an attempt.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
+pub struct SendProgress {
     /// Time at which its first request was sent.
     pub first_sent: Option<Instant>,
-    pub under_way: bool,
+    pub in_flight: bool,
     /// The guard refused the last request.
     pub refused: bool,
     /// A request was sent whose outcome is unknown.
@@ -39,7 +39,7 @@ impl SendGuard {
         Self { may_send, cancelled, progress: Mutex::default() }
     }
 
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> SendProgress {
         *self.lock()
     }
 
@@ -60,7 +60,7 @@ impl SendGuard {
         let (first_sent, before) = {
             let mut progress = self.lock();
             let before = std::mem::replace(&mut progress.may_have_applied, true);
-            progress.under_way = true;
+            progress.in_flight = true;
             (*progress.first_sent.get_or_insert(now), before)
         };
         let outcome = tokio::select! {
@@ -69,14 +69,14 @@ impl SendGuard {
             outcome = request => Some(outcome),
         };
         let mut progress = self.lock();
-        progress.under_way = false;
+        progress.in_flight = false;
         if outcome.as_ref().is_some_and(is_certain) {
             progress.may_have_applied = before;
         }
         outcome
     }
 
-    fn lock(&self) -> MutexGuard<'_, Progress> {
+    fn lock(&self) -> MutexGuard<'_, SendProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,10 +112,10 @@ mod tests {
         assert!(guard.admits() && !guard.progress().refused);
         let slow = async {
             sleep(Duration::from_secs(6)).await;
-            assert!(guard.progress().under_way && guard.progress().may_have_applied);
+            assert!(guard.progress().in_flight && guard.progress().may_have_applied);
         };
         assert_eq!(guard.send(slow, |()| true).await, Some(()));
-        assert!(!guard.progress().under_way && !guard.progress().may_have_applied, "the outcome is certain");
+        assert!(!guard.progress().in_flight && !guard.progress().may_have_applied, "the outcome is certain");
         let began = Instant::now();
         assert_eq!(guard.send(pending::<()>(), |()| true).await, None);
         assert_eq!(began.elapsed(), Duration::from_secs(4));

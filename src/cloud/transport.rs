@@ -67,17 +67,17 @@ pub enum TransportError {
     ProxyRefused,
     #[error("no connection")]
     NoConnection,
-    /// Refused by [`reading_alone`].
+    /// Refused by [`read_only_transport`].
     #[error("not sent: it could change something")]
-    Changes,
+    NotReadOnly,
 }
 
 impl TransportError {
     /// Describes the error for the account's owner. `host`: that of the endpoint, as the spec or the provider names it;
     /// `patience`: timeout of a response. `None` if there is nothing to add to the error's own text.
-    pub fn explained(self, host: &str, patience: Duration) -> Option<String> {
+    pub fn explain(self, host: &str, response_timeout: Duration) -> Option<String> {
         Some(match self {
-            Self::Timeout => format!("{host} gave no answer within {patience:?}"),
+            Self::Timeout => format!("{host} gave no answer within {response_timeout:?}"),
             Self::ConnectTimeout => format!("there was no connection to {host} within {CONNECT_TIMEOUT:?}"),
             Self::ConnectionRefused => format!("{host} refused the connection"),
             Self::ConnectionReset => format!("{host} ended the connection without an answer"),
@@ -92,7 +92,7 @@ impl TransportError {
             Self::ProxyUnauthorized => format!("on the way to {host} the proxy wants other credentials"),
             Self::ProxyRefused => format!("the proxy opened no connection to {host}"),
             Self::NoConnection => format!("there was no connection to {host}"),
-            Self::AddressNotAllowed | Self::Changes => return None,
+            Self::AddressNotAllowed | Self::NotReadOnly => return None,
         })
     }
 
@@ -130,7 +130,7 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Idle lifetime of a connection: polling uses few of the connections that a burst opens, and each holds some 50 KiB.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Upper bound on a response body, in bytes. A page of 100 backups is some 100 KiB.
-const BODY_MAX: usize = 8 << 20;
+const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// Builds the process's transport to the clouds: no redirects, no retries of its own, a proxy where the environment
 /// names one. It uses the process's rustls provider, which must be installed.
@@ -154,13 +154,13 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
     };
     let guarded = build(Resolver { global_only: true }, Vec::new())?;
     let named = build(Resolver { global_only: false }, Vec::new())?;
-    let proxied = build(Resolver { global_only: false }, proxies.of_client()?)?;
+    let proxied = build(Resolver { global_only: false }, proxies.for_client()?)?;
     let (rule, proxies) = (rule.clone(), proxies.clone());
     Ok(Transport::new(service_fn(move |request: Request<Bytes>| {
         let [guarded, named, proxied] = [&guarded, &named, &proxied].map(reqwest::Client::clone);
         let (rule, proxies) = (rule.clone(), proxies.clone());
         async move {
-            let intercepted = proxies.of_endpoint(request.uri()).is_some();
+            let intercepted = proxies.for_endpoint(request.uri()).is_some();
             let request = reqwest::Request::try_from(request).map_err(|_| TransportError::NoConnection)?;
             let url = request.url();
             let port = url.port_or_known_default().unwrap_or_default();
@@ -173,14 +173,14 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
                 (false, true) => guarded,
             };
             let mut response = client.execute(request).await.map_err(|e| match intercepted {
-                true => why_proxied(&e),
-                false => why(&e),
+                true => classify_proxied(&e),
+                false => classify(&e),
             })?;
             let mut answer = Response::new(());
             *answer.status_mut() = response.status();
             *answer.headers_mut() = std::mem::take(response.headers_mut());
-            let mut body = Capped::default();
-            while let Some(chunk) = response.chunk().await.map_err(|e| why(&e))? {
+            let mut body = BoundedBody::default();
+            while let Some(chunk) = response.chunk().await.map_err(|e| classify(&e))? {
                 body.push(&chunk)?;
             }
             Ok(answer.map(|()| body.0.freeze()))
@@ -189,11 +189,11 @@ pub fn reqwest_transport(rule: &EndpointRule, proxies: &Proxies) -> anyhow::Resu
 }
 
 #[derive(Default)]
-struct Capped(BytesMut);
+struct BoundedBody(BytesMut);
 
-impl Capped {
+impl BoundedBody {
     fn push(&mut self, chunk: &[u8]) -> Result<(), TransportError> {
-        if self.0.len() + chunk.len() > BODY_MAX {
+        if self.0.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(TransportError::TooLarge);
         }
         self.0.extend_from_slice(chunk);
@@ -205,10 +205,10 @@ struct Resolver {
     global_only: bool,
 }
 
-/// Marker by which [`why`] finds the resolver's own error in reqwest's chain of errors.
+/// Marker by which [`classify`] finds the resolver's own error in reqwest's chain of errors.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-struct Unresolved(TransportError);
+struct ResolveError(TransportError);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
@@ -217,15 +217,15 @@ impl Resolve for Resolver {
             let found: Vec<SocketAddr> =
                 timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0)))
                     .await
-                    .map_err(|_| Unresolved(TransportError::ResolveTimeout))?
-                    .map_err(|_| Unresolved(TransportError::NameNotResolved))?
+                    .map_err(|_| ResolveError(TransportError::ResolveTimeout))?
+                    .map_err(|_| ResolveError(TransportError::NameNotResolved))?
                     .collect();
             if found.is_empty() {
-                return Err(Unresolved(TransportError::NameNotResolved).into());
+                return Err(ResolveError(TransportError::NameNotResolved).into());
             }
             let allowed: Vec<_> = found.into_iter().filter(|a| !global_only || is_global(a.ip())).collect();
             if allowed.is_empty() {
-                return Err(Unresolved(TransportError::AddressNotAllowed).into());
+                return Err(ResolveError(TransportError::AddressNotAllowed).into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
@@ -233,8 +233,8 @@ impl Resolve for Resolver {
 }
 
 /// Maps a reqwest error. The causes below it are more specific than reqwest's own kinds.
-fn why(error: &reqwest::Error) -> TransportError {
-    match causes(error).find_map(known) {
+fn classify(error: &reqwest::Error) -> TransportError {
+    match causes(error).find_map(classify_cause) {
         Some(TransportError::Timeout) if error.is_connect() => TransportError::ConnectTimeout,
         Some(found) => found,
         None if error.is_timeout() && error.is_connect() => TransportError::ConnectTimeout,
@@ -245,12 +245,12 @@ fn why(error: &reqwest::Error) -> TransportError {
 }
 
 /// Maps the error of a proxied request: a connection that could not be made is the proxy's.
-fn why_proxied(error: &reqwest::Error) -> TransportError {
+fn classify_proxied(error: &reqwest::Error) -> TransportError {
     // hyper-util's TunnelError and SocksError; their types are not accessible here.
     let tunnel = causes(error)
         .map(ToString::to_string)
         .find(|text| text.starts_with("tunnel error: ") || text.starts_with("SOCKS error: "));
-    match (why(error), tunnel.as_deref()) {
+    match (classify(error), tunnel.as_deref()) {
         (_, Some("tunnel error: proxy authorization required")) => TransportError::ProxyUnauthorized,
         (_, Some("SOCKS error: failed to create underlying connection")) => TransportError::ProxyNotReached,
         (
@@ -261,7 +261,7 @@ fn why_proxied(error: &reqwest::Error) -> TransportError {
             _,
         ) => TransportError::ProxyNotReached,
         (_, Some(_)) => TransportError::ProxyRefused,
-        (why, None) => why,
+        (classify, None) => classify,
     }
 }
 
@@ -275,16 +275,16 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
-    if let Some(Unresolved(verdict)) = error.downcast_ref() {
+fn classify_cause(error: &(dyn Error + 'static)) -> Option<TransportError> {
+    if let Some(ResolveError(verdict)) = error.downcast_ref() {
         return Some(*verdict);
     }
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return Some(of_tls(error));
+        return Some(classify_tls(error));
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         // `io::Error::source` skips the error that it wraps, and returns that one's source.
-        if let Some(inner) = error.get_ref().and_then(|inner| known(inner)) {
+        if let Some(inner) = error.get_ref().and_then(|inner| classify_cause(inner)) {
             return Some(inner);
         }
         return match error.kind() {
@@ -301,7 +301,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<TransportError> {
         .then_some(TransportError::ConnectionReset)
 }
 
-fn of_tls(error: &rustls::Error) -> TransportError {
+fn classify_tls(error: &rustls::Error) -> TransportError {
     use rustls::CertificateError as Fault;
     let rustls::Error::InvalidCertificate(fault) = error else { return TransportError::Tls };
     match fault {
@@ -317,9 +317,9 @@ fn of_tls(error: &rustls::Error) -> TransportError {
 
 /// Number of requests sent, by action.
 #[derive(Clone, Default)]
-pub struct Sent(Arc<Mutex<BTreeMap<String, u64>>>);
+pub struct RequestCounts(Arc<Mutex<BTreeMap<String, u64>>>);
 
-impl Sent {
+impl RequestCounts {
     pub fn by_action(&self) -> BTreeMap<String, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -331,8 +331,8 @@ impl Sent {
 
 /// Wraps a transport so that no request that could change anything leaves it, whichever code makes the request: only
 /// the Describe actions, and the AssumeRole actions of an STS, pass. It counts the requests that it sends.
-pub fn reading_alone(transport: Transport) -> (Transport, Sent) {
-    let sent = Sent::default();
+pub fn read_only_transport(transport: Transport) -> (Transport, RequestCounts) {
+    let sent = RequestCounts::default();
     let counted = sent.clone();
     let guarded = Transport::new(service_fn(move |request: Request<Bytes>| {
         let action = action_of(&request).filter(|a| a.starts_with("Describe") || a.starts_with("AssumeRole"));
@@ -343,7 +343,7 @@ pub fn reading_alone(transport: Transport) -> (Transport, Sent) {
         async move {
             match action {
                 Some(_) => transport.oneshot(request).await,
-                None => Err(TransportError::Changes),
+                None => Err(TransportError::NotReadOnly),
             }
         }
     }));
@@ -380,7 +380,7 @@ where
             }
             let (head, body) = service.oneshot(request).await.map_err(Into::into)?.into_parts();
             let mut chunks = body.into_data_stream();
-            let mut whole = Capped::default();
+            let mut whole = BoundedBody::default();
             while let Some(chunk) = chunks.next().await {
                 whole.push(&chunk.map_err(|_| TransportError::CutShort)?)?;
             }

@@ -70,9 +70,9 @@ async fn follows_no_redirect() {
 
 #[tokio::test]
 async fn a_body_beyond_the_bound_is_not_read() {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY_MAX + 1);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MAX_BODY_BYTES + 1);
     let mut answer = head.into_bytes();
-    answer.resize(answer.len() + BODY_MAX + 1, b' ');
+    answer.resize(answer.len() + MAX_BODY_BYTES + 1, b' ');
     let (port, _) = serve(answer).await;
     let error = ask_named(&format!("http://127.0.0.1:{port}/")).await.unwrap_err();
     assert_eq!(error, TransportError::TooLarge);
@@ -207,7 +207,7 @@ fn a_certificate_that_is_not_trusted_says_why() {
         (CertificateError::NotValidYet, TransportError::Expired),
         (CertificateError::BadSignature, TransportError::Tls),
     ] {
-        assert_eq!(known(&Error::InvalidCertificate(fault)), Some(wanted));
+        assert_eq!(classify_cause(&Error::InvalidCertificate(fault)), Some(wanted));
     }
 }
 
@@ -233,7 +233,7 @@ fn each_failure_names_the_host_and_nothing_that_differs() {
         NoConnection,
     ];
     for error in all {
-        let words = error.explained("redis.example", Duration::from_secs(10)).unwrap();
+        let words = error.explain("redis.example", Duration::from_secs(10)).unwrap();
         assert!(
             words.contains("redis.example") && !error.to_string().contains("redis"),
             "{error:?}: {words}"
@@ -241,7 +241,7 @@ fn each_failure_names_the_host_and_nothing_that_differs() {
         let connected = [Timeout, ConnectionReset, TooLarge, CutShort].contains(&error);
         assert_eq!(error.is_no_connection(), !connected, "{error:?}");
     }
-    let words = Timeout.explained("redis.example", Duration::from_secs(10)).unwrap();
+    let words = Timeout.explain("redis.example", Duration::from_secs(10)).unwrap();
     assert_eq!(words, "redis.example gave no answer within 10s");
 }
 
@@ -253,7 +253,8 @@ async fn a_service_is_a_transport() {
     let answer = ask(service_transport(router), "http://127.0.0.1:9443/?a=b").await.unwrap();
     assert_eq!(answer.body().as_ref(), b"127.0.0.1:9443 http://127.0.0.1:9443/?a=b");
 
-    let large = service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from(vec![0; BODY_MAX + 1]))));
+    let large =
+        service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from(vec![0; MAX_BODY_BYTES + 1]))));
     assert_eq!(ask(service_transport(large), "http://x/").await.unwrap_err(), TransportError::TooLarge);
     let broken = service_fn(async |_| Err::<Response<Body>, _>(TransportError::ConnectionReset));
     assert_eq!(
@@ -264,7 +265,8 @@ async fn a_service_is_a_transport() {
 
 #[tokio::test]
 async fn reading_alone_lets_nothing_through_that_could_change_something() {
-    let (transport, sent) = reading_alone(service_transport(axum::Router::new().fallback(|| async { "ok" })));
+    let (transport, sent) =
+        read_only_transport(service_transport(axum::Router::new().fallback(|| async { "ok" })));
     let send = async |uri: &str, action: Option<&str>| {
         let mut request = Request::post(uri);
         if let Some(action) = action {
@@ -292,7 +294,7 @@ async fn reading_alone_lets_nothing_through_that_could_change_something() {
         ("?Action=DescribeDBInstances", Some("ModifyInstance")),
     ] {
         let refused = send(&format!("{base}{query}"), action).await;
-        assert_eq!(refused, Err(TransportError::Changes), "{query} {action:?}");
+        assert_eq!(refused, Err(TransportError::NotReadOnly), "{query} {action:?}");
     }
     assert_eq!(sent.total(), 5);
     assert_eq!(sent.by_action()["AssumeRole"], 1);

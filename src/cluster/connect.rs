@@ -27,17 +27,17 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
 /// Placeholder for the kubeconfig's proxy, so that kube does not read one from the environment.
-const NO_PROXY_OF_KUBE: &str = "http://unused.invalid";
+const PROXY_PLACEHOLDER: &str = "http://unused.invalid";
 
 /// A cluster, and the proxy to it.
-pub struct Target {
+pub struct ClusterTarget {
     /// kube's configuration, without a proxy.
     pub config: Config,
     /// The kubeconfig's own proxy for this cluster; it takes precedence over the environment.
     pub proxy: Option<Url>,
 }
 
-impl Target {
+impl ClusterTarget {
     /// Returns the cluster of this context, or of the current one, in this kubeconfig, or in that of KUBECONFIG or
     /// `~/.kube/config`. If neither `file` nor `context` is given and there is no kubeconfig, returns the cluster
     /// that this process runs in.
@@ -50,7 +50,7 @@ impl Target {
             None => Kubeconfig::read(),
         };
         let found = match read {
-            Ok(kubeconfig) => Self::of_kubeconfig(kubeconfig, context).await,
+            Ok(kubeconfig) => Self::from_kubeconfig(kubeconfig, context).await,
             Err(error) => Err(error.into()),
         };
         let mut target = match found {
@@ -66,7 +66,7 @@ impl Target {
         Ok(target)
     }
 
-    async fn of_kubeconfig(mut kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<Self> {
+    async fn from_kubeconfig(mut kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<Self> {
         let options =
             KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
         let name = context.or(kubeconfig.current_context.as_deref());
@@ -75,15 +75,15 @@ impl Target {
         let mut proxy = None;
         for named in kubeconfig.clusters.iter_mut().filter(|named| Some(&named.name) == cluster.as_ref()) {
             if let Some(cluster) = &mut named.cluster {
-                let own = cluster.proxy_url.replace(NO_PROXY_OF_KUBE.to_owned());
+                let own = cluster.proxy_url.replace(PROXY_PLACEHOLDER.to_owned());
                 proxy = proxy.or(own.filter(|url| !url.is_empty()));
             }
         }
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         config.proxy_url = None;
         // An exec plugin gets the cluster's real proxy.
-        if let Some(told) = config.auth_info.exec.as_mut().and_then(|exec| exec.cluster.as_mut()) {
-            told.proxy_url.clone_from(&proxy);
+        if let Some(exec_cluster) = config.auth_info.exec.as_mut().and_then(|exec| exec.cluster.as_mut()) {
+            exec_cluster.proxy_url.clone_from(&proxy);
         }
         let proxy = proxy.as_deref().map(proxy_url).transpose()?;
         Ok(Self { config, proxy })
@@ -117,15 +117,15 @@ pub fn client(config: Config, proxy: Option<&Url>) -> anyhow::Result<Client> {
                 Some((user, password)) => proxied.with_auth(user, password),
                 None => proxied,
             };
-            through(config, proxied)
+            client_with_connector(config, proxied)
         }
         // As in client-go, the proxy's certificate is verified with the cluster's authority if the kubeconfig names
         // one.
         "https" => {
             let https = config.rustls_https_connector_with_connector(http)?;
-            through(config, tunnel(address, https, userinfo)?)
+            client_with_connector(config, tunnel(address, https, userinfo)?)
         }
-        _ => through(config, tunnel(address, http, userinfo)?),
+        _ => client_with_connector(config, tunnel(address, http, userinfo)?),
     }
 }
 
@@ -145,7 +145,7 @@ fn tunnel<C>(proxy: Uri, connector: C, userinfo: Option<(String, String)>) -> an
 }
 
 /// Builds kube's client as kube does, except that `connector` makes each connection.
-fn through<C>(mut config: Config, connector: C) -> anyhow::Result<Client>
+fn client_with_connector<C>(mut config: Config, connector: C) -> anyhow::Result<Client>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + Read + Write + Send + Unpin + 'static,

@@ -4,7 +4,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::telemetry::urls::said;
+use crate::telemetry::scrub::message_with_causes;
 
 const PASSWORD: &str = "Pa55/word";
 
@@ -23,10 +23,10 @@ async fn api_server() -> u16 {
 async fn proxy(target: u16) -> (u16, UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (tell, told) = unbounded_channel();
+    let (sender, requests) = unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let tell = tell.clone();
+            let sender = sender.clone();
             tokio::spawn(async move {
                 let mut asked = vec![0; 4096];
                 let length = client.read(&mut asked).await.unwrap();
@@ -36,7 +36,7 @@ async fn proxy(target: u16) -> (u16, UnboundedReceiver<String>) {
                 };
                 let is_known =
                     asked.contains(&STANDARD.encode(format!("ci:{PASSWORD}"))) || asked.contains(PASSWORD);
-                tell.send(asked.lines().next().unwrap_or_default().to_owned()).unwrap();
+                sender.send(asked.lines().next().unwrap_or_default().to_owned()).unwrap();
                 if !is_known {
                     let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
                     return;
@@ -49,7 +49,7 @@ async fn proxy(target: u16) -> (u16, UnboundedReceiver<String>) {
             });
         }
     });
-    (port, told)
+    (port, requests)
 }
 
 /// Accepts a SOCKS5 handshake with a user's name and password (RFC 1928, RFC 1929).
@@ -71,12 +71,12 @@ async fn ask(server: &str, proxy: &str) -> Result<String, String> {
     config.default_retry = false;
     let client = client(config, Some(&proxy.parse().unwrap())).map_err(|error| error.to_string())?;
     let request = http::Request::get("/version").body(Vec::new()).unwrap();
-    client.request_text(request).await.map_err(|error| said(&error))
+    client.request_text(request).await.map_err(|error| message_with_causes(&error))
 }
 
 #[tokio::test]
 async fn requests_go_through_the_proxy_with_its_credentials() {
-    let (port, mut told) = proxy(api_server().await).await;
+    let (port, mut requests) = proxy(api_server().await).await;
     for (server, scheme, asked) in [
         ("http://kube.no-such-host.invalid:6443", "http", "CONNECT kube.no-such-host.invalid:6443 HTTP/1.1"),
         ("http://kube.no-such-host.invalid", "http", "CONNECT kube.no-such-host.invalid:80 HTTP/1.1"),
@@ -84,13 +84,13 @@ async fn requests_go_through_the_proxy_with_its_credentials() {
     ] {
         let url = format!("{scheme}://ci:Pa55%2Fword@127.0.0.1:{port}");
         assert_eq!(ask(server, &url).await.as_deref(), Ok("/version"), "{scheme}");
-        assert_eq!(told.recv().await.unwrap(), asked);
+        assert_eq!(requests.recv().await.unwrap(), asked);
     }
 }
 
 #[tokio::test]
 async fn a_proxy_that_opens_no_way_is_told_without_its_url() {
-    let (port, _told) = proxy(api_server().await).await;
+    let (port, _requests) = proxy(api_server().await).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     for (proxy, words) in [
         (
@@ -131,19 +131,19 @@ fn kubeconfig(cluster: Value) -> Kubeconfig {
 async fn the_proxy_of_a_kubeconfig_is_its_cluster_s_own() {
     let own = "http://ci:Pa55%2Fword@p:3128";
     let with = json!({"server": "https://one.example", "proxy-url": own});
-    let target = Target::of_kubeconfig(kubeconfig(with.clone()), None).await.unwrap();
+    let target = ClusterTarget::from_kubeconfig(kubeconfig(with.clone()), None).await.unwrap();
     assert_eq!(target.proxy, Some(own.parse().unwrap()));
     assert_eq!((target.config.proxy_url, target.config.cluster_url.host()), (None, Some("one.example")));
-    let told = target.config.auth_info.exec.unwrap().cluster.unwrap();
-    assert_eq!(told.proxy_url.as_deref(), Some(own), "the plugin is told the truth");
+    let requests = target.config.auth_info.exec.unwrap().cluster.unwrap();
+    assert_eq!(requests.proxy_url.as_deref(), Some(own), "the plugin is told the truth");
 
-    let other = Target::of_kubeconfig(kubeconfig(with), Some("d")).await.unwrap();
+    let other = ClusterTarget::from_kubeconfig(kubeconfig(with), Some("d")).await.unwrap();
     assert_eq!((other.proxy, other.config.cluster_url.host()), (None, Some("two.example")));
     assert_eq!(other.config.auth_info.exec.unwrap().cluster.unwrap().proxy_url, None);
 
     for wrong in ["ftp://ci:Pa55word@p", "ci:Pa55word@p:3128", "http://ci:Pa55 word@:bad", "http://"] {
         let with = json!({"server": "https://one.example", "proxy-url": wrong});
-        let error = Target::of_kubeconfig(kubeconfig(with), None).await.err().unwrap();
+        let error = ClusterTarget::from_kubeconfig(kubeconfig(with), None).await.err().unwrap();
         let text = format!("{error:#}");
         assert!(
             text.starts_with("the kubeconfig's proxy-url: allowed is ") && !text.contains("Pa55"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// Window in which failures are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Maximum number of lines for single failures in a window.
-const NAMED: usize = 10;
+const MAX_LINES_PER_WINDOW: usize = 10;
 
 /// Decides which failures get a line of their own: the first of each kind in a minute, ten in all. The others are counted.
 #[derive(Default)]
@@ -18,8 +18,8 @@ pub struct FailureLog(Mutex<Window>);
 #[derive(Default)]
 struct Window {
     until: Option<Instant>,
-    named: HashSet<String>,
-    more: usize,
+    logged: HashSet<String>,
+    suppressed: usize,
 }
 
 /// Lines to log now.
@@ -38,12 +38,12 @@ impl FailureLog {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Lines::default();
         if window.until.is_none_or(|until| until <= now) {
-            lines.others = window.more;
+            lines.others = window.suppressed;
             *window = Window { until: Some(now + WINDOW), ..Window::default() };
         }
         if is_new {
-            lines.this = window.named.len() < NAMED && window.named.insert(kind.to_owned());
-            window.more += usize::from(!lines.this);
+            lines.this = window.logged.len() < MAX_LINES_PER_WINDOW && window.logged.insert(kind.to_owned());
+            window.suppressed += usize::from(!lines.this);
         }
         lines
     }
@@ -75,8 +75,8 @@ mod tests {
         let lines: Vec<_> = (0..60_000)
             .map(|n| log.note(&n.to_string(), true, start + Duration::from_millis(10 * n)))
             .collect();
-        let named = lines.iter().filter(|lines| lines.this).count();
+        let logged = lines.iter().filter(|lines| lines.this).count();
         let others = lines.iter().filter(|lines| lines.others > 0).count();
-        assert!(named <= 10 * NAMED && others <= 10, "{named}, {others}, in ten minutes");
+        assert!(logged <= 10 * MAX_LINES_PER_WINDOW && others <= 10, "{logged}, {others}, in ten minutes");
     }
 }

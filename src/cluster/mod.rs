@@ -8,18 +8,18 @@ pub mod connect;
 pub mod elector;
 pub mod events;
 pub mod failure_log;
-pub mod link;
 pub mod list_watch;
+pub mod reachability;
 pub mod secrets;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 
 /// Name of the operator in Kubernetes: its field manager, and its Lease.
-pub const MANAGER: &str = "cross-region-backup-operator";
+pub const OPERATOR_NAME: &str = "cross-region-backup-operator";
 
 /// Whether the API server answered with this HTTP status.
-pub fn answered(error: &kube::Error, code: u16) -> bool {
+pub fn has_status_code(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }
 

@@ -13,11 +13,11 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::{answered, last_change};
-use crate::telemetry::redact::LONGEST;
+use super::{has_status_code, last_change};
+use crate::telemetry::redact::SECRET_LEN_MAX;
 
 /// Timeout of one call.
-const CALL: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A Secret that can be logged: its Debug output has names and keys, and no value.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Secret {
     ///
     /// # Errors
     /// The manifest is no Secret. The error has no details, since they may repeat a value.
-    pub fn from_manifest(value: &Value) -> Result<Self, NoSecret> {
+    pub fn from_manifest(value: &Value) -> Result<Self, NotASecret> {
         let mut value = value.clone();
         let mut encrypted = Map::new();
         if let Some(Value::Object(data)) = value.get_mut("data") {
@@ -70,7 +70,7 @@ impl Secret {
                 !is_encrypted
             });
         }
-        let secret: core::Secret = serde_json::from_value(value).map_err(|_| NoSecret)?;
+        let secret: core::Secret = serde_json::from_value(value).map_err(|_| NotASecret)?;
         let mut secret = Self::from(secret);
         for (key, value) in encrypted {
             let value = value.as_str().unwrap_or_default().as_bytes().to_vec();
@@ -89,7 +89,7 @@ impl Secret {
 /// The manifest is no Secret.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("data must be base64, and stringData text, for each key")]
-pub struct NoSecret;
+pub struct NotASecret;
 
 /// Describes a value that a tool should have replaced: an encrypted one, or a template's placeholder. No key of a
 /// cloud looks like one: keys consist of letters, digits and `+/=_-.` throughout.
@@ -130,7 +130,7 @@ fn is_variable(name: &str) -> bool {
 /// The Secret could not be read; it may exist.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("no answer from the API server within {CALL:?}")]
+    #[error("no answer from the API server within {CALL_TIMEOUT:?}")]
     Timeout,
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -142,7 +142,7 @@ pub enum ReadError {
 /// A value that cannot be a credential. The error names Secret and key, and never the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Secret {secret}, key {key}: {problem}")]
-pub struct BadValue {
+pub struct InvalidCredential {
     pub secret: String,
     pub key: String,
     pub problem: &'static str,
@@ -153,14 +153,14 @@ pub struct BadValue {
 pub enum Secrets {
     Cluster(Client),
     /// Secrets that were read before, or never were in a cluster: those of manifests, and of the environment.
-    Held(Held),
+    InMemory(InMemory),
 }
 
 /// In-memory Secrets by namespace and name.
 #[derive(Clone, Default)]
-pub struct Held(Arc<Mutex<HashMap<(String, String), Secret>>>);
+pub struct InMemory(Arc<Mutex<HashMap<(String, String), Secret>>>);
 
-impl Held {
+impl InMemory {
     pub fn put(&self, namespace: &str, secret: Secret) {
         let key = (namespace.to_owned(), secret.name.clone());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, secret);
@@ -180,7 +180,7 @@ impl Secrets {
     pub async fn read(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ReadError> {
         match self {
             Self::Cluster(client) => read_secret(client, namespace, name).await,
-            Self::Held(held) => Ok(held.get(namespace, name)),
+            Self::InMemory(held) => Ok(held.get(namespace, name)),
         }
     }
 }
@@ -194,12 +194,13 @@ pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result
         .get(name, &kube::api::GetParams::default())
         .map_err(kube::Error::BuildRequest)?;
     // `Api::get` would log an answer that it cannot parse, including values.
-    let text = match timeout(CALL, client.request_text(request)).await.map_err(|_| ReadError::Timeout)? {
-        Ok(text) => SecretString::from(text),
-        Err(error) if answered(&error, 404) => return Ok(None),
-        Err(kube::Error::FromUtf8(_)) => return Err(ReadError::Malformed),
-        Err(error) => return Err(error.into()),
-    };
+    let text =
+        match timeout(CALL_TIMEOUT, client.request_text(request)).await.map_err(|_| ReadError::Timeout)? {
+            Ok(text) => SecretString::from(text),
+            Err(error) if has_status_code(&error, 404) => return Ok(None),
+            Err(kube::Error::FromUtf8(_)) => return Err(ReadError::Malformed),
+            Err(error) => return Err(error.into()),
+        };
     let secret: core::Secret =
         serde_json::from_str(text.expose_secret()).map_err(|_| ReadError::Malformed)?;
     Ok(Some(secret.into()))
@@ -209,9 +210,9 @@ pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result
 ///
 /// # Errors
 /// The value is empty, encrypted or a placeholder, too long, not ASCII, or has control characters inside.
-pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, BadValue> {
+pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, InvalidCredential> {
     let Some(value) = secret.data.get(key) else { return Ok(None) };
-    let bad = |problem| BadValue { secret: secret.name.clone(), key: key.to_owned(), problem };
+    let bad = |problem| InvalidCredential { secret: secret.name.clone(), key: key.to_owned(), problem };
     let value = value.expose_secret().trim_ascii();
     let text = std::str::from_utf8(value);
     if let Some(problem) = text.ok().and_then(placeholder) {
@@ -219,7 +220,7 @@ pub fn credential(secret: &Secret, key: &str) -> Result<Option<SecretString>, Ba
     }
     match text {
         Ok("") => Err(bad("the value is empty")),
-        Ok(text) if text.len() > LONGEST => Err(bad("the value is longer than 8192 bytes")),
+        Ok(text) if text.len() > SECRET_LEN_MAX => Err(bad("the value is longer than 8192 bytes")),
         Ok(text) if text.is_ascii() => {
             if text.bytes().any(|byte| byte.is_ascii_control()) {
                 return Err(bad("the value has control characters, such as a line break, inside"));

@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{MANAGER, answered};
+use super::{OPERATOR_NAME, has_status_code};
 
 /// Timeout of one call.
-const CALL: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Outcome of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Applied<K> {
 /// A write that failed for another reason than an outdated resourceVersion.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    #[error("no answer from the API server within {CALL:?}")]
+    #[error("no answer from the API server within {CALL_TIMEOUT:?}")]
     Timeout,
     /// The object was not read from an API server.
     #[error("the object has no {0}")]
@@ -39,7 +39,7 @@ pub enum StatusError {
 }
 
 /// Maximum length of an error's text in a log line, in characters.
-const LONGEST: usize = 512;
+const MAX_ERROR_CHARS: usize = 512;
 
 impl StatusError {
     /// Whether the API server refused the write for a reason that lasts until somebody changes something: an
@@ -62,14 +62,14 @@ impl StatusError {
     }
 
     /// Returns a short text for logs: kube's own text repeats the whole answer.
-    pub fn brief(&self) -> String {
+    pub fn log_text(&self) -> String {
         let text = match self {
             Self::Api(kube::Error::Api(status)) => {
                 format!("{} {}: {}", status.code, status.reason, status.message)
             }
             other => other.to_string(),
         };
-        text.chars().take(LONGEST).collect()
+        text.chars().take(MAX_ERROR_CHARS).collect()
     }
 }
 
@@ -82,7 +82,7 @@ pub async fn apply_status<K>(api: &Api<K>, object: &K, status: Value) -> Result<
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
-    let Target { name, resource_version } = Target::of(object)?;
+    let WriteTarget { name, resource_version } = WriteTarget::of(object)?;
     let mut metadata = json!({"name": name, "resourceVersion": resource_version});
     if let Some(namespace) = &object.meta().namespace {
         metadata["namespace"] = json!(namespace);
@@ -93,9 +93,9 @@ where
         "metadata": metadata,
         "status": status,
     });
-    let params = PatchParams::apply(MANAGER).force();
-    let written = within(api.patch_status(name, &params, &Patch::Apply(&body))).await;
-    settle(api, object, written).await
+    let params = PatchParams::apply(OPERATOR_NAME).force();
+    let written = with_timeout(api.patch_status(name, &params, &Patch::Apply(&body))).await;
+    resolve_conflict(api, object, written).await
 }
 
 /// Replaces the whole status, whoever owns its fields: server-side apply keeps fields that somebody else has added,
@@ -108,16 +108,16 @@ pub async fn replace_status<K>(api: &Api<K>, object: &K, status: &Value) -> Resu
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
-    let Target { name, resource_version } = Target::of(object)?;
+    let WriteTarget { name, resource_version } = WriteTarget::of(object)?;
     let Some(found) = get_json(api, object).await? else { return Ok(Applied::Stale(None)) };
     if found["metadata"]["resourceVersion"] != resource_version {
-        return stale(api, object).await;
+        return reread(api, object).await;
     }
     let patch = merge_patch(&found["status"], status);
     let body = json!({"metadata": {"resourceVersion": resource_version}, "status": patch});
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let written = within(api.patch_status(name, &params, &Patch::Merge(&body))).await;
-    settle(api, object, written).await
+    let params = PatchParams { field_manager: Some(OPERATOR_NAME.to_owned()), ..PatchParams::default() };
+    let written = with_timeout(api.patch_status(name, &params, &Patch::Merge(&body))).await;
+    resolve_conflict(api, object, written).await
 }
 
 /// Returns the merge patch (RFC 7386) that turns `from` into `to`.
@@ -150,10 +150,10 @@ where
     if has == present || (present && object.meta().deletion_timestamp.is_some()) {
         return Ok(Applied::Written(object.clone()));
     }
-    let Target { name, resource_version } = Target::of(object)?;
+    let WriteTarget { name, resource_version } = WriteTarget::of(object)?;
     let Some(mut found) = get_json(api, object).await? else { return Ok(Applied::Stale(None)) };
     if found["metadata"]["resourceVersion"] != resource_version {
-        return stale(api, object).await;
+        return reread(api, object).await;
     }
     let mut finalizers = match found["metadata"]["finalizers"].take() {
         Value::Array(finalizers) => finalizers,
@@ -166,17 +166,17 @@ where
     // A merge patch replaces the whole list; the resourceVersion ensures that it is the list that was read. A JSON
     // patch with a test would be answered with 422, which has other causes as well.
     let body = json!({"metadata": {"resourceVersion": resource_version, "finalizers": finalizers}});
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let written = within(api.patch(name, &params, &Patch::Merge(&body))).await;
-    settle(api, object, written).await
+    let params = PatchParams { field_manager: Some(OPERATOR_NAME.to_owned()), ..PatchParams::default() };
+    let written = with_timeout(api.patch(name, &params, &Patch::Merge(&body))).await;
+    resolve_conflict(api, object, written).await
 }
 
-struct Target<'a> {
+struct WriteTarget<'a> {
     name: &'a str,
     resource_version: &'a str,
 }
 
-impl<'a> Target<'a> {
+impl<'a> WriteTarget<'a> {
     fn of<K: Resource<DynamicType = ()>>(object: &'a K) -> Result<Self, StatusError> {
         let meta = object.meta();
         Ok(Self {
@@ -190,7 +190,7 @@ impl<'a> Target<'a> {
 }
 
 /// Reads the object again if a write was refused as outdated.
-async fn settle<K>(
+async fn resolve_conflict<K>(
     api: &Api<K>,
     object: &K,
     written: Result<K, StatusError>,
@@ -200,8 +200,8 @@ where
 {
     match written {
         Ok(written) => Ok(Applied::Written(written)),
-        Err(StatusError::Api(error)) if answered(&error, 404) => Ok(Applied::Stale(None)),
-        Err(StatusError::Api(error)) if answered(&error, 409) => stale(api, object).await,
+        Err(StatusError::Api(error)) if has_status_code(&error, 404) => Ok(Applied::Stale(None)),
+        Err(StatusError::Api(error)) if has_status_code(&error, 409) => reread(api, object).await,
         Err(error) => Err(error),
     }
 }
@@ -220,22 +220,22 @@ where
         .get(name, &GetParams::default())
         .map_err(kube::Error::BuildRequest)?;
     let client = api.clone().into_client();
-    match within(client.request(request)).await {
-        Err(StatusError::Api(error)) if answered(&error, 404) => Ok(None),
+    match with_timeout(client.request(request)).await {
+        Err(StatusError::Api(error)) if has_status_code(&error, 404) => Ok(None),
         found => found.map(Some),
     }
 }
 
-async fn stale<K>(api: &Api<K>, object: &K) -> Result<Applied<K>, StatusError>
+async fn reread<K>(api: &Api<K>, object: &K) -> Result<Applied<K>, StatusError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
 {
-    let now = within(api.get_opt(Target::of(object)?.name)).await?;
+    let now = with_timeout(api.get_opt(WriteTarget::of(object)?.name)).await?;
     Ok(Applied::Stale(now.filter(|now| now.meta().uid == object.meta().uid)))
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StatusError> {
-    Ok(timeout(CALL, call).await.map_err(|_| StatusError::Timeout)??)
+async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StatusError> {
+    Ok(timeout(CALL_TIMEOUT, call).await.map_err(|_| StatusError::Timeout)??)
 }
 
 #[cfg(test)]
@@ -406,7 +406,7 @@ mod tests {
         let webhook = json!({"message": "failed calling webhook \"a.b.c\": connection refused"});
         assert!(error(500, webhook).is_refusal());
         assert!(!StatusError::Timeout.is_refusal() && StatusError::Incomplete("name").is_refusal());
-        assert_eq!(error(403, json!({})).brief(), "403 Reason: no");
+        assert_eq!(error(403, json!({})).log_text(), "403 Reason: no");
     }
 
     async fn finalize(

@@ -9,48 +9,48 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
-use super::access::{Access, Opened};
-use super::show::{self, Cell, Paint, Progress, Tone, plain, table};
-use super::{Exit, of, validate};
+use super::access::{Access, ResolvedAccount};
+use super::show::{self, Cell, Paint, Progress, TextStyle, plain, table};
+use super::{Exit, target, validate};
+use crate::accounts::AccountKey;
 use crate::api::BackupInventory;
 use crate::api::inventory::{BackupInventoryStatus, InventoryItem};
 use crate::cli::Global;
 use crate::cli::backups::{Backups, ListFormat};
 use crate::clock::Clock;
-use crate::cloud::{Listing, Next, PAGES_AT_ONCE, Selection};
-use crate::controllers::inventory::convert::{binary_size, tell};
-use crate::controllers::inventory::wanted::ask;
+use crate::cloud::{Listing, ListingProgress, MAX_CONCURRENT_PAGES, Selection};
+use crate::controllers::inventory::convert::{binary_size, write_result};
+use crate::controllers::inventory::desired::ask;
 use crate::domain::{Backup, InstanceRef};
-use crate::observe::AccountKey;
-use crate::plan::inventory::found::{is_usable, of_backups};
-use crate::plan::inventory::{Found, Reading};
+use crate::plan::inventory::listing_summary::{is_usable, of_backups};
+use crate::plan::inventory::{ListingSummary, TwoPassTally};
 
 const DETAIL: &str = "DescribeBackupDetail";
 /// Concurrent detail calls; the account's request budget limits their rate.
-const AT_ONCE: usize = 32;
+const CONCURRENT_CALLS: usize = 32;
 
 /// # Errors
 /// A filter is invalid, the account cannot be used, or the listing fails.
 pub async fn run(global: &Global, args: &Backups) -> anyhow::Result<Exit> {
     // Reports an invalid filter before any call.
     inventory(args, "default", "cn-beijing")?;
-    let of::Sources { access, namespace, .. } = of::sources(global, &args.of, &args.source).await?;
-    let key = of::key(&access, &args.of, &namespace)?;
+    let target::Sources { access, namespace, .. } = target::sources(global, &args.of, &args.source).await?;
+    let key = target::key(&access, &args.of, &namespace)?;
     let namespace = key.namespace.clone().unwrap_or(namespace);
-    let opened = of::opened(&access, &key).await?;
+    let resolved = target::resolved(&access, &key).await?;
     let mut listed = Vec::new();
-    for region in of::regions(&args.of, &opened) {
+    for region in target::regions(&args.of, &resolved) {
         let inventory = inventory(args, &namespace, &region)?;
-        let found = list(&access, &opened, &inventory, args).await?;
+        let found = list(&access, &resolved, &inventory, args).await?;
         let mut status = BackupInventoryStatus::default();
-        tell(&found, &mut status);
+        write_result(&found, &mut status);
         listed.push((region, status));
     }
     show::print(&match args.output {
         ListFormat::Table => rows(&listed, TITLES, usual),
         ListFormat::Wide => rows(&listed, WIDE, wide),
         ListFormat::Json => show::json(&objects(&key, &listed)?)?,
-        ListFormat::Yaml => serde_saphyr::to_string(&made_plain(objects(&key, &listed)?))?,
+        ListFormat::Yaml => serde_saphyr::to_string(&sanitized(objects(&key, &listed)?))?,
     })?;
     let total: i64 = listed.iter().filter_map(|(_, status)| status.total).sum();
     show::note(&format!("{total} backups. {} cloud calls, none that changes anything.", access.sent.total()));
@@ -98,31 +98,31 @@ fn inventory(args: &Backups, namespace: &str, region: &str) -> anyhow::Result<Ba
 
 async fn list(
     access: &Access,
-    opened: &Opened,
+    resolved: &ResolvedAccount,
     inventory: &BackupInventory,
     args: &Backups,
-) -> anyhow::Result<Found> {
-    let (site, now) = (opened.site(), Clock::system().now());
+) -> anyhow::Result<ListingSummary> {
+    let (site, now) = (resolved.site(), Clock::system().now());
     let selection = ask(&inventory.spec, now).selection;
     let limit = args.limit.unwrap_or(usize::MAX);
     let region = selection.region.clone();
-    let mut reading = Reading::new(limit);
-    let moved = each_page(access, opened, selection, now, |page| match page {
-        Page::Read(backups) => reading.add(backups),
-        Page::Again => reading.begin_again(),
+    let mut reading = TwoPassTally::new(limit);
+    let moved = for_each_page(access, resolved, selection, now, |page| match page {
+        ListEvent::Read(backups) => reading.add(backups),
+        ListEvent::Again => reading.begin_again(),
     })
     .await?;
     let mut found = of_backups(&reading.end(moved), limit, site.statuses());
     found.cross_region = site.has_policies();
     if args.include_details && site.has_details() {
         found.with_details = true;
-        detailed(access, opened, &region, &mut found.items).await;
+        detailed(access, resolved, &region, &mut found.items).await;
     }
     Ok(found)
 }
 
 /// Event of a listing.
-pub enum Page {
+pub enum ListEvent {
     Read(Vec<Backup>),
     /// A backup was added or removed during the listing: all pages are read again.
     Again,
@@ -132,35 +132,35 @@ pub enum Page {
 ///
 /// # Errors
 /// This cloud does not support a filter, or a call fails.
-pub async fn each_page(
+pub async fn for_each_page(
     access: &Access,
-    opened: &Opened,
+    resolved: &ResolvedAccount,
     selection: Selection,
     now: Timestamp,
-    mut take: impl FnMut(Page),
+    mut take: impl FnMut(ListEvent),
 ) -> anyhow::Result<bool> {
     // Built before any call, so that an unsupported filter is reported without one.
-    let mut listing = Listing::new(opened.site(), selection.clone(), Vec::new(), now)?;
-    if !opened.site().has_policies() && selection.instance.is_none() {
-        let instances = of::instances(access, opened, &selection.region).await?;
+    let mut listing = Listing::new(resolved.site(), selection.clone(), Vec::new(), now)?;
+    if !resolved.site().has_policies() && selection.instance.is_none() {
+        let instances = target::instances(access, resolved, &selection.region).await?;
         let ids = instances.into_iter().map(|instance| instance.id).collect();
-        listing = Listing::new(opened.site(), selection.clone(), ids, now)?;
+        listing = Listing::new(resolved.site(), selection.clone(), ids, now)?;
     }
     let mut progress = Progress::on_stderr();
     let (mut moved, mut records) = (false, 0);
     access
-        .read(opened, async |reached| {
-            let answers = reached.backups_pages(listing.requests(PAGES_AT_ONCE)).await;
+        .read(resolved, async |account_client| {
+            let answers = account_client.backups_pages(listing.requests(MAX_CONCURRENT_PAGES)).await;
             let (steps, failure) = listing.take(answers);
             let progressed = !steps.is_empty();
             for step in steps {
                 records += step.backups.len();
-                progress.say(&format!("{}: {records} backups listed", selection.region));
-                take(Page::Read(step.backups));
+                progress.update(&format!("{}: {records} backups listed", selection.region));
+                take(ListEvent::Read(step.backups));
                 match step.next {
-                    Next::More => {}
-                    Next::Again => take(Page::Again),
-                    Next::End { moved: again } => moved = again,
+                    ListingProgress::More => {}
+                    ListingProgress::SecondPass => take(ListEvent::Again),
+                    ListingProgress::End { moved: again } => moved = again,
                 }
             }
             // The next step requests missing pages again anyway; a failure uses up a retry only if no page was read.
@@ -174,7 +174,7 @@ pub async fn each_page(
 }
 
 /// Fetches the details of each backup. A backup that was deleted meanwhile, or whose call fails, is shown without them.
-async fn detailed(access: &Access, opened: &Opened, region: &str, items: &mut [Backup]) {
+async fn detailed(access: &Access, resolved: &ResolvedAccount, region: &str, items: &mut [Backup]) {
     let mut progress = Progress::on_stderr();
     let (mut done, total) = (0, items.len());
     let asked = items.iter().map(|item| {
@@ -186,17 +186,17 @@ async fn detailed(access: &Access, opened: &Opened, region: &str, items: &mut [B
     let answers: HashMap<_, _> = futures::stream::iter(asked.collect::<Vec<_>>())
         .map(|(instance, backup)| async move {
             let answer = access
-                .call(opened, DETAIL, |client| {
+                .call(resolved, DETAIL, |client| {
                     let (instance, backup) = (instance.clone(), backup.clone());
                     async move { client.backup_detail(&instance, &backup).await }
                 })
                 .await;
             ((instance.id, backup), answer)
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENT_CALLS)
         .inspect(|_| {
             done += 1;
-            progress.say(&format!("details of {done} of {total} backups read"));
+            progress.update(&format!("details of {done} of {total} backups read"));
         })
         .collect()
         .await;
@@ -230,11 +230,11 @@ fn objects(key: &AccountKey, listed: &[(String, BackupInventoryStatus)]) -> anyh
 }
 
 /// Makes all texts safe for a terminal. YAML, unlike JSON, does not have an escaped form of every text.
-fn made_plain(value: Value) -> Value {
+fn sanitized(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(plain(&text)),
-        Value::Array(items) => items.into_iter().map(made_plain).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, made_plain(value))).collect(),
+        Value::Array(items) => items.into_iter().map(sanitized).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, sanitized(value))).collect(),
         value => value,
     }
 }
@@ -276,7 +276,7 @@ fn usual(region: &str, item: &InventoryItem) -> [Cell; 8] {
         item.instance_id.as_str().into(),
         item.backup_point_id.as_str().into(),
         item.strategy.as_deref().into(),
-        Cell::new(&item.status, tone(&item.status)),
+        Cell::new(&item.status, text_style(&item.status)),
         region.into(),
         item.target_region.as_deref().into(),
         time(&item.start_time),
@@ -310,10 +310,10 @@ fn time(time: &Option<Time>) -> Cell {
     time.as_ref().map(|time| time.0.to_string()).into()
 }
 
-fn tone(status: &str) -> Tone {
+fn text_style(status: &str) -> TextStyle {
     match status {
-        "Unavailable" | "Expired" | "Deleted" => Tone::Bad,
-        status if is_usable(status) => Tone::Good,
-        _ => Tone::Notice,
+        "Unavailable" | "Expired" | "Deleted" => TextStyle::Bad,
+        status if is_usable(status) => TextStyle::Good,
+        _ => TextStyle::Notice,
     }
 }

@@ -11,32 +11,32 @@ use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::access::{Access, Opened};
+use super::access::{Access, ResolvedAccount};
 use super::show::{self, Progress, plain};
-use super::{Exit, of, validate};
+use super::{Exit, target, validate};
+use crate::accounts::AccountKey;
 use crate::cli::Global;
 use crate::cli::import::{Import, Management};
 use crate::domain::{Instance, InstanceRef, Kind, PolicyState};
-use crate::observe::AccountKey;
-use crate::plan::inventory::found::is_standalone;
+use crate::plan::inventory::listing_summary::is_standalone;
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 /// Concurrent Describe calls; the account's request budget limits their rate.
-const AT_ONCE: usize = 64;
+const CONCURRENT_CALLS: usize = 64;
 /// Longest name of a resource, in characters.
 const NAME_MAX: usize = 63;
 
 /// # Errors
 /// The account cannot be used, its instances cannot be listed, or a file cannot be written.
 pub async fn run(global: &Global, args: &Import) -> anyhow::Result<Exit> {
-    let of::Sources { access, namespace, .. } = of::sources(global, &args.of, &args.source).await?;
-    let key = of::key(&access, &args.of, &namespace)?;
+    let target::Sources { access, namespace, .. } = target::sources(global, &args.of, &args.source).await?;
+    let key = target::key(&access, &args.of, &namespace)?;
     let namespace = key.namespace.clone().unwrap_or(namespace);
     if args.of.account.is_none() && access.declared().next().is_none() {
         bail!("--account is needed: the manifests refer to it by name");
     }
-    let opened = of::opened(&access, &key).await?;
-    if !opened.site().has_policies() {
+    let resolved = target::resolved(&access, &key).await?;
+    if !resolved.site().has_policies() {
         bail!(
             "{key}: Tencent Cloud has no cross-region backup policy for Redis: there is nothing to import; a BackupInventory \
              shows its instances' own backups"
@@ -44,8 +44,8 @@ pub async fn run(global: &Global, args: &Import) -> anyhow::Result<Exit> {
     }
     let mut manifests = BTreeMap::new();
     let mut left_out = Vec::new();
-    for region in of::regions(&args.of, &opened) {
-        let instances: Vec<_> = of::instances(&access, &opened, &region)
+    for region in target::regions(&args.of, &resolved) {
+        let instances: Vec<_> = target::instances(&access, &resolved, &region)
             .await?
             .into_iter()
             .filter(|i| is_wanted(args, i))
@@ -53,11 +53,11 @@ pub async fn run(global: &Global, args: &Import) -> anyhow::Result<Exit> {
         let mut progress = Progress::on_stderr();
         let mut done = 0;
         let described: Vec<_> = futures::stream::iter(&instances)
-            .map(|instance| described(&access, &opened, &region, instance))
-            .buffered(AT_ONCE)
+            .map(|instance| described(&access, &resolved, &region, instance))
+            .buffered(CONCURRENT_CALLS)
             .inspect(|_| {
                 done += 1;
-                progress.say(&format!("{region}: {done} of {} instances described", instances.len()));
+                progress.update(&format!("{region}: {done} of {} instances described", instances.len()));
             })
             .collect()
             .await;
@@ -118,7 +118,7 @@ fn is_wanted(args: &Import, instance: &Instance) -> bool {
 
 async fn described(
     access: &Access,
-    opened: &Opened,
+    resolved: &ResolvedAccount,
     region: &str,
     instance: &Instance,
 ) -> Result<PolicyState, LeftOut> {
@@ -131,7 +131,7 @@ async fn described(
     }
     let of = &InstanceRef { region: region.to_owned(), id: instance.id.clone() };
     let answer =
-        access.call(opened, DESCRIBE, |client| async move { client.describe_policy(of).await }).await;
+        access.call(resolved, DESCRIBE, |client| async move { client.describe_policy(of).await }).await;
     answer.map_err(|failure| match failure.kind {
         Kind::NotSupported => standalone(),
         _ => LeftOut { text: failure.to_string(), is_expected: false },
@@ -198,8 +198,8 @@ fn write(directory: &Path, manifests: &BTreeMap<String, String>) -> anyhow::Resu
     let mut exists = 0;
     for (name, text) in manifests {
         let path = directory.join(format!("{name}.yaml"));
-        let opened = fs::File::create_new(&path);
-        match opened.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())) {
+        let resolved = fs::File::create_new(&path);
+        match resolved.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => exists += 1,
             Err(error) => return Err(error).with_context(|| format!("{} cannot be written", path.display())),

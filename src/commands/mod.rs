@@ -5,11 +5,11 @@ pub mod access;
 mod backups;
 mod import;
 mod manifests;
-mod of;
 mod plan;
 pub mod report;
 pub mod show;
 pub mod status;
+mod target;
 mod validate;
 
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use clap_complete::Shell;
 
 use crate::api;
 use crate::cli::{Cli, Global, Tool};
-use crate::cluster::MANAGER;
+use crate::cluster::OPERATOR_NAME;
 
 /// Outcome of a command; maps to the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub async fn run(global: &Global, tool: Tool) -> anyhow::Result<Exit> {
 
 fn completion(shell: Shell) -> anyhow::Result<Exit> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), MANAGER, &mut text);
+    clap_complete::generate(shell, &mut Cli::command(), OPERATOR_NAME, &mut text);
     show::print(&String::from_utf8(text)?)?;
     Ok(Exit::Success)
 }

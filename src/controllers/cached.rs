@@ -11,17 +11,17 @@ use kube::runtime::reflector::ObjectRef;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::compressed::Compressed;
 use super::guarded::Guarded;
-use super::packed::Packed;
 use super::watch::Stored;
 use crate::api::inventory::{BackupInventorySpec, BackupInventoryStatus};
 use crate::api::policy::{BoxedStatus, CrossRegionBackupPolicySpec};
 use crate::api::{BackupInventory, CrossRegionBackupPolicy, FINALIZER, RECONCILE_REQUESTED_AT};
 use crate::cluster::resource_version;
-use crate::domain::Named;
+use crate::domain::ObjectKey;
 
 /// A kind with many, or large, objects.
-pub trait Kept: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {
+pub trait Cacheable: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {
     type Spec: Serialize + DeserializeOwned + Clone + Debug + PartialEq;
     type Status: Serialize + DeserializeOwned + Clone + Debug + PartialEq;
 
@@ -33,7 +33,7 @@ pub trait Kept: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {
     fn listed(status: &Self::Status) -> Option<i64>;
 }
 
-impl Kept for CrossRegionBackupPolicy {
+impl Cacheable for CrossRegionBackupPolicy {
     type Spec = CrossRegionBackupPolicySpec;
     type Status = BoxedStatus;
 
@@ -50,7 +50,7 @@ impl Kept for CrossRegionBackupPolicy {
     }
 }
 
-impl Kept for BackupInventory {
+impl Cacheable for BackupInventory {
     type Spec = BackupInventorySpec;
     type Status = BackupInventoryStatus;
 
@@ -70,27 +70,27 @@ impl Kept for BackupInventory {
 /// An object as the stores hold it, or the reason why it cannot be parsed. It is built while the API server's response
 /// is parsed: no list is ever held as it was received.
 #[derive(Clone, Debug)]
-pub struct Cached<K: Kept>(pub Result<Lean<K>, Box<InvalidObject>>);
+pub struct Cached<K: Cacheable>(pub Result<CompactObject<K>, Box<InvalidObject>>);
 
 /// An object in compact form: the metadata that is used, and spec and status compressed. It also takes few allocations:
 /// small ones that live long, among many that do not, keep whole pages from being returned to the system.
 #[derive(Clone, Debug)]
-pub struct Lean<K: Kept> {
-    pub named: Arc<Named>,
-    spec: Packed<K::Spec>,
-    pub status: Option<Packed<K::Status>>,
+pub struct CompactObject<K: Cacheable> {
+    pub object_key: Arc<ObjectKey>,
+    spec: Compressed<K::Spec>,
+    pub status: Option<Compressed<K::Status>>,
     /// Number of backups that the status reports.
     pub listed: Option<i64>,
     version: Version,
     generation: Option<i64>,
     created: Option<Time>,
-    seldom: Option<Box<Seldom>>,
-    metadata: ForKube,
+    rare: Option<Box<RareMetadata>>,
+    metadata: KubeMetadata,
 }
 
 /// Fields that most objects do not set.
 #[derive(Clone, Debug)]
-struct Seldom {
+struct RareMetadata {
     deleted: Option<Time>,
     /// Whether [`FINALIZER`] is among the finalizers.
     has_finalizer: bool,
@@ -124,77 +124,77 @@ impl Display for Version {
 /// Metadata for kube: the name, and the version while the watch reads the object. It is as large as all other fields
 /// together, so a copy, such as the one in the store, is made without it.
 #[derive(Debug, Default)]
-struct ForKube(OnceLock<Box<ObjectMeta>>);
+struct KubeMetadata(OnceLock<Box<ObjectMeta>>);
 
-impl Clone for ForKube {
+impl Clone for KubeMetadata {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl<K: Kept> Lean<K> {
+impl<K: Cacheable> CompactObject<K> {
     /// Compacts an object whose metadata was stripped, as [`Guarded`] does.
     pub fn of(object: K) -> Self {
         let (metadata, spec, status) = object.into_parts();
         let [uid, namespace, name] = [&metadata.uid, &metadata.namespace, &metadata.name]
             .map(|text| text.as_deref().unwrap_or_default());
-        let named = Named::new(uid, namespace, name);
+        let object_key = ObjectKey::new(uid, namespace, name);
         let listed = status.as_ref().and_then(K::listed);
-        let seldom = Seldom {
+        let rare = RareMetadata {
             deleted: metadata.deletion_timestamp,
             has_finalizer: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER),
             request: metadata.annotations.and_then(|mut all| all.remove(RECONCILE_REQUESTED_AT)),
         };
         Self {
-            spec: Packed::of(spec),
-            status: status.map(Packed::of),
+            spec: Compressed::of(spec),
+            status: status.map(Compressed::of),
             listed,
             version: Version::of(metadata.resource_version.as_deref().unwrap_or_default()),
             generation: metadata.generation,
             created: metadata.creation_timestamp,
-            seldom: seldom.is_any().then(|| Box::new(seldom)),
-            metadata: ForKube::default(),
-            named,
+            rare: rare.is_any().then(|| Box::new(rare)),
+            metadata: KubeMetadata::default(),
+            object_key,
         }
     }
 
     pub fn spec(&self) -> K::Spec {
-        self.spec.unpack()
+        self.spec.decompress()
     }
 
     /// Returns the object as it was written, with the metadata that [`Guarded`] keeps.
     pub fn whole(&self) -> K {
         let (metadata, spec, _) = self.without_status().into_parts();
-        let status = self.status.as_ref().map(Packed::unpack);
+        let status = self.status.as_ref().map(Compressed::decompress);
         K::of_parts(metadata, spec, status)
     }
 
     /// Returns the object without its status, which saves expanding it.
     pub fn without_status(&self) -> K {
-        let seldom = self.seldom.as_deref();
-        let request = seldom.and_then(|seldom| seldom.request.clone());
+        let rare = self.rare.as_deref();
+        let request = rare.and_then(|rare| rare.request.clone());
         let metadata = ObjectMeta {
-            uid: text(&self.named.uid),
+            uid: text(&self.object_key.uid),
             resource_version: text(&self.version()),
             generation: self.generation,
             creation_timestamp: self.created.clone(),
-            deletion_timestamp: seldom.and_then(|seldom| seldom.deleted.clone()),
-            finalizers: seldom.is_some_and(|seldom| seldom.has_finalizer).then(|| vec![FINALIZER.to_owned()]),
+            deletion_timestamp: rare.and_then(|rare| rare.deleted.clone()),
+            finalizers: rare.is_some_and(|rare| rare.has_finalizer).then(|| vec![FINALIZER.to_owned()]),
             annotations: request.map(|request| [(RECONCILE_REQUESTED_AT.to_owned(), request)].into()),
-            ..self.name_for_kube()
+            ..self.kube_metadata()
         };
         K::of_parts(metadata, self.spec(), None)
     }
 
-    fn name_for_kube(&self) -> ObjectMeta {
-        let [namespace, name] = [self.named.namespace(), self.named.name()].map(text);
+    fn kube_metadata(&self) -> ObjectMeta {
+        let [namespace, name] = [self.object_key.namespace(), self.object_key.name()].map(text);
         ObjectMeta { namespace, name, ..ObjectMeta::default() }
     }
 
     /// Whether this is `object`, as stored by the same write.
     pub fn is(&self, object: &K) -> bool {
         let metadata = object.meta();
-        metadata.uid.as_deref() == Some(&self.named.uid)
+        metadata.uid.as_deref() == Some(&self.object_key.uid)
             && metadata.resource_version.as_deref() == Some(&*self.version())
     }
 
@@ -207,15 +207,15 @@ impl<K: Kept> Lean<K> {
     }
 
     pub fn is_deleted(&self) -> bool {
-        self.seldom.as_ref().is_some_and(|seldom| seldom.deleted.is_some())
+        self.rare.as_ref().is_some_and(|rare| rare.deleted.is_some())
     }
 
     fn request(&self) -> Option<&str> {
-        self.seldom.as_ref().and_then(|seldom| seldom.request.as_deref())
+        self.rare.as_ref().and_then(|rare| rare.request.as_deref())
     }
 }
 
-impl Seldom {
+impl RareMetadata {
     fn is_any(&self) -> bool {
         self.deleted.is_some() || self.has_finalizer || self.request.is_some()
     }
@@ -226,29 +226,29 @@ fn text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-impl<K: Kept> Cached<K> {
+impl<K: Cacheable> Cached<K> {
     pub fn generation(&self) -> Option<i64> {
-        self.0.as_ref().map_or_else(|invalid| invalid.metadata.generation, |lean| lean.generation)
+        self.0.as_ref().map_or_else(|invalid| invalid.metadata.generation, |compact| compact.generation)
     }
 
     /// Returns the resourceVersion as a number, if it is one.
     pub fn version(&self) -> Option<u128> {
         match &self.0 {
-            Ok(lean) => resource_version(&lean.version()),
+            Ok(compact) => resource_version(&compact.version()),
             Err(invalid) => resource_version(invalid.metadata.resource_version.as_deref()?),
         }
     }
 
     pub fn is_deleted(&self) -> bool {
         match &self.0 {
-            Ok(lean) => lean.is_deleted(),
+            Ok(compact) => compact.is_deleted(),
             Err(invalid) => invalid.metadata.deletion_timestamp.is_some(),
         }
     }
 
     /// Returns the value of the request annotation.
     pub fn request(&self) -> Option<&str> {
-        self.0.as_ref().map_or_else(|invalid| request_of(&invalid.metadata), Lean::request)
+        self.0.as_ref().map_or_else(|invalid| request_of(&invalid.metadata), CompactObject::request)
     }
 }
 
@@ -257,54 +257,55 @@ pub fn request_of(metadata: &ObjectMeta) -> Option<&str> {
     metadata.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT).map(String::as_str)
 }
 
-impl<K: Kept + 'static> Stored for Cached<K> {
+impl<K: Cacheable + 'static> Stored for Cached<K> {
     fn uid(&self) -> Option<&str> {
         match &self.0 {
-            Ok(lean) => Some(&*lean.named.uid).filter(|uid| !uid.is_empty()),
+            Ok(compact) => Some(&*compact.object_key.uid).filter(|uid| !uid.is_empty()),
             Err(invalid) => invalid.metadata.uid.as_deref(),
         }
     }
 
     fn reference(&self) -> ObjectRef<Self> {
         match &self.0 {
-            Ok(lean) => ObjectRef::new(lean.named.name()).within(lean.named.namespace()),
+            Ok(compact) => ObjectRef::new(compact.object_key.name()).within(compact.object_key.namespace()),
             Err(_) => ObjectRef::from_obj(self),
         }
     }
 
-    fn settle(&mut self, before: Option<&Self>) {
-        if let Ok(lean) = &mut self.0 {
-            lean.metadata = ForKube::default();
+    fn intern(&mut self, before: Option<&Self>) {
+        if let Ok(compact) = &mut self.0 {
+            compact.metadata = KubeMetadata::default();
             let before = before.and_then(|before| before.0.as_ref().ok());
-            if let Some(before) = before.filter(|before| before.named == lean.named) {
-                lean.named = before.named.clone();
-                if lean.spec == before.spec {
-                    lean.spec = before.spec.clone();
+            if let Some(before) = before.filter(|before| before.object_key == compact.object_key) {
+                compact.object_key = before.object_key.clone();
+                if compact.spec == before.spec {
+                    compact.spec = before.spec.clone();
                 }
             }
         }
     }
 }
 
-impl<K: Kept> From<Guarded<K>> for Cached<K> {
+impl<K: Cacheable> From<Guarded<K>> for Cached<K> {
     fn from(guarded: Guarded<K>) -> Self {
         let read = guarded.0.map(|object| {
-            let mut lean = Lean::of(object);
-            let metadata = ObjectMeta { resource_version: text(&lean.version()), ..lean.name_for_kube() };
-            lean.metadata = ForKube(OnceLock::from(Box::new(metadata)));
-            lean
+            let mut compact = CompactObject::of(object);
+            let metadata =
+                ObjectMeta { resource_version: text(&compact.version()), ..compact.kube_metadata() };
+            compact.metadata = KubeMetadata(OnceLock::from(Box::new(metadata)));
+            compact
         });
         Self(read.map_err(Box::new))
     }
 }
 
-impl<'de, K: Kept> Deserialize<'de> for Cached<K> {
+impl<'de, K: Cacheable> Deserialize<'de> for Cached<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Guarded::<K>::deserialize(deserializer).map(Self::from)
     }
 }
 
-impl<K: Kept> Resource for Cached<K> {
+impl<K: Cacheable> Resource for Cached<K> {
     type DynamicType = ();
     type Scope = K::Scope;
 
@@ -327,7 +328,7 @@ impl<K: Kept> Resource for Cached<K> {
     /// Creates the metadata for kube on the first call, and keeps it.
     fn meta(&self) -> &ObjectMeta {
         match &self.0 {
-            Ok(lean) => lean.metadata.0.get_or_init(|| Box::new(lean.name_for_kube())),
+            Ok(compact) => compact.metadata.0.get_or_init(|| Box::new(compact.kube_metadata())),
             Err(invalid) => &invalid.metadata,
         }
     }
@@ -335,7 +336,7 @@ impl<K: Kept> Resource for Cached<K> {
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         self.meta();
         match &mut self.0 {
-            Ok(lean) => lean.metadata.0.get_mut().expect("it was made right before"),
+            Ok(compact) => compact.metadata.0.get_mut().expect("it was made right before"),
             Err(invalid) => &mut invalid.metadata,
         }
     }

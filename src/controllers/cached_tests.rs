@@ -96,7 +96,7 @@ fn an_object_that_cannot_be_read_keeps_its_metadata() {
 fn kube_is_told_the_version_while_it_watches_and_then_the_name_alone() {
     let mut settled = cached(object(json!({})));
     assert_eq!(settled.meta().resource_version.as_deref(), Some("7"), "without it the watch would end");
-    settled.settle(None);
+    settled.intern(None);
     let reference = ObjectRef::from_obj(&settled);
     assert_eq!(reference, settled.reference());
     assert_eq!((reference.extra.uid, reference.extra.resource_version), (None, None));
@@ -108,14 +108,14 @@ fn kube_is_told_the_version_while_it_watches_and_then_the_name_alone() {
 #[test]
 fn an_object_takes_over_what_it_has_in_common_with_the_one_before() {
     let [before, mut next, mut namesake] = [(); 3].map(|()| cached(object(json!({}))));
-    next.settle(Some(&before));
+    next.intern(Some(&before));
     let mut other = object(json!({}));
     other["metadata"]["uid"] = json!("u-2");
-    namesake.settle(Some(&cached(other)));
+    namesake.intern(Some(&cached(other)));
     let [before, next, namesake] = [before, next, namesake].map(|object| object.0.unwrap());
-    assert!(Arc::ptr_eq(&before.named, &next.named) && before.spec.is(&next.spec));
-    assert!(!Arc::ptr_eq(&before.named, &namesake.named) && !before.spec.is(&namesake.spec));
-    assert_eq!(before.named, namesake.named);
+    assert!(Arc::ptr_eq(&before.object_key, &next.object_key) && before.spec.is(&next.spec));
+    assert!(!Arc::ptr_eq(&before.object_key, &namesake.object_key) && !before.spec.is(&namesake.spec));
+    assert_eq!(before.object_key, namesake.object_key);
 }
 
 #[test]

@@ -9,28 +9,28 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::alarms::Alarms;
+use super::backup_lister::BackupLister;
 use super::cached::Cached;
 use super::failed_writes::FailedWrites;
 use super::guarded::Guarded;
-use super::memories::Memories;
-use super::metrics::Noted;
+use super::metrics::MetricsState;
 use super::policy::Claims;
-use super::rounds::Rounds;
+use super::requeue_timers::RequeueTimers;
 use super::sharing::{Admission, Denial, Purpose, Shared};
-use super::wakes::Wakes;
+use super::state_store::StateStore;
+use super::triggers::Triggers;
 use super::watch::Synced;
-use super::{PATIENCE, account, inventory, policy};
+use super::{ACCOUNT_WAIT_TIMEOUT, account, inventory, policy};
+use crate::accounts::{Account, AccountKey, Accounts, account_just_changed};
 use crate::api::account::{AnyAccount, CloudAccountSpec};
 use crate::api::{BackupInventory, CloudAccount, CrossRegionBackupPolicy};
 use crate::clock::Clock;
-use crate::cloud::{Caller, Check};
+use crate::cloud::{CallContext, PreSendCheck};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
-use crate::cluster::list_watch::Caches;
+use crate::cluster::list_watch::ListFreshness;
 use crate::cluster::resource_version;
 use crate::metrics::Meters;
-use crate::observe::{Account, AccountKey, Accounts, just_changed};
 
 /// Settings, clients and state that all reconciles of a term share.
 pub struct Context {
@@ -38,7 +38,7 @@ pub struct Context {
     pub(super) clock: Clock,
     pub(super) events: Events,
     pub(super) meters: Meters,
-    pub(super) noted: Arc<Noted>,
+    pub(super) metrics_state: Arc<MetricsState>,
     pub(super) leadership: Leadership,
     pub(super) read_only: bool,
     pub(super) interval_override: Option<Duration>,
@@ -51,17 +51,17 @@ pub struct Context {
     /// `None` if the operator is limited to namespaces.
     pub(super) shared: Option<Shared>,
     pub(super) started: Timestamp,
-    pub(super) caches: Caches,
+    pub(super) freshness: ListFreshness,
     pub(super) synced: Vec<Synced>,
-    pub(super) policies: Memories<policy::Slot>,
-    pub(super) inventories: Memories<inventory::Slot>,
-    pub(super) account_requests: account::Handled,
+    pub(super) policies: StateStore<policy::PolicyEntry>,
+    pub(super) inventories: StateStore<inventory::Slot>,
+    pub(super) account_requests: account::HandledRequests,
     pub(super) claims: Claims,
-    pub(super) rounds: Rounds,
-    pub(super) wakes: Wakes,
+    pub(super) backup_lister: BackupLister,
+    pub(super) triggers: Triggers,
     /// Maximum number of concurrent policy reconciles.
-    pub(super) turns: u16,
-    pub(super) alarms: Arc<Alarms>,
+    pub(super) max_policy_reconciles: u16,
+    pub(super) timers: Arc<RequeueTimers>,
     /// Limits concurrent writes of statuses and Events: each takes a connection of its own to the API server, whose
     /// responses to Lease renewals must not wait for thousands of writes.
     pub(super) writes: Semaphore,
@@ -82,7 +82,7 @@ impl Context {
                     synced.wait().await;
                 }
                 if let Some(shared) = &self.shared {
-                    let _ = timeout(PATIENCE, shared.synced()).await;
+                    let _ = timeout(ACCOUNT_WAIT_TIMEOUT, shared.synced()).await;
                 }
                 policy::seed_claims(self);
             })
@@ -95,17 +95,18 @@ impl Context {
         let [known, found] = [object, found]
             .map(|object| object.meta().resource_version.as_deref().and_then(resource_version));
         if found.is_some() && found < known {
-            self.caches.doubt(&K::kind(&()), "a write was refused by an earlier resourceVersion than known");
+            self.freshness
+                .invalidate(&K::kind(&()), "a write was refused by an earlier resourceVersion than known");
         }
     }
 
     /// Whether policies and accounts are being relisted, as they may have changed without a watch event.
-    pub(super) fn is_doubted(&self) -> bool {
-        !self.synced.iter().all(Synced::is_undoubted)
+    pub(super) fn is_relisting(&self) -> bool {
+        !self.synced.iter().all(Synced::is_up_to_date)
     }
 
     /// Acquires a permit for a write.
-    pub(super) async fn place_to_write(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn write_permit(&self) -> Option<SemaphorePermit<'_>> {
         // Nobody closes the semaphore.
         self.writes.acquire().await.ok()
     }
@@ -137,16 +138,22 @@ impl Context {
 
     /// Returns the call context of a resource. Its check, right before each call, is that this account (same UID)
     /// exists and is not suspended, and that the resource may use it.
-    pub(super) fn caller(&self, account: &Account, namespace: &str, uid: &str, purpose: Purpose) -> Caller {
-        Caller::new(namespace, uid).checked(self.check(account, namespace, purpose))
+    pub(super) fn call_context(
+        &self,
+        account: &Account,
+        namespace: &str,
+        uid: &str,
+        purpose: Purpose,
+    ) -> CallContext {
+        CallContext::new(namespace, uid).with_check(self.check(account, namespace, purpose))
     }
 
-    pub(super) fn check(&self, account: &Account, namespace: &str, purpose: Purpose) -> Check {
+    pub(super) fn check(&self, account: &Account, namespace: &str, purpose: Purpose) -> PreSendCheck {
         self.check_any(account, vec![(namespace.to_owned(), purpose)])
     }
 
     /// Returns the check of a call for several users, at least one of which must be allowed to use the account.
-    pub(super) fn check_any(&self, account: &Account, users: Vec<(String, Purpose)>) -> Check {
+    pub(super) fn check_any(&self, account: &Account, users: Vec<(String, Purpose)>) -> PreSendCheck {
         let (accounts, shared) = (self.accounts.clone(), self.shared.clone());
         let (key, account_uid) = (account.key.clone(), account.uid.clone());
         Arc::new(move || {
@@ -155,8 +162,8 @@ impl Context {
                 users.any(|(own, purpose)| shared.admits(&key.name, own, *purpose) == Admission::Allowed)
             };
             let admitted = !key.is_shared() || shared.as_ref().is_some_and(admits);
-            let serves = accounts.serves(&key, &account_uid);
-            if admitted && serves { Ok(()) } else { Err(just_changed("")) }
+            let is_active = accounts.is_active(&key, &account_uid);
+            if admitted && is_active { Ok(()) } else { Err(account_just_changed("")) }
         })
     }
 

@@ -11,10 +11,10 @@ use super::cached::request_of;
 use crate::cluster::failure_log::FailureLog;
 use crate::cluster::status::StatusError;
 use crate::plan::hash_of;
-use crate::plan::pace::{LONGEST, backoff};
+use crate::plan::polling::{MAX_BACKOFF, backoff};
 
 /// Upper bound on the delay after a write that the API server did not answer: it is expected back soon.
-const UNANSWERED_LONGEST: Duration = Duration::from_secs(4);
+const MAX_UNANSWERED_BACKOFF: Duration = Duration::from_secs(4);
 
 /// Part of an object that is written. The API server may refuse one part and accept the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ struct Failed {
     /// Hash of the resourceVersion that the last write was made for.
     version: u64,
     /// Hash of the generation and the request annotation that it was made for.
-    asked: u64,
+    requested: u64,
     /// Hash of the error as logged.
     error: u64,
 }
@@ -55,21 +55,21 @@ impl FailedWrites {
     /// doubling with full jitter up to 5 min after a refusal, otherwise up to 4 s. A new generation or request
     /// annotation resets the delay.
     pub fn failed(&self, kind: &str, object: &ObjectMeta, part: Part, error: &StatusError) -> Duration {
-        let (is_refusal, text, now) = (error.is_refusal(), error.brief(), Instant::now());
+        let (is_refusal, text, now) = (error.is_refusal(), error.log_text(), Instant::now());
         let name = object.name.as_deref().unwrap_or_default();
         // Without the name, the same failure of several objects counts as one.
         let likewise = format!("{kind} {part:?} {}", text.replace(name, ""));
         let hash = hash_of(&likewise);
-        let asked = hash_of(&(object.generation, request_of(object)));
+        let requested = hash_of(&(object.generation, request_of(object)));
         let mut all = self.lock();
         let last = all.get(&(uid(object), part));
         let failures =
-            last.filter(|last| last.asked == asked).map_or(1, |last| last.failures.saturating_add(1));
+            last.filter(|last| last.requested == requested).map_or(1, |last| last.failures.saturating_add(1));
         let is_new = last.is_none_or(|last| last.error != hash);
-        let longest = if is_refusal { LONGEST } else { UNANSWERED_LONGEST };
+        let longest = if is_refusal { MAX_BACKOFF } else { MAX_UNANSWERED_BACKOFF };
         let wait = backoff(failures, longest, fastrand::f64());
         let version = version(object);
-        let entry = Failed { failures, until: now + wait, version, asked, error: hash };
+        let entry = Failed { failures, until: now + wait, version, requested, error: hash };
         all.insert((uid(object), part), entry);
         drop(all);
         let lines = self.log.note(&likewise, is_new, now);

@@ -15,9 +15,9 @@ use crate::api::{FINALIZER, RECONCILE_REQUESTED_AT, handled_value};
 use crate::cluster::status::Applied;
 
 /// Maximum length of a parse error, in characters: the parser quotes the value, which can be as long as an object.
-const ERROR_CHARS: usize = 4096;
+const MAX_ERROR_CHARS: usize = 4096;
 /// Maximum size of a Namespace's labels, in bytes; a Namespace with more is treated as one that no selector matches.
-const LABEL_BYTES: usize = 32 * 1024;
+const MAX_LABEL_BYTES: usize = 32 * 1024;
 
 /// An object, or the reason why it cannot be parsed. Unlike kube's `DeserializeGuard` it reads only the metadata that
 /// is used: a malformed time in `managedFields`, which any writer of the object may set, fails an `ObjectMeta` and with
@@ -43,7 +43,7 @@ where
         Ok(Self(match read(object) {
             Ok(object) => Ok(object),
             Err(error) => Err(InvalidObject {
-                error: error.to_string().chars().take(ERROR_CHARS).collect(),
+                error: error.to_string().chars().take(MAX_ERROR_CHARS).collect(),
                 metadata: ObjectMeta::deserialize(metadata).map_err(D::Error::custom)?,
             }),
         }))
@@ -112,7 +112,7 @@ fn trim(metadata: &mut Map<String, Value>, keeps_labels: bool) {
     if keeps_labels && let Some(Value::Object(labels)) = metadata.remove("labels") {
         let bytes: usize =
             labels.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
-        if bytes <= LABEL_BYTES {
+        if bytes <= MAX_LABEL_BYTES {
             kept.insert("labels".to_owned(), labels.into());
         }
     }

@@ -7,13 +7,13 @@ use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegion
 use crate::controllers::cached::Cached;
 
 /// Maximum size of an object in etcd, in bytes.
-const LONG: usize = 1_500_000;
+const MAX_OBJECT_BYTES: usize = 1_500_000;
 /// Upper bound on the bytes kept of such an object, in its `{:?}` form.
-const KEPT: usize = 16 * 1024;
+const MAX_KEPT_BYTES: usize = 16 * 1024;
 
 /// Returns an object with each text of its metadata as long as the API server lets a user make it, or longer.
 fn long_object(kind: &str, spec: Value) -> Value {
-    let long = "x".repeat(LONG);
+    let long = "x".repeat(MAX_OBJECT_BYTES);
     let many = |entry: fn(usize) -> Value| (0..20_000).map(entry).collect::<Vec<_>>();
     let labels: Map<_, _> = (0..20_000).map(|n| (format!("label-{n}"), json!("v".repeat(63)))).collect();
     json!({
@@ -34,8 +34,7 @@ fn long_object(kind: &str, spec: Value) -> Value {
 
 /// Returns the number of bytes kept of the object, if it can be parsed and if it cannot.
 fn kept_of<O: DeserializeOwned + Clone + std::fmt::Debug>(kind: &str, spec: Value) -> [usize; 2] {
-    let broken =
-        json!({"provider": "y".repeat(LONG), "region": "y".repeat(LONG), "active": "y".repeat(LONG)});
+    let broken = json!({"provider": "y".repeat(MAX_OBJECT_BYTES), "region": "y".repeat(MAX_OBJECT_BYTES), "active": "y".repeat(MAX_OBJECT_BYTES)});
     [spec, broken].map(|spec| {
         // In a list, as a watch reads it.
         let list =
@@ -62,7 +61,7 @@ fn of_no_kind_a_text_is_kept_that_its_user_can_make_longer() {
         ("Secret", kept_of::<Guarded<PartialObjectMeta<Secret>>>("Secret", json!({}))),
         ("Namespace", kept_of::<Guarded<PartialObjectMeta<Namespace>>>("Namespace", json!({}))),
     ] {
-        assert!(kept.iter().all(|bytes| *bytes <= KEPT), "{kind}: {kept:?} bytes");
+        assert!(kept.iter().all(|bytes| *bytes <= MAX_KEPT_BYTES), "{kind}: {kept:?} bytes");
     }
 }
 
@@ -96,5 +95,5 @@ fn the_answer_to_a_write_is_kept_like_what_the_watch_reads() {
     let watched = watched.0.unwrap();
     assert_eq!(watched.metadata, answered.metadata);
     let request = &watched.metadata.annotations.unwrap()[RECONCILE_REQUESTED_AT];
-    assert_eq!(*request, handled_value(&"x".repeat(LONG)));
+    assert_eq!(*request, handled_value(&"x".repeat(MAX_OBJECT_BYTES)));
 }

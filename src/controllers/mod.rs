@@ -1,25 +1,25 @@
 //! Controllers: each reconcile observes, plans (pure), acts (IO), and always reports (IO).
 
 mod account;
-mod alarms;
-mod around;
+mod backup_lister;
 pub mod cached;
+mod compressed;
 mod context;
+mod environment;
 mod failed_writes;
 pub mod guarded;
 pub mod inventory;
-mod load;
-mod memories;
 mod metrics;
-mod packed;
 pub mod policy;
 mod queues;
+mod quota_demand;
 mod requests;
-mod rounds;
+mod requeue_timers;
 pub mod sharing;
+mod state_store;
 mod term;
+mod triggers;
 pub mod unreadable;
-mod wakes;
 mod watch;
 mod watches;
 
@@ -35,38 +35,38 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::accounts::identity::Identity;
 use crate::clock::Clock;
 use crate::cloud::{EndpointRule, Transport};
 use crate::cluster::elector::Leadership;
 use crate::cluster::events::Events;
 use crate::cluster::status::{Applied, StatusError, apply_status, replace_status};
-use crate::metrics::{Ended as TurnEnded, Meters};
-use crate::observe::identity::Identity;
+use crate::metrics::{Meters, ReconcileResult};
 use crate::telemetry::health::Health;
-use around::surroundings;
 pub use context::Context;
+use environment::environment;
 use failed_writes::Part;
 use guarded::Guarded;
 use sharing::{Admission, Purpose};
 use term::Ended;
-use wakes::Wake;
+use triggers::Trigger;
 use watch::Stored;
 use watches::Watches;
 
 /// Time that the start waits for shared accounts, and resources for any account before they report it as unknown.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ACCOUNT_WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of concurrent writes of statuses and Events.
-const WRITES: usize = 16;
+const MAX_CONCURRENT_WRITES: usize = 16;
 /// Policy reconciles that may run besides those with a cloud call in flight: they write, or wait to. After the creation
 /// of thousands of policies all of them would wait, each with the memory of a reconcile.
-const WAITING: u16 = 4 * WRITES as u16;
+const MAX_WAITING_RECONCILES: u16 = 4 * MAX_CONCURRENT_WRITES as u16;
 /// Requeue delay after a conflict, mostly with the write of another client.
-const OVERTAKEN: Duration = Duration::from_millis(100);
+const CONFLICT_REQUEUE: Duration = Duration::from_millis(100);
 /// Requeue delay after a 404; the watch will report the deletion.
-const GONE: Duration = Duration::from_secs(30);
+const NOT_FOUND_REQUEUE: Duration = Duration::from_secs(30);
 /// Time for reconciles in progress to finish after the process was asked to stop: the rest of the 2 s in which the
 /// process ends is for releasing the Lease.
-const GRACE: Duration = Duration::from_millis(1_200);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_200);
 
 /// Settings and clients of the controllers.
 pub struct Settings {
@@ -93,7 +93,7 @@ pub struct Settings {
 /// Starts the watches at once, so that the stores are complete when this process becomes the leader. Runs the
 /// controllers whenever `leading` resolves, until that leadership is lost, and then stands by for the next one; a term
 /// keeps nothing of an earlier one but the stores of the watches. `stop` ends it; reconciles in progress may then go on
-/// for `GRACE`.
+/// for `SHUTDOWN_GRACE`.
 ///
 /// # Errors
 /// The Lease could not be acquired, or a controller has ended by itself, which none should.
@@ -142,23 +142,27 @@ where
 pub struct NotReported(#[from] StatusError);
 
 /// Requeues a failed write after a growing delay with jitter.
-fn retry<O: Stored>(object: Arc<O>, NotReported(error): &NotReported, context: Arc<Context>) -> Action {
+fn error_policy<O: Stored>(
+    object: Arc<O>,
+    NotReported(error): &NotReported,
+    context: Arc<Context>,
+) -> Action {
     Action::requeue(context.failed_writes.failed(&O::kind(&()), object.meta(), Part::Status, error))
 }
 
 /// Runs a reconcile, and counts it in the metrics.
-async fn counted<O: Stored, F>(
+async fn with_metrics<O: Stored, F>(
     object: Arc<O>,
     context: Arc<Context>,
     reconcile: impl FnOnce(Arc<O>, Arc<Context>) -> F,
 ) -> Result<Action, NotReported>
 where
-    F: Future<Output = Result<(Action, TurnEnded), NotReported>>,
+    F: Future<Output = Result<(Action, ReconcileResult), NotReported>>,
 {
     let (meters, begun) = (context.meters.clone(), Instant::now());
     let result = reconcile(object, context).await;
-    let ended = result.as_ref().map_or(TurnEnded::Passing, |(_, ended)| *ended);
-    meters.reconciled(&O::kind(&()), ended, begun.elapsed());
+    let ended = result.as_ref().map_or(ReconcileResult::Transient, |(_, ended)| *ended);
+    meters.record_reconcile(&O::kind(&()), ended, begun.elapsed());
     result.map(|(action, _)| action)
 }
 
@@ -185,7 +189,7 @@ where
         applied => applied,
     };
     match &applied {
-        Ok(Applied::Written(_)) => context.meters.wrote_status(&K::kind(&())),
+        Ok(Applied::Written(_)) => context.meters.record_status_write(&K::kind(&())),
         Ok(Applied::Stale(Some(found))) => context.refused(object, found),
         _ => {}
     }
@@ -193,7 +197,7 @@ where
 }
 
 /// Returns the number that gives a resource its poll offset within its interval; it never changes.
-fn phase(uid: &str) -> u64 {
+fn poll_offset(uid: &str) -> u64 {
     crate::plan::hash_of(uid)
 }
 

@@ -16,28 +16,32 @@ use kube::{Resource, ResourceExt};
 
 use super::cached::Cached;
 use super::guarded::Guarded;
-use super::wakes::{Wake, Wakes};
-use super::watch::{SharedStream, Stored, Watched, few_at_a_time};
-use super::{Context, account, counted, inventory, policy, retry};
+use super::triggers::{Trigger, Triggers};
+use super::watch::{SharedStream, Stored, Watched, in_batches};
+use super::{Context, account, error_policy, inventory, policy, with_metrics};
+use crate::accounts::AccountKey;
 use crate::api::{BackupInventory, CrossRegionBackupPolicy};
-use crate::observe::AccountKey;
 
 pub fn policies(
     context: &Arc<Context>,
     policies: &Watched<Cached<CrossRegionBackupPolicy>>,
-    wakes: UnboundedReceiver<Wake>,
+    triggers: UnboundedReceiver<Trigger>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let feed = policies.begin(ready(context), |_| ());
-    let references = references(&feed.store, wakes, policy::is_concerned, |wake| match wake {
-        Wake::Policy(reference) => Some(reference),
+    let references = references(&feed.store, triggers, policy::is_affected, |trigger| match trigger {
+        Trigger::Policy(reference) => Some(reference),
         _ => None,
     });
     Controller::for_stream(feed.changes, feed.store)
-        .with_config(Config::default().concurrency(context.turns))
+        .with_config(Config::default().concurrency(context.max_policy_reconciles))
         .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
-        .run(|object, context| counted(object, context, policy::reconcile), retry, context.clone())
+        .run(
+            |object, context| with_metrics(object, context, policy::reconcile),
+            error_policy,
+            context.clone(),
+        )
         .for_each(|result| async { log_queue_error("policy", result.map(|_| ())) })
         .map(|()| "policy")
         .boxed()
@@ -46,18 +50,22 @@ pub fn policies(
 pub fn inventories(
     context: &Arc<Context>,
     inventories: &Watched<Cached<BackupInventory>>,
-    wakes: UnboundedReceiver<Wake>,
+    triggers: UnboundedReceiver<Trigger>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let feed = inventories.begin(ready(context), |_| ());
-    let references = references(&feed.store, wakes, inventory::is_concerned, |wake| match wake {
-        Wake::Inventory(reference) => Some(reference),
+    let references = references(&feed.store, triggers, inventory::is_affected, |trigger| match trigger {
+        Trigger::Inventory(reference) => Some(reference),
         _ => None,
     });
     Controller::for_stream(feed.changes, feed.store)
         .reconcile_on(select(feed.all, references))
         .graceful_shutdown_on(stop)
-        .run(|object, context| counted(object, context, inventory::reconcile), retry, context.clone())
+        .run(
+            |object, context| with_metrics(object, context, inventory::reconcile),
+            error_policy,
+            context.clone(),
+        )
         .for_each(|result| async { log_queue_error("inventory", result.map(|_| ())) })
         .map(|()| "inventory")
         .boxed()
@@ -67,13 +75,13 @@ pub fn accounts<K: account::Kind>(
     context: &Arc<Context>,
     accounts: &Watched<Guarded<K>>,
     secrets: BoxStream<'static, Guarded<PartialObjectMeta<Secret>>>,
-    wakes: UnboundedReceiver<AccountKey>,
+    triggers: UnboundedReceiver<AccountKey>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let known = context.accounts.clone();
     let feed = accounts.begin(ready(context), move |found| account::notice(&known, found));
     let (store, by_secret) = (feed.store.clone(), feed.store.clone());
-    let references = wakes.filter_map(move |key| {
+    let references = triggers.filter_map(move |key| {
         let reference = ObjectRef::new(&key.name).within(key.namespace.as_deref().unwrap_or_default());
         std::future::ready(store.get(&reference).map(|found| ObjectRef::from_obj(&*found)))
     });
@@ -85,13 +93,18 @@ pub fn accounts<K: account::Kind>(
         let is_near = |account: &Guarded<K>| {
             account.meta().namespace.is_none() || account.meta().namespace == namespace
         };
-        let readers = by_secret.state_filter(|account| is_near(account) && account::reads(account, &name));
+        let readers =
+            by_secret.state_filter(|account| is_near(account) && account::uses_secret(account, &name));
         stream::iter(readers.into_iter().map(|account| ObjectRef::from_obj(&*account)))
     });
     Controller::for_stream(feed.changes, feed.store)
         .reconcile_on(select(feed.all, select(references, secrets)))
         .graceful_shutdown_on(stop)
-        .run(|object, context| counted(object, context, account::reconcile::<K>), retry, context.clone())
+        .run(
+            |object, context| with_metrics(object, context, account::reconcile::<K>),
+            error_policy,
+            context.clone(),
+        )
         .for_each(|result| async { log_queue_error("account", result.map(|_| ())) })
         .map(|()| "account")
         .boxed()
@@ -100,16 +113,16 @@ pub fn accounts<K: account::Kind>(
 /// Returns the objects to enqueue: the `one` that a trigger names, or all that it affects.
 fn references<O: Stored + Send + Sync>(
     store: &Store<O>,
-    wakes: UnboundedReceiver<Wake>,
-    is_concerned: fn(&O, &Wake) -> bool,
-    one: fn(&Wake) -> Option<&ObjectRef<O>>,
+    triggers: UnboundedReceiver<Trigger>,
+    is_affected: fn(&O, &Trigger) -> bool,
+    one: fn(&Trigger) -> Option<&ObjectRef<O>>,
 ) -> impl Stream<Item = ObjectRef<O>> + Send + 'static {
     let store = store.clone();
-    wakes.flat_map_unordered(None, move |wake| match one(&wake) {
+    triggers.flat_map_unordered(None, move |trigger| match one(&trigger) {
         Some(reference) => stream::iter(store.get(reference).map(|found| found.reference())).boxed(),
         None => {
-            let found = store.state_filter(|object| is_concerned(object, &wake));
-            few_at_a_time(stream::iter(found).map(|object| object.reference())).boxed()
+            let found = store.state_filter(|object| is_affected(object, &trigger));
+            in_batches(stream::iter(found).map(|object| object.reference())).boxed()
         }
     })
 }
@@ -124,7 +137,7 @@ fn ready(context: &Arc<Context>) -> impl Future<Output = ()> + Send + 'static {
 pub fn namespaces(
     context: &Arc<Context>,
     namespaces: SharedStream<Guarded<PartialObjectMeta<Namespace>>>,
-    wakes: Wakes,
+    triggers: Triggers,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> BoxFuture<'static, &'static str> {
     let accounts = context.accounts.clone();
@@ -134,8 +147,8 @@ pub fn namespaces(
         .filter_map(|namespace| std::future::ready(namespace.ok()))
         .take_until(stop)
         .for_each(move |namespace| {
-            wakes.resources(&Wake::Namespace(namespace.name_any()));
-            accounts.admissions_changed();
+            triggers.resources(&Trigger::Namespace(namespace.name_any()));
+            accounts.namespace_access_changed();
             std::future::ready(())
         })
         .map(|()| "namespace")

@@ -258,7 +258,7 @@ mod tests {
             });
             namespaces.apply_watcher_event(&Event::Apply(serde_json::from_value(namespace).unwrap()));
         }
-        let synced = Synced::of_a_list();
+        let synced = Synced::listed_now();
         Shared {
             accounts: accounts.as_reader(),
             namespaces: namespaces.as_reader(),

@@ -13,19 +13,22 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::backup_lister::BackupLister;
 use super::failed_writes::FailedWrites;
 use super::guarded::Guarded;
-use super::memories::Memories;
-use super::metrics::Noted;
+use super::metrics::MetricsState;
 use super::policy::Claims;
-use super::rounds::Rounds;
-use super::wakes::{Wake, scopes};
-use super::watch::{Awaits, touched_metadata};
-use super::watches::{AllGone, Watches};
-use super::{Context, GRACE, Settings, WAITING, WRITES, account, api, inventory, policy, queues};
+use super::state_store::StateStore;
+use super::triggers::{Trigger, scopes};
+use super::watch::{WatchSettings, touched_metadata};
+use super::watches::{Deletions, Watches};
+use super::{
+    Context, MAX_CONCURRENT_WRITES, MAX_WAITING_RECONCILES, SHUTDOWN_GRACE, Settings, account, api,
+    inventory, policy, queues,
+};
+use crate::accounts::{Accounts, Deps};
 use crate::cluster::elector::Leadership;
 use crate::cluster::secrets::Secrets;
-use crate::observe::{Accounts, Means};
 
 /// Reason for the end of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub enum Ended {
     Lost,
 }
 
-/// Runs the controllers until `stop` resolves or the leadership is lost. After `stop`, work in progress gets [`GRACE`]
+/// Runs the controllers until `stop` resolves or the leadership is lost. After `stop`, work in progress gets [`SHUTDOWN_GRACE`]
 /// to finish; after a lost leadership it is cancelled at once, and has ended when this returns.
 ///
 /// `began`: time since when this process has waited for the Lease.
@@ -50,12 +53,12 @@ pub async fn lead(
     began: Timestamp,
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> anyhow::Result<Ended> {
-    watches.caches.take_lead();
-    let (shared_wake, shared_wakes) = unbounded();
-    let (wakes, scope_wakes) = scopes(watches.scopes.len(), shared_wake);
+    watches.freshness.start_leading();
+    let (shared_trigger, shared_triggers) = unbounded();
+    let (triggers, scope_triggers) = scopes(watches.scopes.len(), shared_trigger);
     let accounts = {
-        let (wake, changed) = (wakes.clone(), wakes.clone());
-        let means = Means {
+        let (trigger, changed) = (triggers.clone(), triggers.clone());
+        let deps = Deps {
             secrets: Secrets::Cluster(settings.kube.clone()),
             clock: settings.clock.clone(),
             rule: settings.rule.clone(),
@@ -66,22 +69,22 @@ pub async fn lead(
             meters: settings.meters.clone(),
         };
         Arc::new(Accounts::new(
-            means,
-            move |key| wake.account(key),
-            move |key| changed.resources(&Wake::Account(key.clone())),
+            deps,
+            move |key| trigger.account(key),
+            move |key| changed.resources(&Trigger::Account(key.clone())),
         ))
     };
-    let noted = Arc::new(Noted::default());
-    watches.look_up(settings, noted.clone(), Some(accounts.clone()), Some(leadership.clone()));
+    let metrics_state = Arc::new(MetricsState::default());
+    watches.look_up(settings, metrics_state.clone(), Some(accounts.clone()), Some(leadership.clone()));
     let context = Arc::new(Context {
         meters: settings.meters.clone(),
-        noted,
+        metrics_state,
         started: settings.clock.now(),
         shared: watches.shared(),
-        caches: watches.caches.clone(),
+        freshness: watches.freshness.clone(),
         kube: settings.kube.clone(),
         clock: settings.clock.clone(),
-        events: settings.events.anew(),
+        events: settings.events.with_empty_cache(),
         as_of: leadership.previous_renewal().unwrap_or(began),
         leadership: leadership.clone(),
         read_only: settings.read_only,
@@ -91,61 +94,74 @@ pub async fn lead(
         inventory_stores: watches.inventory_stores(),
         account_stores: watches.account_stores(),
         synced: watches.synced(),
-        policies: Memories::default(),
-        inventories: Memories::default(),
-        account_requests: account::Handled::default(),
+        policies: StateStore::default(),
+        inventories: StateStore::default(),
+        account_requests: account::HandledRequests::default(),
         claims: Claims::new({
-            let wakes = wakes.clone();
-            move |named| wakes.policy(named)
+            let triggers = triggers.clone();
+            move |object_key| triggers.policy(object_key)
         }),
-        rounds: Rounds::default(),
-        wakes: wakes.clone(),
-        alarms: Arc::default(),
-        turns: u16::try_from(settings.concurrency).unwrap_or(u16::MAX).saturating_add(WAITING),
-        writes: Semaphore::new(WRITES),
+        backup_lister: BackupLister::default(),
+        triggers: triggers.clone(),
+        timers: Arc::default(),
+        max_policy_reconciles: u16::try_from(settings.concurrency)
+            .unwrap_or(u16::MAX)
+            .saturating_add(MAX_WAITING_RECONCILES),
+        writes: Semaphore::new(MAX_CONCURRENT_WRITES),
         failed_writes: FailedWrites::default(),
         seeded: tokio::sync::OnceCell::new(),
         stopping: tokio::sync::watch::Sender::new(false),
     });
 
     let mut tasks: Vec<BoxFuture<'static, &'static str>> = Vec::new();
-    for (watched, wakes) in watches.scopes.iter().zip(scope_wakes) {
-        tasks.push(queues::policies(&context, &watched.policies, wakes.policy_wakes, stop.clone()));
-        tasks.push(queues::inventories(&context, &watched.inventories, wakes.inventory_wakes, stop.clone()));
+    for (watched, triggers) in watches.scopes.iter().zip(scope_triggers) {
+        tasks.push(queues::policies(&context, &watched.policies, triggers.policy_triggers, stop.clone()));
+        tasks.push(queues::inventories(
+            &context,
+            &watched.inventories,
+            triggers.inventory_triggers,
+            stop.clone(),
+        ));
         let namespace = watched.namespace.as_deref();
-        let awaits = Awaits { health: &settings.health, caches: &watches.caches, namespace };
+        let awaits = WatchSettings { health: &settings.health, freshness: &watches.freshness, namespace };
         let secrets = touched_metadata(
             api::<Guarded<PartialObjectMeta<Secret>>>(&settings.watching, namespace),
             awaits,
         );
-        tasks.push(queues::accounts(&context, &watched.accounts, secrets, wakes.account_wakes, stop.clone()));
+        tasks.push(queues::accounts(
+            &context,
+            &watched.accounts,
+            secrets,
+            triggers.account_triggers,
+            stop.clone(),
+        ));
     }
     tasks.push({
         let (context, stop) = (context.clone(), stop.clone());
         async move {
             tokio::select! {
                 () = stop => "alarm",
-                () = context.alarms.ring(|named| context.wakes.policy(named)) => "alarm",
+                () = context.timers.ring(|object_key| context.triggers.policy(object_key)) => "alarm",
             }
         }
         .boxed()
     });
     if let Some(shared) = &watches.shared {
         let namespace = Some(&*settings.own_namespace);
-        let awaits = Awaits { health: &settings.health, caches: &watches.caches, namespace };
+        let awaits = WatchSettings { health: &settings.health, freshness: &watches.freshness, namespace };
         let secrets = touched_metadata(
             api::<Guarded<PartialObjectMeta<Secret>>>(&settings.watching, namespace),
             awaits,
         );
-        tasks.push(queues::accounts(&context, &shared.accounts, secrets, shared_wakes, stop.clone()));
-        tasks.push(queues::namespaces(&context, shared.namespaces.stream.clone(), wakes, stop.clone()));
+        tasks.push(queues::accounts(&context, &shared.accounts, secrets, shared_triggers, stop.clone()));
+        tasks.push(queues::namespaces(&context, shared.namespaces.stream.clone(), triggers, stop.clone()));
     }
     let mut tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
     let result = tokio::select! {
         biased;
         () = stop => {
             context.stopping.send_replace(true);
-            if timeout(GRACE, join_all(&mut tasks)).await.is_err() {
+            if timeout(SHUTDOWN_GRACE, join_all(&mut tasks)).await.is_err() {
                 tracing::warn!("some calls did not end in time; what became of them the next look will tell");
             }
             Ok(Ended::Stopped)
@@ -166,7 +182,7 @@ pub async fn lead(
 }
 
 /// Drops the state of objects that the watches report as deleted.
-async fn forget(context: &Context, gone: &mut AllGone) {
+async fn forget(context: &Context, gone: &mut Deletions) {
     loop {
         tokio::select! {
             Some(gone) = gone.policies.next() => policy::forget(context, gone),

@@ -14,13 +14,13 @@ use super::policy::convert::{condition_from, condition_to};
 use super::{Context, NotReported, Part};
 use crate::cluster::status::{Applied, apply_status, get_json};
 use crate::domain::condition::{self, types};
-use crate::domain::{Outcome, Progress, Reason, Truth};
+use crate::domain::{ConditionStatus, Outcome, Progress, Reason};
 
 /// Maximum length of a parse error in a message, in characters.
-const LONGEST: usize = 256;
+const MAX_ERROR_CHARS: usize = 256;
 
 /// Reports the parse error in the conditions `main`. All other fields of the status stay.
-pub async fn tell<K>(
+pub async fn report_parse_error<K>(
     context: &Context,
     api: &Api<Guarded<K>>,
     invalid: &InvalidObject,
@@ -36,19 +36,24 @@ where
     let Some(stored) = get_json(api, &guarded).await? else {
         return Ok(Action::await_change());
     };
-    let Some(status) = telling(&stored["status"], invalid, main, context.clock.now()) else {
+    let Some(status) = with_parse_error(&stored["status"], invalid, main, context.clock.now()) else {
         return Ok(Action::await_change());
     };
     let applied = apply_status(api, &guarded, status).await?;
     if let Applied::Written(_) = applied {
         context.failed_writes.succeeded(&invalid.metadata, Part::Status);
-        context.meters.wrote_status(&K::kind(&()));
+        context.meters.record_status_write(&K::kind(&()));
     }
     Ok(Action::await_change())
 }
 
 /// Returns the stored status with the parse error in the conditions `main`; `None` if it reports that already.
-pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Timestamp) -> Option<Value> {
+pub fn with_parse_error(
+    stored: &Value,
+    invalid: &InvalidObject,
+    main: &[&str],
+    now: Timestamp,
+) -> Option<Value> {
     // An older CRD may have admitted a status that is no object.
     let mut status = if stored.is_object() { stored.clone() } else { json!({}) };
     let told = status
@@ -58,7 +63,7 @@ pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Time
     let told: Vec<_> = told.iter().map(condition_from).collect();
     let old = condition::credible(told.clone(), &types::OF_POLICY, now);
     let outcome = Outcome {
-        status: Truth::False,
+        status: ConditionStatus::False,
         reason: Reason::InvalidRequest,
         progress: Progress::Stalled,
         cause: words(invalid),
@@ -78,6 +83,6 @@ pub fn telling(stored: &Value, invalid: &InvalidObject, main: &[&str], now: Time
 
 /// Returns the message for conditions, Events and the account's resources.
 pub fn words(invalid: &InvalidObject) -> String {
-    let why: String = invalid.error.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    let why: String = invalid.error.chars().filter(|c| !c.is_control()).take(MAX_ERROR_CHARS).collect();
     format!("the resource cannot be read by this version of the operator: {why}")
 }

@@ -24,18 +24,18 @@ use tokio::time::{Instant, sleep};
 use super::guarded::Guarded;
 #[cfg(test)]
 use crate::clock::Clock;
-use crate::cluster::list_watch::{Caches, list_watch};
+use crate::cluster::list_watch::{ListFreshness, list_watch};
 use crate::telemetry::health::Health;
 
 /// Number of events at once that are delayed.
-const FEW: usize = 64;
-/// Delay after [`FEW`] events, in which a queue releases them.
-const PAUSE: Duration = Duration::from_millis(2);
+const BATCH_SIZE: usize = 64;
+/// Delay after [`BATCH_SIZE`] events, in which a queue releases them.
+const BATCH_DELAY: Duration = Duration::from_millis(2);
 
 /// Upper bound on the delay between two attempts to list or watch, and so on the time until changes are observed after
 /// an outage of the API server.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
 
 pub struct Watched<O: Stored> {
     pub store: Store<O>,
@@ -71,9 +71,9 @@ impl<T: Send + 'static> SharedStream<T> {
 }
 
 /// Time without a failure after which the next delay is the shortest one again.
-const RESET: Duration = Duration::from_secs(10);
+const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(10);
 
-/// Backoff between attempts: exponential, with jitter, up to [`LONGEST_WAIT`].
+/// Backoff between attempts: exponential, with jitter, up to [`MAX_BACKOFF`].
 #[derive(Default)]
 pub struct Reconnect {
     failures: u32,
@@ -85,10 +85,10 @@ impl Iterator for Reconnect {
 
     fn next(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        if self.last.replace(now).is_some_and(|last| now - last > RESET) {
+        if self.last.replace(now).is_some_and(|last| now - last > BACKOFF_RESET_AFTER) {
             self.failures = 0;
         }
-        let wait = SHORTEST_WAIT.saturating_mul(1 << self.failures.min(8)).min(LONGEST_WAIT);
+        let wait = MIN_BACKOFF.saturating_mul(1 << self.failures.min(8)).min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
         Some(wait.mul_f64(0.5 + fastrand::f64() / 2.0))
     }
@@ -105,28 +105,29 @@ impl Backoff for Reconnect {
 pub struct Synced {
     /// Start of the list that the store holds. `None`: it holds none yet.
     listed: watch::Receiver<Option<Instant>>,
-    caches: Caches,
+    freshness: ListFreshness,
 }
 
 impl Synced {
     pub fn is_synced(&self) -> bool {
-        self.listed.borrow().is_some_and(|at| self.caches.trusts(at))
+        self.listed.borrow().is_some_and(|at| self.freshness.is_fresh_for_leader(at))
     }
 
     /// Creates the state of a store that holds a list.
     #[cfg(test)]
-    pub fn of_a_list() -> Self {
+    pub fn listed_now() -> Self {
         let listed = watch::channel(Some(Instant::now())).1;
-        Self { listed, caches: Caches::new(Clock::system()) }
+        Self { listed, freshness: ListFreshness::new(Clock::system()) }
     }
 
     /// Whether the list began after the last invalidation of all lists.
-    pub fn is_undoubted(&self) -> bool {
-        self.listed.borrow().is_some_and(|at| !self.caches.doubts(at))
+    pub fn is_up_to_date(&self) -> bool {
+        self.listed.borrow().is_some_and(|at| !self.freshness.needs_relist(at))
     }
 
     pub async fn wait(&self) {
-        let is_new_enough = |listed: &Option<Instant>| listed.is_some_and(|at| self.caches.trusts(at));
+        let is_new_enough =
+            |listed: &Option<Instant>| listed.is_some_and(|at| self.freshness.is_fresh_for_leader(at));
         // It fails only if the watch has ended, and the process with it.
         let _ = self.listed.clone().wait_for(is_new_enough).await;
     }
@@ -151,7 +152,7 @@ pub trait Stored: Resource<DynamicType = ()> + Clone + 'static {
 
     /// Drops the fields that only the watch needed to read the object, and shares those that equal fields of the object
     /// `before`.
-    fn settle(&mut self, before: Option<&Self>);
+    fn intern(&mut self, before: Option<&Self>);
 }
 
 impl<K> Stored for Guarded<K>
@@ -166,7 +167,7 @@ where
         ObjectRef::from_obj(self)
     }
 
-    fn settle(&mut self, _: Option<&Self>) {}
+    fn intern(&mut self, _: Option<&Self>) {}
 }
 
 impl<O: Stored + Send + Sync> Watched<O> {
@@ -185,8 +186,8 @@ impl<O: Stored + Send + Sync> Watched<O> {
             ready.await;
             stream::iter(stored.state().into_iter().map(|object| object.reference()))
         };
-        let all = few_at_a_time(stream::once(all).flatten()).boxed();
-        Feed { changes: few_at_a_time(stream.inspect(notice).map(Ok)).boxed(), all, store }
+        let all = in_batches(stream::once(all).flatten()).boxed();
+        Feed { changes: in_batches(stream.inspect(notice).map(Ok)).boxed(), all, store }
     }
 }
 
@@ -214,13 +215,13 @@ where
 
 /// Delays bursts. The queue of a controller accepts all events that are ready before it releases one, and never gives
 /// back the memory it has grown to: for all objects at once, that is a third of what they take otherwise.
-pub fn few_at_a_time<S>(stream: S) -> impl Stream<Item = S::Item>
+pub fn in_batches<S>(stream: S) -> impl Stream<Item = S::Item>
 where
     S: Stream,
 {
-    let paced = stream.ready_chunks(FEW).then(|some| async move {
-        if some.len() == FEW {
-            sleep(PAUSE).await;
+    let paced = stream.ready_chunks(BATCH_SIZE).then(|some| async move {
+        if some.len() == BATCH_SIZE {
+            sleep(BATCH_DELAY).await;
         }
         some
     });
@@ -228,18 +229,18 @@ where
 }
 
 /// Deletion that a watch reports.
-pub enum Gone {
+pub enum Deleted {
     /// This object was deleted: its name and UID.
-    One(Box<ObjectMeta>),
+    Object(Box<ObjectMeta>),
     /// The objects were relisted: any that the store does not hold is deleted.
-    Unlisted,
+    Relisted,
 }
 
 /// Returns the UIDs of deleted objects; after a relist, those of the `remembered` ones that no store holds.
-pub fn lost<O: Stored>(remembered: Vec<Arc<str>>, stores: &[Store<O>], gone: Gone) -> Vec<Arc<str>> {
+pub fn lost<O: Stored>(remembered: Vec<Arc<str>>, stores: &[Store<O>], gone: Deleted) -> Vec<Arc<str>> {
     match gone {
-        Gone::One(meta) => meta.uid.into_iter().map(Arc::from).collect(),
-        Gone::Unlisted => {
+        Deleted::Object(meta) => meta.uid.into_iter().map(Arc::from).collect(),
+        Deleted::Relisted => {
             let objects: Vec<_> = stores.iter().flat_map(Store::state).collect();
             let live: HashSet<&str> = objects.iter().filter_map(|object| object.uid()).collect();
             remembered.into_iter().filter(|uid| !live.contains(&**uid)).collect()
@@ -257,13 +258,13 @@ pub fn stored<O: Stored>(stores: &[Store<O>], object: &impl ResourceExt, uid: &s
 
 /// State that all watches of a process share, and the namespace that the watch is limited to.
 #[derive(Clone, Copy)]
-pub struct Awaits<'a> {
+pub struct WatchSettings<'a> {
     pub health: &'a Health,
-    pub caches: &'a Caches,
+    pub freshness: &'a ListFreshness,
     pub namespace: Option<&'a str>,
 }
 
-impl Awaits<'_> {
+impl WatchSettings<'_> {
     fn list_of<K: Resource<DynamicType = ()>>(self) -> String {
         let kind = K::kind(&());
         match self.namespace {
@@ -281,7 +282,7 @@ impl Awaits<'_> {
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
-        list_watch(api, self.caches.clone(), self.health.awaits(self.list_of::<K>()))
+        list_watch(api, self.freshness.clone(), self.health.require(self.list_of::<K>()))
             .backoff(Reconnect::default())
     }
 
@@ -294,20 +295,20 @@ impl Awaits<'_> {
             Event::InitDone => drop(sender.send_replace(begun)),
             _ => {}
         };
-        (note, Synced { listed, caches: self.caches.clone() })
+        (note, Synced { listed, freshness: self.freshness.clone() })
     }
 }
 
 /// Streams the metadata of all objects that `api` reaches as it is received, that of deleted objects included.
 pub fn touched_metadata<K>(
     api: Api<Guarded<PartialObjectMeta<K>>>,
-    awaits: Awaits<'_>,
+    awaits: WatchSettings<'_>,
 ) -> BoxStream<'static, Guarded<PartialObjectMeta<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    let cache = awaits.health.relies_on(awaits.list_of::<K>());
-    list_watch(api, awaits.caches.clone(), cache)
+    let cache = awaits.health.require_fresh(awaits.list_of::<K>());
+    list_watch(api, awaits.freshness.clone(), cache)
         .backoff(Reconnect::default())
         .touched_objects()
         // The errors were reported, and the backoff has handled them.
@@ -323,7 +324,7 @@ pub struct Namespaces {
 }
 
 /// Watches all namespaces, and keeps only their labels.
-pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
+pub fn watched_labels(kube: &kube::Client, awaits: WatchSettings<'_>) -> Namespaces {
     let (store, writer) = reflector::store();
     let (mut note, synced) = awaits.synced();
     let events = awaits
@@ -334,7 +335,7 @@ pub fn watched_labels(kube: &kube::Client, awaits: Awaits<'_>) -> Namespaces {
 }
 
 /// Watches all objects that `api` reaches.
-pub fn watched<O>(api: Api<O>, gone: UnboundedSender<Gone>, awaits: Awaits<'_>) -> Watched<O>
+pub fn watched<O>(api: Api<O>, gone: UnboundedSender<Deleted>, awaits: WatchSettings<'_>) -> Watched<O>
 where
     O: Stored + DeserializeOwned + std::fmt::Debug + Send + Sync,
 {
@@ -344,19 +345,19 @@ where
         .list_watch(api)
         .modify({
             let store = store.clone();
-            move |object: &mut O| object.settle(store.get(&object.reference()).as_deref())
+            move |object: &mut O| object.intern(store.get(&object.reference()).as_deref())
         })
         .reflect(writer)
         .inspect_ok(move |event| {
             note(event);
             let news = match event {
-                Event::Delete(object) => Gone::One(Box::new(ObjectMeta {
+                Event::Delete(object) => Deleted::Object(Box::new(ObjectMeta {
                     uid: object.uid().map(str::to_owned),
                     name: object.meta().name.clone(),
                     namespace: object.meta().namespace.clone(),
                     ..ObjectMeta::default()
                 })),
-                Event::InitDone => Gone::Unlisted,
+                Event::InitDone => Deleted::Relisted,
                 _ => return,
             };
             // The receiver is dropped when the controllers have ended.
@@ -373,14 +374,14 @@ mod tests {
     async fn the_waits_between_attempts_grow_to_two_seconds() {
         let mut backoff = Reconnect::default();
         let most = [250, 500, 1_000, 2_000, 2_000, 2_000].map(Duration::from_millis);
-        for most in most.into_iter().chain([LONGEST_WAIT; 100]) {
+        for most in most.into_iter().chain([MAX_BACKOFF; 100]) {
             let wait = backoff.next().unwrap();
             assert!(wait >= most / 2 && wait <= most, "{wait:?} of {most:?}");
             sleep(wait).await;
             backoff.reset();
         }
-        sleep(RESET).await;
-        assert!(backoff.next().unwrap() <= SHORTEST_WAIT, "all was well meanwhile");
+        sleep(BACKOFF_RESET_AFTER).await;
+        assert!(backoff.next().unwrap() <= MIN_BACKOFF, "all was well meanwhile");
     }
 
     fn namespace(name: &str, version: &str) -> Guarded<PartialObjectMeta<Namespace>> {
@@ -417,13 +418,17 @@ mod tests {
     async fn many_are_held_back_and_one_is_not() {
         let begin = Instant::now();
         let many: Vec<_> =
-            few_at_a_time(stream::iter(0..3 * FEW + 1)).map(|n| (n, begin.elapsed())).collect().await;
-        assert!(many.iter().map(|(n, _)| *n).eq(0..3 * FEW + 1));
+            in_batches(stream::iter(0..3 * BATCH_SIZE + 1)).map(|n| (n, begin.elapsed())).collect().await;
+        assert!(many.iter().map(|(n, _)| *n).eq(0..3 * BATCH_SIZE + 1));
         // A timer has a resolution of 1 ms, and fires late rather than early.
-        let after = |pauses: u32| pauses * PAUSE..=pauses * (PAUSE + Duration::from_millis(1));
-        assert!(after(1).contains(&many[0].1) && after(3).contains(&many[3 * FEW].1), "{:?}", many[3 * FEW]);
+        let after = |pauses: u32| pauses * BATCH_DELAY..=pauses * (BATCH_DELAY + Duration::from_millis(1));
+        assert!(
+            after(1).contains(&many[0].1) && after(3).contains(&many[3 * BATCH_SIZE].1),
+            "{:?}",
+            many[3 * BATCH_SIZE]
+        );
         let begin = Instant::now();
-        assert_eq!(few_at_a_time(stream::iter([1])).collect::<Vec<_>>().await, [1]);
+        assert_eq!(in_batches(stream::iter([1])).collect::<Vec<_>>().await, [1]);
         assert_eq!(begin.elapsed(), Duration::ZERO);
     }
 }

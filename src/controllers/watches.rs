@@ -10,24 +10,24 @@ use kube::runtime::reflector::Store;
 
 use super::cached::Cached;
 use super::guarded::Guarded;
-use super::metrics::{Noted, Sources};
+use super::metrics::{MetricsState, Sources};
 use super::sharing::Shared;
-use super::wakes::watched_namespaces;
+use super::triggers::watch_scopes;
 use super::watch::{
-    Awaits, Gone, Namespaces, SharedStream, Stored, Synced, Watched, watched, watched_labels,
+    Deleted, Namespaces, SharedStream, Stored, Synced, WatchSettings, Watched, watched, watched_labels,
 };
 use super::{Settings, api};
+use crate::accounts::Accounts;
 use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 use crate::cluster::elector::Leadership;
-use crate::cluster::list_watch::Caches;
-use crate::observe::Accounts;
+use crate::cluster::list_watch::ListFreshness;
 
 pub struct Watches {
-    pub caches: Caches,
+    pub freshness: ListFreshness,
     pub scopes: Vec<WatchedScope>,
     /// `None` if the operator is limited to namespaces.
     pub shared: Option<WatchedShared>,
-    pub gone: AllGone,
+    pub gone: Deletions,
 }
 
 /// Watches of one watch scope: a namespace, or all of them.
@@ -45,10 +45,10 @@ pub struct WatchedShared {
 }
 
 /// Deletions that the watches of each kind report.
-pub struct AllGone {
-    pub policies: UnboundedReceiver<Gone>,
-    pub inventories: UnboundedReceiver<Gone>,
-    pub accounts: UnboundedReceiver<Gone>,
+pub struct Deletions {
+    pub policies: UnboundedReceiver<Deleted>,
+    pub inventories: UnboundedReceiver<Deleted>,
+    pub accounts: UnboundedReceiver<Deleted>,
 }
 
 impl Watches {
@@ -56,11 +56,11 @@ impl Watches {
         let ((policies, gone_policies), (inventories, gone_inventories), (accounts, gone_accounts)) =
             (unbounded(), unbounded(), unbounded());
         let kube = &settings.watching;
-        let caches = Caches::new(settings.clock.clone());
-        let scopes = watched_namespaces(&settings.namespaces);
+        let freshness = ListFreshness::new(settings.clock.clone());
+        let scopes = watch_scopes(&settings.namespaces);
         let scopes = scopes.into_iter().map(|namespace| {
             let within = namespace.as_deref();
-            let awaits = Awaits { health: &settings.health, caches: &caches, namespace: within };
+            let awaits = WatchSettings { health: &settings.health, freshness: &freshness, namespace: within };
             WatchedScope {
                 policies: watched(api(kube, within), policies.clone(), awaits),
                 inventories: watched(api(kube, within), inventories.clone(), awaits),
@@ -69,10 +69,10 @@ impl Watches {
             }
         });
         let scopes = scopes.collect();
-        let shared = settings.namespaces.is_empty().then(|| shared(settings, &caches, accounts.clone()));
+        let shared = settings.namespaces.is_empty().then(|| shared(settings, &freshness, accounts.clone()));
         let gone =
-            AllGone { policies: gone_policies, inventories: gone_inventories, accounts: gone_accounts };
-        Self { caches, scopes, shared, gone }
+            Deletions { policies: gone_policies, inventories: gone_inventories, accounts: gone_accounts };
+        Self { freshness, scopes, shared, gone }
     }
 
     /// Keeps the stores up to date while this replica has no other state. Returns if the watches have ended, which they
@@ -92,7 +92,7 @@ impl Watches {
         if let Some(shared) = &self.shared {
             streams.extend([read(&shared.accounts.stream), read(&shared.namespaces.stream)]);
         }
-        let AllGone { policies, inventories, accounts } = &mut self.gone;
+        let Deletions { policies, inventories, accounts } = &mut self.gone;
         streams.extend([policies, inventories, accounts].map(|gone| gone.by_ref().map(drop).boxed()));
         select_all(streams).for_each(|()| std::future::ready(())).await;
     }
@@ -128,7 +128,7 @@ impl Watches {
     pub fn look_up(
         &self,
         settings: &Settings,
-        noted: Arc<Noted>,
+        metrics_state: Arc<MetricsState>,
         known: Option<Arc<Accounts>>,
         leadership: Option<Leadership>,
     ) {
@@ -139,16 +139,16 @@ impl Watches {
             shared: self.shared.as_ref().map(|shared| shared.accounts.store.clone()),
             known,
             interval_override: settings.interval_override,
-            noted,
+            metrics_state,
             leadership,
         };
         let clock = settings.clock.clone();
-        settings.meters.look_up(move |out| sources.write(out, clock.now()));
+        settings.meters.set_source(move |out| sources.write(out, clock.now()));
     }
 }
 
-fn shared(settings: &Settings, caches: &Caches, gone: UnboundedSender<Gone>) -> WatchedShared {
-    let awaits = Awaits { health: &settings.health, caches, namespace: None };
+fn shared(settings: &Settings, freshness: &ListFreshness, gone: UnboundedSender<Deleted>) -> WatchedShared {
+    let awaits = WatchSettings { health: &settings.health, freshness, namespace: None };
     WatchedShared {
         accounts: watched(Api::all(settings.watching.clone()), gone, awaits),
         namespaces: watched_labels(&settings.watching, awaits),

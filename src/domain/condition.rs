@@ -18,27 +18,27 @@ pub mod types {
 
 /// A condition's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Truth {
+pub enum ConditionStatus {
     True,
     False,
     Unknown,
 }
 
-impl Truth {
+impl ConditionStatus {
     pub fn as_str(self) -> &'static str {
         match self {
-            Truth::True => "True",
-            Truth::False => "False",
-            Truth::Unknown => "Unknown",
+            ConditionStatus::True => "True",
+            ConditionStatus::False => "False",
+            ConditionStatus::Unknown => "Unknown",
         }
     }
 
     /// Parses a condition's status; any other text is `Unknown`.
     pub fn parse(word: &str) -> Self {
         match word {
-            "True" => Truth::True,
-            "False" => Truth::False,
-            _ => Truth::Unknown,
+            "True" => ConditionStatus::True,
+            "False" => ConditionStatus::False,
+            _ => ConditionStatus::Unknown,
         }
     }
 }
@@ -47,7 +47,7 @@ impl Truth {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub kind: String,
-    pub status: Truth,
+    pub status: ConditionStatus,
     pub reason: String,
     pub message: String,
     pub observed_generation: i64,
@@ -65,7 +65,7 @@ pub enum Progress {
 /// Desired content of the main condition (`Synced`, `Ready`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    pub status: Truth,
+    pub status: ConditionStatus,
     pub reason: Reason,
     pub progress: Progress,
     /// The operator's message and the cloud's error code: identical for every attempt with the same failure.
@@ -138,12 +138,12 @@ reasons!(
 );
 
 /// Upper bound on the clock difference between two replicas.
-const CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_hours(24);
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// Returns whether the operator can have written this time to a stored status: from 1970 to a day from now. Any
 /// writer can set a status.
 pub fn is_credible(time: Timestamp, now: Timestamp) -> bool {
-    time >= Timestamp::UNIX_EPOCH && time.duration_since(now) <= CLOCK_DIFFERENCE
+    time >= Timestamp::UNIX_EPOCH && time.duration_since(now) <= MAX_CLOCK_SKEW
 }
 
 /// Returns the conditions of a stored status that the operator may have written: the first of each type in `own`. A
@@ -184,9 +184,11 @@ pub fn merge(
     match outcome.progress {
         Progress::Settled => {}
         Progress::Reconciling => {
-            new.push(set(old, types::RECONCILING, Truth::True, outcome, generation, now))
+            new.push(set(old, types::RECONCILING, ConditionStatus::True, outcome, generation, now))
         }
-        Progress::Stalled => new.push(set(old, types::STALLED, Truth::True, outcome, generation, now)),
+        Progress::Stalled => {
+            new.push(set(old, types::STALLED, ConditionStatus::True, outcome, generation, now))
+        }
     }
     new
 }
@@ -195,7 +197,7 @@ pub fn merge(
 pub fn set(
     old: &[Condition],
     kind: &str,
-    status: Truth,
+    status: ConditionStatus,
     outcome: &Outcome,
     generation: i64,
     now: Timestamp,

@@ -7,7 +7,13 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-fn outcome(status: Truth, reason: Reason, progress: Progress, cause: &str, detail: Option<&str>) -> Outcome {
+fn outcome(
+    status: ConditionStatus,
+    reason: Reason,
+    progress: Progress,
+    cause: &str,
+    detail: Option<&str>,
+) -> Outcome {
     Outcome { status, reason, progress, cause: cause.to_owned(), detail: detail.map(str::to_owned) }
 }
 
@@ -18,7 +24,7 @@ fn ready(conditions: &[Condition]) -> &Condition {
 #[test]
 fn an_old_message_stays_while_status_reason_and_cause_are_the_same() {
     let denied = |cause: &str, detail: Option<&str>| {
-        outcome(Truth::False, Reason::PermissionDenied, Progress::Stalled, cause, detail)
+        outcome(ConditionStatus::False, Reason::PermissionDenied, Progress::Stalled, cause, detail)
     };
     let first = merge(&[], &[READY], &denied("Act: AccessDenied", Some("try 1")), 1, at(0));
     let cases = [
@@ -28,7 +34,7 @@ fn an_old_message_stays_while_status_reason_and_cause_are_the_same() {
         (denied("Act: AccessDeniedToo", Some("try 1")), "Act: AccessDeniedToo: try 1", "a longer cause"),
         (
             outcome(
-                Truth::False,
+                ConditionStatus::False,
                 Reason::InvalidRequest,
                 Progress::Stalled,
                 "Act: AccessDenied",
@@ -39,7 +45,7 @@ fn an_old_message_stays_while_status_reason_and_cause_are_the_same() {
         ),
         (
             outcome(
-                Truth::Unknown,
+                ConditionStatus::Unknown,
                 Reason::PermissionDenied,
                 Progress::Stalled,
                 "Act: AccessDenied",
@@ -64,13 +70,13 @@ fn an_old_message_stays_while_status_reason_and_cause_are_the_same() {
 fn other_conditions_are_kept_as_they_are() {
     let other = Condition {
         kind: "Other".to_owned(),
-        status: Truth::Unknown,
+        status: ConditionStatus::Unknown,
         reason: "Why".to_owned(),
         message: "text".to_owned(),
         observed_generation: 1,
         last_transition: at(-5),
     };
-    let stalled = outcome(Truth::False, Reason::InvalidRequest, Progress::Stalled, "cause", None);
+    let stalled = outcome(ConditionStatus::False, Reason::InvalidRequest, Progress::Stalled, "cause", None);
     let merged = merge(std::slice::from_ref(&other), &[READY, SYNCED], &stalled, 7, at(3));
     let kinds: Vec<_> = merged.iter().map(|c| c.kind.as_str()).collect();
     assert_eq!(kinds, [READY, SYNCED, "Other", STALLED]);
@@ -80,10 +86,10 @@ fn other_conditions_are_kept_as_they_are() {
 
 #[test]
 fn words_are_the_contract_s() {
-    for truth in [Truth::True, Truth::False, Truth::Unknown] {
-        assert_eq!(Truth::parse(truth.as_str()), truth);
+    for truth in [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown] {
+        assert_eq!(ConditionStatus::parse(truth.as_str()), truth);
     }
-    assert_eq!(Truth::parse("true"), Truth::Unknown);
+    assert_eq!(ConditionStatus::parse("true"), ConditionStatus::Unknown);
     assert_eq!(Reason::RegionNotAvailable.as_str(), "RegionNotAvailable");
 }
 
@@ -105,7 +111,7 @@ fn every_reason_is_explained_to_users() {
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {
     (
-        prop::sample::select(vec![Truth::True, Truth::False, Truth::Unknown]),
+        prop::sample::select(vec![ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown]),
         prop::sample::select(vec![Reason::InSync, Reason::CloudUnavailable, Reason::InvalidRequest]),
         prop::sample::select(vec![Progress::Settled, Progress::Reconciling, Progress::Stalled]),
         prop::sample::select(vec!["a", "a: b", "b"]),
@@ -134,7 +140,7 @@ proptest! {
             prop_assert_eq!((has(READY), has(SYNCED)), (1, 1));
             prop_assert_eq!(has(RECONCILING), usize::from(outcome.progress == Progress::Reconciling));
             prop_assert_eq!(has(STALLED), usize::from(outcome.progress == Progress::Stalled));
-            prop_assert!(new.iter().filter(|c| [RECONCILING, STALLED].contains(&c.kind.as_str())).all(|c| c.status == Truth::True));
+            prop_assert!(new.iter().filter(|c| [RECONCILING, STALLED].contains(&c.kind.as_str())).all(|c| c.status == ConditionStatus::True));
             prop_assert_eq!(&merge(&new, &[READY, SYNCED], outcome, second, at(second + 100)), &new);
             old = new;
         }

@@ -22,7 +22,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Retried with exponential backoff.
-    Passing,
+    Transient,
     /// The whole account slows down.
     Throttled,
     /// Retried at the resource's interval, and when a user changes something that may resolve it.
@@ -32,7 +32,7 @@ pub enum Class {
 impl Kind {
     pub fn class(self) -> Class {
         match self {
-            Kind::CloudUnavailable | Kind::InstanceNotReady => Class::Passing,
+            Kind::CloudUnavailable | Kind::InstanceNotReady => Class::Transient,
             Kind::Throttled => Class::Throttled,
             Kind::CredentialsRejected
             | Kind::PermissionDenied
@@ -53,14 +53,14 @@ pub struct RawCode(Box<str>);
 impl RawCode {
     /// Maximum length in bytes, longer than any documented code. A longer text is truncated, and then equals none of
     /// them.
-    const LONGEST: usize = 256;
+    const MAX_LENGTH: usize = 256;
 
     pub fn new(code: &str) -> Self {
-        Self(code[..code.floor_char_boundary(Self::LONGEST)].into())
+        Self(code[..code.floor_char_boundary(Self::MAX_LENGTH)].into())
     }
 
     /// Looks the code up in a table of codes. The bounds of `T` keep `table` from returning the text itself.
-    pub fn decide<T: Copy + 'static>(&self, table: impl FnOnce(&str) -> T) -> T {
+    pub fn lookup<T: Copy + 'static>(&self, table: impl FnOnce(&str) -> T) -> T {
         table(&self.0)
     }
 }
@@ -108,7 +108,7 @@ impl Failure {
 
     /// Returns whether the cloud sent a code for which `table` is true.
     pub fn has_code(&self, table: impl FnOnce(&str) -> bool) -> bool {
-        self.raw.as_ref().is_some_and(|raw| raw.decide(table))
+        self.raw.as_ref().is_some_and(|raw| raw.lookup(table))
     }
 }
 
@@ -143,6 +143,6 @@ mod tests {
         assert!(!format!("{failure} {failure:?} {failure:#?}").contains("canary"));
         assert!(!Failure::new(Kind::CloudUnavailable, "Act", "timeout").has_code(|_| true));
         let long = RawCode::new(&format!("InvalidParameter.{}", "é".repeat(100_000)));
-        assert!(long.decide(|code| code.starts_with("InvalidParameter.") && code.len() <= 256));
+        assert!(long.lookup(|code| code.starts_with("InvalidParameter.") && code.len() <= 256));
     }
 }

@@ -34,12 +34,12 @@ impl Outcome {
 
 /// Whether the outcome of a call is awaited or part of polling: the label `priority`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
+pub enum PriorityLabel {
     Change,
     Poll,
 }
 
-impl Priority {
+impl PriorityLabel {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Change => "change",
@@ -67,7 +67,7 @@ impl AccountMeter {
     }
 
     /// Sets the provider of the calls, unless it is empty; the first one stays.
-    pub fn is_of(&self, provider: &'static str) {
+    pub fn set_provider(&self, provider: &'static str) {
         if !provider.is_empty() {
             self.0.provider.get_or_init(|| provider);
         }
@@ -78,17 +78,17 @@ impl AccountMeter {
     }
 
     /// Records the end of a call, `took` after it was sent.
-    pub fn answered(&self, action: &'static str, outcome: Outcome, took: Duration) {
+    pub fn record_call(&self, action: &'static str, outcome: Outcome, took: Duration) {
         *self.lock().entry((action, outcome)).or_default() += 1;
         if let Some(meters) = &self.0.meters {
-            meters.cloud_answered(self.provider(), action, took);
+            meters.record_call_duration(self.provider(), action, took);
         }
     }
 
     /// Records how long a call waited for the budget.
-    pub fn waited(&self, priority: Priority, time: Duration) {
+    pub fn record_wait(&self, priority: PriorityLabel, time: Duration) {
         if let Some(meters) = &self.0.meters {
-            meters.cloud_waited(self.provider(), priority, time);
+            meters.record_budget_wait(self.provider(), priority, time);
         }
     }
 

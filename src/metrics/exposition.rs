@@ -8,7 +8,7 @@ use std::io::{self, Write};
 pub struct Exposition<'a>(&'a mut dyn Write);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub enum MetricType {
     Counter,
     Gauge,
 }
@@ -28,10 +28,10 @@ impl<'a> Exposition<'a> {
     ///
     /// # Errors
     /// Returns the writer's error.
-    pub fn family(&mut self, name: &'static str, of: Type, help: &str) -> io::Result<Family<'_>> {
+    pub fn family(&mut self, name: &'static str, of: MetricType, help: &str) -> io::Result<Family<'_>> {
         let of = match of {
-            Type::Counter => "counter",
-            Type::Gauge => "gauge",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
         };
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {of}")?;
         Ok(Family { out: self.0, name })
@@ -79,7 +79,7 @@ mod tests {
         let mut out = Vec::new();
         let mut exposition = Exposition::new(&mut out);
         let mut family =
-            exposition.family("crossregionbackup_leader", Type::Gauge, "Whether it leads.").unwrap();
+            exposition.family("crossregionbackup_leader", MetricType::Gauge, "Whether it leads.").unwrap();
         family.series(&[], 1).unwrap();
         family.series(&[("a", "plain"), ("b", "\"\n\\\\\n\" x")], 0.5).unwrap();
         let expected = "# HELP crossregionbackup_leader Whether it leads.\n# TYPE crossregionbackup_leader gauge\n\

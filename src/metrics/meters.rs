@@ -8,31 +8,31 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
-use super::{Exposition, Priority};
+use super::{Exposition, PriorityLabel};
 
-const CALL_SECONDS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-const WAIT_SECONDS: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
-const TURN_SECONDS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const CALL_BUCKETS: &[f64] = &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const WAIT_BUCKETS: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+const RECONCILE_BUCKETS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Result of a reconcile: the label `result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ReconcileResult {
     Ok,
     /// Waits for a change to become visible, an account, or a permit of the request budget.
     Waiting,
     NeedsPerson,
     /// Transient failure.
-    Passing,
+    Transient,
     Throttled,
 }
 
-impl Ended {
+impl ReconcileResult {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Waiting => "waiting",
             Self::NeedsPerson => "needs_person",
-            Self::Passing => "passing",
+            Self::Transient => "passing",
             Self::Throttled => "throttled",
         }
     }
@@ -49,8 +49,8 @@ struct Inner {
     registry: Registry,
     cloud_calls: HistogramVec,
     cloud_waits: HistogramVec,
-    turns: IntCounterVec,
-    turn_seconds: HistogramVec,
+    reconciles: IntCounterVec,
+    reconcile_seconds: HistogramVec,
     status_writes: IntCounterVec,
     source: Mutex<Option<Arc<Source>>>,
 }
@@ -65,7 +65,7 @@ impl Default for Meters {
                     "crossregionbackup_cloud_request_duration_seconds",
                     "From a cloud request's sending to its answer, or to its timeout.",
                     &["provider", "action"],
-                    CALL_SECONDS,
+                    CALL_BUCKETS,
                 ),
             ),
             cloud_waits: registered(
@@ -74,20 +74,20 @@ impl Default for Meters {
                     "crossregionbackup_cloud_request_budget_wait_seconds",
                     "How long cloud requests waited for their account's budget.",
                     &["provider", "priority"],
-                    WAIT_SECONDS,
+                    WAIT_BUCKETS,
                 ),
             ),
-            turns: registered(
+            reconciles: registered(
                 &registry,
                 counter("crossregionbackup_reconcile_total", "Reconciles by result.", &["kind", "result"]),
             ),
-            turn_seconds: registered(
+            reconcile_seconds: registered(
                 &registry,
                 histogram(
                     "crossregionbackup_reconcile_duration_seconds",
                     "How long reconciles took, cloud requests included.",
                     &["kind"],
-                    TURN_SECONDS,
+                    RECONCILE_BUCKETS,
                 ),
             ),
             status_writes: registered(
@@ -103,7 +103,7 @@ impl Default for Meters {
 
 impl Meters {
     /// Creates meters that include the process metrics: CPU time, memory, file descriptors, threads, and start time.
-    pub fn of_process() -> Self {
+    pub fn with_process_metrics() -> Self {
         let meters = Self::default();
         #[cfg(target_os = "linux")]
         meters
@@ -115,7 +115,7 @@ impl Meters {
     }
 
     /// Sets the source of the metrics that are looked up at each scrape, in place of an earlier one.
-    pub fn look_up(&self, source: impl Fn(&mut Exposition<'_>) -> io::Result<()> + Send + Sync + 'static) {
+    pub fn set_source(&self, source: impl Fn(&mut Exposition<'_>) -> io::Result<()> + Send + Sync + 'static) {
         let source: Source = Box::new(source);
         *self.source() = Some(Arc::new(source));
     }
@@ -133,20 +133,20 @@ impl Meters {
     }
 
     /// Records the end of a reconcile of a resource of this kind.
-    pub fn reconciled(&self, kind: &str, turn: Ended, took: Duration) {
-        self.0.turns.with_label_values(&[kind, turn.as_str()]).inc();
-        self.0.turn_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
+    pub fn record_reconcile(&self, kind: &str, result: ReconcileResult, took: Duration) {
+        self.0.reconciles.with_label_values(&[kind, result.as_str()]).inc();
+        self.0.reconcile_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
     }
 
-    pub fn wrote_status(&self, kind: &str) {
+    pub fn record_status_write(&self, kind: &str) {
         self.0.status_writes.with_label_values(&[kind]).inc();
     }
 
-    pub(super) fn cloud_answered(&self, provider: &str, action: &str, took: Duration) {
+    pub(super) fn record_call_duration(&self, provider: &str, action: &str, took: Duration) {
         self.0.cloud_calls.with_label_values(&[provider, action]).observe(took.as_secs_f64());
     }
 
-    pub(super) fn cloud_waited(&self, provider: &str, priority: Priority, time: Duration) {
+    pub(super) fn record_budget_wait(&self, provider: &str, priority: PriorityLabel, time: Duration) {
         self.0.cloud_waits.with_label_values(&[provider, priority.as_str()]).observe(time.as_secs_f64());
     }
 
@@ -174,7 +174,7 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometh
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{AccountMeter, Outcome, Type};
+    use crate::metrics::{AccountMeter, MetricType, Outcome};
 
     fn text(meters: &Meters) -> String {
         let mut out = Vec::new();
@@ -184,16 +184,22 @@ mod tests {
 
     #[test]
     fn all_that_was_counted_is_told_and_what_is_looked_up_follows() {
-        let meters = Meters::of_process();
+        let meters = Meters::with_process_metrics();
         let account = AccountMeter::new(meters.clone());
-        account.is_of("");
-        account.is_of("Volcengine");
-        account.is_of("Tencent");
-        account.answered("DescribeDBInstances", Outcome::NotFound, Duration::from_millis(30));
-        account.waited(Priority::Poll, Duration::from_secs(2));
-        meters.reconciled("CrossRegionBackupPolicy", Ended::NeedsPerson, Duration::from_secs(1));
-        meters.wrote_status("CloudAccount");
-        meters.look_up(|out| out.family("crossregionbackup_leader", Type::Gauge, "Leads.")?.series(&[], 1));
+        account.set_provider("");
+        account.set_provider("Volcengine");
+        account.set_provider("Tencent");
+        account.record_call("DescribeDBInstances", Outcome::NotFound, Duration::from_millis(30));
+        account.record_wait(PriorityLabel::Poll, Duration::from_secs(2));
+        meters.record_reconcile(
+            "CrossRegionBackupPolicy",
+            ReconcileResult::NeedsPerson,
+            Duration::from_secs(1),
+        );
+        meters.record_status_write("CloudAccount");
+        meters.set_source(|out| {
+            out.family("crossregionbackup_leader", MetricType::Gauge, "Leads.")?.series(&[], 1)
+        });
         let text = text(&meters);
         for line in [
             r#"crossregionbackup_cloud_request_duration_seconds_bucket{action="DescribeDBInstances",provider="Volcengine",le="0.05"} 1"#,

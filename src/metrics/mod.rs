@@ -5,6 +5,6 @@ mod account;
 mod exposition;
 mod meters;
 
-pub use account::{AccountMeter, Outcome, Priority};
-pub use exposition::{Exposition, Family, Type};
-pub use meters::{Ended, Meters};
+pub use account::{AccountMeter, Outcome, PriorityLabel};
+pub use exposition::{Exposition, Family, MetricType};
+pub use meters::{Meters, ReconcileResult};

@@ -30,70 +30,77 @@ fn each_standing_has_its_reason_its_progress_and_its_gate() {
     use Reason::*;
     let not_ready = |text| Means::Closed(AccountNotReady, text);
     let table = [
-        (Standing::Unknown, None, Means::Pending, Means::Pending),
-        (Standing::Verified, Some((Truth::True, CredentialsVerified, Settled)), Means::Open, Means::Open),
+        (VerificationState::Unknown, None, Means::Pending, Means::Pending),
         (
-            Standing::CredentialsMissing(TEXT.into()),
-            Some((Truth::False, CredentialsMissing, Reconciling)),
+            VerificationState::Verified,
+            Some((ConditionStatus::True, CredentialsVerified, Settled)),
+            Means::Open,
+            Means::Open,
+        ),
+        (
+            VerificationState::CredentialsMissing(TEXT.into()),
+            Some((ConditionStatus::False, CredentialsMissing, Reconciling)),
             Means::Closed(CredentialsMissing, TEXT),
             Means::Closed(CredentialsMissing, TEXT),
         ),
         (
-            Standing::CredentialsRejected(TEXT.into()),
-            Some((Truth::False, CredentialsRejected, Stalled)),
+            VerificationState::CredentialsRejected(TEXT.into()),
+            Some((ConditionStatus::False, CredentialsRejected, Stalled)),
             Means::Closed(CredentialsRejected, TEXT),
             Means::Closed(CredentialsRejected, TEXT),
         ),
         (
-            Standing::EndpointNotAllowed(TEXT.into()),
-            Some((Truth::False, EndpointNotAllowed, Stalled)),
+            VerificationState::EndpointNotAllowed(TEXT.into()),
+            Some((ConditionStatus::False, EndpointNotAllowed, Stalled)),
             Means::Closed(EndpointNotAllowed, TEXT),
             Means::Closed(EndpointNotAllowed, TEXT),
         ),
         (
-            Standing::Invalid(TEXT.into()),
-            Some((Truth::False, InvalidRequest, Stalled)),
+            VerificationState::Invalid(TEXT.into()),
+            Some((ConditionStatus::False, InvalidRequest, Stalled)),
             not_ready(TEXT),
             not_ready(TEXT),
         ),
         (
-            Standing::EndpointUnreachable(TEXT.into()),
-            Some((Truth::False, EndpointUnreachable, Reconciling)),
+            VerificationState::EndpointUnreachable(TEXT.into()),
+            Some((ConditionStatus::False, EndpointUnreachable, Reconciling)),
             not_ready("not verified yet: EndpointUnreachable"),
             Means::Open,
         ),
         (
-            Standing::Throttled(TEXT.into()),
-            Some((Truth::False, Throttled, Reconciling)),
+            VerificationState::Throttled(TEXT.into()),
+            Some((ConditionStatus::False, Throttled, Reconciling)),
             not_ready("not verified yet: Throttled"),
             Means::Open,
         ),
     ];
-    for (standing, told, new, verified_before) in table {
+    for (verification, told, new, verified_before) in table {
         let mut memory = AccountMemory::new(false, at(0));
-        memory.standing = standing.clone();
-        memory.untried = standing == Standing::Unknown;
+        memory.verification = verification.clone();
+        memory.untried = verification == VerificationState::Unknown;
         let outcome = memory.outcome(false, STALENESS, at(1)).map(|o| (o.status, o.reason, o.progress));
-        assert_eq!(outcome, told, "{standing:?}");
+        assert_eq!(outcome, told, "{verification:?}");
         for (ever, means) in [(false, new), (true, verified_before)] {
             memory.ever_verified = ever;
             let expected = match means {
-                Means::Open => Gate::Open,
-                Means::Pending => Gate::Pending(at(10)),
-                Means::Closed(reason, text) => Gate::Closed(reason, format!("CloudAccount prod: {text}")),
+                Means::Open => AccountReadiness::Open,
+                Means::Pending => AccountReadiness::Pending(at(10)),
+                Means::Closed(reason, text) => {
+                    AccountReadiness::Closed(reason, format!("CloudAccount prod: {text}"))
+                }
             };
             assert_eq!(
-                memory.gate("CloudAccount prod", false, false, at(1)),
+                memory.readiness("CloudAccount prod", false, false, at(1)),
                 expected,
-                "{standing:?}, verified before: {ever}"
+                "{verification:?}, verified before: {ever}"
             );
             // Suspended takes precedence.
             assert!(matches!(
-                memory.gate("CloudAccount prod", false, true, at(1)),
-                Gate::Closed(Suspended, _)
+                memory.readiness("CloudAccount prod", false, true, at(1)),
+                AccountReadiness::Closed(Suspended, _)
             ));
             let suspended = memory.outcome(true, STALENESS, at(1)).map(|o| (o.status, o.reason, o.progress));
-            assert_eq!(suspended, Some((Truth::Unknown, Suspended, Settled)));
+            assert_eq!(suspended, Some((ConditionStatus::Unknown, Suspended, Settled)));
         }
     }
 }
@@ -102,41 +109,48 @@ fn each_standing_has_its_reason_its_progress_and_its_gate() {
 fn each_refusal_has_its_standing_and_its_pace() {
     let minute = Some(Duration::from_secs(60));
     let day = Some(Duration::from_secs(86_400));
-    let unreachable = |text: &str| Standing::EndpointUnreachable(format!("DescribeDBInstances: {text}"));
-    for (kind, code, interval, standing, next) in [
+    let unreachable =
+        |text: &str| VerificationState::EndpointUnreachable(format!("DescribeDBInstances: {text}"));
+    for (kind, code, interval, verification, next) in [
         (
             Kind::CredentialsRejected,
             "InvalidAccessKey",
             minute,
-            Standing::CredentialsRejected("the cloud rejected the credentials: InvalidAccessKey".into()),
+            VerificationState::CredentialsRejected(
+                "the cloud rejected the credentials: InvalidAccessKey".into(),
+            ),
             60,
         ),
         (
             Kind::CredentialsRejected,
             "SignatureDoesNotMatch",
             None,
-            Standing::CredentialsRejected("the cloud rejected the credentials: SignatureDoesNotMatch".into()),
+            VerificationState::CredentialsRejected(
+                "the cloud rejected the credentials: SignatureDoesNotMatch".into(),
+            ),
             600,
         ),
         (
             Kind::CredentialsRejected,
             "InvalidSecretToken",
             day,
-            Standing::CredentialsRejected("the cloud rejected the credentials: InvalidSecretToken".into()),
+            VerificationState::CredentialsRejected(
+                "the cloud rejected the credentials: InvalidSecretToken".into(),
+            ),
             3600,
         ),
         (
             Kind::EndpointNotAllowed,
             "refused",
             day,
-            Standing::EndpointNotAllowed("what the cloud says".into()),
+            VerificationState::EndpointNotAllowed("what the cloud says".into()),
             3600,
         ),
         (
             Kind::Throttled,
             "FlowLimitExceeded",
             minute,
-            Standing::Throttled("DescribeDBInstances: FlowLimitExceeded".into()),
+            VerificationState::Throttled("DescribeDBInstances: FlowLimitExceeded".into()),
             2,
         ),
         (Kind::CloudUnavailable, "timeout", minute, unreachable("timeout: what the cloud says"), 2),
@@ -146,7 +160,7 @@ fn each_refusal_has_its_standing_and_its_pace() {
         let mut memory = AccountMemory::new(false, at(0));
         assert!(memory.is_due(at(0)));
         memory.refused(&failure(kind, code), interval, at(5), 1.0);
-        assert_eq!(memory.standing, standing);
+        assert_eq!(memory.verification, verification);
         assert_eq!(memory.next_verification, Some(at(5 + next)), "{code}");
         assert!(!memory.is_due(at(5 + next - 1)) && memory.is_due(at(5 + next)));
         // The message of these kinds is our own.
@@ -175,7 +189,7 @@ fn passing_failures_back_off_and_success_forgets_them() {
     assert_eq!(delays, [2, 4, 8, 16, 30, 30, 30, 30, 30, 30]);
     memory.accepted(at(9));
     assert_eq!((memory.failures, memory.next_verification), (0, None));
-    assert_eq!((memory.standing.clone(), memory.last_good), (Standing::Verified, Some(at(9))));
+    assert_eq!((memory.verification.clone(), memory.last_good), (VerificationState::Verified, Some(at(9))));
     assert!(!memory.is_due(at(1_000_000)), "who is verified is verified when something changes");
 }
 
@@ -188,8 +202,8 @@ fn a_verified_account_is_believed_through_passing_failures_and_not_longer() {
     let told = memory.outcome(false, STALENESS, at(1200)).unwrap();
     assert_eq!(told.reason, Reason::EndpointUnreachable);
     assert_eq!(
-        memory.gate("CloudAccount prod", false, false, at(1200)),
-        Gate::Open,
+        memory.readiness("CloudAccount prod", false, false, at(1200)),
+        AccountReadiness::Open,
         "its resources judge by their own looks"
     );
     memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(1300), 1.0);
@@ -199,88 +213,105 @@ fn a_verified_account_is_believed_through_passing_failures_and_not_longer() {
 #[test]
 fn a_first_verification_that_takes_long_is_told_to_the_resources() {
     let memory = AccountMemory::new(false, at(0));
-    assert_eq!(memory.gate("CloudAccount prod", false, false, at(9)), Gate::Pending(at(10)));
-    let late = memory.gate("CloudAccount prod", false, false, at(10));
-    assert_eq!(late, Gate::Closed(Reason::AccountNotReady, "CloudAccount prod: not verified yet".to_owned()));
+    assert_eq!(memory.readiness("CloudAccount prod", false, false, at(9)), AccountReadiness::Pending(at(10)));
+    let late = memory.readiness("CloudAccount prod", false, false, at(10));
+    assert_eq!(
+        late,
+        AccountReadiness::Closed(Reason::AccountNotReady, "CloudAccount prod: not verified yet".to_owned())
+    );
 }
 
 #[test]
 fn what_status_says_is_believed_after_a_start() {
     let memory = AccountMemory::new(true, at(0));
-    assert_eq!((memory.standing.clone(), memory.is_due(at(0))), (Standing::Verified, false));
-    assert_eq!(memory.gate("CloudAccount prod", false, false, at(0)), Gate::Open);
+    assert_eq!((memory.verification.clone(), memory.is_due(at(0))), (VerificationState::Verified, false));
+    assert_eq!(memory.readiness("CloudAccount prod", false, false, at(0)), AccountReadiness::Open);
 }
 
 #[test]
 fn a_change_is_verified_now_and_a_rejection_holds_until_that_has_ended() {
-    for (standing, after_change) in [
-        (Standing::Verified, Standing::Verified),
-        (Standing::CredentialsRejected(TEXT.into()), Standing::CredentialsRejected(TEXT.into())),
-        (Standing::CredentialsMissing(TEXT.into()), Standing::Unknown),
-        (Standing::EndpointNotAllowed(TEXT.into()), Standing::Unknown),
-        (Standing::EndpointUnreachable(TEXT.into()), Standing::Unknown),
-        (Standing::Invalid(TEXT.into()), Standing::Unknown),
+    for (verification, after_change) in [
+        (VerificationState::Verified, VerificationState::Verified),
+        (
+            VerificationState::CredentialsRejected(TEXT.into()),
+            VerificationState::CredentialsRejected(TEXT.into()),
+        ),
+        (VerificationState::CredentialsMissing(TEXT.into()), VerificationState::Unknown),
+        (VerificationState::EndpointNotAllowed(TEXT.into()), VerificationState::Unknown),
+        (VerificationState::EndpointUnreachable(TEXT.into()), VerificationState::Unknown),
+        (VerificationState::Invalid(TEXT.into()), VerificationState::Unknown),
     ] {
         let mut memory = AccountMemory::new(false, at(0));
-        memory.standing = standing;
+        memory.verification = verification;
         memory.failures = 7;
         memory.next_verification = None;
         memory.changed(at(50));
-        assert_eq!(memory.standing, after_change);
+        assert_eq!(memory.verification, after_change);
         assert!(memory.is_due(at(50)) && memory.failures == 0);
     }
     let mut memory = AccountMemory::new(true, at(0));
-    memory.blocked(Standing::CredentialsMissing(TEXT.into()));
+    memory.blocked(VerificationState::CredentialsMissing(TEXT.into()));
     assert!(!memory.is_due(at(1_000_000)), "only a change helps");
 }
 
-fn reason(gate: &Gate) -> Option<Reason> {
-    match gate {
-        Gate::Closed(reason, _) => Some(*reason),
-        Gate::Open | Gate::Pending(_) => None,
+fn reason(readiness: &AccountReadiness) -> Option<Reason> {
+    match readiness {
+        AccountReadiness::Closed(reason, _) => Some(*reason),
+        AccountReadiness::Open | AccountReadiness::Pending(_) => None,
     }
 }
 
 #[test]
 fn resources_wait_for_the_trial_of_new_credentials_and_not_longer() {
     let mut account = AccountMemory::new(true, at(0));
-    assert_eq!(account.gate("CloudAccount a", false, false, at(0)), Gate::Open, "believed after a start");
+    assert_eq!(
+        account.readiness("CloudAccount a", false, false, at(0)),
+        AccountReadiness::Open,
+        "believed after a start"
+    );
     account.changed(at(100));
-    assert_eq!(account.gate("CloudAccount a", false, false, at(101)), Gate::Pending(at(110)));
-    assert_eq!(account.gate("CloudAccount a", false, false, at(110)), Gate::Open, "it was verified once");
+    assert_eq!(
+        account.readiness("CloudAccount a", false, false, at(101)),
+        AccountReadiness::Pending(at(110))
+    );
+    assert_eq!(
+        account.readiness("CloudAccount a", false, false, at(110)),
+        AccountReadiness::Open,
+        "it was verified once"
+    );
     account.accepted(at(102));
-    assert_eq!(account.gate("CloudAccount a", false, false, at(102)), Gate::Open);
+    assert_eq!(account.readiness("CloudAccount a", false, false, at(102)), AccountReadiness::Open);
 
     account.changed(at(200));
     account.refused(&failure(Kind::CloudUnavailable, "Code"), None, at(201), 0.5);
     assert_eq!(
-        account.gate("CloudAccount a", false, false, at(201)),
-        Gate::Open,
+        account.readiness("CloudAccount a", false, false, at(201)),
+        AccountReadiness::Open,
         "each judges by its own look"
     );
     account.changed(at(300));
     account.refused(&failure(Kind::CredentialsRejected, "Code"), None, at(301), 0.5);
     assert_eq!(
-        reason(&account.gate("CloudAccount a", false, false, at(301))),
+        reason(&account.readiness("CloudAccount a", false, false, at(301))),
         Some(Reason::CredentialsRejected)
     );
     account.changed(at(400));
-    let during = account.gate("CloudAccount a", false, false, at(401));
+    let during = account.readiness("CloudAccount a", false, false, at(401));
     assert_eq!(reason(&during), Some(Reason::CredentialsRejected), "until the new ones were tried");
 }
 
 #[test]
 fn credentials_that_come_late_have_their_trial_as_well() {
     let mut account = AccountMemory::new(false, at(0));
-    account.blocked(Standing::CredentialsMissing("no Secret".to_owned()));
+    account.blocked(VerificationState::CredentialsMissing("no Secret".to_owned()));
     account.changed(at(3600));
     assert_eq!(
-        account.gate("CloudAccount a", false, false, at(3601)),
-        Gate::Pending(at(3610)),
+        account.readiness("CloudAccount a", false, false, at(3601)),
+        AccountReadiness::Pending(at(3610)),
         "no AccountNotReady between"
     );
     assert_eq!(
-        reason(&account.gate("CloudAccount a", false, false, at(3610))),
+        reason(&account.readiness("CloudAccount a", false, false, at(3610))),
         Some(Reason::AccountNotReady)
     );
 }
@@ -290,22 +321,25 @@ fn a_rejection_reads_the_same_whichever_call_was_rejected() {
     let mut account = AccountMemory::new(true, at(0));
     let rejected = failure(Kind::CredentialsRejected, "Code");
     account.refused(&rejected, None, at(1), 0.5);
-    let before = account.standing.clone();
+    let before = account.verification.clone();
     account.refused(&Failure { action: "AnotherAct", ..rejected }, None, at(2), 0.5);
-    assert_eq!(account.standing, before);
-    assert_eq!(before, Standing::CredentialsRejected("the cloud rejected the credentials: Code".to_owned()));
+    assert_eq!(account.verification, before);
+    assert_eq!(
+        before,
+        VerificationState::CredentialsRejected("the cloud rejected the credentials: Code".to_owned())
+    );
 }
 
 #[test]
 fn what_cannot_be_verified_yet_is_not_asked_for_without_end() {
     let memory = AccountMemory::new(false, at(0));
-    assert_eq!(memory.next_visit(false, None, STALENESS, at(0)), Some(at(0)));
-    assert_eq!(memory.next_visit(false, Some(at(5)), STALENESS, at(0)), Some(at(5)));
-    assert_eq!(memory.next_visit(true, None, STALENESS, at(0)), None);
+    assert_eq!(memory.next_reconcile(false, None, STALENESS, at(0)), Some(at(0)));
+    assert_eq!(memory.next_reconcile(false, Some(at(5)), STALENESS, at(0)), Some(at(5)));
+    assert_eq!(memory.next_reconcile(true, None, STALENESS, at(0)), None);
     let mut memory = AccountMemory::new(true, at(0));
-    assert_eq!(memory.next_visit(false, None, STALENESS, at(0)), None);
+    assert_eq!(memory.next_reconcile(false, None, STALENESS, at(0)), None);
     memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(700), 1.0);
-    assert_eq!(memory.next_visit(false, None, STALENESS, at(700)), Some(at(1200)));
+    assert_eq!(memory.next_reconcile(false, None, STALENESS, at(700)), Some(at(1200)));
 }
 
 #[test]
@@ -314,17 +348,17 @@ fn a_clock_set_back_puts_nothing_off_and_keeps_nothing_believed() {
     let mut memory = AccountMemory::new(true, at(0));
     memory.changed(at(5));
     memory.refused(&failure(Kind::CloudUnavailable, "timeout"), None, at(5), 1.0);
-    memory.never_ahead_of(at(BACK));
+    memory.clamp_to_clock(at(BACK));
     assert!(memory.is_due(at(BACK + 300)));
     assert_eq!(memory.outcome(false, STALENESS, at(BACK + 1199)), None);
     assert!(memory.outcome(false, STALENESS, at(BACK + 1200)).is_some());
     let mut memory = AccountMemory::new(true, at(0));
     memory.changed(at(5));
-    memory.never_ahead_of(at(BACK));
-    assert_eq!(memory.gate("CloudAccount prod", false, false, at(BACK + 10)), Gate::Open);
+    memory.clamp_to_clock(at(BACK));
+    assert_eq!(memory.readiness("CloudAccount prod", false, false, at(BACK + 10)), AccountReadiness::Open);
     let mut memory = AccountMemory::new(true, at(0));
     memory.refused(&failure(Kind::CredentialsRejected, "InvalidAccessKey"), None, at(0), 1.0);
-    memory.never_ahead_of(at(BACK));
+    memory.clamp_to_clock(at(BACK));
     assert!(memory.is_due(at(BACK + 3600)) && !memory.is_due(at(BACK + 3599)));
 }
 
@@ -334,29 +368,33 @@ fn a_budget_that_is_too_small_is_told_while_it_is_and_its_resources_are_weighed_
                  requests per second";
     let demands = [Demand { interval: Duration::from_secs(10), calls: 20 }; 2];
     let mut account = AccountMemory::new(true, at(0));
-    assert_eq!(account.floor(), Duration::ZERO);
-    account.weigh(shortfall(&demands, 2), at(0));
-    assert_eq!(account.floor(), Duration::from_secs(20));
+    assert_eq!(account.min_interval(), Duration::ZERO);
+    account.set_shortfall(shortfall(&demands, 2), at(0));
+    assert_eq!(account.min_interval(), Duration::from_secs(20));
     let told = account.outcome(false, STALENESS, at(0)).unwrap();
     assert_eq!(
         (told.status, told.reason, told.progress),
-        (Truth::True, Reason::BudgetTooSmall, Progress::Settled)
+        (ConditionStatus::True, Reason::BudgetTooSmall, Progress::Settled)
     );
     assert_eq!(told.cause, words);
-    assert_eq!(account.gate("CloudAccount prod", false, false, at(0)), Gate::Open);
+    assert_eq!(account.readiness("CloudAccount prod", false, false, at(0)), AccountReadiness::Open);
 
     // Only the first of many changes schedules a recomputation.
     assert!(account.resources_changed(at(1)));
     assert!(!account.resources_changed(at(2)));
-    assert_eq!(account.next_visit(false, None, STALENESS, at(2)), Some(at(3)));
-    account.weigh(shortfall(&demands, 2), at(2));
-    assert_eq!(account.next_visit(false, None, STALENESS, at(2)), Some(at(3)), "not all have come");
-    account.weigh(shortfall(&demands[1..], 2), at(3));
-    assert_eq!(account.next_visit(false, None, STALENESS, at(3)), None);
+    assert_eq!(account.next_reconcile(false, None, STALENESS, at(2)), Some(at(3)));
+    account.set_shortfall(shortfall(&demands, 2), at(2));
+    assert_eq!(account.next_reconcile(false, None, STALENESS, at(2)), Some(at(3)), "not all have come");
+    account.set_shortfall(shortfall(&demands[1..], 2), at(3));
+    assert_eq!(account.next_reconcile(false, None, STALENESS, at(3)), None);
     assert_eq!(account.outcome(false, STALENESS, at(3)).unwrap().reason, Reason::CredentialsVerified);
     account.resources_changed(at(100));
-    account.never_ahead_of(at(50));
-    assert_eq!(account.next_visit(false, None, STALENESS, at(50)), Some(at(52)), "a clock that is set back");
+    account.clamp_to_clock(at(50));
+    assert_eq!(
+        account.next_reconcile(false, None, STALENESS, at(50)),
+        Some(at(52)),
+        "a clock that is set back"
+    );
 }
 
 #[test]
@@ -365,29 +403,34 @@ fn what_the_sts_says_is_told_with_its_action() {
         let mut account = AccountMemory::new(false, at(0));
         let failure = Failure { action: "AssumeRole", ..failure(kind, code) };
         account.refused(&failure, Some(Duration::from_secs(60)), at(0), 1.0);
-        (account.standing, account.next_verification)
+        (account.verification, account.next_verification)
     };
     let minute = Some(at(60));
-    let rejected = Standing::CredentialsRejected("the role was refused: AssumeRole: RoleNotExist".into());
+    let rejected =
+        VerificationState::CredentialsRejected("the role was refused: AssumeRole: RoleNotExist".into());
     assert_eq!(of(Kind::CredentialsRejected, "RoleNotExist"), (rejected, minute));
-    let invalid = Standing::Invalid("AssumeRole: InvalidParameter".into());
+    let invalid = VerificationState::Invalid("AssumeRole: InvalidParameter".into());
     assert_eq!(of(Kind::InvalidRequest, "InvalidParameter"), (invalid, minute));
-    let unreachable = Standing::EndpointUnreachable("AssumeRole: timeout: what the cloud says".into());
+    let unreachable =
+        VerificationState::EndpointUnreachable("AssumeRole: timeout: what the cloud says".into());
     assert_eq!(of(Kind::CloudUnavailable, "timeout"), (unreachable, Some(at(2))));
 }
 
 #[test]
 fn the_resources_of_a_shared_account_learn_nothing_of_its_secret_and_host() {
     let texts = [
-        (Standing::CredentialsMissing("Secret x has no key y".into()), "its credentials are missing"),
-        (Standing::EndpointNotAllowed("host".into()), "its endpoint is not allowed"),
-        (Standing::Invalid("spec.x".into()), "it cannot be used"),
+        (
+            VerificationState::CredentialsMissing("Secret x has no key y".into()),
+            "its credentials are missing",
+        ),
+        (VerificationState::EndpointNotAllowed("host".into()), "its endpoint is not allowed"),
+        (VerificationState::Invalid("spec.x".into()), "it cannot be used"),
     ];
-    for (standing, text) in texts {
+    for (verification, text) in texts {
         let mut account = AccountMemory::new(true, at(0));
-        account.blocked(standing);
-        let gate = account.gate("ClusterCloudAccount prod", true, false, at(0));
-        let Gate::Closed(_, told) = gate else { panic!("{gate:?}") };
+        account.blocked(verification);
+        let readiness = account.readiness("ClusterCloudAccount prod", true, false, at(0));
+        let AccountReadiness::Closed(_, told) = readiness else { panic!("{readiness:?}") };
         assert_eq!(told, format!("ClusterCloudAccount prod: {text}"));
     }
 }
@@ -418,9 +461,12 @@ fn a_listing_that_takes_longer_than_the_interval_is_told_with_the_rate_that_is_n
         |seconds| Some(SlowListing::new("cn-beijing".to_owned(), Duration::from_secs(seconds), &demands));
     let said = |account: &AccountMemory| account.outcome(false, STALENESS, at(0)).unwrap();
     let mut account = AccountMemory::new(true, at(0));
-    account.weigh(shortfall(&demands, 3), at(0));
-    account.listing_takes(slow(105));
-    assert_eq!((account.floor(), account.budget_floor()), (Duration::from_secs(105), Duration::ZERO));
+    account.set_shortfall(shortfall(&demands, 3), at(0));
+    account.set_slow_listing(slow(105));
+    assert_eq!(
+        (account.min_interval(), account.budget_min_interval()),
+        (Duration::from_secs(105), Duration::ZERO)
+    );
     assert_eq!(
         (said(&account).reason, said(&account).cause.as_str()),
         (
@@ -430,13 +476,16 @@ fn a_listing_that_takes_longer_than_the_interval_is_told_with_the_rate_that_is_n
         )
     );
     // Listings are slow because the budget is too small.
-    account.weigh(shortfall(&demands, 2), at(0));
+    account.set_shortfall(shortfall(&demands, 2), at(0));
     assert!(
         said(&account).cause.starts_with("the request budget allows one look at each resource every 1m45s;")
     );
-    account.listing_takes(slow(75));
-    assert_eq!(account.floor(), Duration::from_secs(90));
-    account.weigh(None, at(0));
-    account.listing_takes(None);
-    assert_eq!((account.floor(), said(&account).reason), (Duration::ZERO, Reason::CredentialsVerified));
+    account.set_slow_listing(slow(75));
+    assert_eq!(account.min_interval(), Duration::from_secs(90));
+    account.set_shortfall(None, at(0));
+    account.set_slow_listing(None);
+    assert_eq!(
+        (account.min_interval(), said(&account).reason),
+        (Duration::ZERO, Reason::CredentialsVerified)
+    );
 }

@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::memory::{Confirming, Memory, PATIENCE, Verdict};
-use super::pace::waits_to_exist;
-use super::{Desired, Gate, Surroundings, after, reason_of, recovery, since};
+use super::memory::{MAX_UNCONFIRMED_CHANGES, Memory, PendingChange, SyncError};
+use super::polling::waits_to_exist;
+use super::{AccountReadiness, Desired, ReconcileEnv, after, reason_of, recovery, since};
 use crate::domain::condition::{self, types};
-use crate::domain::{Class, Facts, Failure, Kind, Outcome, Progress, Reason, Truth};
+use crate::domain::{Class, ConditionStatus, Facts, Failure, Kind, Outcome, Progress, Reason};
 
 /// Maximum number of available regions in a message.
 const REGIONS_MAX: usize = 50;
 
 /// Returns the facts that status shall report. Without `observed_generation` there is nothing to write yet.
-pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Facts {
+pub fn report(desired: &Desired, env: &ReconcileEnv, memory: &Memory, now: Timestamp) -> Facts {
     let mut facts = memory.facts.clone();
     if !desired.change.active {
         facts.recovery_point = None;
         facts.protected_since = None;
     }
-    let Some(outcome) = outcome(desired, around, memory, now) else {
+    let Some(outcome) = outcome(desired, env, memory, now) else {
         if facts.observed_generation == Some(desired.generation) {
-            facts.conditions = with_own_conditions(facts.conditions.clone(), desired, around, memory, now);
+            facts.conditions = with_own_conditions(facts.conditions.clone(), desired, env, memory, now);
         }
         return facts;
     };
@@ -32,7 +32,7 @@ pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Ti
     }
     let main = [types::SYNCED, types::READY];
     let merged = condition::merge(&facts.conditions, &main, &outcome, desired.generation, now);
-    facts.conditions = with_own_conditions(merged, desired, around, memory, now);
+    facts.conditions = with_own_conditions(merged, desired, env, memory, now);
     facts.observed_generation = Some(desired.generation);
     facts
 }
@@ -41,12 +41,12 @@ pub fn report(desired: &Desired, around: &Surroundings, memory: &Memory, now: Ti
 fn with_own_conditions(
     mut conditions: Vec<condition::Condition>,
     desired: &Desired,
-    around: &Surroundings,
+    env: &ReconcileEnv,
     memory: &Memory,
     now: Timestamp,
 ) -> Vec<condition::Condition> {
     let own = [
-        (types::RECOVERY_POINT_MET, recovery::outcome(desired, &around.gate, memory, now)),
+        (types::RECOVERY_POINT_MET, recovery::outcome(desired, &env.readiness, memory, now)),
         (types::CONTESTED, contested(desired, memory, now)),
     ];
     for (kind, outcome) in own {
@@ -69,7 +69,7 @@ fn with_own_conditions(
 /// Returns the Contested outcome: three corrections within max(1 h, 4 × the interval in force).
 fn contested(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Outcome> {
     contested_until(desired, memory, now).map(|_| Outcome {
-        status: Truth::True,
+        status: ConditionStatus::True,
         reason: Reason::Contested,
         progress: Progress::Settled,
         cause: "something else keeps changing the policy back".to_owned(),
@@ -85,35 +85,40 @@ pub(super) fn contested_until(desired: &Desired, memory: &Memory, now: Timestamp
 }
 
 /// Returns the outcome of Synced and Ready; `None`: keep the stored one.
-pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Option<Outcome> {
+pub fn outcome(desired: &Desired, env: &ReconcileEnv, memory: &Memory, now: Timestamp) -> Option<Outcome> {
     if desired.suspended {
-        return Some(say(Truth::Unknown, Reason::Suspended, Progress::Settled, "spec.suspend is true"));
+        return Some(say(
+            ConditionStatus::Unknown,
+            Reason::Suspended,
+            Progress::Settled,
+            "spec.suspend is true",
+        ));
     }
-    match &around.gate {
-        Gate::Open => {}
-        Gate::Pending(_) => return None,
-        Gate::Closed(reason, text) => return Some(closed(*reason, text)),
+    match &env.readiness {
+        AccountReadiness::Open => {}
+        AccountReadiness::Pending(_) => return None,
+        AccountReadiness::Closed(reason, text) => return Some(closed(*reason, text)),
     }
     let new_generation = memory.facts.observed_generation != Some(desired.generation);
-    if !memory.looked {
-        return throttled(around, now).filter(|_| new_generation);
+    if !memory.described {
+        return throttled(env, now).filter(|_| new_generation);
     }
-    let seen = memory.look_failure.is_none();
-    let verdict = memory.verdict.as_ref();
-    if let Some(Verdict::Failed(failure)) = verdict
+    let seen = memory.describe_failure.is_none();
+    let sync_error = memory.sync_error.as_ref();
+    if let Some(SyncError::Failed(failure)) = sync_error
         && matches!(failure.kind, Kind::CredentialsRejected | Kind::NotSupported | Kind::EndpointNotAllowed)
     {
         return Some(failed(desired, memory, failure, now));
     }
-    if let Some(rival) = &around.rival {
-        let cause = match &rival.name {
+    if let Some(competitor) = &env.competitor {
+        let cause = match &competitor.name {
             Some(name) => format!("CrossRegionBackupPolicy {name} manages this instance"),
             None => "a CrossRegionBackupPolicy of another namespace manages this instance".to_owned(),
         };
-        return Some(say(Truth::False, Reason::Conflict, Progress::Stalled, cause));
+        return Some(say(ConditionStatus::False, Reason::Conflict, Progress::Stalled, cause));
     }
-    match verdict {
-        Some(Verdict::RegionNotAvailable { wanted, available }) => {
+    match sync_error {
+        Some(SyncError::RegionNotAvailable { wanted, available }) => {
             let cause = match available.as_slice() {
                 [] => {
                     format!("{wanted} is not available as target of this instance, nor is any other region")
@@ -127,22 +132,24 @@ pub fn outcome(desired: &Desired, around: &Surroundings, memory: &Memory, now: T
                     )
                 }
             };
-            return Some(say(Truth::False, Reason::RegionNotAvailable, Progress::Stalled, cause));
+            return Some(say(ConditionStatus::False, Reason::RegionNotAvailable, Progress::Stalled, cause));
         }
-        Some(Verdict::Failed(failure)) => return Some(failed(desired, memory, failure, now)),
+        Some(SyncError::Failed(failure)) => return Some(failed(desired, memory, failure, now)),
         None => {}
     }
     let stale =
         memory.failed_since && memory.last_good.is_none_or(|good| since(good, now) >= desired.staleness());
     let outdated = memory.facts.condition(types::SYNCED).is_some_and(|c| is_of_the_account(&c.reason));
-    if let Some(failure) = memory.look_failure.as_ref().filter(|_| stale || new_generation || outdated) {
+    if let Some(failure) = memory.describe_failure.as_ref().filter(|_| stale || new_generation || outdated) {
         return Some(failed(desired, memory, failure, now));
     }
     match &memory.difference {
         Some(difference) if !desired.manages => {
-            seen.then(|| say(Truth::False, Reason::DriftDetected, Progress::Stalled, difference))
+            seen.then(|| say(ConditionStatus::False, Reason::DriftDetected, Progress::Stalled, difference))
         }
-        Some(difference) => modifying(memory, difference).or_else(|| held_up(desired, around, memory, now)),
+        Some(difference) => {
+            modifying(memory, difference).or_else(|| uncorrected_outcome(desired, env, memory, now))
+        }
         None => (seen && memory.backups.tried).then(|| in_sync(desired)),
     }
 }
@@ -164,31 +171,36 @@ fn is_of_the_account(reason: &str) -> bool {
 }
 
 /// Returns why a difference is not being corrected. Synced must not stay True once a difference is known.
-fn held_up(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Option<Outcome> {
-    memory.facts.condition(types::SYNCED).filter(|synced| synced.status == Truth::True)?;
-    match &memory.look_failure {
+fn uncorrected_outcome(
+    desired: &Desired,
+    env: &ReconcileEnv,
+    memory: &Memory,
+    now: Timestamp,
+) -> Option<Outcome> {
+    memory.facts.condition(types::SYNCED).filter(|synced| synced.status == ConditionStatus::True)?;
+    match &memory.describe_failure {
         Some(failure) => Some(failed(desired, memory, failure, now)),
-        None => throttled(around, now),
+        None => throttled(env, now),
     }
 }
 
-fn throttled(around: &Surroundings, now: Timestamp) -> Option<Outcome> {
-    around.paused_until.filter(|until| *until > now)?;
-    Some(say(Truth::Unknown, Reason::Throttled, Progress::Reconciling, "the account is throttled"))
+fn throttled(env: &ReconcileEnv, now: Timestamp) -> Option<Outcome> {
+    env.paused_until.filter(|until| *until > now)?;
+    Some(say(ConditionStatus::Unknown, Reason::Throttled, Progress::Reconciling, "the account is throttled"))
 }
 
 fn modifying(memory: &Memory, difference: &str) -> Option<Outcome> {
     // The describe that should have shown the change has completed, successfully or not.
-    let looked = |c: &Confirming| c.looks > 0 || memory.look_failure.is_some();
-    let waiting = memory.confirming.as_ref().is_some_and(looked);
-    if memory.not_taken >= PATIENCE {
+    let described = |c: &PendingChange| c.looks > 0 || memory.describe_failure.is_some();
+    let waiting = memory.pending_change.as_ref().is_some_and(described);
+    if memory.unconfirmed_changes >= MAX_UNCONFIRMED_CHANGES {
         let cause =
             format!("{difference}; the cloud accepted the change repeatedly, and it never became visible");
-        return Some(say(Truth::False, Reason::Modifying, Progress::Stalled, cause));
+        return Some(say(ConditionStatus::False, Reason::Modifying, Progress::Stalled, cause));
     }
-    (waiting || memory.not_taken > 0).then(|| {
+    (waiting || memory.unconfirmed_changes > 0).then(|| {
         let cause = format!("{difference}; the cloud accepted the change, and it is not visible yet");
-        say(Truth::False, Reason::Modifying, Progress::Reconciling, cause)
+        say(ConditionStatus::False, Reason::Modifying, Progress::Reconciling, cause)
     })
 }
 
@@ -198,37 +210,37 @@ fn in_sync(desired: &Desired) -> Outcome {
         _ => "cross-region backup is off".to_owned(),
     };
     let reason = if desired.manages { Reason::InSync } else { Reason::Observed };
-    say(Truth::True, reason, Progress::Settled, cause)
+    say(ConditionStatus::True, reason, Progress::Settled, cause)
 }
 
 /// Returns the outcome for an account that is not ready.
 pub(super) fn closed(reason: Reason, text: &str) -> Outcome {
     let (status, progress) = match reason {
-        Reason::Suspended => (Truth::Unknown, Progress::Settled),
+        Reason::Suspended => (ConditionStatus::Unknown, Progress::Settled),
         Reason::AccountNotFound | Reason::AccountNotReady | Reason::CredentialsMissing => {
-            (Truth::False, Progress::Reconciling)
+            (ConditionStatus::False, Progress::Reconciling)
         }
-        _ => (Truth::False, Progress::Stalled),
+        _ => (ConditionStatus::False, Progress::Stalled),
     };
     say(status, reason, progress, text)
 }
 
 fn failed(desired: &Desired, memory: &Memory, failure: &Failure, now: Timestamp) -> Outcome {
-    let mut outcome = of_failure(desired.created, failure, now);
-    if let Some(difference) = memory.difference.as_ref().filter(|_| memory.uncorrected) {
+    let mut outcome = failure_outcome(desired.created, failure, now);
+    if let Some(difference) = memory.difference.as_ref().filter(|_| memory.correction_failed) {
         outcome.cause = format!("{difference}; {}", outcome.cause);
     }
     outcome
 }
 
 /// Returns the outcome for a failed call of a resource.
-pub(super) fn of_failure(created: Timestamp, failure: &Failure, now: Timestamp) -> Outcome {
+pub(super) fn failure_outcome(created: Timestamp, failure: &Failure, now: Timestamp) -> Outcome {
     let (status, progress) = match failure.kind.class() {
         _ if waits_to_exist(created, failure, now) || failure.kind == Kind::InstanceNotReady => {
-            (Truth::False, Progress::Reconciling)
+            (ConditionStatus::False, Progress::Reconciling)
         }
-        Class::NeedsPerson => (Truth::False, Progress::Stalled),
-        Class::Passing | Class::Throttled => (Truth::Unknown, Progress::Reconciling),
+        Class::NeedsPerson => (ConditionStatus::False, Progress::Stalled),
+        Class::Transient | Class::Throttled => (ConditionStatus::Unknown, Progress::Reconciling),
     };
     // The message of a refused endpoint, or of a call without a usable response, is our own.
     let shows_message = matches!(
@@ -244,6 +256,11 @@ pub(super) fn of_failure(created: Timestamp, failure: &Failure, now: Timestamp) 
     Outcome { status, reason: reason_of(failure.kind), progress, cause, detail }
 }
 
-pub(super) fn say(status: Truth, reason: Reason, progress: Progress, cause: impl Into<String>) -> Outcome {
+pub(super) fn say(
+    status: ConditionStatus,
+    reason: Reason,
+    progress: Progress,
+    cause: impl Into<String>,
+) -> Outcome {
     Outcome { status, reason, progress, cause: cause.into(), detail: None }
 }

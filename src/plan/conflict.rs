@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::{Named, Reason};
+use crate::domain::{ObjectKey, Reason};
 
 /// A claim of a managing policy whose account has proven access to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    pub named: Arc<Named>,
+    pub object_key: Arc<ObjectKey>,
     pub created: Timestamp,
     pub refused: Refusal,
 }
@@ -44,9 +44,9 @@ impl Refusal {
 
 /// Returns the claim that manages the instance: least refused, then oldest, then smallest UID.
 pub fn manager<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Option<&'a Claim> {
-    claims
-        .into_iter()
-        .min_by(|a, b| (a.refused, a.created, &a.named.uid).cmp(&(b.refused, b.created, &b.named.uid)))
+    claims.into_iter().min_by(|a, b| {
+        (a.refused, a.created, &a.object_key.uid).cmp(&(b.refused, b.created, &b.object_key.uid))
+    })
 }
 
 #[cfg(test)]
@@ -55,7 +55,11 @@ mod tests {
 
     fn claim(uid: &str, created: i64, refused: bool) -> Claim {
         let refused = Refusal::known(refused);
-        Claim { named: Named::new(uid, "a", uid), created: Timestamp::from_second(created).unwrap(), refused }
+        Claim {
+            object_key: ObjectKey::new(uid, "a", uid),
+            created: Timestamp::from_second(created).unwrap(),
+            refused,
+        }
     }
 
     #[test]

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::memory::{FRESHNESS, Memory, PATIENCE, Verdict};
-use super::{Desired, Gate, Surroundings, after, since};
+use super::memory::{MAX_DESCRIBE_AGE, MAX_UNCONFIRMED_CHANGES, Memory, SyncError};
+use super::{AccountReadiness, Desired, ReconcileEnv, after, since};
 use crate::domain::{Change, Class, Kind, Reason};
 
 /// Time from the first hopeless result of the deletion until it is abandoned.
-const ABANDON_AFTER: Duration = Duration::from_secs(300);
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(300);
 /// Retry interval after a hopeless result.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
+const HOPELESS_RETRY: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeletionMemory {
     /// Whether a describe has completed since the deletion, and since `reset_progress` last discarded the observations.
-    pub(super) looked: bool,
+    pub(super) described: bool,
     first_hopeless: Option<Timestamp>,
     /// Last release that was reported.
     told: Option<Release>,
@@ -24,7 +24,7 @@ pub struct DeletionMemory {
 
 /// Access to the account for this deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum AccountAccess {
     /// Through the account, or with the last known credentials of a deleted one.
     Open,
     /// Temporarily unavailable.
@@ -34,8 +34,8 @@ pub enum Reach {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    Look,
+pub enum FinalizeStep {
+    Describe,
     Modify,
     Wait(Option<Timestamp>),
     /// Remove the finalizer.
@@ -64,23 +64,23 @@ pub fn switched_off(desired: &Desired) -> Desired {
 }
 
 /// Applies the account access and the result of the last step; call it before [`next`].
-pub fn notice(memory: &mut Memory, reach: Reach, now: Timestamp) {
-    let answered = match &memory.verdict {
-        Some(Verdict::Failed(f)) => f.kind.class() == Class::NeedsPerson,
-        Some(Verdict::RegionNotAvailable { .. }) => true,
-        None => memory.not_taken >= PATIENCE,
+pub fn notice(memory: &mut Memory, reach: AccountAccess, now: Timestamp) {
+    let answered = match &memory.sync_error {
+        Some(SyncError::Failed(f)) => f.kind.class() == Class::NeedsPerson,
+        Some(SyncError::RegionNotAvailable { .. }) => true,
+        None => memory.unconfirmed_changes >= MAX_UNCONFIRMED_CHANGES,
     };
     // A clock that is set back must not postpone the deadline.
     memory.deletion.first_hopeless = memory.deletion.first_hopeless.map(|first| first.min(now));
-    if reach == Reach::Hopeless || answered {
+    if reach == AccountAccess::Hopeless || answered {
         memory.deletion.first_hopeless.get_or_insert(now);
-        memory.next_look = memory.next_look.min(after(now, ASK_AGAIN));
+        memory.next_describe = memory.next_describe.min(after(now, HOPELESS_RETRY));
     }
 }
 
 /// Records a completed describe.
-pub fn looked(memory: &mut Memory) {
-    memory.deletion.looked = true;
+pub fn described(memory: &mut Memory) {
+    memory.deletion.described = true;
 }
 
 /// Whether a release was not reported yet. It recurs while the finalizer cannot be removed.
@@ -91,69 +91,75 @@ pub fn is_news(memory: &mut Memory, release: &Release) -> bool {
 /// Decides the next step. `desired` is the result of [`switched_off`].
 pub fn next(
     desired: &Desired,
-    around: &Surroundings,
+    env: &ReconcileEnv,
     memory: &Memory,
-    reach: Reach,
+    reach: AccountAccess,
     now: Timestamp,
-) -> Farewell {
+) -> FinalizeStep {
     if !desired.disable_on_delete {
-        return Farewell::Release(Release::Retained);
+        return FinalizeStep::Release(Release::Retained);
     }
-    if let Some(why) = would_not_modify(desired, around) {
-        return Farewell::Release(Release::Skipped(why));
+    if let Some(why) = would_not_modify(desired, env) {
+        return FinalizeStep::Release(Release::Skipped(why));
     }
-    let looked = memory.deletion.looked;
-    match &memory.verdict {
-        Some(Verdict::Failed(f)) if looked && f.kind == Kind::InstanceNotFound => {
-            return Farewell::Release(Release::Skipped("the instance does not exist".to_owned()));
+    let described = memory.deletion.described;
+    match &memory.sync_error {
+        Some(SyncError::Failed(f)) if described && f.kind == Kind::InstanceNotFound => {
+            return FinalizeStep::Release(Release::Skipped("the instance does not exist".to_owned()));
         }
-        Some(Verdict::Failed(f)) if matches!(f.kind, Kind::NotSupported | Kind::EndpointNotAllowed) => {
+        Some(SyncError::Failed(f)) if matches!(f.kind, Kind::NotSupported | Kind::EndpointNotAllowed) => {
             let words = f.message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
-            return Farewell::Release(Release::Skipped(format!("{}: {}{words}", f.action, f.code)));
+            return FinalizeStep::Release(Release::Skipped(format!("{}: {}{words}", f.action, f.code)));
         }
         _ => {}
     }
-    if looked && memory.look_failure.is_none() && memory.verdict.is_none() && memory.difference.is_none() {
-        return Farewell::Release(Release::Disabled);
+    if described
+        && memory.describe_failure.is_none()
+        && memory.sync_error.is_none()
+        && memory.difference.is_none()
+    {
+        return FinalizeStep::Release(Release::Disabled);
     }
-    let deadline = memory.deletion.first_hopeless.map(|first| after(first, ABANDON_AFTER));
+    let deadline = memory.deletion.first_hopeless.map(|first| after(first, ABANDON_TIMEOUT));
     if deadline.is_some_and(|deadline| deadline <= now) {
-        return Farewell::Release(Release::Abandoned(why_hopeless(around, memory)));
+        return FinalizeStep::Release(Release::Abandoned(why_hopeless(env, memory)));
     }
-    let wait = |until: Option<Timestamp>| Farewell::Wait([until, deadline].into_iter().flatten().min());
+    let wait = |until: Option<Timestamp>| FinalizeStep::Wait([until, deadline].into_iter().flatten().min());
     match reach {
-        Reach::Open => {}
+        AccountAccess::Open => {}
         // Polled, since nothing signals the recovery of the API server.
-        Reach::Waiting => return wait(Some(after(now, ASK_AGAIN))),
-        Reach::Hopeless => return wait(None),
+        AccountAccess::Waiting => return wait(Some(after(now, HOPELESS_RETRY))),
+        AccountAccess::Hopeless => return wait(None),
     }
-    if let Some(until) = around.paused_until.filter(|until| *until > now) {
+    if let Some(until) = env.paused_until.filter(|until| *until > now) {
         return wait(Some(until));
     }
-    if memory.next_look <= now || !looked && memory.look_failure.is_none() && memory.verdict.is_none() {
-        return Farewell::Look;
+    if memory.next_describe <= now
+        || !described && memory.describe_failure.is_none() && memory.sync_error.is_none()
+    {
+        return FinalizeStep::Describe;
     }
-    match memory.correctable {
-        Some(seen) if since(seen, now) > FRESHNESS => Farewell::Look,
-        Some(_) => Farewell::Modify,
-        None => wait(Some(memory.next_look)),
+    match memory.difference_seen {
+        Some(seen) if since(seen, now) > MAX_DESCRIBE_AGE => FinalizeStep::Describe,
+        Some(_) => FinalizeStep::Modify,
+        None => wait(Some(memory.next_describe)),
     }
 }
 
 /// Returns why the resource would not modify the instance; such a resource does not disable it either.
-fn would_not_modify(desired: &Desired, around: &Surroundings) -> Option<String> {
+fn would_not_modify(desired: &Desired, env: &ReconcileEnv) -> Option<String> {
     if !desired.manages {
         return Some("the policy only observes".to_owned());
     }
     if desired.suspended {
         return Some("the policy is suspended".to_owned());
     }
-    if let Some(rival) = &around.rival {
-        let who = rival.name.as_deref().unwrap_or("one of another namespace");
+    if let Some(competitor) = &env.competitor {
+        let who = competitor.name.as_deref().unwrap_or("one of another namespace");
         return Some(format!("the instance is managed by another policy: {who}"));
     }
-    match &around.gate {
-        Gate::Closed(
+    match &env.readiness {
+        AccountReadiness::Closed(
             reason @ (Reason::Suspended
             | Reason::AccountNotAllowed
             | Reason::EndpointNotAllowed
@@ -165,10 +171,10 @@ fn would_not_modify(desired: &Desired, around: &Surroundings) -> Option<String> 
     }
 }
 
-fn why_hopeless(around: &Surroundings, memory: &Memory) -> String {
-    match (&around.gate, &memory.verdict) {
-        (Gate::Closed(reason, text), _) => format!("{}: {text}", reason.as_str()),
-        (_, Some(Verdict::Failed(f))) => format!("{}: {}", f.action, f.code),
+fn why_hopeless(env: &ReconcileEnv, memory: &Memory) -> String {
+    match (&env.readiness, &memory.sync_error) {
+        (AccountReadiness::Closed(reason, text), _) => format!("{}: {text}", reason.as_str()),
+        (_, Some(SyncError::Failed(f))) => format!("{}: {}", f.action, f.code),
         _ => "the change never became visible".to_owned(),
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::deletion::{self, Farewell, Reach, Release, switched_off};
+use super::deletion::{self, AccountAccess, FinalizeStep, Release, switched_off};
 use super::memory::Memory;
-use super::{Desired, Effect, Gate, Rival, Surroundings, after, since};
+use super::{AccountReadiness, CompetingPolicy, Desired, Effect, ReconcileEnv, after, since};
 use crate::domain::{Change, Facts, Failure, Kind, PolicyState, Reason};
 
 const START: i64 = 1_800_000_000;
@@ -21,8 +21,8 @@ fn failure(kind: Kind, code: &str) -> Option<Failure> {
     Some(Failure::by_code(kind, "Act", code))
 }
 
-fn closed(reason: Reason) -> Gate {
-    Gate::Closed(reason, "why".to_owned())
+fn closed(reason: Reason) -> AccountReadiness {
+    AccountReadiness::Closed(reason, "why".to_owned())
 }
 
 /// A policy that was in sync, and was deleted at second 0.
@@ -33,8 +33,8 @@ struct World {
     visible: bool,
     describe_fails: Option<Failure>,
     modify_fails: Option<Failure>,
-    reach: Reach,
-    around: Surroundings,
+    reach: AccountAccess,
+    env: ReconcileEnv,
     desired: Desired,
     memory: Memory,
     calls: Vec<&'static str>,
@@ -55,12 +55,12 @@ impl World {
             objective: None,
             limit: 10,
             request: None,
-            phase: 7_000,
+            poll_offset: 7_000,
         };
         let mut memory = Memory::new(Facts::default(), &desired, at(-10), at(-10));
         let state =
             PolicyState { active: true, cross_backup_region: Some("cn-shanghai".to_owned()), ttl_days: None };
-        memory.looked(&desired, Ok(state), at(-10), 1.0);
+        memory.described(&desired, Ok(state), at(-10), 1.0);
         desired.generation = 2;
         Self {
             now: at(0),
@@ -68,8 +68,13 @@ impl World {
             visible: true,
             describe_fails: None,
             modify_fails: None,
-            reach: Reach::Open,
-            around: Surroundings { gate: Gate::Open, paused_until: None, rival: None, epoch: Some(1) },
+            reach: AccountAccess::Open,
+            env: ReconcileEnv {
+                readiness: AccountReadiness::Open,
+                paused_until: None,
+                competitor: None,
+                access_generation: Some(1),
+            },
             desired,
             memory,
             calls: Vec::new(),
@@ -81,18 +86,18 @@ impl World {
     fn turn(&mut self) -> Result<Release, Option<Timestamp>> {
         for _ in 0..64 {
             let (now, desired) = (self.now, switched_off(&self.desired));
-            self.memory.notice(&desired, self.around.epoch, now);
+            self.memory.notice(&desired, self.env.access_generation, now);
             deletion::notice(&mut self.memory, self.reach, now);
-            match deletion::next(&desired, &self.around, &self.memory, self.reach, now) {
-                Farewell::Look => {
+            match deletion::next(&desired, &self.env, &self.memory, self.reach, now) {
+                FinalizeStep::Describe => {
                     self.calls.push("describe");
                     let state = PolicyState { active: self.active, ..PolicyState::default() };
                     let answer = self.describe_fails.clone().map_or(Ok(state), Err);
                     self.described = answer.is_ok().then_some(now);
-                    self.memory.looked(&desired, answer, now, 1.0);
-                    deletion::looked(&mut self.memory);
+                    self.memory.described(&desired, answer, now, 1.0);
+                    deletion::described(&mut self.memory);
                 }
-                Farewell::Modify => {
+                FinalizeStep::Modify => {
                     self.calls.push("modify");
                     let described = self.described.take().expect("a Modify that no Describe has preceded");
                     assert!(since(described, now) <= FRESH);
@@ -111,8 +116,8 @@ impl World {
                         }
                     }
                 }
-                Farewell::Wait(until) => return Err(until),
-                Farewell::Release(release) => return Ok(release),
+                FinalizeStep::Wait(until) => return Err(until),
+                FinalizeStep::Release(release) => return Ok(release),
             }
         }
         panic!("a turn does not end: {:?}", self.calls);
@@ -162,22 +167,28 @@ fn what_would_not_modify_is_released_without_a_call() {
     let settings: [(Setting, &str); 9] = [
         (|w| w.desired.manages = false, "the policy only observes"),
         (|w| w.desired.suspended = true, "the policy is suspended"),
-        (|w| w.around.gate = closed(Reason::Suspended), "Suspended: why"),
-        (|w| w.around.gate = closed(Reason::EndpointNotAllowed), "EndpointNotAllowed: why"),
-        (|w| w.around.gate = closed(Reason::NotSupported), "NotSupported: why"),
-        (|w| w.around.rival = Some(Rival { name: Some("elder".to_owned()) }), "another policy: elder"),
-        (|w| w.around.rival = Some(Rival { name: None }), "another policy: one of another namespace"),
+        (|w| w.env.readiness = closed(Reason::Suspended), "Suspended: why"),
+        (|w| w.env.readiness = closed(Reason::EndpointNotAllowed), "EndpointNotAllowed: why"),
+        (|w| w.env.readiness = closed(Reason::NotSupported), "NotSupported: why"),
+        (
+            |w| w.env.competitor = Some(CompetingPolicy { name: Some("elder".to_owned()) }),
+            "another policy: elder",
+        ),
+        (
+            |w| w.env.competitor = Some(CompetingPolicy { name: None }),
+            "another policy: one of another namespace",
+        ),
         (
             |w| {
                 w.desired.suspended = true;
-                w.reach = Reach::Hopeless;
+                w.reach = AccountAccess::Hopeless;
             },
             "the policy is suspended",
         ),
         (
             |w| {
-                w.around.gate = closed(Reason::EndpointNotAllowed);
-                w.reach = Reach::Waiting;
+                w.env.readiness = closed(Reason::EndpointNotAllowed);
+                w.reach = AccountAccess::Waiting;
             },
             "EndpointNotAllowed",
         ),
@@ -195,7 +206,7 @@ fn what_would_not_modify_is_released_without_a_call() {
 
 #[test]
 fn retain_releases_whatever_else_holds() {
-    for reach in [Reach::Open, Reach::Waiting, Reach::Hopeless] {
+    for reach in [AccountAccess::Open, AccountAccess::Waiting, AccountAccess::Hopeless] {
         let mut w = World::new();
         w.reach = reach;
         w.describe_fails = failure(Kind::CloudUnavailable, "timeout");
@@ -230,7 +241,7 @@ fn what_passes_is_retried_for_as_long_as_it_lasts() {
 #[test]
 fn a_pause_of_the_account_is_respected() {
     let mut w = World::new();
-    w.around.paused_until = Some(at(90));
+    w.env.paused_until = Some(at(90));
     assert_eq!(w.live(60), None);
     assert!(w.calls.is_empty());
     assert_eq!(w.live(100), Some((Release::Disabled, 90)));
@@ -241,15 +252,15 @@ fn a_difference_that_was_seen_before_a_pause_is_looked_at_again() {
     for (pause, calls) in [(20, &["modify", "describe"][..]), (40, &["describe", "modify", "describe"])] {
         let mut w = World::new();
         // Moves the regular poll behind the test.
-        w.desired.phase = 500_000;
+        w.desired.poll_offset = 500_000;
         let off = switched_off(&w.desired);
         let on =
             PolicyState { active: true, cross_backup_region: Some("cn-shanghai".to_owned()), ttl_days: None };
-        w.memory.notice(&off, w.around.epoch, at(0));
-        w.memory.looked(&off, Ok(on), at(0), 1.0);
-        deletion::looked(&mut w.memory);
+        w.memory.notice(&off, w.env.access_generation, at(0));
+        w.memory.described(&off, Ok(on), at(0), 1.0);
+        deletion::described(&mut w.memory);
         w.described = Some(at(0));
-        w.around.paused_until = Some(at(pause));
+        w.env.paused_until = Some(at(pause));
         assert_eq!(w.live(100), Some((Release::Disabled, pause)));
         assert_eq!(w.calls, calls);
     }
@@ -296,10 +307,11 @@ fn what_is_put_right_in_time_is_disabled() {
     w.describe_fails = None;
     assert!(matches!(w.live(290), Some((Release::Disabled, 250..=280))));
     let mut w = World::new();
-    (w.reach, w.around.gate) = (Reach::Hopeless, closed(Reason::CredentialsRejected));
+    (w.reach, w.env.readiness) = (AccountAccess::Hopeless, closed(Reason::CredentialsRejected));
     assert_eq!(w.live(250), None);
     assert!(w.calls.is_empty());
-    (w.reach, w.around.gate, w.around.epoch) = (Reach::Open, Gate::Open, Some(2));
+    (w.reach, w.env.readiness, w.env.access_generation) =
+        (AccountAccess::Open, AccountReadiness::Open, Some(2));
     assert_eq!(w.live(290), Some((Release::Disabled, 250)));
 }
 
@@ -346,8 +358,8 @@ fn what_the_cloud_does_not_support_is_released_by_its_answer() {
 fn without_credentials_nothing_is_called_and_it_is_given_up() {
     for reason in [Reason::AccountNotFound, Reason::CredentialsMissing] {
         let mut w = World::new();
-        (w.reach, w.around.gate) = (Reach::Hopeless, closed(reason));
-        w.around.epoch = None;
+        (w.reach, w.env.readiness) = (AccountAccess::Hopeless, closed(reason));
+        w.env.access_generation = None;
         assert_eq!(w.live(1_000), abandoned(&format!("{}: why", reason.as_str()), 300));
         assert!(w.calls.is_empty());
     }
@@ -356,21 +368,21 @@ fn without_credentials_nothing_is_called_and_it_is_given_up() {
 #[test]
 fn credentials_forgotten_on_the_way_give_it_five_minutes_more() {
     let mut w = World::new();
-    (w.around.gate, w.around.epoch) = (closed(Reason::AccountNotFound), None);
+    (w.env.readiness, w.env.access_generation) = (closed(Reason::AccountNotFound), None);
     w.describe_fails = failure(Kind::CloudUnavailable, "timeout");
     assert_eq!(w.live(300), None);
-    w.reach = Reach::Hopeless;
+    w.reach = AccountAccess::Hopeless;
     assert_eq!(w.live(1_000), abandoned("AccountNotFound: why", 600));
 }
 
 #[test]
 fn an_account_that_cannot_be_looked_at_is_asked_for_again() {
     let mut w = World::new();
-    (w.reach, w.around.gate) = (Reach::Waiting, closed(Reason::AccountNotFound));
+    (w.reach, w.env.readiness) = (AccountAccess::Waiting, closed(Reason::AccountNotFound));
     assert_eq!(w.turn(), Err(Some(after(at(0), Duration::from_secs(30)))));
     assert_eq!(w.live(3_600), None);
     assert!(w.calls.is_empty());
-    w.reach = Reach::Open;
+    w.reach = AccountAccess::Open;
     assert_eq!(w.live(3_600), Some((Release::Disabled, 3_600)));
 }
 
@@ -380,7 +392,7 @@ fn what_was_never_seen_off_is_not_called_disabled_when_the_account_changes() {
     w.memory = Memory::new(Facts::default(), &w.desired, at(0), at(0));
     w.describe_fails = failure(Kind::CloudUnavailable, "timeout");
     assert_eq!(w.live(10), None);
-    w.around.epoch = Some(2);
+    w.env.access_generation = Some(2);
     assert_eq!(w.live(20), None);
     w.describe_fails = None;
     assert!(matches!(w.live(400), Some((Release::Disabled, _))));
@@ -390,7 +402,7 @@ fn what_was_never_seen_off_is_not_called_disabled_when_the_account_changes() {
 #[test]
 fn a_clock_set_back_does_not_put_the_giving_up_off() {
     let mut w = World::new();
-    (w.reach, w.around.gate) = (Reach::Hopeless, closed(Reason::CredentialsRejected));
+    (w.reach, w.env.readiness) = (AccountAccess::Hopeless, closed(Reason::CredentialsRejected));
     assert_eq!(w.live(100), None);
     w.now = at(-86_400);
     assert_eq!(w.live(-86_000), abandoned("CredentialsRejected: why", 300 - 86_400));

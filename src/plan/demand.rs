@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Lower bound of an interval; keeps the demand finite.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// Tolerance for rounding errors in sums of fractions.
 const ROUNDING: f64 = 1.0 + 1e-9;
 
@@ -21,7 +21,7 @@ pub struct Demand {
 
 impl Demand {
     fn seconds(self) -> f64 {
-        self.interval.max(SHORTEST).as_secs_f64()
+        self.interval.max(MIN_INTERVAL).as_secs_f64()
     }
 
     /// Calls per second.
@@ -32,7 +32,7 @@ impl Demand {
 
 /// A request budget that is too small. Its `Display` is the message of the account's condition.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shortfall {
+pub struct QuotaShortfall {
     /// Shortest interval that the budget allows for all resources, in whole milliseconds; a resource with a longer
     /// interval keeps its own.
     pub interval: Duration,
@@ -46,7 +46,7 @@ pub(super) fn needed(demands: &[Demand]) -> f64 {
 }
 
 /// Computes the shortfall of a budget of `requests_per_second` (at least 1); `None` if it suffices.
-pub fn shortfall(demands: &[Demand], requests_per_second: u32) -> Option<Shortfall> {
+pub fn shortfall(demands: &[Demand], requests_per_second: u32) -> Option<QuotaShortfall> {
     let rate = f64::from(requests_per_second.max(1)) * ROUNDING;
     let mut longest_first = demands.to_vec();
     longest_first.sort_unstable_by_key(|demand| Reverse(demand.interval));
@@ -58,7 +58,7 @@ pub fn shortfall(demands: &[Demand], requests_per_second: u32) -> Option<Shortfa
         if reached >= demand.seconds() {
             let milliseconds = (reached * 1000.0).ceil();
             let interval = Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or(Duration::MAX);
-            return Some(Shortfall { interval, needed: needed(demands) });
+            return Some(QuotaShortfall { interval, needed: needed(demands) });
         }
         others -= f64::from(demand.calls);
         kept += demand.rate();
@@ -66,7 +66,7 @@ pub fn shortfall(demands: &[Demand], requests_per_second: u32) -> Option<Shortfa
     None
 }
 
-impl fmt::Display for Shortfall {
+impl fmt::Display for QuotaShortfall {
     /// Rounds up, so that the text changes only when it reports a different value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = (self.needed / ROUNDING).ceil();

@@ -9,7 +9,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-fn condition(kind: &str, status: Truth, reason: &str) -> Condition {
+fn condition(kind: &str, status: ConditionStatus, reason: &str) -> Condition {
     Condition {
         kind: kind.to_owned(),
         status,
@@ -21,11 +21,15 @@ fn condition(kind: &str, status: Truth, reason: &str) -> Condition {
 }
 
 fn facts(reason: Reason, progress: Progress) -> Facts {
-    let mut conditions = vec![condition(types::SYNCED, Truth::False, reason.as_str())];
+    let mut conditions = vec![condition(types::SYNCED, ConditionStatus::False, reason.as_str())];
     match progress {
         Progress::Settled => {}
-        Progress::Reconciling => conditions.push(condition(types::RECONCILING, Truth::True, reason.as_str())),
-        Progress::Stalled => conditions.push(condition(types::STALLED, Truth::True, reason.as_str())),
+        Progress::Reconciling => {
+            conditions.push(condition(types::RECONCILING, ConditionStatus::True, reason.as_str()))
+        }
+        Progress::Stalled => {
+            conditions.push(condition(types::STALLED, ConditionStatus::True, reason.as_str()))
+        }
     }
     Facts { observed_generation: Some(1), conditions, ..Facts::default() }
 }
@@ -47,7 +51,7 @@ fn modified(mut facts: Facts, seconds: i64, cause: Cause) -> Facts {
     facts
 }
 
-fn with(mut facts: Facts, kind: &str, status: Truth, reason: &str) -> Facts {
+fn with(mut facts: Facts, kind: &str, status: ConditionStatus, reason: &str) -> Facts {
     facts.conditions.push(condition(kind, status, reason));
     facts
 }
@@ -107,7 +111,7 @@ fn changes_and_drift() {
 
 #[test]
 fn contested_and_conflict() {
-    let contested = with(in_sync(), types::CONTESTED, Truth::True, "Contested");
+    let contested = with(in_sync(), types::CONTESTED, ConditionStatus::True, "Contested");
     tells(&in_sync(), &contested, &[(true, "Contested", "about Contested")]);
     tells(&contested, &in_sync(), &[]);
     let conflict = facts(Reason::Conflict, Progress::Stalled);
@@ -177,7 +181,7 @@ fn the_recovery_point_is_exceeded_and_restored() {
     let point = |status| with(in_sync(), types::RECOVERY_POINT_MET, status, "Reason");
     let exceeded = [(true, "RecoveryPointExceeded", "about Reason")];
     let restored = [(false, "RecoveryPointRestored", "about Reason")];
-    use Truth::*;
+    use ConditionStatus::*;
     for (old, new, expected) in [
         (point(True), point(False), &exceeded[..]),
         (point(Unknown), point(False), &exceeded),
@@ -195,14 +199,14 @@ fn the_recovery_point_is_exceeded_and_restored() {
 
 #[test]
 fn accounts() {
-    let told = |old: Option<(Truth, &str)>, new: (Truth, &str)| {
+    let told = |old: Option<(ConditionStatus, &str)>, new: (ConditionStatus, &str)| {
         of_account(old, new, "text").map(|h| (h.warning, h.reason, h.text))
     };
     let text = |text: &str| text.to_owned();
-    let verified = (Truth::True, "CredentialsVerified");
-    let rejected = (Truth::False, "CredentialsRejected");
-    let missing = (Truth::False, "CredentialsMissing");
-    let suspended = (Truth::Unknown, "Suspended");
+    let verified = (ConditionStatus::True, "CredentialsVerified");
+    let rejected = (ConditionStatus::False, "CredentialsRejected");
+    let missing = (ConditionStatus::False, "CredentialsMissing");
+    let suspended = (ConditionStatus::Unknown, "Suspended");
     assert_eq!(told(None, verified), Some((false, "AccountVerified", text("text"))));
     assert_eq!(told(Some(verified), rejected), Some((true, "AccountRejected", text("text"))));
     assert_eq!(told(Some(rejected), verified), Some((false, "AccountVerified", text("text"))));

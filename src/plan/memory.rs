@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::backup_state::BackupMemory;
 use super::backups::Known;
 use super::conflict::Refusal;
-use super::pace::{LONGEST, PERSON_LONGEST, after_failure, next_turn};
-use super::readings::BackupMemory;
+use super::polling::{MAX_BACKOFF, NEEDS_PERSON_MAX_INTERVAL, after_failure, next_poll};
 use super::{Desired, after, since, whole};
 use crate::domain::condition::types;
 use crate::domain::facts::Cause;
 use crate::domain::{Change, Class, Facts, Failure, Kind, PolicyState, Reason};
 
 /// Number of accepted but never visible changes after which only one attempt per interval is made.
-pub const PATIENCE: u32 = 3;
+pub const MAX_UNCONFIRMED_CHANGES: u32 = 3;
 /// Maximum age of the Describe that a Modify is based on.
-pub const FRESHNESS: Duration = Duration::from_secs(30);
+pub const MAX_DESCRIBE_AGE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -27,33 +27,33 @@ pub struct Memory {
     /// Generation that the fields below belong to.
     pub generation: i64,
     /// Last observed access generation of the account.
-    pub epoch: Option<u64>,
+    pub access_generation: Option<u64>,
     /// Time of the last successful describe.
     pub last_good: Option<Timestamp>,
     /// Whether a describe has failed since `last_good`.
     pub failed_since: bool,
     /// Whether a describe has completed in this generation, successfully or not.
-    pub looked: bool,
-    pub next_look: Timestamp,
+    pub described: bool,
+    pub next_describe: Timestamp,
     pub failures: u32,
     /// Failure of the last describe, if it is transient.
-    pub look_failure: Option<Failure>,
-    pub verdict: Option<Verdict>,
+    pub describe_failure: Option<Failure>,
+    pub sync_error: Option<SyncError>,
     /// Difference found by the last successful describe.
     pub difference: Option<String>,
     /// Time of a Describe that showed a difference and that no Modify has followed.
-    pub correctable: Option<Timestamp>,
+    pub difference_seen: Option<Timestamp>,
     /// The last attempt to correct the known difference failed.
-    pub uncorrected: bool,
-    pub confirming: Option<Confirming>,
-    pub not_taken: u32,
+    pub correction_failed: bool,
+    pub pending_change: Option<PendingChange>,
+    pub unconfirmed_changes: u32,
     pub regions: Regions,
     /// A Modify that was sent without a response: it may have taken effect.
     pub unanswered: Option<(Change, Change)>,
     /// The difference is drift, to be counted once it is corrected.
     pub drifted: bool,
     /// Whether a Describe was refused as PermissionDenied or InstanceNotFound, and none has succeeded since.
-    pub look_refusal: Refusal,
+    pub describe_refusal: Refusal,
     /// `facts.policy` was stored by an earlier process for another generation. It does not prove access, since the
     /// account may have changed.
     pub unproven: bool,
@@ -68,14 +68,14 @@ pub struct Memory {
 
 /// Error that keeps the policy out of sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SyncError {
     Failed(Failure),
     RegionNotAvailable { wanted: String, available: Vec<String> },
 }
 
 /// An accepted change that is not visible yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Confirming {
+pub struct PendingChange {
     pub from: Change,
     pub to: Change,
     pub accepted: Timestamp,
@@ -90,8 +90,8 @@ pub enum Regions {
     #[default]
     Unknown,
     /// The cloud does not list them; the change is sent anyway.
-    NotTold,
-    Told,
+    NotListable,
+    Listed,
     /// A Modify was refused with a code that may concern the region: list again to name the cause.
     Recheck,
 }
@@ -125,27 +125,28 @@ impl Memory {
         let is_new = facts.observed_generation != Some(desired.generation);
         let is_same_spec = facts.observed_generation.is_some_and(|observed| desired.is_spec_of(observed));
         let synced_reason = facts.condition(types::SYNCED).filter(|_| facts.modify_refused.is_none());
-        let look_refusal = synced_reason.map_or(Refusal::None, |synced| Refusal::of_reason(&synced.reason));
+        let describe_refusal =
+            synced_reason.map_or(Refusal::None, |synced| Refusal::of_reason(&synced.reason));
         facts.modify_refused = facts.modify_refused.filter(|_| is_same_spec);
         let mut memory = Self {
             generation: desired.generation,
-            epoch: None,
+            access_generation: None,
             last_good: facts.policy.is_some().then_some(as_of),
             failed_since: false,
-            looked: fresh,
-            next_look: if fresh { next_turn(desired.phase, desired.interval, now) } else { now },
+            described: fresh,
+            next_describe: if fresh { next_poll(desired.poll_offset, desired.interval, now) } else { now },
             failures: 0,
-            look_failure: None,
-            verdict: None,
+            describe_failure: None,
+            sync_error: None,
             difference,
-            correctable: None,
-            uncorrected: false,
-            confirming: None,
-            not_taken: 0,
+            difference_seen: None,
+            correction_failed: false,
+            pending_change: None,
+            unconfirmed_changes: 0,
             regions: Regions::Unknown,
             unanswered: None,
             drifted,
-            look_refusal,
+            describe_refusal,
             unproven: !is_same_spec && facts.policy.is_some(),
             refusal_unchecked: facts.modify_refused.is_some(),
             request: Request::default(),
@@ -161,14 +162,14 @@ impl Memory {
             facts,
         };
         if is_new {
-            memory.recall_for_another_spec(desired, now);
+            memory.restore_for_changed_spec(desired, now);
         }
         memory
     }
 
     /// Drops what status reports for an earlier spec, which may have had another target. Status does not hold all
     /// backups: if the cloud's policy is the desired one, its recovery point stays until the next listing.
-    fn recall_for_another_spec(&mut self, desired: &Desired, now: Timestamp) {
+    fn restore_for_changed_spec(&mut self, desired: &Desired, now: Timestamp) {
         let told = self.facts.recovery_point.clone();
         self.retarget(desired);
         let is_same = desired.change.active && self.facts.policy.is_some() && self.difference.is_none();
@@ -180,27 +181,30 @@ impl Memory {
 
     /// Whether no operation is in progress that the next describe would complete.
     pub fn is_settled(&self) -> bool {
-        self.correctable.is_none() && self.confirming.is_none() && self.regions != Regions::Recheck
+        self.difference_seen.is_none() && self.pending_change.is_none() && self.regions != Regions::Recheck
     }
 
     /// Applies changes of the resource, its account and the clock since the last reconcile.
-    pub fn notice(&mut self, desired: &Desired, epoch: Option<u64>, now: Timestamp) {
-        self.never_ahead_of(desired, now);
+    pub fn notice(&mut self, desired: &Desired, access_generation: Option<u64>, now: Timestamp) {
+        self.clamp_to_clock(desired, now);
         if self.generation != desired.generation {
             if !desired.is_spec_of(self.generation) {
                 self.facts.modify_refused = None;
             }
             self.generation = desired.generation;
-            self.looked = false;
-            self.confirming = self.confirming.take().filter(|c| c.to == desired.change);
+            self.described = false;
+            self.pending_change = self.pending_change.take().filter(|c| c.to == desired.change);
             self.retarget(desired);
-            self.start_afresh(now);
+            self.reset_progress(now);
             if self.backups.is_old(desired, now) {
                 self.backups.due = Some(now);
             }
         }
-        if let Some(epoch) = epoch
-            && self.epoch.replace(epoch).is_some_and(|before| before != epoch)
+        if let Some(access_generation) = access_generation
+            && self
+                .access_generation
+                .replace(access_generation)
+                .is_some_and(|before| before != access_generation)
         {
             self.account_changed(now);
         }
@@ -208,7 +212,7 @@ impl Memory {
         if unhandled && self.request.pending != desired.request {
             self.request = Request { pending: desired.request.clone(), forwarded: false };
             self.facts.modify_refused = None;
-            self.start_afresh(now);
+            self.reset_progress(now);
             self.backups.due = Some(now);
         }
         if !unhandled {
@@ -218,18 +222,18 @@ impl Memory {
 
     /// Clamps timestamps to a clock that was set back. Otherwise polls would be postponed to the old future, and old
     /// observations would count as new.
-    fn never_ahead_of(&mut self, desired: &Desired, now: Timestamp) {
-        let latest = after(now, desired.interval.max(LONGEST));
-        self.next_look = self.next_look.min(latest);
+    fn clamp_to_clock(&mut self, desired: &Desired, now: Timestamp) {
+        let latest = after(now, desired.interval.max(MAX_BACKOFF));
+        self.next_describe = self.next_describe.min(latest);
         self.backups.due = self.backups.due.map(|due| due.min(latest));
         self.last_good = self.last_good.map(|good| good.min(now));
         self.backups.read = self.backups.read.map(|read| read.min(now));
-        if let Some(waiting) = &mut self.confirming {
+        if let Some(waiting) = &mut self.pending_change {
             waiting.accepted = waiting.accepted.min(now);
         }
-        if self.correctable.is_some_and(|seen| seen > now) {
-            self.correctable = None;
-            self.next_look = now;
+        if self.difference_seen.is_some_and(|seen| seen > now) {
+            self.difference_seen = None;
+            self.next_describe = now;
         }
     }
 
@@ -241,12 +245,12 @@ impl Memory {
     /// Whether, after a restart with a changed spec, no Describe has completed yet that could renew the stored proof of
     /// access.
     pub fn awaits_proof(&self) -> bool {
-        self.unproven && !self.looked
+        self.unproven && !self.described
     }
 
     /// Returns the refusal that ranks the policy behind competing policies.
     pub fn refusal(&self) -> Refusal {
-        self.look_refusal.max(Refusal::known(self.facts.modify_refused.is_some()))
+        self.describe_refusal.max(Refusal::known(self.facts.modify_refused.is_some()))
     }
 
     /// Drops a stored refusal that is older than the last change of account or Secret. Called once after a restart;
@@ -272,33 +276,34 @@ impl Memory {
     /// would poll the cloud for every resource.
     fn account_changed(&mut self, now: Timestamp) {
         self.facts.modify_refused = None;
-        let in_sync =
-            self.verdict.is_none() && self.look_failure.is_none() && is_settled(&self.facts, self.generation);
+        let in_sync = self.sync_error.is_none()
+            && self.describe_failure.is_none()
+            && is_settled(&self.facts, self.generation);
         if !in_sync {
-            self.start_afresh(now);
+            self.reset_progress(now);
         }
-        if self.backups.unread || !self.backups.tried {
+        if self.backups.last_failed || !self.backups.tried {
             self.backups.due = Some(now);
         }
     }
 
-    fn start_afresh(&mut self, now: Timestamp) {
-        self.next_look = now;
+    fn reset_progress(&mut self, now: Timestamp) {
+        self.next_describe = now;
         self.failures = 0;
-        self.look_failure = None;
-        self.verdict = None;
-        self.uncorrected = false;
-        self.correctable = None;
-        self.not_taken = 0;
+        self.describe_failure = None;
+        self.sync_error = None;
+        self.correction_failed = false;
+        self.difference_seen = None;
+        self.unconfirmed_changes = 0;
         self.regions = Regions::Unknown;
-        self.deletion.looked = false;
+        self.deletion.described = false;
         self.backups.failures = 0;
     }
 
     /// Re-evaluates the facts for the spec's target, which decides which copies count.
     fn retarget(&mut self, desired: &Desired) {
         self.drifted = false;
-        self.backups.doubt = None;
+        self.backups.unconfirmed = None;
         self.facts.recovery_point = self.backups.known.recovery_point(&desired.change);
         if self.synced.as_ref() != Some(&desired.change) {
             self.facts.protected_since = None;
@@ -307,62 +312,62 @@ impl Memory {
     }
 
     /// Applies a Describe response. `dice`: random in 0..1.
-    pub fn looked(
+    pub fn described(
         &mut self,
         desired: &Desired,
         answer: Result<PolicyState, Failure>,
         now: Timestamp,
-        dice: f64,
+        jitter: f64,
     ) {
-        self.looked = true;
+        self.described = true;
         match answer {
-            Ok(state) => self.saw(desired, state, now),
+            Ok(state) => self.apply_describe(desired, state, now),
             Err(failure) => {
                 if matches!(failure.kind, Kind::PermissionDenied | Kind::InstanceNotFound) {
-                    self.look_refusal = Refusal::Known;
+                    self.describe_refusal = Refusal::Known;
                 }
                 self.failed_since = true;
                 // The difference is too old to correct. Kept, it would make a describe due again and again without
                 // delay.
-                self.correctable = None;
-                self.pace(desired, &failure, now, dice);
+                self.difference_seen = None;
+                self.pace(desired, &failure, now, jitter);
                 match failure.kind.class() {
-                    Class::Passing | Class::Throttled => self.look_failure = Some(failure),
+                    Class::Transient | Class::Throttled => self.describe_failure = Some(failure),
                     Class::NeedsPerson => {
-                        self.look_failure = None;
-                        self.uncorrected = false;
-                        self.verdict = Some(Verdict::Failed(failure));
+                        self.describe_failure = None;
+                        self.correction_failed = false;
+                        self.sync_error = Some(SyncError::Failed(failure));
                     }
                 }
             }
         }
     }
 
-    fn saw(&mut self, desired: &Desired, state: PolicyState, now: Timestamp) {
+    fn apply_describe(&mut self, desired: &Desired, state: PolicyState, now: Timestamp) {
         let difference = desired.change.difference(&state);
         let value = Change::from(&state);
         self.facts.policy = Some(state);
         self.last_good = Some(now);
         self.failed_since = false;
         // Successful describes between failing changes must not reset the backoff of those changes.
-        if difference.is_none() || !self.uncorrected {
+        if difference.is_none() || !self.correction_failed {
             self.failures = 0;
         }
-        self.look_failure = None;
-        (self.look_refusal, self.unproven) = (Refusal::None, false);
-        let confirming = self.confirming.take();
+        self.describe_failure = None;
+        (self.describe_refusal, self.unproven) = (Refusal::None, false);
+        let pending_change = self.pending_change.take();
         self.difference = difference;
-        match (self.difference.clone(), confirming) {
+        match (self.difference.clone(), pending_change) {
             (None, _) => self.in_sync(desired, now),
             (Some(_), Some(mut waiting)) if waiting.from == value => {
                 waiting.looks += 1;
-                self.verdict = None;
-                match self.confirmation_at(&waiting) {
+                self.sync_error = None;
+                match self.next_confirmation(&waiting) {
                     Some(at) => {
-                        self.next_look = at;
-                        self.confirming = Some(waiting);
+                        self.next_describe = at;
+                        self.pending_change = Some(waiting);
                     }
-                    None => self.gave_up_confirming(desired, now),
+                    None => self.stop_confirming(desired, now),
                 }
                 return;
             }
@@ -370,12 +375,12 @@ impl Memory {
                 // Neither the old value nor ours: drift. It counts as an attempt, so that a cloud that stores a
                 // different value than requested is not modified endlessly.
                 self.drift(difference, now);
-                self.gave_up_confirming(desired, now);
+                self.stop_confirming(desired, now);
                 return;
             }
             (Some(difference), None) => self.out_of_sync(desired, difference, now),
         }
-        self.next_look = next_turn(desired.phase, desired.interval, now);
+        self.next_describe = next_poll(desired.poll_offset, desired.interval, now);
     }
 
     fn in_sync(&mut self, desired: &Desired, now: Timestamp) {
@@ -394,10 +399,10 @@ impl Memory {
             }
         }
         self.drifted = false;
-        self.verdict = None;
-        self.uncorrected = false;
-        self.correctable = None;
-        self.not_taken = 0;
+        self.sync_error = None;
+        self.correction_failed = false;
+        self.difference_seen = None;
+        self.unconfirmed_changes = 0;
         self.regions = Regions::Unknown;
         self.facts.synced_generation = Some(desired.generation);
         if !desired.change.active {
@@ -424,19 +429,20 @@ impl Memory {
             self.drift(difference, now);
         }
         self.unanswered = None;
-        if !self.uncorrected {
-            self.verdict = None;
+        if !self.correction_failed {
+            self.sync_error = None;
         }
-        self.correctable = Some(now);
+        self.difference_seen = Some(now);
     }
 
     /// Schedules the next poll after a failure.
-    pub(super) fn pace(&mut self, desired: &Desired, failure: &Failure, now: Timestamp, dice: f64) {
-        (self.next_look, self.failures) = after_failure(desired.cadence(), self.failures, failure, now, dice);
+    pub(super) fn pace(&mut self, desired: &Desired, failure: &Failure, now: Timestamp, jitter: f64) {
+        (self.next_describe, self.failures) =
+            after_failure(desired.poll_timing(), self.failures, failure, now, jitter);
     }
 
-    pub(super) fn persons_turn(&self, desired: &Desired, now: Timestamp) -> Timestamp {
-        next_turn(desired.phase, desired.interval.min(PERSON_LONGEST), now)
+    pub(super) fn next_capped_poll(&self, desired: &Desired, now: Timestamp) -> Timestamp {
+        next_poll(desired.poll_offset, desired.interval.min(NEEDS_PERSON_MAX_INTERVAL), now)
     }
 
     /// Marks the request annotation's value as handled.

@@ -2,27 +2,27 @@
 //! time out. The module is synchronous, has no client and reads no clock.
 
 pub mod account;
+mod backup_state;
 pub mod backups;
-mod brief;
+pub mod compact_state;
+mod compact_timestamp;
 pub mod conditions;
 pub mod conflict;
-mod correcting;
+mod correction;
 pub mod deletion;
 #[cfg(test)]
 mod deletion_tests;
 pub mod demand;
 pub mod events;
-mod glance;
+mod fast_path;
 pub mod inventory;
 pub mod memory;
 #[cfg(test)]
 mod model;
 pub mod next;
-pub mod pace;
-mod readings;
+pub mod polling;
 pub mod recovery;
-pub mod resting;
-pub mod round;
+pub mod shared_listing;
 pub mod slow_listing;
 #[cfg(test)]
 mod tests;
@@ -33,8 +33,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Change, Kind, Reason};
-pub use correcting::Effect;
-use pace::Cadence;
+pub use correction::Effect;
+use polling::PollTiming;
 
 /// A policy's spec, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Desired {
     /// Value of the request annotation.
     pub request: Option<String>,
     /// Stable per-resource number that gives the poll offset within the interval.
-    pub phase: u64,
+    pub poll_offset: u64,
 }
 
 impl Desired {
@@ -70,27 +70,27 @@ impl Desired {
         self.generation == generation || self.deleted && self.generation.checked_sub(1) == Some(generation)
     }
 
-    fn cadence(&self) -> Cadence {
-        Cadence { created: self.created, phase: self.phase, interval: self.interval }
+    fn poll_timing(&self) -> PollTiming {
+        PollTiming { created: self.created, poll_offset: self.poll_offset, interval: self.interval }
     }
 }
 
 /// Preconditions of a reconcile: the account's readiness and competing policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surroundings {
-    pub gate: Gate,
+pub struct ReconcileEnv {
+    pub readiness: AccountReadiness,
     /// End of the pause that the cloud asked for (Retry-After).
     pub paused_until: Option<Timestamp>,
     /// The policy that manages this instance in place of this one.
-    pub rival: Option<Rival>,
+    pub competitor: Option<CompetingPolicy>,
     /// Access generation. It changes when a change of account, Secret or verification state makes a new describe
     /// worthwhile. `None` while the account is unknown.
-    pub epoch: Option<u64>,
+    pub access_generation: Option<u64>,
 }
 
 /// Whether the account accepts calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum AccountReadiness {
     Open,
     /// The account's verification is in progress; `AccountNotReady` is reported at this time.
     Pending(Timestamp),
@@ -100,7 +100,7 @@ pub enum Gate {
 
 /// The policy that manages the instance in place of this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rival {
+pub struct CompetingPolicy {
     /// Its name, if it is in the same namespace.
     pub name: Option<String>,
 }

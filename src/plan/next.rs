@@ -2,64 +2,64 @@
 
 use jiff::Timestamp;
 
-use super::memory::{FRESHNESS, Memory, Regions};
-use super::{Desired, Gate, Surroundings, after, conditions, recovery, since};
-use crate::plan::pace::NOT_FOUND_GRACE;
+use super::memory::{MAX_DESCRIBE_AGE, Memory, Regions};
+use super::{AccountReadiness, Desired, ReconcileEnv, after, conditions, recovery, since};
+use crate::plan::polling::NOT_FOUND_GRACE;
 
 /// Next action of a reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Do {
+pub enum NextAction {
     /// Describe the cloud policy.
-    Look,
+    Describe,
     /// List the regions that the instance can copy to.
-    AskRegions,
+    ListRegions,
     /// Modify the cloud policy: a fresh describe showed a difference, and no precondition forbids the correction.
     Modify,
     /// List all backups of the instance.
-    ReadBackups,
+    ListBackups,
     /// Requeue at that time; `None`: wait for a watch event.
     Wait(Option<Timestamp>),
 }
 
 /// Decides the next action.
-pub fn next(desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Do {
+pub fn next(desired: &Desired, env: &ReconcileEnv, memory: &Memory, now: Timestamp) -> NextAction {
     let timers = timers(desired, memory, now);
     if desired.suspended {
-        return Do::Wait(None);
+        return NextAction::Wait(None);
     }
-    match &around.gate {
-        Gate::Open => {}
-        Gate::Pending(until) => return Do::Wait(earliest([Some(*until), timers])),
-        Gate::Closed(..) => return Do::Wait(timers),
+    match &env.readiness {
+        AccountReadiness::Open => {}
+        AccountReadiness::Pending(until) => return NextAction::Wait(earliest([Some(*until), timers])),
+        AccountReadiness::Closed(..) => return NextAction::Wait(timers),
     }
-    if let Some(until) = around.paused_until.filter(|until| *until > now) {
-        return Do::Wait(earliest([Some(until), timers]));
+    if let Some(until) = env.paused_until.filter(|until| *until > now) {
+        return NextAction::Wait(earliest([Some(until), timers]));
     }
-    if memory.next_look <= now {
-        return Do::Look;
+    if memory.next_describe <= now {
+        return NextAction::Describe;
     }
     if memory.regions == Regions::Recheck {
-        return Do::AskRegions;
+        return NextAction::ListRegions;
     }
-    if let Some(seen) = memory.correctable.filter(|_| desired.manages && around.rival.is_none()) {
-        if since(seen, now) > FRESHNESS {
-            return Do::Look;
+    if let Some(seen) = memory.difference_seen.filter(|_| desired.manages && env.competitor.is_none()) {
+        if since(seen, now) > MAX_DESCRIBE_AGE {
+            return NextAction::Describe;
         }
         if desired.change.active && memory.regions == Regions::Unknown {
-            return Do::AskRegions;
+            return NextAction::ListRegions;
         }
-        return Do::Modify;
+        return NextAction::Modify;
     }
-    if memory.backups.due.is_some_and(|due| due <= now) || recovery::wants_reading(desired, memory, now) {
-        return Do::ReadBackups;
+    if memory.backups.due.is_some_and(|due| due <= now) || recovery::wants_listing(desired, memory, now) {
+        return NextAction::ListBackups;
     }
-    Do::Wait(earliest([Some(memory.next_look), memory.backups.due, timers]))
+    NextAction::Wait(earliest([Some(memory.next_describe), memory.backups.due, timers]))
 }
 
 /// Returns when to requeue while the account's request budget has no permit for the due action. A permit that becomes
 /// free triggers the reconcile itself.
 pub fn meanwhile(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
-    let look = Some(memory.next_look).filter(|look| *look > now);
+    let look = Some(memory.next_describe).filter(|look| *look > now);
     earliest([look, timers(desired, memory, now)])
 }
 
@@ -67,7 +67,7 @@ pub fn meanwhile(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<T
 fn timers(desired: &Desired, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
     let still_to_come = |t: Timestamp| Some(t).filter(|t| *t > now);
     let not_found =
-        still_to_come(after(desired.created, NOT_FOUND_GRACE)).filter(|_| memory.verdict.is_some());
+        still_to_come(after(desired.created, NOT_FOUND_GRACE)).filter(|_| memory.sync_error.is_some());
     let stale = memory
         .last_good
         .filter(|_| memory.failed_since)

@@ -5,31 +5,40 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::Memory;
-use super::{Desired, Gate, after, since};
-use crate::domain::{Outcome, Progress, Reason, Truth};
+use super::{AccountReadiness, Desired, after, since};
+use crate::domain::{ConditionStatus, Outcome, Progress, Reason};
 
 /// Time before the deadline at which the backups are listed once more.
-const LAST_READING: Duration = Duration::from_secs(30);
+const LAST_LISTING_LEAD: Duration = Duration::from_secs(30);
 
 /// Returns the RecoveryPointMet outcome; `None` for a policy without an objective.
-pub fn outcome(desired: &Desired, gate: &Gate, memory: &Memory, now: Timestamp) -> Option<Outcome> {
+pub fn outcome(
+    desired: &Desired,
+    readiness: &AccountReadiness,
+    memory: &Memory,
+    now: Timestamp,
+) -> Option<Outcome> {
     let objective = objective(desired)?;
     let target = desired.change.cross_backup_region.as_deref().unwrap_or_default();
     let say = |status, reason, cause: String| {
         Some(Outcome { status, reason, progress: Progress::Settled, cause, detail: None })
     };
     let limit = format!("{:#}", SignedDuration::try_from(objective).unwrap_or(SignedDuration::MAX));
-    if desired.suspended || matches!(gate, Gate::Closed(Reason::Suspended, _)) {
-        return say(Truth::Unknown, Reason::Suspended, "nothing is read while suspended".to_owned());
+    if desired.suspended || matches!(readiness, AccountReadiness::Closed(Reason::Suspended, _)) {
+        return say(
+            ConditionStatus::Unknown,
+            Reason::Suspended,
+            "nothing is read while suspended".to_owned(),
+        );
     }
     if memory.backups.read.is_none_or(|read| since(read, now) >= desired.staleness()) {
         let cause = format!("the backups in {target} could not be read recently");
-        return say(Truth::Unknown, Reason::BackupsUnknown, cause);
+        return say(ConditionStatus::Unknown, Reason::BackupsUnknown, cause);
     }
     match &memory.facts.recovery_point {
         Some(point) if now < after(point.time, objective) => {
             let cause = format!("the newest usable backup in {target} is younger than {limit}");
-            say(Truth::True, Reason::WithinObjective, cause)
+            say(ConditionStatus::True, Reason::WithinObjective, cause)
         }
         Some(_) => {
             let mut cause = format!("the newest usable backup in {target} is older than {limit}");
@@ -37,11 +46,11 @@ pub fn outcome(desired: &Desired, gate: &Gate, memory: &Memory, now: Timestamp) 
                 let status = &failed.status;
                 cause.push_str(&format!("; the newest attempt, {}, is {status}", failed.backup_point_id));
             }
-            say(Truth::False, Reason::ObjectiveExceeded, cause)
+            say(ConditionStatus::False, Reason::ObjectiveExceeded, cause)
         }
         None => {
             let late = now >= no_backup_deadline(desired, memory, objective);
-            let status = if late { Truth::False } else { Truth::Unknown };
+            let status = if late { ConditionStatus::False } else { ConditionStatus::Unknown };
             say(status, Reason::NoBackupYet, format!("there is no usable backup in {target} yet"))
         }
     }
@@ -53,8 +62,8 @@ fn no_backup_deadline(desired: &Desired, memory: &Memory, objective: Duration) -
 }
 
 /// Whether the listing shortly before the deadline is due.
-pub fn wants_reading(desired: &Desired, memory: &Memory, now: Timestamp) -> bool {
-    last_reading(desired, memory).is_some_and(|(at, deadline)| at <= now && now < deadline)
+pub fn wants_listing(desired: &Desired, memory: &Memory, now: Timestamp) -> bool {
+    last_listing(desired, memory).is_some_and(|(at, deadline)| at <= now && now < deadline)
 }
 
 /// Returns the next time at which the condition, or the need to list, changes by the clock alone.
@@ -70,7 +79,7 @@ pub fn next_deadline(desired: &Desired, memory: &Memory, now: Timestamp) -> Opti
         Some(point) => after(point.time, objective),
         None => no_backup_deadline(desired, memory, objective),
     };
-    let reading = last_reading(desired, memory).map(|(at, _)| at);
+    let reading = last_listing(desired, memory).map(|(at, _)| at);
     [Some(deadline), reading].into_iter().flatten().filter(|t| *t > now).min()
 }
 
@@ -85,22 +94,22 @@ fn objective(desired: &Desired) -> Option<Duration> {
 }
 
 /// Returns the time of the listing before the deadline, and the deadline; `None` if that listing was made.
-fn last_reading(desired: &Desired, memory: &Memory) -> Option<(Timestamp, Timestamp)> {
+fn last_listing(desired: &Desired, memory: &Memory) -> Option<(Timestamp, Timestamp)> {
     let objective = objective(desired)?;
     let point = memory.facts.recovery_point.as_ref()?;
     let deadline = after(point.time, objective);
-    let at = deadline.checked_sub(SignedDuration::try_from(LAST_READING).ok()?).ok()?;
-    let done = memory.backups.deadline_read_for == Some(point.time)
+    let at = deadline.checked_sub(SignedDuration::try_from(LAST_LISTING_LEAD).ok()?).ok()?;
+    let done = memory.backups.deadline_listed_for == Some(point.time)
         || memory.backups.read.is_some_and(|read| read >= at);
     (!done).then_some((at, deadline))
 }
 
 /// Classifies a transition: `Some(false)` if the condition becomes False, `Some(true)` if it becomes True after False.
-pub fn turned(old: Option<Truth>, new: Option<Truth>) -> Option<bool> {
+pub fn transition(old: Option<ConditionStatus>, new: Option<ConditionStatus>) -> Option<bool> {
     match (old, new) {
-        (Some(Truth::False), Some(Truth::True)) => Some(true),
-        (Some(Truth::False), _) => None,
-        (_, Some(Truth::False)) => Some(false),
+        (Some(ConditionStatus::False), Some(ConditionStatus::True)) => Some(true),
+        (Some(ConditionStatus::False), _) => None,
+        (_, Some(ConditionStatus::False)) => Some(false),
         _ => None,
     }
 }

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::compact_state::{CompactState, InSyncState, compact};
 use super::conflict::Refusal;
 use super::memory::Memory;
-use super::next::{Do, next};
-use super::resting::{Resting, Settled, rest};
-use super::{Desired, Effect, Gate, Rival, Surroundings, after, conditions, events, since};
+use super::next::{NextAction, next};
+use super::{
+    AccountReadiness, CompetingPolicy, Desired, Effect, ReconcileEnv, after, conditions, events, since,
+};
 use crate::domain::condition::types;
-use crate::domain::{Backup, Change, Facts, Failure, Kind, PolicyState, Reason, Truth};
+use crate::domain::{Backup, Change, ConditionStatus, Facts, Failure, Kind, PolicyState, Reason};
 
 const START: i64 = 1_800_000_000;
 
@@ -46,7 +48,7 @@ struct World {
     failing_looks: usize,
     modify_fails: Option<Failure>,
     backups_fail: Option<Failure>,
-    around: Surroundings,
+    env: ReconcileEnv,
     desired: Desired,
     memory: Memory,
     stored: Facts,
@@ -56,7 +58,7 @@ struct World {
     /// Time of the next shared listing.
     round: Timestamp,
     /// Compact state since the last reconcile, until another event arrives, and the interval in force at that time.
-    laid: Option<(Settled, Duration)>,
+    laid: Option<(InSyncState, Duration)>,
     /// Response to the first describe of this reconcile.
     first_answer: Option<PolicyState>,
     /// Number of reconciles that the fast path could have served.
@@ -77,9 +79,14 @@ impl World {
             objective: None,
             limit: 10,
             request: None,
-            phase: 7_000,
+            poll_offset: 7_000,
         };
-        let around = Surroundings { gate: Gate::Open, paused_until: None, rival: None, epoch: Some(1) };
+        let env = ReconcileEnv {
+            readiness: AccountReadiness::Open,
+            paused_until: None,
+            competitor: None,
+            access_generation: Some(1),
+        };
         Self {
             now: at(0),
             state: PolicyState::default(),
@@ -91,7 +98,7 @@ impl World {
             failing_looks: 0,
             modify_fails: None,
             backups_fail: None,
-            around,
+            env,
             memory: Memory::new(Facts::default(), &desired, at(0), at(0)),
             desired,
             stored: Facts::default(),
@@ -108,10 +115,10 @@ impl World {
     /// Applies a shared listing.
     fn shared_reading(&mut self) {
         self.round = after(self.round, self.desired.interval);
-        if self.around.gate == Gate::Open && !self.desired.suspended {
+        if self.env.readiness == AccountReadiness::Open && !self.desired.suspended {
             self.calls.push(("backups", self.now));
             let reading = self.reading();
-            self.memory.read_backups(&self.desired, reading, self.now, 1.0);
+            self.memory.apply_listing(&self.desired, reading, self.now, 1.0);
             self.laid = None;
         }
     }
@@ -127,20 +134,22 @@ impl World {
     /// result.
     fn turn(&mut self) -> Option<Timestamp> {
         let (calls, writes, now) = (self.calls.len(), self.writes, self.now);
-        let is_open = self.around.gate == Gate::Open && self.around.rival.is_none();
-        let is_free = self.around.paused_until.is_none_or(|until| until <= now);
+        let is_open = self.env.readiness == AccountReadiness::Open && self.env.competitor.is_none();
+        let is_free = self.env.paused_until.is_none_or(|until| until <= now);
         let laid = self.laid.take().filter(|(_, interval)| *interval == self.desired.interval);
         let laid = laid.filter(|_| is_open && is_free && self.desired.request == self.stored.handled_request);
-        let step = laid.as_ref().and_then(|(l, _)| l.glance(&self.desired, self.around.epoch, None, now));
+        let step = laid
+            .as_ref()
+            .and_then(|(l, _)| l.fast_path(&self.desired, self.env.access_generation, None, now));
         self.first_answer = None;
         let until = self.whole_turn();
         match (step, laid) {
-            (Some(Do::Wait(expected)), _) => {
+            (Some(NextAction::Wait(expected)), _) => {
                 assert_eq!((until, self.calls.len(), self.writes), (expected, calls, writes));
             }
-            (Some(Do::Look), Some((mut laid, _))) => {
+            (Some(NextAction::Describe), Some((mut laid, _))) => {
                 assert_eq!(self.calls[calls], ("describe", now));
-                let is_told = |state: &PolicyState| laid.saw(&self.desired, state, None, now);
+                let is_told = |state: &PolicyState| laid.apply_if_unchanged(&self.desired, state, None, now);
                 if self.first_answer.as_ref().is_some_and(is_told) {
                     self.glances += 1;
                     let expected = laid.until(&self.desired, None);
@@ -156,36 +165,36 @@ impl World {
 
     fn whole_turn(&mut self) -> Option<Timestamp> {
         for _ in 0..64 {
-            self.memory.notice(&self.desired, self.around.epoch, self.now);
+            self.memory.notice(&self.desired, self.env.access_generation, self.now);
             let now = self.now;
-            match next(&self.desired, &self.around, &self.memory, now) {
-                Do::Look => {
+            match next(&self.desired, &self.env, &self.memory, now) {
+                NextAction::Describe => {
                     self.calls.push(("describe", now));
                     let answer = self.describe();
                     self.first_answer = self.first_answer.take().or_else(|| answer.clone().ok());
-                    self.memory.looked(&self.desired, answer, now, 1.0);
+                    self.memory.described(&self.desired, answer, now, 1.0);
                 }
-                Do::AskRegions => {
+                NextAction::ListRegions => {
                     self.calls.push(("regions", now));
                     let regions = Ok(self.regions.clone());
-                    self.memory.told_regions(&self.desired, regions, now);
+                    self.memory.regions_listed(&self.desired, regions, now);
                 }
-                Do::Modify => {
+                NextAction::Modify => {
                     self.calls.push(("modify", now));
                     self.modify();
                 }
-                Do::ReadBackups => {
+                NextAction::ListBackups => {
                     self.calls.push(("backups", now));
-                    self.memory.begin_reading(&self.desired, now);
+                    self.memory.listing_started(&self.desired, now);
                     let reading = self.reading();
-                    self.memory.read_backups(&self.desired, reading, now, 1.0);
+                    self.memory.apply_listing(&self.desired, reading, now, 1.0);
                 }
-                Do::Wait(until) => {
-                    if self.around.gate == Gate::Open && self.memory.next_look > now {
+                NextAction::Wait(until) => {
+                    if self.env.readiness == AccountReadiness::Open && self.memory.next_describe > now {
                         self.memory.handled_request();
                     }
                     self.report();
-                    self.rest();
+                    self.compact();
                     return until;
                 }
             }
@@ -234,7 +243,7 @@ impl World {
     }
 
     fn report(&mut self) {
-        let facts = conditions::report(&self.desired, &self.around, &self.memory, self.now);
+        let facts = conditions::report(&self.desired, &self.env, &self.memory, self.now);
         if facts.observed_generation.is_none() || facts == self.stored {
             return;
         }
@@ -245,14 +254,14 @@ impl World {
     }
 
     /// Compacts and expands the state, as between real reconciles.
-    fn rest(&mut self) {
-        let lay = || rest(self.memory.clone(), &self.stored, &self.desired, self.now);
+    fn compact(&mut self) {
+        let lay = || compact(self.memory.clone(), &self.stored, &self.desired, self.now);
         self.laid = match lay().0 {
-            Resting::Settled(settled) => Some((settled, self.desired.interval)),
+            CompactState::InSyncState(settled) => Some((settled, self.desired.interval)),
             _ => None,
         };
         let (resting, others) = lay();
-        self.memory = resting.wake(self.stored.clone(), others);
+        self.memory = resting.expand(self.stored.clone(), others);
     }
 
     /// Runs until `seconds`, with all requested requeues.
@@ -303,10 +312,10 @@ impl World {
         self.calls.iter().filter(|(n, _)| *n == call).map(|(_, t)| t.as_second() - START).collect()
     }
 
-    fn rpo(&self) -> (Truth, &str) {
+    fn rpo(&self) -> (ConditionStatus, &str) {
         self.stored
             .condition(types::RECOVERY_POINT_MET)
-            .map_or((Truth::Unknown, "absent"), |c| (c.status, c.reason.as_str()))
+            .map_or((ConditionStatus::Unknown, "absent"), |c| (c.status, c.reason.as_str()))
     }
 
     fn drift_to(&mut self, active: bool) {

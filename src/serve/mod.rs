@@ -25,7 +25,7 @@ const DEFAULT_ADDRESS: SocketAddr =
 const DEFAULT_PORT: u16 = 8080;
 
 /// Time for which open connections may delay the shutdown.
-const GRACE: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Serves until `shutdown`, and logs the bound address.
 ///
@@ -45,7 +45,7 @@ pub async fn serve(
     let server = axum::serve(listener, router(health, meters)).with_graceful_shutdown(shutdown.clone());
     tokio::select! {
         ended = server.into_future() => ended.context("the HTTP server ended"),
-        () = async { shutdown.await; sleep(GRACE).await } => Ok(()),
+        () = async { shutdown.await; sleep(SHUTDOWN_GRACE).await } => Ok(()),
     }
 }
 

@@ -21,59 +21,59 @@ use crate::metrics::Meters;
 
 /// Content type of Prometheus' text format, which every scraper reads.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-const PIECE: usize = 64 << 10;
+const CHUNK_SIZE: usize = 64 << 10;
 /// Chunks that are buffered ahead of the reader.
-const AHEAD: usize = 2;
+const CHUNKS_BUFFERED: usize = 2;
 /// Timeout after which a reader that takes no chunk counts as gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Upper bound on concurrent scrapes: each takes a thread, and a few bytes of each resource.
-const SCRAPES: usize = 4;
+const MAX_SCRAPES: usize = 4;
 
 pub fn router(meters: Meters) -> Router {
-    let scrapes = Arc::new(Semaphore::new(SCRAPES));
+    let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
     Router::new().route("/metrics", get(metrics)).with_state((meters, scrapes))
 }
 
 async fn metrics(State((meters, scrapes)): State<(Meters, Arc<Semaphore>)>) -> Response {
-    let Ok(place) = scrapes.try_acquire_owned() else {
+    let Ok(slot) = scrapes.try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many scrapes at once\n").into_response();
     };
-    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (sender, receiver) = mpsc::channel(CHUNKS_BUFFERED);
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let mut pieces = Pieces { sender: sender.clone(), runtime: runtime.clone(), piece: Vec::new() };
-        let written = meters.write(&mut pieces).and_then(|()| pieces.flush());
+        let mut chunks = ChunkWriter { sender: sender.clone(), runtime: runtime.clone(), chunk: Vec::new() };
+        let written = meters.write(&mut chunks).and_then(|()| chunks.flush());
         if let Err(error) = written {
             // The error aborts the body, so that the reader notices that it is incomplete.
-            let _ = runtime.block_on(timeout(PATIENCE, sender.send(Err(error))));
+            let _ = runtime.block_on(timeout(READER_TIMEOUT, sender.send(Err(error))));
         }
-        drop(place);
+        drop(slot);
     });
-    let pieces = stream::unfold(receiver, |mut receiver| async {
-        receiver.recv().await.map(|piece: io::Result<Bytes>| (piece, receiver))
+    let chunks = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|chunk: io::Result<Bytes>| (chunk, receiver))
     });
-    ([(CONTENT_TYPE, TEXT)], Body::from_stream(pieces)).into_response()
+    ([(CONTENT_TYPE, TEXT)], Body::from_stream(chunks)).into_response()
 }
 
 /// Blocking writer that sends chunks to the response body.
-struct Pieces {
+struct ChunkWriter {
     sender: mpsc::Sender<io::Result<Bytes>>,
     runtime: Handle,
-    piece: Vec<u8>,
+    chunk: Vec<u8>,
 }
 
-impl Write for Pieces {
+impl Write for ChunkWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.piece.is_empty() && self.piece.len() + bytes.len() > PIECE {
+        if !self.chunk.is_empty() && self.chunk.len() + bytes.len() > CHUNK_SIZE {
             self.flush()?;
         }
-        self.piece.extend_from_slice(bytes);
+        self.chunk.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let piece = Bytes::from(std::mem::take(&mut self.piece));
-        let sent = self.runtime.block_on(timeout(PATIENCE, self.sender.send(Ok(piece))));
+        let chunk = Bytes::from(std::mem::take(&mut self.chunk));
+        let sent = self.runtime.block_on(timeout(READER_TIMEOUT, self.sender.send(Ok(chunk))));
         match sent {
             Ok(Ok(())) => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads the metrics")),
@@ -88,14 +88,14 @@ mod tests {
     use tower::Service;
 
     use super::*;
-    use crate::metrics::Type;
+    use crate::metrics::MetricType;
 
     const SERIES: usize = 20_000;
 
     fn many() -> Meters {
         let meters = Meters::default();
-        meters.look_up(|out| {
-            let mut family = out.family("crossregionbackup_policy_info", Type::Gauge, "All.")?;
+        meters.set_source(|out| {
+            let mut family = out.family("crossregionbackup_policy_info", MetricType::Gauge, "All.")?;
             (0..SERIES).try_for_each(|number| family.series(&[("name", &number.to_string())], 1))
         });
         meters
@@ -126,7 +126,7 @@ mod tests {
     async fn scrapes_that_nobody_reads_hold_up_no_other_for_long() {
         let router = router(many());
         let mut unread = Vec::new();
-        for _ in 0..SCRAPES {
+        for _ in 0..MAX_SCRAPES {
             unread.push(get(&router).await);
         }
         assert_eq!(get(&router).await.status(), StatusCode::SERVICE_UNAVAILABLE);

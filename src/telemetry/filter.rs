@@ -6,14 +6,14 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 /// Target of this crate; the binary has the same name.
-const OWN: &str = "cross_region_backup_operator";
-const OWN_DEFAULT: LevelFilter = LevelFilter::INFO;
+const OWN_TARGET: &str = "cross_region_backup_operator";
+const DEFAULT_LEVEL: LevelFilter = LevelFilter::INFO;
 
 /// Targets of kube that are off by default. They log each failed request, without naming request or object, and in full
 /// each response that could not be parsed; the operator logs each change of state itself.
-const SILENCED: [&str; 2] = ["kube_client::client", "kube_runtime"];
-/// Exception to `SILENCED`: nothing else reports that a certificate authority could not be reloaded.
-const HEARD: &str = "kube_client::client::tls=warn";
+const OFF_BY_DEFAULT: [&str; 2] = ["kube_client::client", "kube_runtime"];
+/// Exception to `OFF_BY_DEFAULT`: nothing else reports that a certificate authority could not be reloaded.
+const TLS_DIRECTIVE: &str = "kube_client::client::tls=warn";
 
 /// Validated log filter: comma-separated directives of tracing-subscriber's EnvFilter. A bare level applies to the
 /// operator; other crates stay at warn unless named, and kube's requests and watches are off unless named.
@@ -56,8 +56,8 @@ impl FromStr for Filter {
             return Err("is empty".to_owned());
         }
         // Named directives come last: of two for the same target the later one wins.
-        let mut directives = vec![format!("warn,{OWN}={}", own.unwrap_or(OWN_DEFAULT))];
-        for target in SILENCED {
+        let mut directives = vec![format!("warn,{OWN_TARGET}={}", own.unwrap_or(DEFAULT_LEVEL))];
+        for target in OFF_BY_DEFAULT {
             // In EnvFilter a directive applies to all targets that begin with its own.
             let is_named = |directive: &&str| {
                 let of = directive.split(['=', '[']).next().unwrap_or_default();
@@ -67,7 +67,7 @@ impl FromStr for Filter {
                 directives.push(format!("{target}=off"));
             }
         }
-        directives.push(HEARD.to_owned());
+        directives.push(TLS_DIRECTIVE.to_owned());
         directives.extend(named.into_iter().map(str::to_owned));
         Ok(Self { directives: directives.join(",") })
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
 
-use super::urls;
+use super::scrub;
 
 /// Health of the process, shared by the probes and the components that report it: initially alive and starting.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,7 @@ struct Missing {
 
 /// Dependency without which the process is not ready.
 #[derive(Debug)]
-pub struct Awaited {
+pub struct Dependency {
     health: Health,
     what: String,
 }
@@ -44,7 +44,7 @@ impl Health {
     /// Reports the end of something that the process cannot do without, so that it must be restarted. The first reason
     /// stays.
     pub fn fail(&self, reason: &str) {
-        self.0.failure.get_or_init(|| urls::clean(reason).into_owned());
+        self.0.failure.get_or_init(|| scrub::clean(reason).into_owned());
     }
 
     /// Marks the setup as complete: from now on only registered dependencies keep the process from being ready.
@@ -53,14 +53,14 @@ impl Health {
     }
 
     /// Registers a dependency: the process is not ready before it is available, nor while it is out of date.
-    pub fn awaits(&self, what: String) -> Awaited {
+    pub fn require(&self, what: String) -> Dependency {
         self.awaited().insert(what.clone(), Missing::default());
-        Awaited { health: self.clone(), what }
+        Dependency { health: self.clone(), what }
     }
 
     /// Registers a dependency that counts as available: the process is not ready while it is out of date.
-    pub fn relies_on(&self, what: String) -> Awaited {
-        Awaited { health: self.clone(), what }
+    pub fn require_fresh(&self, what: String) -> Dependency {
+        Dependency { health: self.clone(), what }
     }
 
     /// Returns the reason why the process must be restarted, if there is one.
@@ -87,8 +87,8 @@ impl Health {
     }
 }
 
-impl Awaited {
-    pub fn is_there(&self) {
+impl Dependency {
+    pub fn mark_available(&self) {
         let before = self.health.awaited().remove(&self.what);
         if before.is_some_and(|missing| missing.as_of.is_some()) {
             tracing::info!("{} is up to date again", self.what);
@@ -96,8 +96,8 @@ impl Awaited {
     }
 
     /// Reports that the data at hand dates from `as_of`, and `why` nothing newer is available.
-    pub fn is_outdated(&self, as_of: Timestamp, why: &str) {
-        let why = urls::clean(why).into_owned();
+    pub fn mark_outdated(&self, as_of: Timestamp, why: &str) {
+        let why = scrub::clean(why).into_owned();
         let missing = Missing { as_of: Some(as_of), why: why.clone() };
         let mut awaited = self.health.awaited();
         // A dependency that was never available stays awaited.
@@ -113,7 +113,7 @@ impl Awaited {
 
     /// Reports a failed attempt to make the dependency available.
     pub fn failed(&self, why: &str) {
-        let why = urls::clean(why);
+        let why = scrub::clean(why);
         let mut awaited = self.health.awaited();
         let Some(before) = awaited.get_mut(&self.what).filter(|before| before.why != *why) else { return };
         tracing::warn!(error = &*why, "waiting for {}", self.what);
@@ -129,21 +129,21 @@ mod tests {
     fn it_is_ready_when_all_is_there_that_is_awaited() {
         let health = Health::default();
         assert_eq!(health.missing().unwrap(), "starting");
-        let [policies, accounts] = ["policies", "accounts"].map(|what| health.awaits(what.to_owned()));
+        let [policies, accounts] = ["policies", "accounts"].map(|what| health.require(what.to_owned()));
         health.started();
         policies.failed("no such kind");
         assert_eq!(health.missing().unwrap(), "waiting for accounts\nwaiting for policies: no such kind");
-        accounts.is_there();
+        accounts.mark_available();
         assert_eq!(health.missing().unwrap(), "waiting for policies: no such kind");
-        policies.is_there();
+        policies.mark_available();
         policies.failed("the connection was lost");
         assert_eq!(health.missing(), None);
-        policies.is_outdated("2026-11-22T12:00:00.25Z".parse().unwrap(), "a watch was silent for 45 s");
+        policies.mark_outdated("2026-11-22T12:00:00.25Z".parse().unwrap(), "a watch was silent for 45 s");
         assert_eq!(
             health.missing().unwrap(),
             "policies is as of 2026-11-22T12:00:00Z: a watch was silent for 45 s"
         );
-        policies.is_there();
+        policies.mark_available();
         assert_eq!(health.missing(), None);
     }
 }

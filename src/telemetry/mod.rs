@@ -1,11 +1,11 @@
 //! Logging, probe health, and redaction: the texts of a cloud pass the redactor where its responses are read, before
 //! anything logs or shows them.
 
-mod clean_log;
 mod filter;
 pub mod health;
 pub mod redact;
-pub mod urls;
+mod redacting_writer;
+pub mod scrub;
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -18,8 +18,8 @@ use tracing::{Level, Subscriber, error};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use clean_log::Cleaning;
 pub use filter::Filter;
+use redacting_writer::RedactingWriter;
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn init(format: Format, filter: &Filter) -> anyhow::Result<()> {
         } else {
             // A process whose logs are off still reports why it ends; a failure to do so has nowhere to be reported.
             let text = format!("panicked at {place}: {message}");
-            let _ = writeln!(io::stderr(), "{}", urls::clean(&text));
+            let _ = writeln!(io::stderr(), "{}", scrub::clean(&text));
         }
     }));
     Ok(())
@@ -82,7 +82,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter.build()).with_writer(Cleaning(out));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter.build()).with_writer(RedactingWriter(out));
     match format {
         Format::Json => Box::new(builder.json().flatten_event(true).with_ansi(false).finish()),
         Format::Text => Box::new(builder.with_ansi(colours).finish()),

@@ -10,19 +10,19 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Maximum length of a credential's value in bytes: a key id, secret or token. Those of the clouds have some hundred,
 /// and a request's headers must have room for all three.
-pub const LONGEST: usize = 8192;
+pub const SECRET_LEN_MAX: usize = 8192;
 /// Minimum length in bytes of a value that counts as a secret. All values of the clouds are longer; a shorter one may
 /// be an ordinary word.
-pub const SHORTEST: usize = 16;
+pub const SECRET_LEN_MIN: usize = 16;
 
 /// Placeholder of a secret.
-pub const HIDDEN: &str = "[redacted]";
+pub const REDACTED: &str = "[redacted]";
 /// Bytes of a text that are redacted and kept; the rest is dropped. More than is shown of any text.
-const CONSIDERED: usize = 4096;
+const TEXT_LEN_MAX: usize = 4096;
 /// Levels of escaping at which a value is still found: a Debug text inside of another one in JSON.
-const ESCAPED: usize = 3;
+const ESCAPE_LEVELS: usize = 3;
 /// Length of the longest form of a one-byte value: a backslash that is escaped three times.
-const EXPANSION: usize = 1 << ESCAPED;
+const EXPANSION: usize = 1 << ESCAPE_LEVELS;
 /// Unreserved characters of RFC 3986, which most encoders leave as they are.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -31,7 +31,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 pub struct Redactor<'a>(Vec<(&'a str, String)>);
 
 /// Range of a text, in bytes, that holds a value.
-struct Found<'r> {
+struct Match<'r> {
     start: usize,
     end: usize,
     shown: &'r str,
@@ -40,16 +40,16 @@ struct Found<'r> {
 impl<'a> Redactor<'a> {
     /// Replaces this access key id by its hint.
     pub fn hide_access_key_id(&mut self, id: &'a str) {
-        self.hide(id, access_key_id_hint(id).unwrap_or_else(|| HIDDEN.to_owned()));
+        self.hide(id, access_key_id_hint(id).unwrap_or_else(|| REDACTED.to_owned()));
     }
 
-    /// Replaces this secret or token by [`HIDDEN`].
+    /// Replaces this secret or token by [`REDACTED`].
     pub fn hide_secret(&mut self, secret: &'a str) {
-        self.hide(secret, HIDDEN.to_owned());
+        self.hide(secret, REDACTED.to_owned());
     }
 
     fn hide(&mut self, value: &'a str, shown: String) {
-        if value.len() >= SHORTEST {
+        if value.len() >= SECRET_LEN_MIN {
             self.0.push((value, shown));
         }
     }
@@ -60,12 +60,12 @@ impl<'a> Redactor<'a> {
         let longest = self.0.iter().map(|(value, _)| value.len()).max().unwrap_or_default();
         let mut window = String::new();
         for character in text {
-            if window.len() >= CONSIDERED + EXPANSION * longest {
+            if window.len() >= TEXT_LEN_MAX + EXPANSION * longest {
                 break;
             }
             window.push(character);
         }
-        let end = window.floor_char_boundary(CONSIDERED);
+        let end = window.floor_char_boundary(TEXT_LEN_MAX);
         let mut clean = String::new();
         let mut at = 0;
         for found in self.find(&window).iter().take_while(|found| found.start < end) {
@@ -78,13 +78,13 @@ impl<'a> Redactor<'a> {
     }
 
     /// Finds the values, from left to right. Overlapping ones are merged.
-    fn find(&self, text: &str) -> Vec<Found<'_>> {
-        let mut all: Vec<Found<'_>> = Vec::new();
+    fn find(&self, text: &str) -> Vec<Match<'_>> {
+        let mut all: Vec<Match<'_>> = Vec::new();
         // No form of a value is shorter than the value.
         for (value, shown) in self.0.iter().filter(|(value, _)| value.len() <= text.len()) {
             for form in forms(value) {
                 let found = memmem::find_iter(text.as_bytes(), &form);
-                all.extend(found.map(|start| Found { start, end: start + form.len(), shown }));
+                all.extend(found.map(|start| Match { start, end: start + form.len(), shown }));
             }
         }
         all.sort_by_key(|found| (found.start, std::cmp::Reverse(found.end)));
@@ -127,7 +127,7 @@ fn forms(value: &str) -> Vec<String> {
         forms.push(upper.concat());
     }
     let mut escaped = value.to_owned();
-    for _ in 0..ESCAPED {
+    for _ in 0..ESCAPE_LEVELS {
         escaped = escape(&escaped);
         forms.push(escaped.clone());
         // Go, and with it Kubernetes, escapes JSON for HTML; PHP escapes slashes.
@@ -167,7 +167,7 @@ mod tests {
         let redactor = secrets(&[secret]);
         for text in [secret, &STANDARD.encode(secret), &serde_json::to_string(secret).unwrap()] {
             let out = clean(&redactor, text);
-            assert!(out.contains(HIDDEN) && !out.contains("quoted"), "{text} gave {out}");
+            assert!(out.contains(REDACTED) && !out.contains("quoted"), "{text} gave {out}");
         }
         assert_eq!(clean(&secrets(&["another-secret-of-24"]), secret), secret, "each account has its own");
     }
@@ -180,7 +180,7 @@ mod tests {
             for alphabet in [STANDARD, URL_SAFE] {
                 let text = alphabet.encode(format!("{around}{secret}{around}"));
                 let out = clean(&redactor, &text);
-                assert!(out.contains(HIDDEN) && out.len() <= HIDDEN.len() + 24, "{text} gave {out}");
+                assert!(out.contains(REDACTED) && out.len() <= REDACTED.len() + 24, "{text} gave {out}");
             }
         }
         for text in [
@@ -190,7 +190,7 @@ mod tests {
             "Kx9-w.7+Jf/2Lq_8~Vd\\u0026Gp\\u003c4\\u003eTm5",
             "Kx9-w.7+Jf\\/2Lq_8~Vd&Gp<4>Tm5",
         ] {
-            assert_eq!(clean(&redactor, text), HIDDEN, "{text}");
+            assert_eq!(clean(&redactor, text), REDACTED, "{text}");
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
         let redactor = secrets(&["", "a", "level", "AccessDenied", "fifteen-letters"]);
         let text = "level a AccessDenied fifteen-letters";
         assert_eq!(clean(&redactor, text), text);
-        assert_eq!(clean(&secrets(&["sixteen--letters"]), "sixteen--letters"), HIDDEN);
+        assert_eq!(clean(&secrets(&["sixteen--letters"]), "sixteen--letters"), REDACTED);
     }
 
     /// The work for one text is bounded by the lengths of the values alone, however long the text is and whatever they
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn the_work_for_one_text_is_bounded() {
         for letter in ["a", "+", "/", "\"", "\\", "&", "\"\\/&<é"] {
-            let value = letter.repeat(LONGEST / letter.len());
+            let value = letter.repeat(SECRET_LEN_MAX / letter.len());
             let forms = forms(&value);
             assert!(forms.len() <= 22, "{} forms", forms.len());
             let lengths = || forms.iter().map(String::len);
@@ -238,8 +238,8 @@ mod tests {
             // An endless text is read no further than a value that begins in the part that is kept can reach.
             let mut read = 0;
             let endless = std::iter::repeat('x').inspect(|_| read += 1);
-            assert_eq!(secrets(&[value.as_str(); 3]).clean(endless), "x".repeat(CONSIDERED));
-            assert!(read <= CONSIDERED + EXPANSION * LONGEST + 1, "{read} characters");
+            assert_eq!(secrets(&[value.as_str(); 3]).clean(endless), "x".repeat(TEXT_LEN_MAX));
+            assert!(read <= TEXT_LEN_MAX + EXPANSION * SECRET_LEN_MAX + 1, "{read} characters");
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
             let form = &forms[form % forms.len()];
             let text = format!("{}{}", " ".repeat(before), format!("{form} ").repeat(times));
             let cleaned = clean(&secrets(&[&value]), &text);
-            let rest = cleaned.replace(HIDDEN, "");
+            let rest = cleaned.replace(REDACTED, "");
             prop_assert_eq!(rest.trim(), "");
         }
     }

@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, service_fn};
 
-use crate::harness::api_server::{EVENT, Refusal, Reply, Spoilt};
-use crate::harness::figures::MODIFY;
+use crate::harness::api_server::{Delivery, EVENT, InjectedFault, Refusal};
 use crate::harness::fleet::{Fleet, OTHER_TARGET, TARGET};
-use crate::harness::journal::What;
-use crate::harness::{OWN_NAMESPACE, World};
+use crate::harness::history::EntryKind;
+use crate::harness::measurements::MODIFY;
+use crate::harness::{OWN_NAMESPACE, TestCluster};
 use cross_region_backup_operator::cluster::elector::{Elector, LEASE, Leadership, Timing};
 use cross_region_backup_operator::controllers::run;
 use cross_region_backup_operator::metrics::Meters;
@@ -29,7 +29,7 @@ const FLEET: Fleet = Fleet { policies: 2, interval: "1m", ..Fleet::DEFAULT };
 /// State of a replica's connection to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Way {
+enum LinkState {
     Open,
     /// Every request fails at once.
     Fails,
@@ -39,7 +39,7 @@ enum Way {
     Refused,
 }
 
-const WAYS: [Way; 4] = [Way::Open, Way::Fails, Way::Hangs, Way::Refused];
+const LINK_STATES: [LinkState; 4] = [LinkState::Open, LinkState::Fails, LinkState::Hangs, LinkState::Refused];
 
 /// One term of leadership, of the process with this number.
 struct Term {
@@ -60,15 +60,15 @@ struct Replica {
 
 impl Replica {
     /// Starts a replica with its own elector, and records its terms.
-    fn start(world: &mut World, terms: &Terms) -> Self {
-        let wire = world.wire();
+    fn start(cluster: &mut TestCluster, terms: &Terms) -> Self {
+        let wire = cluster.wire();
         let (process, way) = (wire.process, Arc::<AtomicU8>::default());
         let meters = Meters::default();
-        let kube = gated(world.api.client(&wire), way.clone());
+        let kube = gated(cluster.api.client(&wire), way.clone());
         let identity = format!("replica-{process}");
         let elector = Elector::new(kube.clone(), OWN_NAMESPACE, identity, Timing::default());
         let elector = Arc::new(tokio::sync::Mutex::new(elector));
-        let mut settings = world.settings(&wire, kube);
+        let mut settings = cluster.settings(&wire, kube);
         settings.meters = meters.clone();
         let terms = terms.clone();
         let leading = move || {
@@ -85,12 +85,12 @@ impl Replica {
         Self { process, way, meters, stop, ended }
     }
 
-    fn set(&self, way: Way) {
+    fn set(&self, way: LinkState) {
         self.way.store(way as u8, Ordering::Relaxed);
     }
 
     /// Returns whether `/metrics` reports leadership.
-    fn says_it_leads(&self) -> bool {
+    fn reports_leadership(&self) -> bool {
         let mut text = Vec::new();
         self.meters.write(&mut text).unwrap();
         String::from_utf8(text).unwrap().contains("crossregionbackup_leader 1")
@@ -118,13 +118,13 @@ fn note_term(process: usize, leadership: Leadership, terms: &Terms) {
 /// Returns a client whose requests go through `way` as it is at their time.
 fn gated(client: kube::Client, way: Arc<AtomicU8>) -> kube::Client {
     let service = service_fn(move |request: Request<Body>| {
-        let (client, way) = (client.clone(), WAYS[usize::from(way.load(Ordering::Relaxed))]);
+        let (client, way) = (client.clone(), LINK_STATES[usize::from(way.load(Ordering::Relaxed))]);
         async move {
             let is_of_lease = request.uri().path().contains("/leases");
             match way {
-                Way::Fails => Err(BoxError::from("connection refused")),
-                Way::Hangs => std::future::pending().await,
-                Way::Refused if is_of_lease => {
+                LinkState::Fails => Err(BoxError::from("connection refused")),
+                LinkState::Hangs => std::future::pending().await,
+                LinkState::Refused if is_of_lease => {
                     let status = json!({
                         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403,
                         "reason": "Forbidden", "message": "leases is forbidden",
@@ -132,7 +132,7 @@ fn gated(client: kube::Client, way: Arc<AtomicU8>) -> kube::Client {
                     let answer = http::Response::builder().status(403);
                     Ok(answer.body(Body::from(status.to_string().into_bytes())).unwrap())
                 }
-                Way::Open | Way::Refused => client.send(request).await.map_err(BoxError::from),
+                LinkState::Open | LinkState::Refused => client.send(request).await.map_err(BoxError::from),
             }
         }
     });
@@ -159,18 +159,18 @@ async fn until_led(terms: &Terms, by: impl Fn(usize) -> bool) -> usize {
 
 /// Checks that terms do not overlap, and that each Modify and each write fell into a term of its process. Returns the
 /// number of Modifies.
-fn judge(world: &World, terms: &Terms) -> usize {
+fn check(cluster: &TestCluster, terms: &Terms) -> usize {
     let terms = terms.lock().unwrap();
     for pair in terms.windows(2) {
         let until = pair[0].until.expect("the last one alone goes on");
         assert!(until <= pair[1].from, "two led at once");
     }
     let mut modifies = 0;
-    for entry in world.journal.entries() {
+    for entry in cluster.journal.entries() {
         match &entry.what {
-            What::Called(call) if call.action == MODIFY => modifies += 1,
-            What::Called(_) => {}
-            What::Stored(stored) if stored.resource != "leases" && entry.by != 0 => {}
+            EntryKind::Called(call) if call.action == MODIFY => modifies += 1,
+            EntryKind::Called(_) => {}
+            EntryKind::Stored(stored) if stored.resource != "leases" && entry.by != 0 => {}
             _ => continue,
         }
         let of =
@@ -185,21 +185,21 @@ fn lease_path() -> String {
 }
 
 /// Returns what the processes hold: tasks, open watches, references to the API server and to the cloud's transport.
-fn held(world: &World) -> [usize; 4] {
+fn held(cluster: &TestCluster) -> [usize; 4] {
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    [tasks, world.api.watches(), world.api.holders(), world.arrivals.holders()]
+    [tasks, cluster.api.watches(), cluster.api.holders(), cluster.arrivals.holders()]
 }
 
 #[tokio::test(start_paused = true)]
 async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is_left_of_a_term() {
-    let mut world = World::new();
-    world.found(&FLEET);
+    let mut cluster = TestCluster::new();
+    cluster.install(&FLEET);
     for number in 0..FLEET.policies {
-        world.api.create(&FLEET.collection(number), FLEET.manifest(number));
+        cluster.api.create(&FLEET.collection(number), FLEET.manifest(number));
     }
-    world.journal.keep();
+    cluster.journal.start_recording();
     let terms = Terms::default();
-    let replicas = [Replica::start(&mut world, &terms), Replica::start(&mut world, &terms)];
+    let replicas = [Replica::start(&mut cluster, &terms), Replica::start(&mut cluster, &terms)];
     let of = |process: usize| replicas.iter().find(|replica| replica.process == process).unwrap();
     let (mut modifies, mut rest) = (0, Vec::new());
     for round in 0..104 {
@@ -208,18 +208,18 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
         // There is always a difference to correct.
         let target = [OTHER_TARGET, TARGET][round % 2];
         for number in 0..FLEET.policies {
-            world.retarget(&FLEET, number, target);
+            cluster.retarget(&FLEET, number, target);
         }
         sleep(5 * SECOND).await;
-        assert!(of(leads).says_it_leads() && !of(3 - leads).says_it_leads());
+        assert!(of(leads).reports_leadership() && !of(3 - leads).reports_leadership());
         match round % 5 {
-            way @ 0..3 => of(leads).set(WAYS[way + 1]),
+            way @ 0..3 => of(leads).set(LINK_STATES[way + 1]),
             // Another actor deletes the Lease, or takes it over without a check.
-            3 => world.api.delete(&lease_path()),
-            _ => drop(world.api.patch(&lease_path(), &json!({"spec": {"holderIdentity": "another"}}))),
+            3 => cluster.api.delete(&lease_path()),
+            _ => drop(cluster.api.patch(&lease_path(), &json!({"spec": {"holderIdentity": "another"}}))),
         }
         for number in 0..FLEET.policies {
-            world.retarget(&FLEET, number, [TARGET, OTHER_TARGET][round % 2]);
+            cluster.retarget(&FLEET, number, [TARGET, OTHER_TARGET][round % 2]);
         }
         let lost = Instant::now();
         while terms.lock().unwrap()[number].until.is_none() {
@@ -227,21 +227,21 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
             sleep(SECOND / 10).await;
         }
         // It may lead again already after the Lease was deleted.
-        assert!(leader(&terms).is_some() || !of(leads).says_it_leads());
+        assert!(leader(&terms).is_some() || !of(leads).reports_leadership());
         let next = until_led(&terms, |process| round % 5 > 2 || process != leads).await;
         assert!(lost.elapsed() <= 26 * SECOND, "round {round}: it took {:?}", lost.elapsed());
-        of(leads).set(Way::Open);
+        of(leads).set(LinkState::Open);
         sleep(5 * SECOND).await;
         for replica in &replicas {
             assert!(!replica.ended.is_finished(), "round {round}: a process has ended");
         }
         assert_eq!(leader(&terms), Some(next));
-        modifies += judge(&world, &terms);
+        modifies += check(&cluster, &terms);
         // Drops the checked history.
-        world.journal.keep();
-        world.forget();
+        cluster.journal.start_recording();
+        cluster.clear_records();
         if round % 20 == 3 {
-            rest.push(held(&world));
+            rest.push(held(&cluster));
         }
     }
     assert!(terms.lock().unwrap().len() > 100);
@@ -257,28 +257,28 @@ async fn over_a_hundred_lost_and_regained_leases_at_most_one_acts_and_nothing_is
 #[tokio::test(start_paused = true)]
 async fn alone_and_without_its_api_server_it_stands_by_and_leads_again_with_what_has_changed() {
     for outage in [4, 14, 60, 600] {
-        let mut world = World::new();
-        world.found(&FLEET);
-        world.api.create(&FLEET.collection(0), FLEET.manifest(0));
+        let mut cluster = TestCluster::new();
+        cluster.install(&FLEET);
+        cluster.api.create(&FLEET.collection(0), FLEET.manifest(0));
         let terms = Terms::default();
-        let replica = Replica::start(&mut world, &terms);
+        let replica = Replica::start(&mut cluster, &terms);
         until_led(&terms, |_| true).await;
         sleep(30 * SECOND).await;
-        world.api.spoil(|seen| {
-            let reply = Reply::Lost;
+        cluster.api.inject(|seen| {
+            let reply = Delivery::Lost;
             let refusal = (seen.verb != EVENT).then_some(Refusal::new(503, "ServiceUnavailable"));
-            Some(Spoilt { refusal, reply, ..Spoilt::default() })
+            Some(InjectedFault { refusal, reply, ..InjectedFault::default() })
         });
         sleep(SECOND).await;
         let changed = Instant::now();
-        world.retarget(&FLEET, 0, OTHER_TARGET);
+        cluster.retarget(&FLEET, 0, OTHER_TARGET);
         sleep(outage * SECOND).await;
         assert!(!replica.ended.is_finished(), "it has ended");
         assert_eq!(leader(&terms).is_none(), outage > 10);
-        world.api.heal();
+        cluster.api.stop_injecting();
         let healed = Instant::now();
         sleep(30 * SECOND).await;
-        let arrived = world.arrivals.since(changed).into_iter().find(|call| call.action == MODIFY);
+        let arrived = cluster.arrivals.since(changed).into_iter().find(|call| call.action == MODIFY);
         let took = arrived.expect("no Modify").at.saturating_duration_since(healed);
         // A watch retries after 2 s at most; then policy and account are polled.
         assert!(took <= Duration::from_millis(2_500), "after {outage} s it took {took:?}");

@@ -8,125 +8,125 @@ use http::StatusCode;
 use crate::error::ApiError;
 use crate::faults::ThrottleStyle;
 
-fn told(code: &'static str, message: impl Into<String>) -> ApiError {
+fn error(code: &'static str, message: impl Into<String>) -> ApiError {
     ApiError { status: StatusCode::OK, code: Cow::Borrowed(code), code_n: None, message: message.into() }
 }
 
 pub fn missing_parameter(name: &str) -> ApiError {
-    told("MissingParameter", format!("The request is missing a required parameter `{name}`."))
+    error("MissingParameter", format!("The request is missing a required parameter `{name}`."))
 }
 
 pub fn unknown_parameter(name: &str) -> ApiError {
-    told("UnknownParameter", format!("The parameter `{name}` is not recognized."))
+    error("UnknownParameter", format!("The parameter `{name}` is not recognized."))
 }
 
 pub fn type_error(name: &str) -> ApiError {
-    told("InvalidParameter", format!("Parameter `{name}` type error."))
+    error("InvalidParameter", format!("Parameter `{name}` type error."))
 }
 
 pub fn invalid_body(why: &str) -> ApiError {
-    told("InvalidParameter", format!("The request body is not a JSON object: {why}."))
+    error("InvalidParameter", format!("The request body is not a JSON object: {why}."))
 }
 
 /// Returns Redis' own error for a value that has the right type but is wrong.
 pub fn invalid_parameter(message: impl Into<String>) -> ApiError {
-    told("InvalidParameter.InvalidParameter", message)
+    error("InvalidParameter.InvalidParameter", message)
 }
 
 pub fn unsupported_filter(name: &str) -> ApiError {
-    told("UnsupportedOperation", format!("The simulator does not know the parameter `{name}`."))
+    error("UnsupportedOperation", format!("The simulator does not know the parameter `{name}`."))
 }
 
 pub fn invalid_action() -> ApiError {
-    told("InvalidAction", "The request `Action` is invalid or not found.")
+    error("InvalidAction", "The request `Action` is invalid or not found.")
 }
 
 pub fn no_such_version() -> ApiError {
-    told("NoSuchVersion", "The request `Version` is invalid or not found.")
+    error("NoSuchVersion", "The request `Version` is invalid or not found.")
 }
 
 pub fn unsupported_protocol(method: &str) -> ApiError {
-    told("UnsupportedProtocol", format!("The method {method} is not supported."))
+    error("UnsupportedProtocol", format!("The method {method} is not supported."))
 }
 
 pub fn invalid_request(content_type: &str) -> ApiError {
-    told("InvalidRequest", format!("The Content-Type `{content_type}` is not supported."))
+    error("InvalidRequest", format!("The Content-Type `{content_type}` is not supported."))
 }
 
 pub fn unsupported_region(region: &str) -> ApiError {
-    told("UnsupportedRegion", format!("The region `{region}` is not served by this domain."))
+    error("UnsupportedRegion", format!("The region `{region}` is not served by this domain."))
 }
 
 pub fn request_size_limit_exceeded() -> ApiError {
-    told("RequestSizeLimitExceeded", "The request is larger than 10 MB.")
+    error("RequestSizeLimitExceeded", "The request is larger than 10 MB.")
 }
 
 pub fn invalid_authorization() -> ApiError {
-    told("AuthFailure.InvalidAuthorization", "The `Authorization` header is not of the required form.")
+    error("AuthFailure.InvalidAuthorization", "The `Authorization` header is not of the required form.")
 }
 
 pub fn secret_id_not_found() -> ApiError {
     let message = "The SecretId is not found, please ensure that your SecretId is correct.";
-    told("AuthFailure.SecretIdNotFound", message)
+    error("AuthFailure.SecretIdNotFound", message)
 }
 
 pub fn signature_expire() -> ApiError {
-    told("AuthFailure.SignatureExpire", "The signature is expired, please request again.")
+    error("AuthFailure.SignatureExpire", "The signature is expired, please request again.")
 }
 
 pub fn signature_failure() -> ApiError {
     let message = "The provided credentials could not be validated. Please check your signature is correct.";
-    told("AuthFailure.SignatureFailure", message)
+    error("AuthFailure.SignatureFailure", message)
 }
 
 pub fn token_failure() -> ApiError {
     let message = "Token verification failed, please check if your Token is correct.";
-    told("AuthFailure.TokenFailure", message)
+    error("AuthFailure.TokenFailure", message)
 }
 
 pub fn no_cam_authed(action: &str, resource: &str) -> ApiError {
     let message = format!(
         "you are not authorized to perform operation (redis:{action}) resource ({resource}) has no permission"
     );
-    told("UnauthorizedOperation.NoCAMAuthed", message)
+    error("UnauthorizedOperation.NoCAMAuthed", message)
 }
 
 /// Returns STS' own error for a value that has the right type but is wrong.
 pub fn sts_parameter(message: impl Into<String>) -> ApiError {
-    told("InvalidParameter.ParamError", message)
+    error("InvalidParameter.ParamError", message)
 }
 
 pub fn over_time(most: i64) -> ApiError {
     let message = format!("DurationSeconds must be between 1 and {most}.");
-    told("InvalidParameter.OverTimeError", message)
+    error("InvalidParameter.OverTimeError", message)
 }
 
 pub fn web_identity_token(why: &str) -> ApiError {
-    told("InvalidParameter.WebIdentityTokenError", format!("The WebIdentityToken is refused: {why}."))
+    error("InvalidParameter.WebIdentityTokenError", format!("The WebIdentityToken is refused: {why}."))
 }
 
 pub fn role_not_found(role: &str) -> ApiError {
-    told("ResourceNotFound.RoleNotFound", format!("The role {role} does not exist."))
+    error("ResourceNotFound.RoleNotFound", format!("The role {role} does not exist."))
 }
 
 pub fn sts_unauthorized(action: &str, role: &str) -> ApiError {
     let message = format!(
         "you are not authorized to perform operation (sts:{action}) resource ({role}) has no permission"
     );
-    told("UnauthorizedOperation", message)
+    error("UnauthorizedOperation", message)
 }
 
 pub fn instance_not_exists(id: &str) -> ApiError {
-    told("ResourceNotFound.InstanceNotExists", format!("The instance {id} does not exist."))
+    error("ResourceNotFound.InstanceNotExists", format!("The instance {id} does not exist."))
 }
 
 pub fn backup_not_exists(id: &str) -> ApiError {
-    told("InvalidParameterValue.BackupNotExists", format!("The backup {id} does not exist."))
+    error("InvalidParameterValue.BackupNotExists", format!("The backup {id} does not exist."))
 }
 
 /// Returns the refusal of a request beyond `limit` per second.
 pub fn over_limit(limit: u32) -> ApiError {
-    told(
+    error(
         "RequestLimitExceeded",
         format!(
             "Your current request times equals to `{}` in a second, which exceeds the frequency limit `{limit}` for \
@@ -144,7 +144,7 @@ pub fn throttled(style: ThrottleStyle) -> ApiError {
         ThrottleStyle::GlobalRegionUinLimit => "RequestLimitExceeded.GlobalRegionUinLimitExceeded",
         _ => "RequestLimitExceeded",
     };
-    told(code, "The number of requests exceeds the frequency limit. Please reduce the frequency of calls.")
+    error(code, "The number of requests exceeds the frequency limit. Please reduce the frequency of calls.")
 }
 
 /// Returns the error of an account's limit: that of its uin if the style is not one of Tencent's.

@@ -13,12 +13,12 @@ use super::sts;
 use crate::error::ApiError;
 use crate::faults::ThrottleStyle;
 use crate::keys::Keys;
-use crate::ledger::RequestRecord;
 use crate::limits::Bucket;
 use crate::model::{KeySpec, RateLimit};
 use crate::request::Signed;
+use crate::request_log::RequestRecord;
+use crate::request_pipeline::{Admitted, Gateway};
 use crate::simulator::CloudState;
-use crate::visit::{Admitted, Gateway};
 
 /// Authorization of the unsigned calls.
 const SKIP: &str = "SKIP";

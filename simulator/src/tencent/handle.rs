@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::model::{TencentBackupSpec, TencentInstanceSpec};
-use crate::simulator::{AdminError, Simulator, demand_id, found, patched};
+use crate::simulator::{AdminError, Simulator, found, patched, require_id};
 
 impl Simulator {
     /// Creates or replaces an instance.
     pub fn put_tencent_instance(&self, spec: TencentInstanceSpec) -> Result<(), AdminError> {
-        demand_id("instanceId", &spec.instance_id)?;
+        require_id("instanceId", &spec.instance_id)?;
         self.lock().tencent.put_instance(spec);
         Ok(())
     }
@@ -37,7 +37,7 @@ impl Simulator {
     }
 
     pub fn put_tencent_backup(&self, spec: TencentBackupSpec) -> Result<(), AdminError> {
-        demand_id("backupId", &spec.backup_id)?;
+        require_id("backupId", &spec.backup_id)?;
         let now = self.now();
         self.lock().tencent.put_backup(spec, now);
         Ok(())

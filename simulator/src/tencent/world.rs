@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::model::{DEFAULT_REGION, TencentBackupSpec, TencentInstanceSpec};
 use crate::clock::{later, whole_second};
-use crate::listing::{Library, Listed, Page, Query, Scope};
+use crate::listing::{Listed, ListingStore, Page, Query, Scope};
 
 /// Seconds from start to end, and from start to expiry, in the sample of DescribeInstanceBackups.
 const SAMPLE_LENGTH: f64 = 21.0;
@@ -16,7 +16,7 @@ const SAMPLE_LIFE: f64 = 7.0 * 86_400.0;
 #[derive(Debug, Default)]
 pub(crate) struct World {
     instances: BTreeMap<String, TencentInstanceSpec>,
-    backups: Library<TencentBackupSpec>,
+    backups: ListingStore<TencentBackupSpec>,
 }
 
 impl Listed for TencentBackupSpec {

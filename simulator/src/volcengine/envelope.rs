@@ -35,11 +35,11 @@ impl Metadata {
                 (StatusCode::OK, frame)
             }
             Err(error) => {
-                let mut told = json!({ "Code": error.code, "Message": error.message });
+                let mut error_body = json!({ "Code": error.code, "Message": error.message });
                 if let Some(number) = error.code_n {
-                    told["CodeN"] = json!(number);
+                    error_body["CodeN"] = json!(number);
                 }
-                frame["ResponseMetadata"]["Error"] = told;
+                frame["ResponseMetadata"]["Error"] = error_body;
                 (error.status, frame)
             }
         }

@@ -13,11 +13,11 @@ use super::sts;
 use crate::error::ApiError;
 use crate::faults::ThrottleStyle;
 use crate::keys::Keys;
-use crate::ledger::RequestRecord;
 use crate::model::KeySpec;
 use crate::request::Signed;
+use crate::request_log::RequestRecord;
+use crate::request_pipeline::{Admitted, Gateway};
 use crate::simulator::CloudState;
-use crate::visit::{Admitted, Gateway};
 
 /// An action of one of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

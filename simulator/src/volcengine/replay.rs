@@ -7,14 +7,14 @@ use crate::error::ApiError;
 
 /// A token's initial use, and its outcome.
 #[derive(Clone, Debug)]
-struct First {
-    asked: Asked,
+struct FirstUse {
+    asked: ModifyParams,
     outcome: Result<(), ApiError>,
 }
 
 /// Parameters that must be the same when a token is used again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct ModifyParams {
     pub region: String,
     pub instance_id: String,
     pub active: bool,
@@ -24,11 +24,11 @@ pub(crate) struct Asked {
 /// Outcomes by account and token; tokens are case-sensitive. They are kept forever, as their lifetime is not
 /// documented.
 #[derive(Debug, Default)]
-pub(crate) struct Replays(BTreeMap<(u64, String), First>);
+pub(crate) struct ClientTokens(BTreeMap<(u64, String), FirstUse>);
 
-impl Replays {
+impl ClientTokens {
     /// Returns the first outcome of this token, an error if another request used it, `None` if it is new.
-    pub fn find(&self, account: u64, token: &str, asked: &Asked) -> Option<Result<(), ApiError>> {
+    pub fn find(&self, account: u64, token: &str, asked: &ModifyParams) -> Option<Result<(), ApiError>> {
         let first = self.0.get(&(account, token.to_owned()))?;
         if first.asked == *asked {
             return Some(first.outcome.clone());
@@ -36,7 +36,13 @@ impl Replays {
         Some(Err(error::param("ClientToken was used before with other parameters.")))
     }
 
-    pub fn remember(&mut self, account: u64, token: &str, asked: Asked, outcome: Result<(), ApiError>) {
-        self.0.insert((account, token.to_owned()), First { asked, outcome });
+    pub fn remember(
+        &mut self,
+        account: u64,
+        token: &str,
+        asked: ModifyParams,
+        outcome: Result<(), ApiError>,
+    ) {
+        self.0.insert((account, token.to_owned()), FirstUse { asked, outcome });
     }
 }

@@ -34,23 +34,23 @@ pub struct Bucket {
     paused_until: Option<Instant>,
     throttles: u32,
     /// Number of pauses so far. A response to a call from before the latest pause carries no new information.
-    epoch: u64,
+    pause_epoch: u64,
     pub(super) in_flight: usize,
     timing_out: bool,
 }
 
 /// A call in flight, and the epoch in which it took its token.
 #[derive(Clone, Copy)]
-pub struct Flight {
-    pub epoch: u64,
+pub struct TakenToken {
+    pub pause_epoch: u64,
     number: u64,
 }
 
 /// Earliest time at which the next call may go.
-pub enum Next {
+pub enum NextCall {
     Now,
     At(Instant),
-    AfterAChange,
+    OnChange,
 }
 
 impl Bucket {
@@ -67,7 +67,7 @@ impl Bucket {
             filled_at: now,
             paused_until: None,
             throttles: 0,
-            epoch: 0,
+            pause_epoch: 0,
             in_flight: 0,
             timing_out: false,
         }
@@ -84,36 +84,36 @@ impl Bucket {
         self.paused_until.filter(|until| *until > now)
     }
 
-    pub fn next(&mut self, now: Instant) -> Next {
+    pub fn next(&mut self, now: Instant) -> NextCall {
         let limit = if self.timing_out { IN_FLIGHT_TIMING_OUT } else { IN_FLIGHT_MAX };
         if self.in_flight >= limit {
-            return Next::AfterAChange;
+            return NextCall::OnChange;
         }
         if let Some(until) = self.paused_until(now) {
-            return Next::At(until);
+            return NextCall::At(until);
         }
         self.fill(now);
         if self.tokens >= 1.0 - ROUNDING {
-            Next::Now
+            NextCall::Now
         } else {
-            Next::At(now + Duration::from_secs_f64((1.0 - self.tokens) / (self.rate * self.share)))
+            NextCall::At(now + Duration::from_secs_f64((1.0 - self.tokens) / (self.rate * self.share)))
         }
     }
 
     /// Takes a token for one call, if a call may go now.
-    pub fn take(&mut self, now: Instant) -> Option<Flight> {
-        if !matches!(self.next(now), Next::Now) {
+    pub fn take(&mut self, now: Instant) -> Option<TakenToken> {
+        if !matches!(self.next(now), NextCall::Now) {
             return None;
         }
         self.tokens = (self.tokens - 1.0).max(0.0);
         self.taken += 1;
         self.returnable.insert(self.taken, 1.0);
         self.in_flight += 1;
-        Some(Flight { epoch: self.epoch, number: self.taken })
+        Some(TakenToken { pause_epoch: self.pause_epoch, number: self.taken })
     }
 
     /// Ends a call in flight; `unsent`: nothing of it reached the cloud, so its token is returned.
-    pub fn landed(&mut self, flight: Flight, unsent: bool, now: Instant) {
+    pub fn release(&mut self, flight: TakenToken, unsent: bool, now: Instant) {
         self.in_flight -= 1;
         self.fill(now);
         let back = self.returnable.remove(&flight.number);
@@ -145,12 +145,12 @@ impl Bucket {
         }
     }
 
-    pub fn throttled(&mut self, epoch: u64, retry_after: Option<Duration>, now: Instant) {
+    pub fn throttled(&mut self, pause_epoch: u64, retry_after: Option<Duration>, now: Instant) {
         self.timing_out = false;
         let asked = retry_after.filter(|d| !d.is_zero()).map(|d| d.min(RETRY_AFTER_MAX));
-        let news = epoch == self.epoch;
-        if news {
-            self.epoch += 1;
+        let is_current = pause_epoch == self.pause_epoch;
+        if is_current {
+            self.pause_epoch += 1;
             self.throttles = self.throttles.saturating_add(1);
             self.share = (self.share / 2.0).max(SHARE_MIN);
         } else if asked.is_none() {
@@ -173,9 +173,9 @@ impl Bucket {
         self.timing_out = false;
     }
 
-    pub fn accepted(&mut self, epoch: u64) {
+    pub fn accepted(&mut self, pause_epoch: u64) {
         self.timing_out = false;
-        if epoch == self.epoch {
+        if pause_epoch == self.pause_epoch {
             self.throttles = 0;
             self.share = (self.share + SHARE_STEP).min(1.0);
         }

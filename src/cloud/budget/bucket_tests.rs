@@ -38,13 +38,13 @@ proptest! {
                 Step::Land(..) | Step::Throttle(..) if flying.is_empty() => {}
                 Step::Land(which, was_sent) => {
                     let (flight, at) = flying.swap_remove(which.index(flying.len()));
-                    bucket.landed(flight, !was_sent, now);
+                    bucket.release(flight, !was_sent, now);
                     sent.extend(was_sent.then_some(at));
                 }
                 Step::Throttle(which, seconds) => {
                     let (flight, at) = flying.swap_remove(which.index(flying.len()));
-                    bucket.throttled(flight.epoch, Some(Duration::from_secs(seconds)), now);
-                    bucket.landed(flight, false, now);
+                    bucket.throttled(flight.pause_epoch, Some(Duration::from_secs(seconds)), now);
+                    bucket.release(flight, false, now);
                     sent.push(at);
                 }
             }

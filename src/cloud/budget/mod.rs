@@ -3,16 +3,16 @@
 
 mod bucket;
 #[cfg(test)]
-mod fair_tests;
-#[cfg(test)]
-mod lane_tests;
-mod lanes;
+mod fairness_tests;
 mod permit;
+mod priority_queues;
 mod queue;
 #[cfg(test)]
 mod rate_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waiter_tests;
 
 use std::mem;
 use std::pin::pin;
@@ -22,11 +22,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Caller, Lane, Outages};
-use crate::metrics::{AccountMeter, Priority};
-use bucket::{Bucket, Next};
-use lanes::Lanes;
-use queue::Place;
+use super::{CallContext, Outages, Priority};
+use crate::metrics::{AccountMeter, PriorityLabel};
+use bucket::{Bucket, NextCall};
+use priority_queues::PriorityQueues;
+use queue::QueuePosition;
 
 pub use permit::Permit;
 
@@ -38,7 +38,7 @@ pub use permit::Permit;
 /// waiter. No other task wakes before there is a permit for it, however many wait.
 pub struct Budget {
     bucket: Mutex<Bucket>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitState>,
     /// Wakes the driver, its only listener, when the state that it waits for may have changed.
     changed: Notify,
     /// Limit on the calls in flight over all accounts of the process.
@@ -48,15 +48,15 @@ pub struct Budget {
 }
 
 #[derive(Default)]
-struct Waiting {
-    lanes: Lanes<Take>,
+struct WaitState {
+    lanes: PriorityQueues<OnGrant>,
     /// Whether a driver task runs.
-    driven: bool,
+    has_driver: bool,
 }
 
 /// Callback that receives a waiter's permit. Never called or dropped while a lock is held: it may wake a task, or drop
-/// a [`Ticket`], which takes the lock.
-type Take = Box<dyn FnOnce(Permit) + Send>;
+/// a [`Waiter`], which takes the lock.
+type OnGrant = Box<dyn FnOnce(Permit) + Send>;
 
 impl Budget {
     /// Creates a full budget. Requests per second and burst are at least 1; `process` bounds the calls in flight over
@@ -73,7 +73,7 @@ impl Budget {
     }
 
     /// Records the budget's waits and the calls made with it in `meter`.
-    pub fn counted(self, meter: AccountMeter) -> Self {
+    pub fn with_meter(self, meter: AccountMeter) -> Self {
         Self { meter, ..self }
     }
 
@@ -103,42 +103,42 @@ impl Budget {
     }
 
     /// Waits for a permit to send one request. The caller holds it until the response has arrived.
-    pub async fn acquire(self: &Arc<Self>, caller: &Caller) -> Permit {
-        if let Some(permit) = self.try_acquire(caller) {
-            return permit.taken();
+    pub async fn acquire(self: &Arc<Self>, call_context: &CallContext) -> Permit {
+        if let Some(permit) = self.try_acquire(call_context) {
+            return permit.mark_used();
         }
         loop {
             let (sender, granted) = oneshot::channel();
             // If the receiver is gone, `send` drops the permit, which returns its token.
-            let _place = self.when_granted(caller, move |permit| drop(sender.send(permit)));
+            let _place = self.when_granted(call_context, move |permit| drop(sender.send(permit)));
             // A pause that began after the grant holds this call back as well.
             if let Ok(permit) = granted.await
                 && self.paused_until().is_none()
             {
-                return permit.taken();
+                return permit.mark_used();
             }
         }
     }
 
     /// Returns the permit that the caller holds, unless the account is paused or the permit belongs to another
     /// account's budget; otherwise a free permit, if no call waits. A permit with which no call is made returns its
-    /// token: see [`Caller::holding`].
-    pub fn try_acquire(self: &Arc<Self>, caller: &Caller) -> Option<Permit> {
-        let held = caller.take_held();
-        if held.as_ref().is_some_and(|held| held.is_of(self)) && self.paused_until().is_none() {
+    /// token: see [`CallContext::with_permit`].
+    pub fn try_acquire(self: &Arc<Self>, call_context: &CallContext) -> Option<Permit> {
+        let held = call_context.take_permit();
+        if held.as_ref().is_some_and(|held| held.belongs_to(self)) && self.paused_until().is_none() {
             return held;
         }
         drop(held);
-        if !self.waiting().lanes.is_empty() || !matches!(self.bucket().next(Instant::now()), Next::Now) {
+        if !self.waiting().lanes.is_empty() || !matches!(self.bucket().next(Instant::now()), NextCall::Now) {
             return None;
         }
         let permit = self.permit(self.process.clone().try_acquire_owned().ok()?)?;
-        self.meter.waited(priority(caller), Duration::ZERO);
+        self.meter.record_wait(priority_label(call_context), Duration::ZERO);
         Some(permit)
     }
 
     /// Queues a waiter that needs no task of its own: when its turn comes, the driver calls `take` with a permit.
-    /// `take` must not block. A permit with which no call is made returns its token: see [`Caller::holding`].
+    /// `take` must not block. A permit with which no call is made returns its token: see [`CallContext::with_permit`].
     ///
     /// A waiter takes 260 to 330 bytes, the returned handle included. Its only separate allocation is for what `take`
     /// captures.
@@ -147,27 +147,28 @@ impl Budget {
     /// Outside of a tokio runtime.
     pub fn when_granted(
         self: &Arc<Self>,
-        caller: &Caller,
+        call_context: &CallContext,
         take: impl FnOnce(Permit) + Send + 'static,
-    ) -> Ticket {
-        let (meter, priority, since) = (self.meter.clone(), priority(caller), Instant::now());
+    ) -> Waiter {
+        let (meter, priority_label, since) =
+            (self.meter.clone(), priority_label(call_context), Instant::now());
         let take = Box::new(move |permit| {
-            meter.waited(priority, since.elapsed());
+            meter.record_wait(priority_label, since.elapsed());
             take(permit);
         });
         let mut waiting = self.waiting();
-        let place = waiting.lanes.push(caller, take);
-        let driven = mem::replace(&mut waiting.driven, true);
+        let position = waiting.lanes.push(call_context, take);
+        let has_driver = mem::replace(&mut waiting.has_driver, true);
         drop(waiting);
-        if !driven {
+        if !has_driver {
             tokio::spawn(self.clone().drive());
         }
-        Ticket { budget: self.clone(), place }
+        Waiter { budget: self.clone(), position }
     }
 
     /// Hands out permits until no call waits.
     async fn drive(self: Arc<Self>) {
-        while self.is_awaited() {
+        while self.has_waiters() {
             let Some(permit) = self.next().await else { continue };
             let take = self.waiting().lanes.pop();
             if let Some(take) = take {
@@ -177,10 +178,10 @@ impl Budget {
     }
 
     /// Returns whether a call waits. If none does, the driver ends, and the next waiter starts a new one.
-    fn is_awaited(&self) -> bool {
+    fn has_waiters(&self) -> bool {
         let mut waiting = self.waiting();
-        waiting.driven = !waiting.lanes.is_empty();
-        waiting.driven
+        waiting.has_driver = !waiting.lanes.is_empty();
+        waiting.has_driver
     }
 
     /// Waits for the next permit; `None` means that the wait ended without one. Only the driver calls it.
@@ -188,24 +189,24 @@ impl Budget {
         let next = self.bucket().next(Instant::now());
         match next {
             // Acquired last, so that an account that waits for its rate takes no slot from the others.
-            Next::Now => return self.permit(self.room().await?),
-            Next::At(instant) => tokio::select! {
+            NextCall::Now => return self.permit(self.slot().await?),
+            NextCall::At(instant) => tokio::select! {
                 () = sleep_until(instant) => {}
                 () = self.changed.notified() => {}
             },
-            Next::AfterAChange => self.changed.notified().await,
+            NextCall::OnChange => self.changed.notified().await,
         }
         None
     }
 
     /// Waits for a slot among the calls in flight of all accounts, keeping its position in that semaphore's queue;
     /// `None` once no call of this account waits.
-    async fn room(&self) -> Option<OwnedSemaphorePermit> {
-        let mut room = pin!(self.process.clone().acquire_owned());
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let mut slot = pin!(self.process.clone().acquire_owned());
         loop {
             tokio::select! {
                 biased;
-                room = &mut room => return room.ok(),
+                slot = &mut slot => return slot.ok(),
                 () = self.changed.notified() => if self.waiting().lanes.is_empty() {
                     return None;
                 },
@@ -214,38 +215,38 @@ impl Budget {
     }
 
     /// Takes a token, if the bucket has one.
-    fn permit(self: &Arc<Self>, room: OwnedSemaphorePermit) -> Option<Permit> {
+    fn permit(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Option<Permit> {
         let flight = self.bucket().take(Instant::now())?;
-        Some(Permit::new(self.clone(), flight, room))
+        Some(Permit::new(self.clone(), flight, slot))
     }
 
     fn bucket(&self) -> MutexGuard<'_, Bucket> {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn priority(caller: &Caller) -> Priority {
-    match caller.lane() {
-        Lane::FollowUp { .. } | Lane::Begun | Lane::Change => Priority::Change,
-        Lane::Listing | Lane::Poll => Priority::Poll,
+fn priority_label(call_context: &CallContext) -> PriorityLabel {
+    match call_context.priority() {
+        Priority::FollowUp { .. } | Priority::InProgress | Priority::Change => PriorityLabel::Change,
+        Priority::Listing | Priority::Poll => PriorityLabel::Poll,
     }
 }
 
 /// A call that waits for a permit. Dropping it before the grant removes the call from the queue.
 #[must_use = "a place is left when its ticket is dropped"]
-pub struct Ticket {
+pub struct Waiter {
     budget: Arc<Budget>,
-    place: Place,
+    position: QueuePosition,
 }
 
-impl Drop for Ticket {
+impl Drop for Waiter {
     fn drop(&mut self) {
         let mut waiting = self.budget.waiting();
-        let left = waiting.lanes.remove(&self.place);
+        let left = waiting.lanes.remove(&self.position);
         let last = left.is_some() && waiting.lanes.is_empty();
         drop(waiting);
         if last {

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::Arc;
 
-use crate::cloud::{Caller, Lane};
+use crate::cloud::{CallContext, Priority};
 
 pub struct Queue<W> {
-    namespaces: Ring<Ranked<W>>,
+    namespaces: RoundRobin<NamespaceQueue<W>>,
     last_ticket: u64,
 }
 
 /// Position of a waiter in a [`Queue`].
-pub struct Place {
-    pub lane: Lane,
+pub struct QueuePosition {
+    pub priority: Priority,
     namespace: Arc<str>,
     resource: Arc<str>,
     ticket: u64,
@@ -22,18 +22,18 @@ pub struct Place {
 
 impl<W> Default for Queue<W> {
     fn default() -> Self {
-        Self { namespaces: Ring::default(), last_ticket: 0 }
+        Self { namespaces: RoundRobin::default(), last_ticket: 0 }
     }
 }
 
 impl<W> Queue<W> {
     /// Appends a waiter behind the other waiters of its resource.
-    pub fn push(&mut self, caller: &Caller, waiter: W) -> Place {
+    pub fn push(&mut self, call_context: &CallContext, waiter: W) -> QueuePosition {
         self.last_ticket += 1;
-        let (namespace, resource) = (caller.namespace().clone(), caller.resource().clone());
-        let resources = self.namespaces.member(&namespace).of(caller.lane());
+        let (namespace, resource) = (call_context.namespace().clone(), call_context.resource().clone());
+        let resources = self.namespaces.member(&namespace).of(call_context.priority());
         resources.member(&resource).push(self.last_ticket, waiter);
-        Place { lane: caller.lane(), namespace, resource, ticket: self.last_ticket }
+        QueuePosition { priority: call_context.priority(), namespace, resource, ticket: self.last_ticket }
     }
 
     /// Removes and returns the next waiter.
@@ -42,9 +42,9 @@ impl<W> Queue<W> {
     }
 
     /// Removes a waiter; `None` if it was popped before.
-    pub fn remove(&mut self, place: &Place) -> Option<W> {
-        self.namespaces.within(&place.namespace, |namespace| {
-            namespace.of(place.lane).within(&place.resource, |line| line.remove(place.ticket))
+    pub fn remove(&mut self, position: &QueuePosition) -> Option<W> {
+        self.namespaces.within(&position.namespace, |namespace| {
+            namespace.of(position.priority).within(&position.resource, |line| line.remove(position.ticket))
         })
     }
 
@@ -63,8 +63,8 @@ impl<W> Queue<W> {
     }
 }
 
-/// Queue that a [`Ring`] serves round-robin.
-trait Served: Default {
+/// Queue that a [`RoundRobin`] serves round-robin.
+trait SubQueue: Default {
     type Waiter;
     fn is_empty(&self) -> bool;
     fn pop(&mut self) -> Option<Self::Waiter>;
@@ -72,19 +72,19 @@ trait Served: Default {
 
 /// FIFO of the waiting calls of one resource, by ticket number. Most resources have one, which needs no allocation: the
 /// first node of a map has room for eleven.
-struct Line<W> {
+struct ResourceQueue<W> {
     /// `None` if no call waits.
     first: Option<(u64, W)>,
     others: BTreeMap<u64, W>,
 }
 
-impl<W> Default for Line<W> {
+impl<W> Default for ResourceQueue<W> {
     fn default() -> Self {
         Self { first: None, others: BTreeMap::new() }
     }
 }
 
-impl<W> Line<W> {
+impl<W> ResourceQueue<W> {
     fn push(&mut self, ticket: u64, waiter: W) {
         if self.first.is_none() {
             self.first = Some((ticket, waiter));
@@ -102,7 +102,7 @@ impl<W> Line<W> {
     }
 }
 
-impl<W> Served for Line<W> {
+impl<W> SubQueue for ResourceQueue<W> {
     type Waiter = W;
 
     fn is_empty(&self) -> bool {
@@ -118,85 +118,91 @@ impl<W> Served for Line<W> {
 /// Waiters of one namespace. Calls of reconciles in progress go first, so that new reconciles wait until those have
 /// finished: a reconcile makes few calls. Pages of shared listings alternate with the remaining calls, however many
 /// wait: each page saves other calls.
-struct Ranked<W> {
-    begun: Ring<Line<W>>,
-    listings: Ring<Line<W>>,
-    others: Ring<Line<W>>,
+struct NamespaceQueue<W> {
+    in_progress: RoundRobin<ResourceQueue<W>>,
+    listings: RoundRobin<ResourceQueue<W>>,
+    others: RoundRobin<ResourceQueue<W>>,
     /// Whether the last waiter popped from `listings` or `others` was a listing's.
-    listed: bool,
+    last_was_listing: bool,
 }
 
-impl<W> Default for Ranked<W> {
+impl<W> Default for NamespaceQueue<W> {
     fn default() -> Self {
-        Self { begun: Ring::default(), listings: Ring::default(), others: Ring::default(), listed: false }
-    }
-}
-
-impl<W> Ranked<W> {
-    fn of(&mut self, lane: Lane) -> &mut Ring<Line<W>> {
-        match lane {
-            Lane::Begun => &mut self.begun,
-            Lane::Listing => &mut self.listings,
-            Lane::FollowUp { .. } | Lane::Change | Lane::Poll => &mut self.others,
+        Self {
+            in_progress: RoundRobin::default(),
+            listings: RoundRobin::default(),
+            others: RoundRobin::default(),
+            last_was_listing: false,
         }
     }
 }
 
-impl<W> Served for Ranked<W> {
+impl<W> NamespaceQueue<W> {
+    fn of(&mut self, priority: Priority) -> &mut RoundRobin<ResourceQueue<W>> {
+        match priority {
+            Priority::InProgress => &mut self.in_progress,
+            Priority::Listing => &mut self.listings,
+            Priority::FollowUp { .. } | Priority::Change | Priority::Poll => &mut self.others,
+        }
+    }
+}
+
+impl<W> SubQueue for NamespaceQueue<W> {
     type Waiter = W;
 
     fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.listings.is_empty() && self.others.is_empty()
+        self.in_progress.is_empty() && self.listings.is_empty() && self.others.is_empty()
     }
 
     fn pop(&mut self) -> Option<W> {
-        if let Some(begun) = self.begun.pop() {
-            return Some(begun);
+        if let Some(in_progress) = self.in_progress.pop() {
+            return Some(in_progress);
         }
-        self.listed = !self.listings.is_empty() && (!self.listed || self.others.is_empty());
-        if self.listed { self.listings.pop() } else { self.others.pop() }
+        self.last_was_listing =
+            !self.listings.is_empty() && (!self.last_was_listing || self.others.is_empty());
+        if self.last_was_listing { self.listings.pop() } else { self.others.pop() }
     }
 }
 
 /// Round-robin over named members, none of which is empty. A new member joins at the end; a served one moves to the
 /// end.
-struct Ring<M> {
-    /// Each with its key in `places`.
+struct RoundRobin<M> {
+    /// Each with its key in `order`.
     members: HashMap<Arc<str>, (u64, M)>,
-    places: BTreeMap<u64, Arc<str>>,
-    last_place: u64,
+    order: BTreeMap<u64, Arc<str>>,
+    last_position: u64,
 }
 
-impl<M> Default for Ring<M> {
+impl<M> Default for RoundRobin<M> {
     fn default() -> Self {
-        Self { members: HashMap::new(), places: BTreeMap::new(), last_place: 0 }
+        Self { members: HashMap::new(), order: BTreeMap::new(), last_position: 0 }
     }
 }
 
-impl<M: Served> Ring<M> {
+impl<M: SubQueue> RoundRobin<M> {
     /// Returns the member of this name, created if absent. The caller must leave it non-empty.
     fn member(&mut self, name: &Arc<str>) -> &mut M {
         let (_, member) = self.members.entry(name.clone()).or_insert_with(|| {
-            self.last_place += 1;
-            self.places.insert(self.last_place, name.clone());
-            (self.last_place, M::default())
+            self.last_position += 1;
+            self.order.insert(self.last_position, name.clone());
+            (self.last_position, M::default())
         });
         member
     }
 
     /// Applies `take` to the member of this name, if there is one, and removes the member if that empties it.
     fn within<T>(&mut self, name: &str, take: impl FnOnce(&mut M) -> Option<T>) -> Option<T> {
-        let (place, member) = self.members.get_mut(name)?;
+        let (position, member) = self.members.get_mut(name)?;
         let taken = take(member);
         if member.is_empty() {
-            self.places.remove(place);
+            self.order.remove(position);
             self.members.remove(name);
         }
         taken
     }
 }
 
-impl<M: Served> Served for Ring<M> {
+impl<M: SubQueue> SubQueue for RoundRobin<M> {
     type Waiter = M::Waiter;
 
     fn is_empty(&self) -> bool {
@@ -204,15 +210,15 @@ impl<M: Served> Served for Ring<M> {
     }
 
     fn pop(&mut self) -> Option<M::Waiter> {
-        let (_, name) = self.places.pop_first()?;
-        let (place, member) = self.members.get_mut(&name)?;
+        let (_, name) = self.order.pop_first()?;
+        let (position, member) = self.members.get_mut(&name)?;
         let waiter = member.pop();
         if member.is_empty() {
             self.members.remove(&name);
         } else {
-            self.last_place += 1;
-            *place = self.last_place;
-            self.places.insert(self.last_place, name);
+            self.last_position += 1;
+            *position = self.last_position;
+            self.order.insert(self.last_position, name);
         }
         waiter
     }
@@ -226,8 +232,8 @@ mod tests {
     /// Tens of thousands of resources may wait, each with one map entry and one entry in the round-robin order.
     #[test]
     fn who_waits_takes_little_room() {
-        assert_eq!(size_of::<Place>(), 48);
-        assert_eq!(size_of::<(Arc<str>, (u64, Line<Box<dyn FnOnce() + Send>>))>(), 72);
+        assert_eq!(size_of::<QueuePosition>(), 48);
+        assert_eq!(size_of::<(Arc<str>, (u64, ResourceQueue<Box<dyn FnOnce() + Send>>))>(), 72);
     }
 
     /// Reference model: a served member moves to the end, and an empty one is removed. Each namespace has two lists of
@@ -246,8 +252,8 @@ mod tests {
     }
 
     impl Plain {
-        fn push(&mut self, (namespace, resource): (usize, usize), begun: bool, ticket: u64) {
-            find(&mut find(&mut self.0, namespace)[usize::from(!begun)], resource).push(ticket);
+        fn push(&mut self, (namespace, resource): (usize, usize), in_progress: bool, ticket: u64) {
+            find(&mut find(&mut self.0, namespace)[usize::from(!in_progress)], resource).push(ticket);
         }
 
         fn pop(&mut self) -> Option<u64> {
@@ -283,7 +289,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            3 => (0..4usize, 0..3usize, any::<bool>()).prop_map(|(n, r, begun)| Step::Push(n, r, begun)),
+            3 => (0..4usize, 0..3usize, any::<bool>()).prop_map(|(n, r, in_progress)| Step::Push(n, r, in_progress)),
             1 => Just(Step::Pop),
             1 => (0..12usize).prop_map(Step::Remove),
         ]
@@ -293,16 +299,16 @@ mod tests {
         #[test]
         fn turns_are_those_of_the_plain_rule_whoever_comes_and_goes(steps in prop::collection::vec(step(), 0..200)) {
             let callers: Vec<Vec<_>> = (0..4)
-                .map(|n| (0..3).map(|r| Caller::new(&format!("n{n}"), &format!("r{r}"))).collect())
+                .map(|n| (0..3).map(|r| CallContext::new(&format!("n{n}"), &format!("r{r}"))).collect())
                 .collect();
             let (mut queue, mut plain, mut came) = (Queue::default(), Plain::default(), Vec::new());
             for step in steps {
                 match step {
-                    Step::Push(n, r, begun) => {
+                    Step::Push(n, r, in_progress) => {
                         let ticket = came.len() as u64 + 1;
-                        let caller = callers[n][r].clone().in_lane(if begun { Lane::Begun } else { Lane::Change });
-                        came.push(queue.push(&caller, ticket));
-                        plain.push((n, r), begun, ticket);
+                        let call_context = callers[n][r].clone().with_priority(if in_progress { Priority::InProgress } else { Priority::Change });
+                        came.push(queue.push(&call_context, ticket));
+                        plain.push((n, r), in_progress, ticket);
                     }
                     Step::Pop => prop_assert_eq!(queue.pop(), plain.pop()),
                     Step::Remove(back) => if let Some(at) = came.len().checked_sub(back + 1) {
@@ -317,7 +323,7 @@ mod tests {
                 prop_assert_eq!(queue.pop(), Some(ticket));
             }
             prop_assert_eq!(queue.pop(), None);
-            prop_assert!(queue.namespaces.is_empty() && queue.namespaces.places.is_empty());
+            prop_assert!(queue.namespaces.is_empty() && queue.namespaces.order.is_empty());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::tests::{budget, most_at_once};
 use super::*;
-use crate::cloud::Lane;
+use crate::cloud::Priority;
 use fastrand::Rng;
 use proptest::prelude::*;
 use tokio::task::JoinSet;
@@ -22,39 +22,39 @@ fn run<T>(test: impl Future<Output = T>) -> T {
         .block_on(test)
 }
 
-fn polling(namespace: &str, resource: impl ToString) -> Caller {
-    Caller::new(namespace, &resource.to_string()).in_lane(Lane::Poll)
+fn polling(namespace: &str, resource: impl ToString) -> CallContext {
+    CallContext::new(namespace, &resource.to_string()).with_priority(Priority::Poll)
 }
 
-fn changing(namespace: &str, resource: impl ToString) -> Caller {
-    Caller::new(namespace, &resource.to_string())
+fn changing(namespace: &str, resource: impl ToString) -> CallContext {
+    CallContext::new(namespace, &resource.to_string())
 }
 
 /// Grant times of the calls that were sent.
 type Sent = Arc<Mutex<Vec<Instant>>>;
 
 /// Makes calls without end, so that permits end in every possible way.
-async fn calls(budget: Arc<Budget>, caller: Caller, mut random: Rng, throttled: bool, sent: Sent) {
+async fn calls(budget: Arc<Budget>, call_context: CallContext, mut random: Rng, throttled: bool, sent: Sent) {
     loop {
         let way = random.u8(0..20);
         let (permit, at) = if way < 5 {
             let (sender, granted) = oneshot::channel();
             let _ticket =
-                budget.when_granted(&caller, move |permit| drop(sender.send((permit, Instant::now()))));
+                budget.when_granted(&call_context, move |permit| drop(sender.send((permit, Instant::now()))));
             let (permit, at) = granted.await.unwrap();
             sleep(Duration::from_millis(random.u64(0..3))).await;
             // Two of five permits are held and never used.
             if way < 2 {
                 continue;
             }
-            let holder = caller.clone().holding(permit);
+            let holder = call_context.clone().with_permit(permit);
             let before = Instant::now();
             let permit = budget.acquire(&holder).await;
             // During a pause the call waited for another permit.
             (permit, if before == Instant::now() { at } else { Instant::now() })
         } else {
             let patience = Duration::from_millis(random.u64(0..2000));
-            let Ok(permit) = timeout(patience, budget.acquire(&caller)).await else { continue };
+            let Ok(permit) = timeout(patience, budget.acquire(&call_context)).await else { continue };
             (permit, Instant::now())
         };
         match way {
@@ -87,10 +87,10 @@ async fn sent_in(rps: u32, burst: u32, seed: u64, throttled: bool, seconds: u64)
     let (budget, sent, mut tasks) = (budget(rps, burst), Sent::default(), JoinSet::new());
     for number in 0..48 {
         let (namespace, resource) = (format!("n{}", number % 3), number / 6);
-        let caller =
+        let call_context =
             if number % 2 == 0 { polling(&namespace, resource) } else { changing(&namespace, resource) };
         let random = Rng::with_seed(seed.wrapping_add(number));
-        tasks.spawn(calls(budget.clone(), caller, random, throttled, sent.clone()));
+        tasks.spawn(calls(budget.clone(), call_context, random, throttled, sent.clone()));
     }
     sleep(Duration::from_secs(seconds)).await;
     drop(tasks);
@@ -99,15 +99,15 @@ async fn sent_in(rps: u32, burst: u32, seed: u64, throttled: bool, seconds: u64)
 }
 
 /// Returns the share of each caller in this many permits, while all of them wait all the time.
-async fn shares(rps: u32, callers: Vec<Caller>, permits: u32) -> BTreeMap<String, f64> {
+async fn shares(rps: u32, callers: Vec<CallContext>, permits: u32) -> BTreeMap<String, f64> {
     let (budget, counts, mut tasks) = (budget(rps, 1), Arc::new(Mutex::new(BTreeMap::new())), JoinSet::new());
     // More callers than may be in flight.
-    for caller in callers.iter().flat_map(|caller| [caller; 8]) {
-        let (budget, counts, caller) = (budget.clone(), counts.clone(), caller.clone());
+    for call_context in callers.iter().flat_map(|call_context| [call_context; 8]) {
+        let (budget, counts, call_context) = (budget.clone(), counts.clone(), call_context.clone());
         tasks.spawn(async move {
             loop {
-                let permit = budget.acquire(&caller).await;
-                let who = format!("{:?} {}", caller.lane(), caller.namespace());
+                let permit = budget.acquire(&call_context).await;
+                let who = format!("{:?} {}", call_context.priority(), call_context.namespace());
                 *counts.lock().unwrap().entry(who).or_insert(0.0) += 1.0 / f64::from(permits);
                 sleep(Duration::from_millis(20)).await;
                 permit.accepted();
@@ -167,10 +167,10 @@ proptest! {
             let (budget, mut tasks) = (budget(rps, 1), JoinSet::new());
             for number in 0..others * 16 {
                 let (budget, namespace) = (budget.clone(), format!("n{}", number % others));
-                let caller = if polls { changing(&namespace, number) } else { polling(&namespace, number) };
+                let call_context = if polls { changing(&namespace, number) } else { polling(&namespace, number) };
                 tasks.spawn(async move {
                     loop {
-                        budget.acquire(&caller).await.accepted();
+                        budget.acquire(&call_context).await.accepted();
                         sleep(Duration::from_millis(20)).await;
                     }
                 });
@@ -179,8 +179,8 @@ proptest! {
             let (start, mut served) = (Instant::now(), JoinSet::new());
             for number in 0..waiting {
                 let budget = budget.clone();
-                let caller = if polls { polling("n0", number) } else { changing("n0", number) };
-                served.spawn(async move { budget.acquire(&caller).await.accepted() });
+                let call_context = if polls { polling("n0", number) } else { changing("n0", number) };
+                served.spawn(async move { budget.acquire(&call_context).await.accepted() });
             }
             served.join_all().await;
             start.elapsed()
@@ -201,8 +201,8 @@ proptest! {
             let mut places: Vec<_> =
                 (0..polls).map(|n| budget.when_granted(&polling("a", n), Permit::accepted)).collect();
             for number in 0..others * 8 {
-                let (budget, caller) = (budget.clone(), changing(&format!("n{}", number % 8), number));
-                tasks.spawn(async move { loop { budget.acquire(&caller).await.accepted() } });
+                let (budget, call_context) = (budget.clone(), changing(&format!("n{}", number % 8), number));
+                tasks.spawn(async move { loop { budget.acquire(&call_context).await.accepted() } });
             }
             sleep(Duration::from_millis(100)).await;
             drop(places.pop());
@@ -246,8 +246,8 @@ async fn changes_take_effect_within_two_seconds_while_ten_thousand_polls_wait() 
         changes.spawn(async move {
             sleep_until(comes).await;
             let mut ended = Vec::new();
-            for lane in [Lane::Change, Lane::Begun, Lane::Begun] {
-                let permit = budget.acquire(&changing("team", 20_000 + number).in_lane(lane)).await;
+            for priority in [Priority::Change, Priority::InProgress, Priority::InProgress] {
+                let permit = budget.acquire(&changing("team", 20_000 + number).with_priority(priority)).await;
                 sleep(CALL).await;
                 permit.accepted();
                 ended.push(comes.elapsed());

@@ -11,7 +11,7 @@ const ANY_REGION: &str = "<region>";
 pub struct StsEndpoint {
     site: Site,
     origin: Origin,
-    takes_identity: bool,
+    accepts_identity: bool,
 }
 
 impl StsEndpoint {
@@ -22,7 +22,11 @@ impl StsEndpoint {
     /// Returns the origin of a call. An unsigned call carries an identity instead, and is refused if the endpoint was
     /// allowed for signed calls only.
     pub(in crate::cloud) fn for_call(&self, signed: bool) -> Result<Origin, NotAllowed> {
-        if signed || self.takes_identity { Ok(self.origin.clone()) } else { Err(not_for_identity(self.site)) }
+        if signed || self.accepts_identity {
+            Ok(self.origin.clone())
+        } else {
+            Err(not_for_identity(self.site))
+        }
     }
 }
 
@@ -57,9 +61,9 @@ impl EndpointRule {
             }
             Some(text) => parse(text, None).ok_or_else(refused)?,
         };
-        let takes_identity = is_documented(site, &origin) || self.0.exact.contains(&origin);
-        if takes_identity || !with_identity && self.0.permits(site, &origin) {
-            Ok(StsEndpoint { site, origin, takes_identity })
+        let accepts_identity = is_documented(site, &origin) || self.0.exact.contains(&origin);
+        if accepts_identity || !with_identity && self.0.permits(site, &origin) {
+            Ok(StsEndpoint { site, origin, accepts_identity })
         } else {
             Err(refused())
         }

@@ -7,7 +7,7 @@ fn rule(entries: &[&str]) -> EndpointRule {
 }
 
 /// Returns the origin of the override, without identity and with it; `None` if it is refused.
-fn led(rule: &EndpointRule, site: Site, text: &str) -> [Option<String>; 2] {
+fn allowed_origins(rule: &EndpointRule, site: Site, text: &str) -> [Option<String>; 2] {
     [false, true].map(|identity| {
         let endpoint = rule.sts_endpoint(site, Some(text), identity, REGION).ok()?;
         assert_eq!(endpoint.site(), site);
@@ -49,8 +49,12 @@ fn documented_hosts_are_allowed_for_everything() {
     ];
     for (site, text) in cases {
         let expected = Some(text.to_owned());
-        assert_eq!(led(&rule(&[]), site, text), [expected.clone(), expected.clone()], "{text}");
-        assert_eq!(led(&rule(&[]), site, &format!("{text}:443")), [expected.clone(), expected], "{text}");
+        assert_eq!(allowed_origins(&rule(&[]), site, text), [expected.clone(), expected.clone()], "{text}");
+        assert_eq!(
+            allowed_origins(&rule(&[]), site, &format!("{text}:443")),
+            [expected.clone(), expected],
+            "{text}"
+        );
     }
 }
 
@@ -69,7 +73,7 @@ fn other_hosts_of_the_provider_and_wildcards_never_see_an_identity() {
         (Site::Volcengine, "https://sts.corp.example"),
     ];
     for (site, text) in cases {
-        assert_eq!(led(&rule, site, text), [Some(text.to_owned()), None], "{text}");
+        assert_eq!(allowed_origins(&rule, site, text), [Some(text.to_owned()), None], "{text}");
         let endpoint = rule.sts_endpoint(site, Some(text), false, REGION).unwrap();
         assert!(endpoint.for_call(false).is_err(), "{text} was not checked for an identity");
     }
@@ -92,7 +96,11 @@ fn what_the_flag_names_exactly_may_see_an_identity() {
         "http://sim",
     ] {
         for site in [Site::Volcengine, Site::Tencent, Site::TencentInternational] {
-            assert_eq!(led(&rule, site, text), [Some(text.to_owned()), Some(text.to_owned())], "{text}");
+            assert_eq!(
+                allowed_origins(&rule, site, text),
+                [Some(text.to_owned()), Some(text.to_owned())],
+                "{text}"
+            );
         }
     }
     for text in [
@@ -105,7 +113,7 @@ fn what_the_flag_names_exactly_may_see_an_identity() {
         "http://10.0.0.7",
         "https://sim",
     ] {
-        assert_eq!(led(&rule, Site::Volcengine, text), [None, None], "{text}");
+        assert_eq!(allowed_origins(&rule, Site::Volcengine, text), [None, None], "{text}");
     }
 }
 

@@ -9,10 +9,10 @@ mod volcengine;
 use jiff::Timestamp;
 
 use super::Site;
-use super::page::{Answers, BackupPage, Pages};
+use super::page::{BackupPage, PageBuffer, PageCursor};
 use crate::domain::{Backup, Failure, Kind};
 
-use plan::{PAGE, Plan};
+use plan::{PAGE_SIZE, Plan};
 pub use plan::{PageRequest, Query};
 pub use selection::Selection;
 
@@ -23,9 +23,9 @@ pub struct Listing {
     /// Index of the part that is being read, as numbered by [`Plan`]; one past the last when all are read.
     part: usize,
     /// Position within the part.
-    pages: Pages,
+    pages: PageCursor,
     /// Pages that were answered before earlier ones.
-    answers: Answers<PageRequest, BackupPage>,
+    answers: PageBuffer<PageRequest, BackupPage>,
     /// Whether the cloud has accepted the request in its current form, so that the next parts can be requested as well.
     answered: bool,
     /// Whether Total changed while a part was read: a backup was added or removed.
@@ -36,19 +36,19 @@ pub struct Listing {
 
 /// Result of one response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ListingStep {
     /// Backups of the page that match the selection, unordered. A backup may occur twice; its id identifies it.
     pub backups: Vec<Backup>,
-    pub next: Next,
+    pub next: ListingProgress,
 }
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum ListingProgress {
     /// Send the next request.
     More,
     /// All pages are read, but Total changed meanwhile: the next request starts a second pass over all pages.
-    Again,
+    SecondPass,
     /// All pages are read. `moved`: Total changed in both passes, so that their union is more complete than the second
     /// pass alone.
     End { moved: bool },
@@ -70,8 +70,8 @@ impl Listing {
         Ok(Self {
             plan,
             part: 0,
-            pages: Pages::of(PAGE),
-            answers: Answers::default(),
+            pages: PageCursor::of(PAGE_SIZE),
+            answers: PageBuffer::default(),
             answered: false,
             moved: false,
             second: false,
@@ -107,13 +107,13 @@ impl Listing {
     pub fn take(
         &mut self,
         answers: Vec<(PageRequest, Result<BackupPage, Failure>)>,
-    ) -> (Vec<Step>, Option<Failure>) {
+    ) -> (Vec<ListingStep>, Option<Failure>) {
         self.answers.add(answers);
         let mut steps = Vec::new();
         while let Some(request) = self.request()
             && let Some(answer) = self.answers.take(&request)
         {
-            match self.took(answer) {
+            match self.apply(answer) {
                 Ok(step) => steps.push(step),
                 Err(failure) => return (steps, Some(failure)),
             }
@@ -127,53 +127,53 @@ impl Listing {
     /// # Errors
     /// Returns a failure that no other form of the request avoids. The state is unchanged then: the next request is the
     /// same one.
-    pub fn took(&mut self, answer: Result<BackupPage, Failure>) -> Result<Step, Failure> {
+    pub fn apply(&mut self, answer: Result<BackupPage, Failure>) -> Result<ListingStep, Failure> {
         if self.part >= self.plan.parts() {
-            return Ok(Step { backups: Vec::new(), next: Next::End { moved: self.moved } });
+            return Ok(ListingStep { backups: Vec::new(), next: ListingProgress::End { moved: self.moved } });
         }
         match answer {
             Ok(page) => self.read(page),
             Err(failure) => {
                 let is_gone = failure.kind == Kind::InstanceNotFound;
                 let next = match self.pages.shrink(failure) {
-                    Ok(()) => Next::More,
+                    Ok(()) => ListingProgress::More,
                     Err(failure) => {
                         let part = self.plan.part_after(failure, self.part)?;
-                        self.enter(part)
+                        self.go_to_part(part)
                     }
                 };
                 self.answered = false;
                 if !is_gone {
                     // The buffered responses belong to another form of the request.
-                    self.answers = Answers::default();
+                    self.answers = PageBuffer::default();
                 }
-                Ok(Step { backups: Vec::new(), next })
+                Ok(ListingStep { backups: Vec::new(), next })
             }
         }
     }
 
-    fn read(&mut self, page: BackupPage) -> Result<Step, Failure> {
+    fn read(&mut self, page: BackupPage) -> Result<ListingStep, Failure> {
         let counts = (page.records, page.total);
-        let turned = self.pages.turn(self.plan.action(), counts, self.plan.records_max(self.part))?;
+        let turned = self.pages.advance(self.plan.action(), counts, self.plan.records_max(self.part))?;
         self.answered = true;
         self.moved |= turned.moved;
         let backups = page.backups.into_iter().filter(|backup| self.plan.fits(backup)).collect();
-        let next = if turned.last { self.enter(self.part + 1) } else { Next::More };
-        Ok(Step { backups, next })
+        let next = if turned.last { self.go_to_part(self.part + 1) } else { ListingProgress::More };
+        Ok(ListingStep { backups, next })
     }
 
     /// Moves to the first page of a part; past the last part, starts the second pass if Total changed, or ends.
-    fn enter(&mut self, part: usize) -> Next {
-        (self.part, self.pages) = (part, Pages::of(self.pages.size));
+    fn go_to_part(&mut self, part: usize) -> ListingProgress {
+        (self.part, self.pages) = (part, PageCursor::of(self.pages.size));
         self.answers.retain(|request| request.part >= part);
         if part < self.plan.parts() {
-            Next::More
+            ListingProgress::More
         } else if self.moved && !self.second {
             (self.part, self.moved, self.second) = (0, false, true);
-            self.answers = Answers::default();
-            Next::Again
+            self.answers = PageBuffer::default();
+            ListingProgress::SecondPass
         } else {
-            Next::End { moved: self.moved }
+            ListingProgress::End { moved: self.moved }
         }
     }
 }

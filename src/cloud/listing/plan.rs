@@ -8,12 +8,12 @@ use crate::cloud::{Site, tencent as tencent_api, volcengine as volcengine_api};
 use crate::domain::{Backup, Failure};
 
 /// Records per page: the maximum of both clouds.
-pub const PAGE: u32 = 100;
+pub const PAGE_SIZE: u32 = 100;
 /// Upper bound on the records of one instance, in case Total is wrong: 10 000 backups, with a retention of days, are
 /// implausible.
-const RECORDS_MAX: u64 = 10_000;
+const INSTANCE_RECORDS_MAX: u64 = 10_000;
 /// Upper bound on the records of a whole account.
-const RECORDS_MAX_ACCOUNT: u64 = 2_000_000;
+const ACCOUNT_RECORDS_MAX: u64 = 2_000_000;
 
 /// Request for one page of a [`super::Listing`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl PageRequest {
     /// Returns the maximum number of records of the page.
     pub fn size(&self) -> u32 {
         match &self.query {
-            Query::Volcengine(query) => query.page_size.unwrap_or(PAGE),
+            Query::Volcengine(query) => query.page_size.unwrap_or(PAGE_SIZE),
             Query::Tencent(query) => query.limit,
         }
     }
@@ -56,16 +56,16 @@ impl PageRequest {
 #[derive(Clone, Debug)]
 pub struct Plan {
     region: String,
-    asked: Asked,
+    cloud_plan: CloudPlan,
     /// Filters on status and on strategy that the cloud lacks, so that they are applied here; empty for none.
     statuses: Vec<String>,
     strategies: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
-enum Asked {
-    Volcengine(volcengine::Asked),
-    Tencent(tencent::Asked),
+enum CloudPlan {
+    Volcengine(volcengine::CloudPlan),
+    Tencent(tencent::CloudPlan),
 }
 
 impl Plan {
@@ -77,20 +77,20 @@ impl Plan {
     ) -> Result<Self, Failure> {
         let mut plan = Self {
             region: selection.region.clone(),
-            asked: match site {
+            cloud_plan: match site {
                 Site::Volcengine | Site::BytePlus => {
-                    Asked::Volcengine(volcengine::Asked::new(site, &selection, now)?)
+                    CloudPlan::Volcengine(volcengine::CloudPlan::new(site, &selection, now)?)
                 }
                 Site::Tencent | Site::TencentInternational => {
-                    Asked::Tencent(tencent::Asked::new(site, &selection, instances, now)?)
+                    CloudPlan::Tencent(tencent::CloudPlan::new(site, &selection, instances, now)?)
                 }
             },
             statuses: selection.statuses,
             strategies: selection.strategies,
         };
-        if let Asked::Volcengine(asked) = &plan.asked {
+        if let CloudPlan::Volcengine(cloud_plan) = &plan.cloud_plan {
             plan.strategies.clear();
-            if asked.sends_status() {
+            if cloud_plan.sends_status() {
                 plan.statuses.clear();
             }
         }
@@ -98,35 +98,35 @@ impl Plan {
     }
 
     pub fn action(&self) -> &'static str {
-        match self.asked {
-            Asked::Volcengine(_) => volcengine_api::LIST_BACKUPS,
-            Asked::Tencent(_) => tencent_api::LIST_BACKUPS,
+        match self.cloud_plan {
+            CloudPlan::Volcengine(_) => volcengine_api::LIST_BACKUPS,
+            CloudPlan::Tencent(_) => tencent_api::LIST_BACKUPS,
         }
     }
 
     /// Returns the number of parts, which are numbered from 0.
     pub fn parts(&self) -> usize {
-        match &self.asked {
-            Asked::Volcengine(_) => 1,
-            Asked::Tencent(asked) => asked.parts(),
+        match &self.cloud_plan {
+            CloudPlan::Volcengine(_) => 1,
+            CloudPlan::Tencent(cloud_plan) => cloud_plan.parts(),
         }
     }
 
     /// Returns the request for a page of `size` records; pages are numbered from 1.
     pub fn request(&self, part: usize, page: u32, size: u32) -> PageRequest {
-        let query = match &self.asked {
-            Asked::Volcengine(asked) => Query::Volcengine(asked.query(page, size)),
-            Asked::Tencent(asked) => Query::Tencent(asked.query(part, page, size)),
+        let query = match &self.cloud_plan {
+            CloudPlan::Volcengine(cloud_plan) => Query::Volcengine(cloud_plan.query(page, size)),
+            CloudPlan::Tencent(cloud_plan) => Query::Tencent(cloud_plan.query(part, page, size)),
         };
         PageRequest { region: self.region.clone(), query, part }
     }
 
     pub fn records_max(&self, part: usize) -> u64 {
-        let of_one = match &self.asked {
-            Asked::Volcengine(asked) => asked.is_of_one(),
-            Asked::Tencent(asked) => asked.is_of_one(part),
+        let of_one = match &self.cloud_plan {
+            CloudPlan::Volcengine(cloud_plan) => cloud_plan.is_single_instance(),
+            CloudPlan::Tencent(cloud_plan) => cloud_plan.is_single_instance(part),
         };
-        if of_one { RECORDS_MAX } else { RECORDS_MAX_ACCOUNT }
+        if of_one { INSTANCE_RECORDS_MAX } else { ACCOUNT_RECORDS_MAX }
     }
 
     /// Returns whether a backup passes the filters that the cloud did not apply.
@@ -138,9 +138,9 @@ impl Plan {
 
     /// Returns the part to continue with after a failed call; its requests may have another form from then on.
     pub fn part_after(&mut self, failure: Failure, part: usize) -> Result<usize, Failure> {
-        match &mut self.asked {
-            Asked::Volcengine(_) => Err(failure),
-            Asked::Tencent(asked) => asked.part_after(failure, part),
+        match &mut self.cloud_plan {
+            CloudPlan::Volcengine(_) => Err(failure),
+            CloudPlan::Tencent(cloud_plan) => cloud_plan.part_after(failure, part),
         }
     }
 }

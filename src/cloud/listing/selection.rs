@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::cloud::exchange::not_sent;
+use crate::cloud::api_client::invalid_request;
 use crate::domain::Failure;
 
 /// Filters of a backup listing, in the terms of the domain instead of one cloud's.
@@ -28,7 +28,7 @@ pub const STRATEGIES: [&str; 2] = ["ManualBackup", "AutomatedBackup"];
 
 impl Selection {
     /// Returns the filters that only some listings support, with their values if set.
-    pub(super) fn rare(&self) -> [(&'static str, Option<&str>); 3] {
+    pub(super) fn optional_filters(&self) -> [(&'static str, Option<&str>); 3] {
         fn given(value: &Option<String>) -> Option<&str> {
             value.as_deref().filter(|v| !v.is_empty())
         }
@@ -46,9 +46,9 @@ impl Selection {
         action: &'static str,
         provider: &str,
         statuses: &[&str],
-        no_rare: Option<&str>,
+        no_optional_reason: Option<&str>,
     ) -> Result<(), Failure> {
-        let bad = |name: &str, rule: &str| Err(not_sent(action, format!("filter.{name}: {rule}")));
+        let bad = |name: &str, rule: &str| Err(invalid_request(action, format!("filter.{name}: {rule}")));
         let among = |given: &[String], known: &[&str]| given.iter().all(|g| known.contains(&g.as_str()));
         if !among(&self.statuses, statuses) {
             return bad("statuses", &format!("allowed with {provider} are {}", statuses.join(", ")));
@@ -59,8 +59,8 @@ impl Selection {
         if self.window.is_some_and(|(start, end)| end.as_second() <= start.as_second()) {
             return bad("endTime", "must be later than startTime");
         }
-        let rare = self.rare().into_iter().find(|(_, value)| value.is_some());
-        match (rare, no_rare) {
+        let optional_filters = self.optional_filters().into_iter().find(|(_, value)| value.is_some());
+        match (optional_filters, no_optional_reason) {
             (Some((name, _)), Some(why)) => bad(name, why),
             _ => Ok(()),
         }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::selection::Selection;
 use crate::cloud::Site;
-use crate::cloud::exchange::is_not_sent;
+use crate::cloud::api_client::is_invalid_request;
 use crate::cloud::tencent::query::{BackupQuery, SPAN_MAX};
 use crate::cloud::tencent::{LIST_BACKUPS, codes};
 use crate::domain::{Failure, Kind};
@@ -22,27 +22,27 @@ const STATUSES: [(&str, i64); 7] = [
     ("Deleted", -2),
 ];
 /// Codes to request if no status is selected.
-const ALL: [i64; 4] = [1, 2, 3, 4];
+const DEFAULT_STATUSES: [i64; 4] = [1, 2, 3, 4];
 /// Codes that every version of the documents has.
-const BASIC: [i64; 2] = [1, 2];
+const BASIC_STATUSES: [i64; 2] = [1, 2];
 const BASIC_ONLY: &str = "filter.statuses: this cloud lists Creating, Locked and Available alone";
-const NOT_HERE: &str = "not available with Tencent; allowed with Volcengine and BytePlus only";
+const VOLCENGINE_ONLY: &str = "not available with Tencent; allowed with Volcengine and BytePlus only";
 /// 2000-01-01T00:00:00Z, before the service began.
 const START: Timestamp = Timestamp::constant(946_684_800, 0);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 /// Bound on how far the cloud's clock may be ahead: no backup starts later.
-const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_hours(24);
 
 /// Requests of a listing in their current form. The parts are all spans of the first target, then those of the next.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct CloudPlan {
     /// Instances whose backups are requested; `None` stands for all instances.
     targets: Vec<Option<String>>,
     spans: Vec<Option<(Timestamp, Timestamp)>>,
-    /// Codes of the selected statuses, or [`ALL`].
+    /// Codes of the selected statuses, or [`DEFAULT_STATUSES`].
     wanted: Vec<i64>,
     /// Whether the user selected statuses explicitly.
-    chosen: bool,
+    is_explicit: bool,
     /// Codes that are requested: the wanted ones, or fewer once the cloud refused them.
     statuses: Vec<i64>,
     /// Instances of the account, for a cloud that lists by instance only; `None` if no other form of the request is
@@ -52,14 +52,19 @@ pub struct Asked {
     by_instance: bool,
 }
 
-impl Asked {
+impl CloudPlan {
     pub fn new(
         site: Site,
         selection: &Selection,
         instances: Vec<String>,
         now: Timestamp,
     ) -> Result<Self, Failure> {
-        selection.check(LIST_BACKUPS, site.provider(), &STATUSES.map(|(word, _)| word), Some(NOT_HERE))?;
+        selection.check(
+            LIST_BACKUPS,
+            site.provider(),
+            &STATUSES.map(|(word, _)| word),
+            Some(VOLCENGINE_ONLY),
+        )?;
         let mut wanted: Vec<_> = STATUSES
             .iter()
             .filter(|(word, _)| selection.statuses.iter().any(|s| s == word))
@@ -67,13 +72,13 @@ impl Asked {
             .collect();
         wanted.dedup();
         if wanted.is_empty() {
-            wanted.extend(ALL);
+            wanted.extend(DEFAULT_STATUSES);
         }
         Ok(Self {
             targets: vec![selection.instance.clone()],
             spans: spans(selection.window, now),
             statuses: wanted.clone(),
-            chosen: !selection.statuses.is_empty(),
+            is_explicit: !selection.statuses.is_empty(),
             wanted,
             instances: selection.instance.is_none().then_some(instances),
             by_instance: false,
@@ -84,7 +89,7 @@ impl Asked {
         self.targets.len() * self.spans.len()
     }
 
-    pub fn is_of_one(&self, part: usize) -> bool {
+    pub fn is_single_instance(&self, part: usize) -> bool {
         self.targets[part / self.spans.len()].is_some()
     }
 
@@ -105,13 +110,13 @@ impl Asked {
         if self.by_instance && failure.kind == Kind::InstanceNotFound {
             return Ok((part / self.spans.len() + 1) * self.spans.len());
         }
-        if failure.kind != Kind::InvalidRequest || is_not_sent(&failure) {
+        if failure.kind != Kind::InvalidRequest || is_invalid_request(&failure) {
             return Err(failure);
         }
-        let wants_instance = self.instances.is_some() && failure.has_code(codes::misses_parameter);
+        let wants_instance = self.instances.is_some() && failure.has_code(codes::is_missing_parameter);
         // Explicitly selected statuses are not dropped silently.
-        if !wants_instance && !self.chosen && self.statuses == ALL {
-            self.statuses = BASIC.to_vec();
+        if !wants_instance && !self.is_explicit && self.statuses == DEFAULT_STATUSES {
+            self.statuses = BASIC_STATUSES.to_vec();
             return Ok(part);
         }
         // An account without instances has an empty listing only if the cloud required an instance.
@@ -121,7 +126,7 @@ impl Asked {
             self.by_instance = true;
             return Ok(0);
         }
-        Err(if self.statuses.iter().all(|status| BASIC.contains(status)) {
+        Err(if self.statuses.iter().all(|status| BASIC_STATUSES.contains(status)) {
             failure
         } else {
             Failure { message: Some(BASIC_ONLY.to_owned()), ..failure }
@@ -135,7 +140,7 @@ fn spans(window: Option<(Timestamp, Timestamp)>, now: Timestamp) -> Vec<Option<(
     let Some((start, end)) = window else {
         return vec![None];
     };
-    let latest = now.saturating_add(AHEAD).unwrap_or(now);
+    let latest = now.saturating_add(CLOCK_SKEW_MAX).unwrap_or(now);
     let end = whole_second(end.min(latest.max(start)));
     let mut begin = whole_second(start.max(START)).min(end);
     let mut spans = Vec::new();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cloud::exchange::{NOT_PROMISED, NOT_SENT};
+use crate::cloud::api_client::{INVALID_REQUEST, MALFORMED_RESPONSE};
 use crate::cloud::volcengine::query::Scope;
 use crate::domain::Kind;
 use jiff::SignedDuration;
@@ -129,7 +129,11 @@ fn a_filter_that_the_cloud_lacks_is_refused_by_its_name() {
     ];
     for (site, selection, name, allowed) in cases {
         let failure = Listing::new(site, selection.clone(), Vec::new(), now()).unwrap_err();
-        assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, NOT_SENT), "{selection:?}");
+        assert_eq!(
+            (failure.kind, failure.code.as_str()),
+            (Kind::InvalidRequest, INVALID_REQUEST),
+            "{selection:?}"
+        );
         let message = failure.message.unwrap();
         assert!(message.starts_with(&format!("filter.{name}: ")) && message.contains(allowed), "{message}");
     }
@@ -158,8 +162,8 @@ fn volcengine_gets_every_filter_that_it_has() {
     });
     assert_eq!((some.status.as_deref(), some.strategies), (Some("Available"), words(&["ManualBackup"])));
     assert_eq!((some.start_time, some.end_time), (Some(days(2)), Some(days(-2))));
-    let rare = [some.backup_point_name, some.backup_point_id, some.project_name];
-    assert_eq!(rare, ["n", "b", "p"].map(|value| Some(value.to_owned())));
+    let optional_filters = [some.backup_point_name, some.backup_point_id, some.project_name];
+    assert_eq!(optional_filters, ["n", "b", "p"].map(|value| Some(value.to_owned())));
     let two = ask(Selection { statuses: words(&["Available", "Creating"]), ..of_one() });
     assert_eq!(
         (two.scope, two.status, two.instance_id.as_deref()),
@@ -189,9 +193,9 @@ fn what_is_in_process_and_what_is_locked_are_told_apart_here() {
     let mut found = page(3, 0..3);
     found.backups[1].status = "Locked".to_owned();
     found.backups[2].status = "Creating".to_owned();
-    let step = listing.took(Ok(found)).unwrap();
+    let step = listing.apply(Ok(found)).unwrap();
     let ids: Vec<_> = step.backups.iter().map(|b| b.backup_point_id.as_str()).collect();
-    assert_eq!((ids, step.next), (vec!["b-1"], Next::End { moved: false }));
+    assert_eq!((ids, step.next), (vec!["b-1"], ListingProgress::End { moved: false }));
     assert_eq!(listing.request(), None);
 }
 
@@ -202,7 +206,7 @@ fn tencent_is_asked_for_at_most_30_days_at_once() {
         let mut found = Vec::new();
         while let Some(PageRequest { query: Query::Tencent(query), .. }) = listing.request() {
             found.extend(query.window);
-            listing.took(Ok(page(0, 0..0))).unwrap();
+            listing.apply(Ok(page(0, 0..0))).unwrap();
         }
         found
     };
@@ -225,12 +229,12 @@ fn refused_statuses_are_left_out() {
     let mut listing = listing(Site::Tencent, of_one());
     assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2, 3, 4], 0));
     let refused = refusal(Kind::InvalidRequest, "InvalidParameter.InvalidParameter");
-    let step = listing.took(Err(refused.clone())).unwrap();
-    assert_eq!(step, Step { backups: Vec::new(), next: Next::More });
+    let step = listing.apply(Err(refused.clone())).unwrap();
+    assert_eq!(step, ListingStep { backups: Vec::new(), next: ListingProgress::More });
     assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2], 0));
-    assert_eq!(listing.took(Err(refused.clone())), Err(refused), "no other form is left");
+    assert_eq!(listing.apply(Err(refused.clone())), Err(refused), "no other form is left");
     assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2], 0));
-    assert_eq!(listing.took(Ok(page(1, 0..1))).unwrap().next, Next::End { moved: false });
+    assert_eq!(listing.apply(Ok(page(1, 0..1))).unwrap().next, ListingProgress::End { moved: false });
 }
 
 #[test]
@@ -239,7 +243,7 @@ fn statuses_that_the_cloud_does_not_list_are_named() {
         let selection = Selection { statuses: words(&["Exporting", "Expired"]), ..selection };
         let mut listing = Listing::new(Site::Tencent, selection, Vec::new(), now()).unwrap();
         let before = listing.request();
-        let failure = listing.took(Err(refusal(Kind::InvalidRequest, "InvalidParameterValue"))).unwrap_err();
+        let failure = listing.apply(Err(refusal(Kind::InvalidRequest, "InvalidParameterValue"))).unwrap_err();
         assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, "InvalidParameterValue"));
         assert!(failure.message.unwrap().starts_with("filter.statuses: "));
         assert_eq!(listing.request(), before);
@@ -255,19 +259,19 @@ fn a_cloud_that_wants_an_instance_is_asked_for_each() {
         let mut listing = listing(Site::Tencent, of_account());
         for refused in refusals {
             assert_eq!(asked(&listing).unwrap().0, None);
-            listing.took(Err(refused)).unwrap();
+            listing.apply(Err(refused)).unwrap();
         }
         assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2, 3, 4], 0), "with all statuses again");
-        listing.took(Ok(page(150, 0..100))).unwrap();
+        listing.apply(Ok(page(150, 0..100))).unwrap();
         assert_eq!(asked(&listing), question(Some("crs-0"), &[1, 2, 3, 4], 100));
-        listing.took(Ok(page(150, 100..150))).unwrap();
+        listing.apply(Ok(page(150, 100..150))).unwrap();
         let gone = refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists");
         assert_eq!(asked(&listing).unwrap().0.as_deref(), Some("crs-1"));
-        assert_eq!(listing.took(Err(gone)).unwrap().next, Next::More, "it has no backups");
+        assert_eq!(listing.apply(Err(gone)).unwrap().next, ListingProgress::More, "it has no backups");
         assert_eq!(asked(&listing).unwrap().0.as_deref(), Some("crs-2"));
-        listing.took(Err(invalid.clone())).unwrap();
+        listing.apply(Err(invalid.clone())).unwrap();
         assert_eq!(asked(&listing), question(Some("crs-2"), &[1, 2], 0));
-        assert_eq!(listing.took(Ok(page(0, 0..0))).unwrap().next, Next::End { moved: false });
+        assert_eq!(listing.apply(Ok(page(0, 0..0))).unwrap().next, ListingProgress::End { moved: false });
     }
 }
 
@@ -275,11 +279,11 @@ fn a_cloud_that_wants_an_instance_is_asked_for_each() {
 fn a_refused_account_without_instances_has_no_backups_only_where_one_is_missed() {
     let mut listing = Listing::new(Site::Tencent, of_account(), Vec::new(), now()).unwrap();
     let mut other = listing.clone();
-    let step = listing.took(Err(refusal(Kind::InvalidRequest, "MissingParameter"))).unwrap();
-    assert_eq!((step.next, listing.request()), (Next::End { moved: false }, None));
+    let step = listing.apply(Err(refusal(Kind::InvalidRequest, "MissingParameter"))).unwrap();
+    assert_eq!((step.next, listing.request()), (ListingProgress::End { moved: false }, None));
     let refused = refusal(Kind::InvalidRequest, "InvalidParameter");
-    other.took(Err(refused.clone())).unwrap();
-    assert_eq!(other.took(Err(refused.clone())), Err(refused));
+    other.apply(Err(refused.clone())).unwrap();
+    assert_eq!(other.apply(Err(refused.clone())), Err(refused));
 }
 
 #[test]
@@ -287,7 +291,7 @@ fn a_failure_that_no_form_helps_against_changes_nothing() {
     let refused = [
         (Site::Volcengine, refusal(Kind::InvalidRequest, "ParamError")),
         (Site::Volcengine, refusal(Kind::InstanceNotFound, "InstanceNotExist")),
-        (Site::Tencent, Failure::new(Kind::InvalidRequest, "DescribeInstanceBackups", NOT_SENT)),
+        (Site::Tencent, Failure::new(Kind::InvalidRequest, "DescribeInstanceBackups", INVALID_REQUEST)),
         (Site::Tencent, refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists")),
         (Site::Tencent, refusal(Kind::Throttled, "RequestLimitExceeded")),
         (Site::Tencent, refusal(Kind::CloudUnavailable, "InternalError")),
@@ -295,12 +299,15 @@ fn a_failure_that_no_form_helps_against_changes_nothing() {
     ];
     for (site, failure) in refused {
         let mut listing = listing(site, of_one());
-        listing.took(Ok(page(250, 0..100))).unwrap();
+        listing.apply(Ok(page(250, 0..100))).unwrap();
         let before = listing.request();
-        assert_eq!(listing.took(Err(failure.clone())), Err(failure));
+        assert_eq!(listing.apply(Err(failure.clone())), Err(failure));
         assert!(before.is_some() && listing.request() == before);
-        assert_eq!(listing.took(Ok(page(250, 100..200))).unwrap().next, Next::More);
-        assert_eq!(listing.took(Ok(page(250, 200..250))).unwrap().next, Next::End { moved: false });
+        assert_eq!(listing.apply(Ok(page(250, 100..200))).unwrap().next, ListingProgress::More);
+        assert_eq!(
+            listing.apply(Ok(page(250, 200..250))).unwrap().next,
+            ListingProgress::End { moved: false }
+        );
     }
 }
 
@@ -310,14 +317,14 @@ fn a_total_that_lies_has_an_end() {
         for site in [Site::BytePlus, Site::Tencent] {
             let mut listing = listing(site, selection.clone());
             let lie = || Ok(BackupPage { total: Some(u64::MAX), records: 100, backups: Vec::new() });
-            let steps = (1..).find(|_| listing.took(lie()).is_err()).unwrap();
+            let steps = (1..).find(|_| listing.apply(lie()).is_err()).unwrap();
             assert_eq!(steps, most);
         }
     }
     let mut listing = listing(Site::Tencent, of_one());
-    let failure = listing.took(Ok(page(5, 0..0))).unwrap_err();
-    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED));
-    assert!(listing.took(Ok(page(0, 0..0))).is_ok());
+    let failure = listing.apply(Ok(page(5, 0..0))).unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, MALFORMED_RESPONSE));
+    assert!(listing.apply(Ok(page(0, 0..0))).is_ok());
 }
 
 #[test]
@@ -325,19 +332,22 @@ fn parts_that_moved_are_all_read_once_more() {
     let window = Some((days(45), days(1)));
     let mut listing = listing(Site::Tencent, Selection { window, ..of_one() });
     let first = listing.request();
-    let moves =
-        [(page(150, 0..100), Next::More), (page(149, 100..149), Next::More), (page(0, 0..0), Next::Again)];
+    let moves = [
+        (page(150, 0..100), ListingProgress::More),
+        (page(149, 100..149), ListingProgress::More),
+        (page(0, 0..0), ListingProgress::SecondPass),
+    ];
     for (page, next) in moves {
-        assert_eq!(listing.took(Ok(page)).unwrap().next, next);
+        assert_eq!(listing.apply(Ok(page)).unwrap().next, next);
     }
     assert_eq!(listing.request(), first);
     let still = [
-        (page(3, 0..3), Next::More),
-        (page(150, 0..100), Next::More),
-        (page(151, 100..151), Next::End { moved: true }),
+        (page(3, 0..3), ListingProgress::More),
+        (page(150, 0..100), ListingProgress::More),
+        (page(151, 100..151), ListingProgress::End { moved: true }),
     ];
     for (page, next) in still {
-        assert_eq!(listing.took(Ok(page)).unwrap().next, next);
+        assert_eq!(listing.apply(Ok(page)).unwrap().next, next);
     }
     assert_eq!(listing.request(), None);
 }
@@ -380,7 +390,7 @@ fn pages_are_taken_in_their_order_and_what_failed_alone_is_asked_for_again() {
     assert_eq!(ids, ["b-200", "b-300", "b-400", "b-500"]);
     let last = listing.requests(4).remove(0);
     let (steps, _) = listing.take(vec![(last, Ok(page(650, 600..650)))]);
-    assert_eq!((steps[0].next, listing.requests(4)), (Next::End { moved: false }, Vec::new()));
+    assert_eq!((steps[0].next, listing.requests(4)), (ListingProgress::End { moved: false }, Vec::new()));
 }
 
 #[test]
@@ -392,7 +402,7 @@ fn a_total_that_moves_among_pages_that_were_asked_for_together_has_all_read_agai
     assert_eq!(numbers(&requests), [(0, 2), (0, 3), (0, 4)]);
     let answers = [Ok(page(350, 100..200)), Ok(page(300, 200..300)), Ok(page(300, 0..0))];
     let (steps, failure) = listing.take(requests.into_iter().zip(answers).collect());
-    assert_eq!((steps.last().map(|step| step.next), failure), (Some(Next::Again), None));
+    assert_eq!((steps.last().map(|step| step.next), failure), (Some(ListingProgress::SecondPass), None));
     assert_eq!(numbers(&listing.requests(8)), [(0, 1)], "nothing of the first reading is left");
 }
 
@@ -409,22 +419,25 @@ fn instances_are_asked_for_side_by_side_once_the_cloud_has_taken_the_question() 
     let gone = refusal(Kind::InstanceNotFound, "ResourceNotFound.InstanceNotExists");
     let answers = [Ok(page(150, 100..150)), Err(gone), Ok(page(7, 0..7))];
     let (steps, failure) = listing.take(requests.into_iter().zip(answers).collect());
-    assert_eq!((steps.last().map(|step| step.next), failure), (Some(Next::End { moved: false }), None));
+    assert_eq!(
+        (steps.last().map(|step| step.next), failure),
+        (Some(ListingProgress::End { moved: false }), None)
+    );
 }
 
 #[test]
 fn an_answer_that_is_too_large_is_followed_by_smaller_pages_from_the_same_record_on() {
     for site in [Site::Volcengine, Site::Tencent] {
         let mut listing = listing(site, of_one());
-        listing.took(Ok(page(250, 0..100))).unwrap();
+        listing.apply(Ok(page(250, 0..100))).unwrap();
         for (size, number) in [(50, 3), (25, 5), (5, 21), (1, 101)] {
-            let step = listing.took(Err(too_large())).unwrap();
-            assert_eq!(step, Step { backups: Vec::new(), next: Next::More });
+            let step = listing.apply(Err(too_large())).unwrap();
+            assert_eq!(step, ListingStep { backups: Vec::new(), next: ListingProgress::More });
             let request = listing.request().unwrap();
             assert_eq!((request.size(), numbers(&[request])[0].1), (size, number));
         }
         let before = listing.request();
-        assert!(listing.took(Err(too_large())).unwrap_err().message.unwrap().contains("a single record"));
+        assert!(listing.apply(Err(too_large())).unwrap_err().message.unwrap().contains("a single record"));
         assert_eq!(listing.request(), before);
     }
 }

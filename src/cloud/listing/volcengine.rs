@@ -14,16 +14,16 @@ const START: Timestamp = Timestamp::constant(946_684_800, 0);
 const ACCOUNT_ONLY: &str = "allowed with scope Account only";
 
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct CloudPlan {
     /// Query without the page.
     query: BackupQuery,
 }
 
-impl Asked {
+impl CloudPlan {
     pub fn new(site: Site, selection: &Selection, now: Timestamp) -> Result<Self, Failure> {
-        let no_rare = selection.instance.as_ref().map(|_| ACCOUNT_ONLY);
-        selection.check(LIST_BACKUPS, site.provider(), &STATUSES, no_rare)?;
-        let [name, id, project] = selection.rare().map(|(_, value)| value.map(str::to_owned));
+        let no_optional_reason = selection.instance.as_ref().map(|_| ACCOUNT_ONLY);
+        selection.check(LIST_BACKUPS, site.provider(), &STATUSES, no_optional_reason)?;
+        let [name, id, project] = selection.optional_filters().map(|(_, value)| value.map(str::to_owned));
         let status = match selection.statuses.as_slice() {
             [one] => Some(one.clone()),
             _ => None,
@@ -50,7 +50,7 @@ impl Asked {
         self.query.status.is_some()
     }
 
-    pub fn is_of_one(&self) -> bool {
+    pub fn is_single_instance(&self) -> bool {
         self.query.scope == Scope::OneInstance
     }
 

@@ -26,11 +26,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::exchange::{Answered, Exchange, Line};
+use super::api_client::{ApiClient, ApiResponse, ClientSettings};
 use super::{Budget, Credentials, IdentityToken, Proof, Site, StsEndpoint, Transport, text};
 use crate::clock::Clock;
 use crate::domain::{Failure, Kind};
-use crate::telemetry::redact::LONGEST;
+use crate::telemetry::redact::SECRET_LEN_MAX;
 
 /// Configuration of an [`Sts`] client.
 pub struct StsConfig {
@@ -50,7 +50,7 @@ pub struct StsConfig {
 /// Client of one cloud's STS. Cheap to clone; clones share the clock correction for the cloud.
 #[derive(Clone)]
 pub struct Sts {
-    exchange: Exchange,
+    exchange: ApiClient,
     endpoint: StsEndpoint,
     region: String,
 }
@@ -69,14 +69,14 @@ pub struct RoleRequest {
 
 /// Temporary credentials.
 #[derive(Clone)]
-pub struct Issued {
+pub struct TemporaryCredentials {
     pub credentials: Credentials,
     /// Lifetime from the response on, measured by the cloud's clock if the response carries its time, so that the local
     /// clock may be wrong. Never zero, and never more than was requested.
     pub valid_for: Duration,
 }
 
-impl fmt::Debug for Issued {
+impl fmt::Debug for TemporaryCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Issued(for {:?})", self.valid_for)
     }
@@ -85,8 +85,8 @@ impl fmt::Debug for Issued {
 impl Sts {
     pub fn new(config: StsConfig) -> Self {
         let StsConfig { endpoint, region, transport, budget, clock, timeout } = config;
-        let line = Line { site: endpoint.site(), transport, budget, clock, timeout };
-        Self { exchange: Exchange::new(line), endpoint, region }
+        let settings = ClientSettings { site: endpoint.site(), transport, budget, clock, timeout };
+        Self { exchange: ApiClient::new(settings), endpoint, region }
     }
 
     /// Calls AssumeRole, signed with these credentials. `external_id` is an id that the role's owner may require. No
@@ -101,7 +101,7 @@ impl Sts {
         credentials: &Credentials,
         role: &RoleRequest,
         external_id: Option<&str>,
-    ) -> Result<Issued, Failure> {
+    ) -> Result<TemporaryCredentials, Failure> {
         match self.endpoint.site() {
             Site::Volcengine | Site::BytePlus => {
                 volcengine::assume_role(self, credentials, role, external_id).await
@@ -124,7 +124,7 @@ impl Sts {
         token: &IdentityToken,
         role: &RoleRequest,
         provider_id: Option<&str>,
-    ) -> Result<Issued, Failure> {
+    ) -> Result<TemporaryCredentials, Failure> {
         match self.endpoint.site() {
             Site::Volcengine | Site::BytePlus => volcengine::with_oidc(self, token, role).await,
             Site::Tencent | Site::TencentInternational => {
@@ -135,20 +135,20 @@ impl Sts {
 }
 
 /// Successful response.
-struct Assumed {
+struct AssumeRoleResponse {
     request_id: Option<String>,
-    issued: Issued,
+    issued: TemporaryCredentials,
 }
 
-impl Assumed {
+impl AssumeRoleResponse {
     /// Redacts the issued credentials in the request id, which may repeat them.
-    fn new(request_id: Option<&str>, issued: Issued) -> Self {
+    fn new(request_id: Option<&str>, issued: TemporaryCredentials) -> Self {
         let request_id = request_id.and_then(|id| text::request_id(&issued.credentials.redactor(), id));
         Self { request_id, issued }
     }
 }
 
-impl Answered for Assumed {
+impl ApiResponse for AssumeRoleResponse {
     fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
@@ -161,8 +161,8 @@ fn issued(
     lifetime: Option<SignedDuration>,
     asked: Duration,
     proof: &Proof,
-) -> Result<Issued, &'static str> {
-    let fits = |key: &&str| key.len() <= LONGEST && key.bytes().all(|b| b.is_ascii_graphic());
+) -> Result<TemporaryCredentials, &'static str> {
+    let fits = |key: &&str| key.len() <= SECRET_LEN_MAX && key.bytes().all(|b| b.is_ascii_graphic());
     let [Some(id), Some(secret), Some(token)] = keys.map(|key| key.filter(fits)) else {
         return Err("key id, secret or token is missing");
     };
@@ -171,7 +171,10 @@ fn issued(
     if valid_for.is_zero() {
         return Err("the time of expiry has passed");
     }
-    Ok(Issued { credentials: Credentials::temporary(id, secret, token, proof.clone()), valid_for })
+    Ok(TemporaryCredentials {
+        credentials: Credentials::temporary(id, secret, token, proof.clone()),
+        valid_for,
+    })
 }
 
 /// Returns the kind at STS of a code that the gateway shares with the Redis API, where its kind is `redis`.

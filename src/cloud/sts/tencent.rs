@@ -6,14 +6,14 @@ use http::{Request, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cloud::exchange::{Call, Dialect, Head, not_promised, not_sent};
+use crate::cloud::api_client::{Call, Protocol, ResponseHead, invalid_request, malformed_response};
 use crate::cloud::json::{count, text_of};
 use crate::cloud::tencent::{Service, codes, wire};
 use crate::cloud::{Credentials, IdentityToken, NotAllowed, Origin, Proof, StsEndpoint, text};
 use crate::domain::{Failure, Kind};
 use crate::telemetry::redact::Redactor;
 
-use super::{Assumed, Issued, RoleRequest, Sts, issued};
+use super::{AssumeRoleResponse, RoleRequest, Sts, TemporaryCredentials, issued};
 
 const STS: Service = Service { name: "sts", version: "2018-08-13" };
 const ASSUME_ROLE: &str = "AssumeRole";
@@ -24,7 +24,7 @@ pub async fn assume_role(
     credentials: &Credentials,
     role: &RoleRequest,
     external_id: Option<&str>,
-) -> Result<Issued, Failure> {
+) -> Result<TemporaryCredentials, Failure> {
     let mut body = body(role);
     if let Some(id) = external_id {
         body["ExternalId"] = json!(id);
@@ -37,9 +37,9 @@ pub async fn with_web_identity(
     token: &IdentityToken,
     role: &RoleRequest,
     provider_id: Option<&str>,
-) -> Result<Issued, Failure> {
+) -> Result<TemporaryCredentials, Failure> {
     let Some(provider_id) = provider_id else {
-        return Err(not_sent(WITH_WEB_IDENTITY, "ProviderId is required".to_owned()));
+        return Err(invalid_request(WITH_WEB_IDENTITY, "ProviderId is required".to_owned()));
     };
     let mut body = body(role);
     body["ProviderId"] = json!(provider_id);
@@ -61,20 +61,20 @@ async fn send(
     proof: &Proof,
     role: &RoleRequest,
     body: Value,
-) -> Result<Issued, Failure> {
+) -> Result<TemporaryCredentials, Failure> {
     let call = Call { action, region: &sts.region, instance: None, body };
-    let gateway = Gateway { endpoint: &sts.endpoint, proof };
-    let read = |head: &Head<'_>, body: &[u8]| read(head, body, role, proof);
-    let assumed = sts.exchange.send(&gateway, &call, read).await;
+    let protocol = StsProtocol { endpoint: &sts.endpoint, proof };
+    let read = |head: &ResponseHead<'_>, body: &[u8]| read(head, body, role, proof);
+    let assumed = sts.exchange.send(&protocol, &call, read).await;
     assumed.map(|assumed| assumed.issued)
 }
 
-struct Gateway<'a> {
+struct StsProtocol<'a> {
     endpoint: &'a StsEndpoint,
     proof: &'a Proof,
 }
 
-impl Dialect for Gateway<'_> {
+impl Protocol for StsProtocol<'_> {
     fn origin(&self, _region: &str) -> Result<Origin, NotAllowed> {
         self.endpoint.for_call(self.proof.credentials().is_some())
     }
@@ -92,8 +92,13 @@ impl Dialect for Gateway<'_> {
     }
 }
 
-fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Result<Assumed, Failure> {
-    let answer = wire::unwrapped(head, serde_json::from_slice(body).unwrap_or_default(), kind)?;
+fn read(
+    head: &ResponseHead<'_>,
+    body: &[u8],
+    role: &RoleRequest,
+    proof: &Proof,
+) -> Result<AssumeRoleResponse, Failure> {
+    let answer = wire::unwrap_envelope(head, serde_json::from_slice(body).unwrap_or_default(), kind)?;
     let keys = answer.response.get("Credentials").unwrap_or(&Value::Null);
     let found = ["TmpSecretId", "TmpSecretKey", "Token"].map(|name| text_of(keys, name));
     // Unix time in seconds.
@@ -101,8 +106,8 @@ fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Resu
     let end = end.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let start = text::date(head.headers).unwrap_or(head.now);
     let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration, proof)
-        .map_err(|what| not_promised(head.action, &answer, what))?;
-    Ok(Assumed::new(answer.request_id.as_deref(), issued))
+        .map_err(|what| malformed_response(head.action, &answer, what))?;
+    Ok(AssumeRoleResponse::new(answer.request_id.as_deref(), issued))
 }
 
 fn kind(code: &str, status: StatusCode) -> Kind {

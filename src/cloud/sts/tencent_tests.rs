@@ -1,8 +1,8 @@
 use super::*;
 use crate::cloud::Site;
-use crate::cloud::exchange::NOT_SENT;
+use crate::cloud::api_client::INVALID_REQUEST;
 use crate::cloud::fake::{KEY_ID, SECRET, raw};
-use crate::cloud::sts::tests::{Stand, TOKEN, assert_not_promised, role};
+use crate::cloud::sts::tests::{StsFixture, TOKEN, assert_not_promised, role};
 use axum::body::Body;
 use http::Response;
 use secrecy::ExposeSecret;
@@ -37,7 +37,7 @@ fn an_hour() -> Value {
 /// Another implementation computed the signature; it reproduces those of the official SDKs' vectors.
 #[tokio::test(start_paused = true)]
 async fn a_role_is_assumed_by_a_signed_call() {
-    let stand = Stand::new(SITE, |_, _| ok(an_hour()));
+    let stand = StsFixture::new(SITE, |_, _| ok(an_hour()));
     let credentials = Credentials::new(KEY_ID, SECRET, Some("a-tencent-session"));
     let issued = stand.sts.assume_role(&credentials, &role(SITE), Some("a:b/c=")).await.unwrap();
     assert_eq!(issued.credentials.access_key_id(), "AKIDissuedexample00000001");
@@ -79,7 +79,7 @@ async fn a_role_is_assumed_by_a_signed_call() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_goes_without_a_signature() {
-    let stand = Stand::new(Site::TencentInternational, |_, _| ok(an_hour()));
+    let stand = StsFixture::new(Site::TencentInternational, |_, _| ok(an_hour()));
     let token = IdentityToken::new(&format!("\t{TOKEN}\n")).unwrap();
     stand.sts.with_web_identity(&token, &role(SITE), Some("cls-abcdefgh")).await.unwrap();
     let seen = &stand.seen()[0];
@@ -107,10 +107,10 @@ async fn a_token_goes_without_a_signature() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_without_the_issuers_name() {
-    let stand = Stand::new(SITE, |_, _| ok(an_hour()));
+    let stand = StsFixture::new(SITE, |_, _| ok(an_hour()));
     let token = IdentityToken::new(TOKEN).unwrap();
     let failure = stand.sts.with_web_identity(&token, &role(SITE), None).await.unwrap_err();
-    assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, NOT_SENT));
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, INVALID_REQUEST));
     assert_eq!(failure.message.as_deref(), Some("ProviderId is required"));
     assert!(stand.seen().is_empty());
 }
@@ -133,7 +133,7 @@ async fn a_lifetime_is_measured_by_the_clouds_own_clock() {
         (START + 900, Some("Fri, 22 Aug 2025 04:14:15 GMT"), None),
     ];
     for (expired_time, date, seconds) in cases {
-        let stand = Stand::new(SITE, move |_, _| {
+        let stand = StsFixture::new(SITE, move |_, _| {
             let mut answered = ok(answer(json!(expired_time)));
             answered.headers_mut().extend(date.map(|date| (http::header::DATE, date.parse().unwrap())));
             answered
@@ -169,12 +169,12 @@ async fn answers_that_are_not_what_the_api_promises() {
     ];
     for (response, what) in cases {
         let answered = response.clone();
-        let stand = Stand::new(SITE, move |_, _| ok(answered.clone()));
+        let stand = StsFixture::new(SITE, move |_, _| ok(answered.clone()));
         assert_not_promised(stand.assume_role().await, what, &response);
         assert_not_promised(stand.with_web_identity().await, what, &response);
         assert_eq!(stand.seen().len(), 2);
     }
-    let html = Stand::new(SITE, |_, _| raw(200, "<html>welcome</html>"));
+    let html = StsFixture::new(SITE, |_, _| raw(200, "<html>welcome</html>"));
     assert_not_promised(html.assume_role().await, "", &json!(null));
 }
 
@@ -257,7 +257,7 @@ async fn every_code_has_its_kind_whatever_the_status() {
         assert_eq!(kind(code, StatusCode::TOO_MANY_REQUESTS), Kind::Throttled, "{code}");
     }
     let code = "InvalidParameter.WebIdentityTokenError";
-    let stand = Stand::new(SITE, move |n, _| if n == 0 { error(code) } else { raw(404, "not here") });
+    let stand = StsFixture::new(SITE, move |n, _| if n == 0 { error(code) } else { raw(404, "not here") });
     let failure = stand.with_web_identity().await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Kind::CredentialsRejected, code));
     assert_eq!((failure.action, failure.request_id.as_deref()), ("AssumeRoleWithWebIdentity", Some("r-err")));
@@ -267,7 +267,7 @@ async fn every_code_has_its_kind_whatever_the_status() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_clock_is_corrected_once_by_the_answers_date() {
-    let stand = Stand::new(SITE, |n, _| {
+    let stand = StsFixture::new(SITE, |n, _| {
         let mut answered = if n == 0 {
             error("AuthFailure.SignatureExpire")
         } else {

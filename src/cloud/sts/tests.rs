@@ -1,6 +1,6 @@
 use super::*;
-use crate::cloud::exchange::NOT_PROMISED;
-use crate::cloud::fake::{Record, START, Seen, cloud, raw};
+use crate::cloud::api_client::MALFORMED_RESPONSE;
+use crate::cloud::fake::{RecordedRequest, RequestLog, START, cloud, raw};
 use crate::cloud::{EndpointRule, TransportError, service_transport};
 use axum::body::Body;
 use http::Response;
@@ -13,39 +13,39 @@ use tower::service_fn;
 pub const TOKEN: &str = "eyJ0ZXN0.c3RzLXRlc3Q.sig_na-ture";
 
 /// STS client, and the requests that its cloud received.
-pub struct Stand {
+pub struct StsFixture {
     pub sts: Sts,
     pub budget: Arc<Budget>,
-    record: Record,
+    record: RequestLog,
 }
 
-impl Stand {
+impl StsFixture {
     /// Creates a stand. `answer` gets the number of the request, from 0, and the request.
     pub fn new(
         site: Site,
-        answer: impl Fn(usize, &Seen) -> Response<Body> + Clone + Send + Sync + 'static,
+        answer: impl Fn(usize, &RecordedRequest) -> Response<Body> + Clone + Send + Sync + 'static,
     ) -> Self {
         Self::of(endpoint(site, None), move |n, seen| (Duration::ZERO, answer(n, seen)))
     }
 
     fn of(
         endpoint: StsEndpoint,
-        answer: impl Fn(usize, &Seen) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
+        answer: impl Fn(usize, &RecordedRequest) -> (Duration, Response<Body>) + Clone + Send + Sync + 'static,
     ) -> Self {
         let (transport, record) = cloud(answer);
         let config = config(endpoint, transport);
         Self { budget: config.budget.clone(), sts: Sts::new(config), record }
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<RecordedRequest> {
         self.record.seen()
     }
 
-    pub async fn assume_role(&self) -> Result<Issued, Failure> {
+    pub async fn assume_role(&self) -> Result<TemporaryCredentials, Failure> {
         self.sts.assume_role(&credentials(), &role(self.sts.endpoint.site()), None).await
     }
 
-    pub async fn with_web_identity(&self) -> Result<Issued, Failure> {
+    pub async fn with_web_identity(&self) -> Result<TemporaryCredentials, Failure> {
         let token = IdentityToken::new(TOKEN).unwrap();
         self.sts.with_web_identity(&token, &role(self.sts.endpoint.site()), Some("cls-abcdefgh")).await
     }
@@ -87,9 +87,9 @@ pub fn role(site: Site) -> RoleRequest {
 }
 
 /// Asserts the failure that every malformed response results in.
-pub fn assert_not_promised(result: Result<Issued, Failure>, what: &str, case: &Value) {
+pub fn assert_not_promised(result: Result<TemporaryCredentials, Failure>, what: &str, case: &Value) {
     let failure = result.unwrap_err();
-    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, NOT_PROMISED), "{case}");
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, MALFORMED_RESPONSE), "{case}");
     assert_eq!(failure.message.as_deref().unwrap_or_default(), what, "{case}");
 }
 
@@ -117,7 +117,7 @@ fn issue(id: &str, secret: &str, token: &str) -> Response<Body> {
 #[tokio::test(start_paused = true)]
 async fn a_try_ends_at_its_timeout_and_is_not_repeated() {
     for site in SITES {
-        let stand = Stand::of(endpoint(site, None), |_, _| {
+        let stand = StsFixture::of(endpoint(site, None), |_, _| {
             (Duration::from_secs(3600), issue("AKexampleissued0001", "timeout-key-1", "timeout-token-1"))
         });
         let start = Instant::now();
@@ -142,7 +142,7 @@ async fn a_try_ends_at_its_timeout_and_is_not_repeated() {
 async fn a_redirect_is_refused_whatever_it_says() {
     for site in SITES {
         for status in [301, 302, 303, 307, 308] {
-            let stand = Stand::new(site, move |_, _| {
+            let stand = StsFixture::new(site, move |_, _| {
                 let mut answer = issue("AKexampleissued0001", "redirect-key-1", "redirect-token-1");
                 *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
                 answer.headers_mut().insert("location", "https://sts.evil.example/".parse().unwrap());
@@ -176,10 +176,10 @@ async fn an_identity_reaches_no_host_that_is_not_allowed_for_it() {
         (Site::Volcengine, "https://mine.volcengineapi.com"),
         (Site::Tencent, "https://mine.tencentcloudapi.com"),
     ] {
-        let answer = |_: usize, _: &Seen| {
+        let answer = |_: usize, _: &RecordedRequest| {
             (Duration::ZERO, issue("AKexampleissued0001", "other-host-key-1", "other-host-token-1"))
         };
-        let stand = Stand::of(endpoint(site, Some(other)), answer);
+        let stand = StsFixture::of(endpoint(site, Some(other)), answer);
         let failure = stand.with_web_identity().await.unwrap_err();
         assert_eq!(failure.kind, Kind::EndpointNotAllowed);
         let message = failure.message.unwrap();
@@ -210,7 +210,7 @@ async fn throttling_pauses_the_budget_of_sts_and_other_failures_do_not() {
         (Site::Volcengine, "RoleNotExist", false),
         (Site::Tencent, "InternalError.GetRoleError", false),
     ] {
-        let stand = Stand::new(site, move |_, _| error(code, ""));
+        let stand = StsFixture::new(site, move |_, _| error(code, ""));
         let failure = stand.assume_role().await.unwrap_err();
         assert_eq!(failure.kind == Kind::Throttled, throttled, "{code}");
         assert_eq!(stand.budget.paused_until().is_some(), throttled, "{code}");
@@ -227,7 +227,7 @@ async fn no_log_debug_or_failure_holds_a_secret() {
     let lines = capture();
     let mut shown = String::new();
     for site in [Site::Volcengine, Site::Tencent] {
-        let stand = Stand::new(site, move |n, seen| match n / 2 {
+        let stand = StsFixture::new(site, move |n, seen| match n / 2 {
             0 => issue(new_id, new_secret, new_session),
             1 => issue(new_id, new_secret, ""),
             2 => raw(200, format!("{new_id} {new_secret} {new_session}")),

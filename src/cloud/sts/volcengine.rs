@@ -6,14 +6,14 @@ use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cloud::exchange::{Call, Dialect, Head, not_promised, request};
+use crate::cloud::api_client::{Call, Protocol, ResponseHead, malformed_response, request};
 use crate::cloud::json::text_of;
 use crate::cloud::volcengine::{Unsigned, canonical_query, codes, wire};
 use crate::cloud::{Credentials, IdentityToken, NotAllowed, Origin, Proof, StsEndpoint, text};
 use crate::domain::{Failure, Kind};
 use crate::telemetry::redact::Redactor;
 
-use super::{Assumed, Issued, RoleRequest, Sts, issued};
+use super::{AssumeRoleResponse, RoleRequest, Sts, TemporaryCredentials, issued};
 
 const VERSION: &str = "2018-01-01";
 const SERVICE: &str = "sts";
@@ -28,12 +28,16 @@ pub async fn assume_role(
     credentials: &Credentials,
     role: &RoleRequest,
     external_id: Option<&str>,
-) -> Result<Issued, Failure> {
+) -> Result<TemporaryCredentials, Failure> {
     let more = external_id.map(|id| ("ExternalId", id));
     send(sts, ASSUME_ROLE, &Proof::Credentials(credentials.clone()), role, more).await
 }
 
-pub async fn with_oidc(sts: &Sts, token: &IdentityToken, role: &RoleRequest) -> Result<Issued, Failure> {
+pub async fn with_oidc(
+    sts: &Sts,
+    token: &IdentityToken,
+    role: &RoleRequest,
+) -> Result<TemporaryCredentials, Failure> {
     send(sts, WITH_OIDC, &Proof::Token(token.clone()), role, Some(("OIDCToken", token.value()))).await
 }
 
@@ -43,7 +47,7 @@ async fn send(
     proof: &Proof,
     role: &RoleRequest,
     more: Option<(&'static str, &str)>,
-) -> Result<Issued, Failure> {
+) -> Result<TemporaryCredentials, Failure> {
     let seconds = role.duration.as_secs().to_string();
     let mut body = vec![
         ("RoleTrn", role.role.as_str()),
@@ -52,18 +56,18 @@ async fn send(
     ];
     body.extend(more);
     let call = Call { action, region: &sts.region, instance: None, body };
-    let gateway = Gateway { endpoint: &sts.endpoint, proof };
-    let read = |head: &Head<'_>, body: &[u8]| read(head, body, role, proof);
-    let assumed = sts.exchange.send(&gateway, &call, read).await;
+    let protocol = StsProtocol { endpoint: &sts.endpoint, proof };
+    let read = |head: &ResponseHead<'_>, body: &[u8]| read(head, body, role, proof);
+    let assumed = sts.exchange.send(&protocol, &call, read).await;
     assumed.map(|assumed| assumed.issued)
 }
 
-struct Gateway<'a> {
+struct StsProtocol<'a> {
     endpoint: &'a StsEndpoint,
     proof: &'a Proof,
 }
 
-impl<'p> Dialect<Parameters<'p>> for Gateway<'_> {
+impl<'p> Protocol<Parameters<'p>> for StsProtocol<'_> {
     fn origin(&self, _region: &str) -> Result<Origin, NotAllowed> {
         self.endpoint.for_call(self.proof.credentials().is_some())
     }
@@ -103,8 +107,13 @@ impl<'p> Dialect<Parameters<'p>> for Gateway<'_> {
     }
 }
 
-fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Result<Assumed, Failure> {
-    let answer = wire::unwrapped(head, body, kind)?;
+fn read(
+    head: &ResponseHead<'_>,
+    body: &[u8],
+    role: &RoleRequest,
+    proof: &Proof,
+) -> Result<AssumeRoleResponse, Failure> {
+    let answer = wire::unwrap_envelope(head, body, kind)?;
     let keys = answer.result.get("Credentials").unwrap_or(&Value::Null);
     let time = |name| text_of(keys, name)?.parse::<Timestamp>().ok();
     let start = time("CurrentTime").or_else(|| text::date(head.headers)).unwrap_or(head.now);
@@ -112,8 +121,8 @@ fn read(head: &Head<'_>, body: &[u8], role: &RoleRequest, proof: &Proof) -> Resu
     let end = time("Expiration").or_else(|| time("ExpiredTime"));
     let found = ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(|name| text_of(keys, name));
     let issued = issued(found, end.map(|end| end.duration_since(start)), role.duration, proof)
-        .map_err(|what| not_promised(head.action, &answer, what))?;
-    Ok(Assumed::new(answer.request_id.as_deref(), issued))
+        .map_err(|what| malformed_response(head.action, &answer, what))?;
+    Ok(AssumeRoleResponse::new(answer.request_id.as_deref(), issued))
 }
 
 fn kind(code: &str, status: StatusCode) -> Kind {

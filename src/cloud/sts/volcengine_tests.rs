@@ -1,7 +1,7 @@
 use super::*;
 use crate::cloud::Site;
 use crate::cloud::fake::{KEY_ID, SECRET, now, raw};
-use crate::cloud::sts::tests::{Stand, TOKEN, assert_not_promised, credentials, role};
+use crate::cloud::sts::tests::{StsFixture, TOKEN, assert_not_promised, credentials, role};
 use axum::body::Body;
 use http::Response;
 use secrecy::ExposeSecret;
@@ -36,7 +36,7 @@ fn an_hour() -> Value {
 /// Another implementation computed the signature; it reproduces that of the official SDK's vector below.
 #[tokio::test(start_paused = true)]
 async fn a_role_is_assumed_by_a_signed_get() {
-    let stand = Stand::new(SITE, |_, _| ok(an_hour()));
+    let stand = StsFixture::new(SITE, |_, _| ok(an_hour()));
     let issued = stand.assume_role().await.unwrap();
     assert_eq!(issued.credentials.access_key_id(), "AKTPissuedexample00000001");
     assert_eq!(issued.credentials.secret().expose_secret(), "issued/volc+key==");
@@ -62,7 +62,7 @@ async fn a_role_is_assumed_by_a_signed_get() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_token_and_an_external_id_are_signed() {
-    let stand = Stand::new(SITE, |_, _| ok(an_hour()));
+    let stand = StsFixture::new(SITE, |_, _| ok(an_hour()));
     let credentials = Credentials::new(KEY_ID, SECRET, Some("a-session-token"));
     stand.sts.assume_role(&credentials, &role(SITE), Some("a:b/c=")).await.unwrap();
     let seen = &stand.seen()[0];
@@ -107,7 +107,7 @@ fn a_get_is_signed_as_by_the_official_python_sdk() {
 async fn a_token_goes_unsigned_in_a_form() {
     let times =
         json!({"CurrentTime": "2021-04-12T10:57:09+08:00", "Expiration": "2021-04-12T11:57:09+08:00"});
-    let stand = Stand::new(SITE, move |_, _| ok(keys(times.clone())));
+    let stand = StsFixture::new(SITE, move |_, _| ok(keys(times.clone())));
     let token = IdentityToken::new(&format!("{TOKEN}+/=&\n")).unwrap();
     let issued = stand.sts.with_web_identity(&token, &role(SITE), None).await.unwrap();
     assert_eq!(issued.valid_for, Duration::from_secs(3600));
@@ -160,7 +160,7 @@ async fn a_lifetime_is_measured_by_the_clouds_own_clock() {
     ];
     for (times, date, seconds) in cases {
         let answered = times.clone();
-        let stand = Stand::new(SITE, move |_, _| {
+        let stand = StsFixture::new(SITE, move |_, _| {
             let mut answer = ok(keys(answered.clone()));
             answer.headers_mut().extend(date.map(|date| (http::header::DATE, date.parse().unwrap())));
             answer
@@ -194,12 +194,12 @@ async fn answers_that_are_not_what_the_api_promises() {
     ];
     for (keys, what) in cases {
         let answered = keys.clone();
-        let stand = Stand::new(SITE, move |_, _| ok(answered.clone()));
+        let stand = StsFixture::new(SITE, move |_, _| ok(answered.clone()));
         assert_not_promised(stand.assume_role().await, what, &keys);
         assert_not_promised(stand.with_web_identity().await, what, &keys);
         assert_eq!(stand.seen().len(), 2);
     }
-    let html = Stand::new(SITE, |_, _| raw(200, "<html>welcome</html>"));
+    let html = StsFixture::new(SITE, |_, _| raw(200, "<html>welcome</html>"));
     assert_not_promised(html.assume_role().await, "", &json!(null));
 }
 
@@ -262,7 +262,7 @@ async fn every_code_has_its_kind_whatever_the_status() {
         assert_eq!(kind(code, StatusCode::TOO_MANY_REQUESTS), Kind::Throttled, "{code}");
     }
     let stand =
-        Stand::new(SITE, |n, _| if n == 0 { error(403, "RoleNotExist") } else { raw(404, "not here") });
+        StsFixture::new(SITE, |n, _| if n == 0 { error(403, "RoleNotExist") } else { raw(404, "not here") });
     let failure = stand.with_web_identity().await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Kind::CredentialsRejected, "RoleNotExist"));
     assert_eq!((failure.action, failure.request_id.as_deref()), ("AssumeRoleWithOIDC", Some("r-err")));
@@ -273,7 +273,7 @@ async fn every_code_has_its_kind_whatever_the_status() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_clock_is_corrected_once_by_the_answers_date() {
     for (date, tries) in [(Some("Sat, 23 Aug 2025 05:00:00 GMT"), 2), (None, 1)] {
-        let stand = Stand::new(SITE, move |_, _| {
+        let stand = StsFixture::new(SITE, move |_, _| {
             let mut answer = error(400, "InvalidTimestamp");
             answer.headers_mut().extend(date.map(|date| (http::header::DATE, date.parse().unwrap())));
             answer

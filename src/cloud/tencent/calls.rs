@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cloud::exchange::{Call, not_promised, not_sent};
+use crate::cloud::api_client::{Call, invalid_request, malformed_response};
 use crate::cloud::page::{BackupPage, InstancePage};
 use crate::domain::{BackupDetail, Failure, InstanceRef, Kind};
 
@@ -24,14 +24,14 @@ impl Client {
     /// it names an instance, backups of another one make the page a failure.
     pub async fn backups_page(&self, region: &str, query: &BackupQuery) -> Result<BackupPage, Failure> {
         let zone = self.config().time_zone;
-        let body = query.body(zone).map_err(|message| not_sent(LIST_BACKUPS, message))?;
+        let body = query.body(zone).map_err(|message| invalid_request(LIST_BACKUPS, message))?;
         let call = Call { action: LIST_BACKUPS, region, instance: query.instance_id.as_deref(), body };
         let answer = self.send(&call, wire::answer).await?;
         let page = answer.backups(region, zone).and_then(|page| match query.instance_id.as_deref() {
             Some(id) if !id.is_empty() => page.of_instance(id),
             _ => Ok(page),
         });
-        page.map_err(|what| not_promised(LIST_BACKUPS, &answer, what))
+        page.map_err(|what| malformed_response(LIST_BACKUPS, &answer, what))
     }
 
     /// Calls DescribeBackupDetail; `None` if the backup no longer exists. The keys that decrypt the backup are removed
@@ -48,9 +48,10 @@ impl Client {
             Err(failure) if is_gone(&failure) => return Ok(None),
             answer => answer?,
         };
-        let (id, detail) = answer.detail().map_err(|what| not_promised(BACKUP_DETAIL, &answer, what))?;
+        let (id, detail) =
+            answer.detail().map_err(|what| malformed_response(BACKUP_DETAIL, &answer, what))?;
         if id != backup_id {
-            return Err(not_promised(BACKUP_DETAIL, &answer, "BackupId is that of another backup"));
+            return Err(malformed_response(BACKUP_DETAIL, &answer, "BackupId is that of another backup"));
         }
         Ok(Some(detail))
     }
@@ -58,11 +59,11 @@ impl Client {
     /// Calls DescribeInstances for one page of 1 to 1000.
     pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
         if !(1..=INSTANCES_LIMIT_MAX).contains(&size) {
-            return Err(not_sent(LIST_INSTANCES, format!("Limit must be 1 to {INSTANCES_LIMIT_MAX}")));
+            return Err(invalid_request(LIST_INSTANCES, format!("Limit must be 1 to {INSTANCES_LIMIT_MAX}")));
         }
         let offset = page.checked_sub(1).and_then(|before| before.checked_mul(size));
         let Some(offset) = offset.filter(|offset| *offset <= i32::MAX as u32) else {
-            return Err(not_sent(LIST_INSTANCES, format!("Offset must be 0 to {}", i32::MAX)));
+            return Err(invalid_request(LIST_INSTANCES, format!("Offset must be 0 to {}", i32::MAX)));
         };
         let call = Call {
             action: LIST_INSTANCES,
@@ -71,7 +72,7 @@ impl Client {
             body: json!({"Limit": size, "Offset": offset}),
         };
         let answer = self.send(&call, wire::answer).await?;
-        answer.instances().map_err(|what| not_promised(LIST_INSTANCES, &answer, what))
+        answer.instances().map_err(|what| malformed_response(LIST_INSTANCES, &answer, what))
     }
 }
 

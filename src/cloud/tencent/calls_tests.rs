@@ -1,5 +1,5 @@
 use super::*;
-use crate::cloud::fake::{Fake, raw};
+use crate::cloud::fake::{FakeCloud, raw};
 use crate::cloud::listing::{PageRequest, Query};
 use crate::domain::Kind;
 use axum::body::Body;
@@ -23,7 +23,7 @@ fn request(query: BackupQuery) -> PageRequest {
 
 #[tokio::test(start_paused = true)]
 async fn backups_of_another_instance_are_no_answer() {
-    let fake = Fake::tencent(|number, _| {
+    let fake = FakeCloud::tencent(|number, _| {
         let other = if number == 0 { "crs-1" } else { "crs-2" };
         ok(json!({"TotalCount": 2, "BackupSet": [
             {"BackupId": "b-1", "StartTime": "2026-06-01 02:00:48"}, {"BackupId": "b-3", "InstanceId": other},
@@ -48,7 +48,7 @@ async fn backups_of_another_instance_are_no_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_break_a_rule_are_not_sent() {
-    let fake = Fake::tencent(|_, _| ok(json!({})));
+    let fake = FakeCloud::tencent(|_, _| ok(json!({})));
     let failure = fake.client.backups_page(&request(BackupQuery::default())).await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidRequest, "not sent"));
     assert!(failure.message.unwrap().starts_with("Status"));
@@ -63,7 +63,8 @@ async fn calls_that_break_a_rule_are_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn instances_are_listed_by_page() {
-    let fake = Fake::tencent(|_, _| ok(json!({"TotalCount": 51, "InstanceSet": [{"InstanceId": "crs-1"}]})));
+    let fake =
+        FakeCloud::tencent(|_, _| ok(json!({"TotalCount": 51, "InstanceSet": [{"InstanceId": "crs-1"}]})));
     let page = fake.client.instances_page(REGION, 2, 50).await.unwrap();
     assert_eq!((page.total, page.instances[0].id.as_str()), (Some(51), "crs-1"));
     let seen = &fake.seen()[0];
@@ -73,7 +74,7 @@ async fn instances_are_listed_by_page() {
 
 #[tokio::test(start_paused = true)]
 async fn a_detail_is_that_of_the_backup() {
-    let fake = Fake::tencent(|_, _| ok(json!({"BackupId": "b-1", "ShardNum": 3, "DecryptKey": "x"})));
+    let fake = FakeCloud::tencent(|_, _| ok(json!({"BackupId": "b-1", "ShardNum": 3, "DecryptKey": "x"})));
     let detail = fake.client.backup_detail(&instance(), "b-1").await.unwrap();
     assert_eq!(detail, Some(BackupDetail { shard_num: Some(3), ..BackupDetail::default() }));
     let failure = fake.client.backup_detail(&instance(), "b-2").await.unwrap_err();

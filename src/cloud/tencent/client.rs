@@ -8,9 +8,9 @@ use http::{Method, Request};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
+use crate::cloud::api_client::{ApiClient, ApiResponse, Call, Protocol, ResponseHead, request};
 use crate::cloud::client::ClientConfig;
-use crate::cloud::exchange::{Answered, Call, Dialect, Exchange, Head, request};
-use crate::cloud::{Caller, Credentials, NotAllowed, Origin};
+use crate::cloud::{CallContext, Credentials, NotAllowed, Origin};
 use crate::domain::Failure;
 use crate::telemetry::redact::Redactor;
 
@@ -27,34 +27,34 @@ const NO_SIGNATURE: &str = "SKIP";
 #[derive(Clone)]
 pub struct Client {
     config: Arc<ClientConfig>,
-    exchange: Exchange,
+    exchange: ApiClient,
 }
 
 impl Client {
     pub fn new(config: ClientConfig) -> Self {
-        Self { exchange: Exchange::new(config.line()), config: Arc::new(config) }
+        Self { exchange: ApiClient::new(config.settings()), config: Arc::new(config) }
     }
 
-    pub fn on_behalf_of(&self, caller: Caller) -> Self {
-        Self { exchange: self.exchange.on_behalf_of(caller), config: self.config.clone() }
+    pub fn with_context(&self, call_context: CallContext) -> Self {
+        Self { exchange: self.exchange.with_context(call_context), config: self.config.clone() }
     }
 
     pub fn config(&self) -> &ClientConfig {
         &self.config
     }
 
-    pub(super) async fn send<A: Answered>(
+    pub(super) async fn send<A: ApiResponse>(
         &self,
         call: &Call<'_>,
-        read: impl Fn(&Head<'_>, &[u8]) -> Result<A, Failure>,
+        read: impl Fn(&ResponseHead<'_>, &[u8]) -> Result<A, Failure>,
     ) -> Result<A, Failure> {
-        self.exchange.send(&Gateway(&self.config), call, read).await
+        self.exchange.send(&RedisProtocol(&self.config), call, read).await
     }
 }
 
-struct Gateway<'a>(&'a ClientConfig);
+struct RedisProtocol<'a>(&'a ClientConfig);
 
-impl Dialect for Gateway<'_> {
+impl Protocol for RedisProtocol<'_> {
     fn origin(&self, region: &str) -> Result<Origin, NotAllowed> {
         self.0.endpoint.url(region)
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cloud::fake::{Fake, KEY_ID, SECRET, raw};
+use crate::cloud::fake::{FakeCloud, KEY_ID, SECRET, raw};
 use crate::cloud::{Client, Site};
 use crate::domain::{InstanceRef, Kind};
 use axum::body::Body;
@@ -31,7 +31,7 @@ fn detail() -> Response<Body> {
 /// The signature was computed by another implementation, which reproduces the official SDKs' vectors.
 #[tokio::test(start_paused = true)]
 async fn a_call_is_the_signed_request_of_an_independent_signer() {
-    let fake = Fake::tencent(|_, _| detail());
+    let fake = FakeCloud::tencent(|_, _| detail());
     fake.client.backup_detail(&instance(), BACKUP).await.unwrap();
     let seen = &fake.seen()[0];
     assert_eq!(seen.uri.to_string(), "https://redis.tencentcloudapi.com/");
@@ -61,7 +61,7 @@ async fn a_call_is_the_signed_request_of_an_independent_signer() {
 #[tokio::test(start_paused = true)]
 async fn a_token_is_sent_and_hidden() {
     let credentials = Credentials::new(KEY_ID, SECRET, Some("a-tencent-token"));
-    let fake = Fake::of(Site::TencentInternational, credentials, |_, _| (Duration::ZERO, detail()));
+    let fake = FakeCloud::of(Site::TencentInternational, credentials, |_, _| (Duration::ZERO, detail()));
     fake.client.backup_detail(&instance(), BACKUP).await.unwrap();
     let seen = &fake.seen()[0];
     assert_eq!(seen.header("host"), "redis.intl.tencentcloudapi.com");
@@ -73,7 +73,7 @@ async fn a_token_is_sent_and_hidden() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_clock_is_corrected_once_by_the_answers_date() {
     for (date, tries) in [(Some("Sat, 23 Aug 2025 05:00:00 GMT"), 2), (None, 1)] {
-        let fake = Fake::tencent(move |_, _| {
+        let fake = FakeCloud::tencent(move |_, _| {
             let mut answer = error("AuthFailure.SignatureExpire");
             if let Some(date) = date {
                 answer.headers_mut().insert("date", date.parse().unwrap());
@@ -102,7 +102,7 @@ async fn throttling_pauses_the_account_and_other_failures_do_not() {
         ("InternalError", false),
         ("UnauthorizedOperation.NoCAMAuthed", false),
     ] {
-        let fake = Fake::tencent(move |_, _| error(code));
+        let fake = FakeCloud::tencent(move |_, _| error(code));
         fake.client.backup_detail(&instance(), BACKUP).await.unwrap_err();
         assert_eq!(fake.budget.paused_until().is_some(), throttled, "{code}");
     }
@@ -111,7 +111,8 @@ async fn throttling_pauses_the_account_and_other_failures_do_not() {
 #[tokio::test(start_paused = true)]
 async fn clients_are_made_by_their_site() {
     for site in [Site::Tencent, Site::TencentInternational] {
-        let fake = Fake::of(site, Credentials::new(KEY_ID, SECRET, None), |_, _| (Duration::ZERO, detail()));
+        let fake =
+            FakeCloud::of(site, Credentials::new(KEY_ID, SECRET, None), |_, _| (Duration::ZERO, detail()));
         assert!(matches!(fake.client, Client::Tencent(_)));
         assert_eq!(fake.client.site(), site);
     }
@@ -124,7 +125,7 @@ async fn no_log_holds_a_credential_or_what_decrypts_a_backup() {
     let marker = "MarkerDecryptKey0123456789";
     let lines = capture();
     let credentials = Credentials::new(id, secret, Some(token));
-    let fake = Fake::of(Site::Tencent, credentials, move |n, seen| {
+    let fake = FakeCloud::of(Site::Tencent, credentials, move |n, seen| {
         let text = format!("{id} {secret} {token} {marker} {}", seen.header("authorization"));
         let answer = match n {
             0 => ok(json!({"BackupId": BACKUP, "DecryptKey": marker, "KmsKeyId": marker})),

@@ -56,7 +56,7 @@ pub fn precedes_signature(code: &str) -> bool {
 }
 
 /// Returns whether the cloud misses a parameter, such as an instance where it lists by instance only.
-pub fn misses_parameter(code: &str) -> bool {
+pub fn is_missing_parameter(code: &str) -> bool {
     first(code) == "MissingParameter"
 }
 

@@ -3,9 +3,9 @@
 mod calls;
 mod client;
 pub mod codes;
+mod detail_filter;
 pub mod query;
 mod sign;
-mod wanted;
 pub mod wire;
 
 pub use calls::{BACKUP_DETAIL, LIST_BACKUPS};

@@ -10,14 +10,14 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use serde_json::{Map, Value};
 
-use crate::cloud::exchange::{Answered, Head, NOT_PROMISED};
-use crate::cloud::json::{self, count, owned, plain, says, text_of, whole};
+use crate::cloud::api_client::{ApiResponse, MALFORMED_RESPONSE, ResponseHead};
+use crate::cloud::json::{self, count, has_content, owned_text, plain, text_of, whole};
 use crate::cloud::page::{BackupPage, InstancePage};
 use crate::cloud::text;
 use crate::domain::{Backup, BackupDetail, Failure, Instance, InstanceInfo, Kind};
 
 use super::codes;
-use super::wanted::Wanted;
+use super::detail_filter::FilteredJson;
 
 /// A successful response: the content of `Response`.
 pub struct Answer {
@@ -32,39 +32,39 @@ impl fmt::Debug for Answer {
     }
 }
 
-impl Answered for Answer {
+impl ApiResponse for Answer {
     fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 }
 
 /// Unwraps a response. The cloud sends errors with status 200 too.
-pub fn answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    unwrapped(head, serde_json::from_slice(body).unwrap_or_default(), codes::kind)
+pub fn answer(head: &ResponseHead<'_>, body: &[u8]) -> Result<Answer, Failure> {
+    unwrap_envelope(head, serde_json::from_slice(body).unwrap_or_default(), codes::kind)
 }
 
 /// Unwraps a response of DescribeBackupDetail, of which only a part is read, without the cloud's free text.
-pub fn detail_answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    let Wanted(body) = serde_json::from_slice(body).unwrap_or_default();
-    unwrapped(head, body, codes::kind)
+pub fn detail_answer(head: &ResponseHead<'_>, body: &[u8]) -> Result<Answer, Failure> {
+    let FilteredJson(body) = serde_json::from_slice(body).unwrap_or_default();
+    unwrap_envelope(head, body, codes::kind)
 }
 
 /// Unwraps a response of an API with codes of its own; `kind` maps them.
-pub fn unwrapped(
-    head: &Head<'_>,
+pub fn unwrap_envelope(
+    head: &ResponseHead<'_>,
     mut body: Value,
     kind: impl Fn(&str, StatusCode) -> Kind,
 ) -> Result<Answer, Failure> {
-    head.refuse_redirect()?;
+    head.reject_redirect()?;
     let request_id = body.get("Response").and_then(|r| text_of(r, "RequestId"));
     let request_id = request_id.and_then(|id| text::request_id(head.redactor, id));
-    head.refuse(error_in(&body), request_id.as_ref(), kind)?;
+    head.reject_error(error_in(&body), request_id.as_ref(), kind)?;
     match body.get_mut("Response").map(Value::take) {
         // The API sends no error without a code, but that is no success either.
-        Some(Value::Object(response)) if !response.get("Error").is_some_and(says) => {
+        Some(Value::Object(response)) if !response.get("Error").is_some_and(has_content) => {
             Ok(Answer { request_id, response })
         }
-        _ => Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED, request_id)),
+        _ => Err(head.failure(Kind::CloudUnavailable, MALFORMED_RESPONSE, request_id)),
     }
 }
 
@@ -121,26 +121,26 @@ impl Answer {
 
 fn backup(record: &Value, region: &str, zone: Offset) -> Option<Backup> {
     let end_time = time(record, "EndTime", zone);
-    let provider_status = number_text(record, "Status");
-    let provider_type = number_text(record, "BackupType");
+    let provider_status = code_text(record, "Status");
+    let provider_type = code_text(record, "BackupType");
     Some(Backup {
-        backup_point_id: owned(record, "BackupId")?,
-        instance_id: owned(record, "InstanceId").unwrap_or_default(),
+        backup_point_id: owned_text(record, "BackupId")?,
+        instance_id: owned_text(record, "InstanceId").unwrap_or_default(),
         strategy: provider_type.as_deref().map(|code| strategy(code).to_owned()),
         provider_type,
         backup_type: record.get("FullBackup").and_then(whole).and_then(completeness).map(str::to_owned),
         status: status(provider_status.as_deref().unwrap_or_default(), end_time.is_some()).to_owned(),
         provider_status,
-        source_region: owned(record, "Region").or_else(|| Some(region.to_owned())),
+        source_region: owned_text(record, "Region").or_else(|| Some(region.to_owned())),
         start_time: time(record, "StartTime", zone),
         end_time,
         size_bytes: record.get("BackupSize").and_then(count),
         expiry_time: time(record, "ExpireTime", zone),
-        instance: owned(record, "InstanceName")
+        instance: owned_text(record, "InstanceName")
             .map(|name| InstanceInfo { name: Some(name), engine_version: None }),
         detail: BackupDetail {
             locked: record.get("Locked").and_then(flag),
-            remark: owned(record, "Remark"),
+            remark: owned_text(record, "Remark"),
             instance_type: record.get("InstanceType").and_then(count),
             ..BackupDetail::default()
         },
@@ -188,21 +188,21 @@ fn status(code: &str, ended: bool) -> &'static str {
 /// Parses an instance. Engine ("Redis") and ProductVersion ("local", "cloud") are not engine versions.
 fn instance(record: &Value) -> Option<Instance> {
     Some(Instance {
-        id: owned(record, "InstanceId")?,
-        name: owned(record, "InstanceName"),
-        region: owned(record, "Region"),
-        status: number_text(record, "Status"),
+        id: owned_text(record, "InstanceId")?,
+        name: owned_text(record, "InstanceName"),
+        region: owned_text(record, "Region"),
+        status: code_text(record, "Status"),
         class: None,
         engine_version: None,
-        project_name: owned(record, "ProjectName"),
+        project_name: owned_text(record, "ProjectName"),
         tags: json::tags(record, "InstanceTags", ["TagKey", "TagValue"]),
     })
 }
 
 /// Returns a code as text, whether it came as a number or as text.
-fn number_text(object: &Value, name: &str) -> Option<String> {
+fn code_text(object: &Value, name: &str) -> Option<String> {
     let value = object.get(name)?;
-    whole(value).map(|number| number.to_string()).or_else(|| owned(object, name))
+    whole(value).map(|number| number.to_string()).or_else(|| owned_text(object, name))
 }
 
 /// Parses a flag: 0 or 1, or a boolean.

@@ -7,12 +7,12 @@ use serde_json::json;
 const LIST: &str = "DescribeInstanceBackups";
 const BEIJING: Offset = Offset::constant(8);
 
-type Reader = fn(&Head<'_>, &[u8]) -> Result<Answer, Failure>;
+type Reader = fn(&ResponseHead<'_>, &[u8]) -> Result<Answer, Failure>;
 
 fn read_by(reader: Reader, action: &'static str, status: u16, body: &[u8]) -> Result<Answer, Failure> {
     let (headers, redactor) = (&HeaderMap::new(), &Redactor::default());
     let status = StatusCode::from_u16(status).unwrap();
-    reader(&Head { action, status, headers, now: Timestamp::UNIX_EPOCH, redactor }, body)
+    reader(&ResponseHead { action, status, headers, now: Timestamp::UNIX_EPOCH, redactor }, body)
 }
 
 fn read(status: u16, body: &str) -> Result<Answer, Failure> {
@@ -51,7 +51,7 @@ fn envelopes_of_failures() {
         (200, error("Brand<New>"), Kind::CloudUnavailable, "BrandNew", None),
         (503, error("InternalError"), Kind::CloudUnavailable, "InternalError", None),
         (200, error("代码"), Kind::CloudUnavailable, "HTTP 200", None),
-        (200, error(""), Kind::CloudUnavailable, NOT_PROMISED, None),
+        (200, error(""), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
         (
             200,
             r#"{"Response":{"Error":{"Code":"RequestLimitExceeded"},"TotalCount":0,"BackupSet":[],"RequestId":"r"}}"#.to_owned(),
@@ -63,7 +63,7 @@ fn envelopes_of_failures() {
             200,
             r#"{"Response":{"Error":{"Code":7},"TotalCount":0,"BackupSet":[],"RequestId":"r"}}"#.to_owned(),
             Kind::CloudUnavailable,
-            NOT_PROMISED,
+            MALFORMED_RESPONSE,
             None,
         ),
         (
@@ -74,7 +74,7 @@ fn envelopes_of_failures() {
             Some("who"),
         ),
         (200, r#"{"code":4400,"message":"slow","codeDesc":null}"#.to_owned(), Kind::CloudUnavailable, "4400", None),
-        (200, r#"{"code":0,"message":"","codeDesc":"Success"}"#.to_owned(), Kind::CloudUnavailable, NOT_PROMISED, None),
+        (200, r#"{"code":0,"message":"","codeDesc":"Success"}"#.to_owned(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
         (404, String::new(), Kind::CloudUnavailable, "HTTP 404", None),
         (429, "slow down".to_owned(), Kind::Throttled, "HTTP 429", None),
         (502, "<html>bad gateway</html>".to_owned(), Kind::CloudUnavailable, "HTTP 502", None),
@@ -87,13 +87,13 @@ fn envelopes_of_failures() {
         ),
         (204, String::new(), Kind::CloudUnavailable, "HTTP 204", None),
         (302, String::new(), Kind::CloudUnavailable, "redirect refused", None),
-        (200, "<html>login</html>".to_owned(), Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, String::new(), Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, "{}".to_owned(), Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, "[]".to_owned(), Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, r#"{"Response":null}"#.to_owned(), Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, r#"{"Response":"x"}"#.to_owned(), Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, r#"{"Response":{"TotalCount":0,"BackupSet":["#.to_owned(), Kind::CloudUnavailable, NOT_PROMISED, None),
+        (200, "<html>login</html>".to_owned(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, String::new(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, "{}".to_owned(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, "[]".to_owned(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, r#"{"Response":null}"#.to_owned(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, r#"{"Response":"x"}"#.to_owned(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, r#"{"Response":{"TotalCount":0,"BackupSet":["#.to_owned(), Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
     ];
     for (status, body, kind, code, message) in cases {
         let failure = read(status, &body).unwrap_err();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cloud::exchange::{Call, not_promised, not_sent};
+use crate::cloud::api_client::{Call, invalid_request, malformed_response};
 use crate::cloud::page::{BackupPage, InstancePage};
 use crate::domain::{Change, Failure, InstanceRef, PolicyState};
 
@@ -31,7 +31,7 @@ impl Client {
     /// Calls DescribeCrossRegionBackupPolicy.
     pub async fn describe_policy(&self, instance: &InstanceRef) -> Result<PolicyState, Failure> {
         let answer = self.of_instance(DESCRIBE_POLICY, instance, json!({"InstanceId": instance.id})).await?;
-        answer.policy().map_err(|what| not_promised(DESCRIBE_POLICY, &answer, what))
+        answer.policy().map_err(|what| malformed_response(DESCRIBE_POLICY, &answer, what))
     }
 
     /// Calls ModifyCrossRegionBackupPolicy once. Repeating it is the caller's decision, with the same token while the
@@ -45,7 +45,7 @@ impl Client {
         let mut body = json!({"InstanceId": instance.id, "Active": change.active});
         if change.active {
             let Some(region) = change.cross_backup_region.as_deref().filter(|r| !r.is_empty()) else {
-                return Err(not_sent(
+                return Err(invalid_request(
                     MODIFY_POLICY,
                     "CrossBackupRegion is required with Active true".to_owned(),
                 ));
@@ -54,7 +54,7 @@ impl Client {
         }
         if client_token.is_empty() || client_token.len() > CLIENT_TOKEN_MAX || !client_token.is_ascii() {
             let message = format!("ClientToken must be 1 to {CLIENT_TOKEN_MAX} ASCII characters");
-            return Err(not_sent(MODIFY_POLICY, message));
+            return Err(invalid_request(MODIFY_POLICY, message));
         }
         body["ClientToken"] = json!(client_token);
         let answer = self.of_instance(MODIFY_POLICY, instance, body).await?;
@@ -65,31 +65,34 @@ impl Client {
     pub async fn available_regions(&self, instance: &InstanceRef) -> Result<Vec<String>, Failure> {
         let answer =
             self.of_instance(AVAILABLE_REGIONS, instance, json!({"InstanceId": instance.id})).await?;
-        answer.regions().map_err(|what| not_promised(AVAILABLE_REGIONS, &answer, what))
+        answer.regions().map_err(|what| malformed_response(AVAILABLE_REGIONS, &answer, what))
     }
 
     /// Calls DescribeCrossRegionBackups for one page. Nothing is sent for a query that breaks one of the API's rules.
     /// With Scope OneInstance, backups of another instance make the page a failure.
     pub async fn backups_page(&self, region: &str, query: &BackupQuery) -> Result<BackupPage, Failure> {
-        let body = query.body().map_err(|message| not_sent(LIST_BACKUPS, message))?;
+        let body = query.body().map_err(|message| invalid_request(LIST_BACKUPS, message))?;
         let call = Call { action: LIST_BACKUPS, region, instance: query.instance_id.as_deref(), body };
         let answer = self.send(&call).await?;
         let page = answer.backups().and_then(|page| match (query.scope, &query.instance_id) {
             (Scope::OneInstance, Some(id)) => page.of_instance(id),
             _ => Ok(page),
         });
-        page.map_err(|what| not_promised(LIST_BACKUPS, &answer, what))
+        page.map_err(|what| malformed_response(LIST_BACKUPS, &answer, what))
     }
 
     /// Calls DescribeDBInstances for one page of 1 to 1000. RegionId is left out: it defaults to the signing region.
     pub async fn instances_page(&self, region: &str, page: u32, size: u32) -> Result<InstancePage, Failure> {
-        page_number(page).map_err(|message| not_sent(LIST_INSTANCES, message))?;
+        page_number(page).map_err(|message| invalid_request(LIST_INSTANCES, message))?;
         if !(1..=INSTANCES_PAGE_MAX).contains(&size) {
-            return Err(not_sent(LIST_INSTANCES, format!("PageSize must be 1 to {INSTANCES_PAGE_MAX}")));
+            return Err(invalid_request(
+                LIST_INSTANCES,
+                format!("PageSize must be 1 to {INSTANCES_PAGE_MAX}"),
+            ));
         }
         let body = json!({"PageNumber": page, "PageSize": size});
         let answer = self.send(&Call { action: LIST_INSTANCES, region, instance: None, body }).await?;
-        answer.instances().map_err(|what| not_promised(LIST_INSTANCES, &answer, what))
+        answer.instances().map_err(|what| malformed_response(LIST_INSTANCES, &answer, what))
     }
 
     /// Sends a call about one instance. A response about another one, as a confused proxy or cache would give, must
@@ -104,7 +107,7 @@ impl Client {
         let answer = self.send(&call).await?;
         match answer.instance_id() {
             Some(other) if other != instance.id => {
-                Err(not_promised(action, &answer, "InstanceId is that of another instance"))
+                Err(malformed_response(action, &answer, "InstanceId is that of another instance"))
             }
             _ => Ok(answer),
         }

@@ -1,12 +1,12 @@
 use super::*;
-use crate::cloud::fake::{Fake, error, instance, ok};
+use crate::cloud::fake::{FakeCloud, error, instance, ok};
 use crate::domain::Kind;
 
 const REGION: &str = "cn-beijing";
 
 #[tokio::test(start_paused = true)]
 async fn a_change_sends_what_has_an_effect() {
-    let fake = Fake::new(|_, _| ok(Value::Null));
+    let fake = FakeCloud::new(|_, _| ok(Value::Null));
     let on = Change { active: true, cross_backup_region: Some("cn-shanghai".to_owned()) };
     let off = Change { active: false, cross_backup_region: Some("cn-shanghai".to_owned()) };
     let accepted = fake.client.modify_policy(&instance(), &on, "t-1").await.unwrap();
@@ -22,7 +22,7 @@ async fn a_change_sends_what_has_an_effect() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_breaks_a_rule_is_not_sent() {
-    let fake = Fake::new(|_, _| ok(Value::Null));
+    let fake = FakeCloud::new(|_, _| ok(Value::Null));
     let off = Change { active: false, cross_backup_region: None };
     let without_region =
         |region: Option<&str>| Change { active: true, cross_backup_region: region.map(str::to_owned) };
@@ -47,7 +47,7 @@ async fn a_failed_change_is_sent_once() {
     for (status, code) in
         [(500, "InternalError"), (504, "InternalServiceTimeout"), (400, "InstanceStatusNotMatch")]
     {
-        let fake = Fake::new(move |_, _| error(status, code, ""));
+        let fake = FakeCloud::new(move |_, _| error(status, code, ""));
         let off = Change { active: false, cross_backup_region: None };
         fake.client.modify_policy(&instance(), &off, "t").await.unwrap_err();
         assert_eq!(fake.seen().len(), 1, "{code}");
@@ -58,21 +58,21 @@ async fn a_failed_change_is_sent_once() {
 async fn answers_that_are_not_what_the_api_promises() {
     let other = json!({"InstanceId": "redis-other", "Active": true, "TargetRegionIds": ["cn-shanghai"]});
     for result in [Value::Null, json!({}), json!({"Active": null}), other.clone()] {
-        let fake = Fake::new(move |_, _| ok(result.clone()));
+        let fake = FakeCloud::new(move |_, _| ok(result.clone()));
         let failure = fake.client.describe_policy(&instance()).await.unwrap_err();
         assert_eq!(failure.kind, Kind::CloudUnavailable);
         assert_eq!(failure.code, "an answer that is not what the API promises");
         assert!(failure.message.is_some() && failure.request_id.is_some());
         assert!(!failure.message.unwrap().contains("redis-other"));
     }
-    let fake = Fake::new(move |_, _| ok(other.clone()));
+    let fake = FakeCloud::new(move |_, _| ok(other.clone()));
     assert_eq!(fake.client.available_regions(&instance()).await.unwrap_err().kind, Kind::CloudUnavailable);
 }
 
 #[tokio::test(start_paused = true)]
 async fn describe_and_regions_read_the_answer() {
     let id = instance().id;
-    let fake = Fake::new(move |_, seen| {
+    let fake = FakeCloud::new(move |_, seen| {
         if seen.uri.query().unwrap().contains("DescribeAvailableCrossRegion") {
             ok(json!({"TargetRegionIds": ["cn-shanghai", "cn-guangzhou"]}))
         } else {
@@ -88,7 +88,7 @@ async fn describe_and_regions_read_the_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn listings_that_break_a_rule_are_not_sent() {
-    let fake = Fake::new(|_, _| ok(Value::Null));
+    let fake = FakeCloud::new(|_, _| ok(Value::Null));
     let failure = fake.volcengine().backups_page(REGION, &BackupQuery::default()).await.unwrap_err();
     assert_eq!(failure.kind, Kind::InvalidRequest);
     assert!(failure.message.unwrap().starts_with("InstanceId"));
@@ -101,7 +101,7 @@ async fn listings_that_break_a_rule_are_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn listings_send_their_query_and_read_a_page() {
-    let fake = Fake::new(|n, _| match n {
+    let fake = FakeCloud::new(|n, _| match n {
         0 => ok(json!({"Total": 1, "Backups": [{"BackupPointId": "b-1", "InstanceId": "redis-9"}]})),
         _ => ok(json!({"TotalInstancesNum": 1, "Instances": [{"InstanceId": "redis-9"}]})),
     });

@@ -8,10 +8,10 @@ use http::{Method, Request};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
+use crate::cloud::api_client::{ApiClient, Call, Protocol, request};
 use crate::cloud::client::ClientConfig;
 use crate::cloud::digest::sha256_hex;
-use crate::cloud::exchange::{Call, Dialect, Exchange, request};
-use crate::cloud::{Caller, Credentials, NotAllowed, Origin};
+use crate::cloud::{CallContext, Credentials, NotAllowed, Origin};
 use crate::domain::Failure;
 use crate::telemetry::redact::Redactor;
 
@@ -28,16 +28,16 @@ const TOKEN: &str = "x-security-token";
 #[derive(Clone)]
 pub struct Client {
     config: Arc<ClientConfig>,
-    exchange: Exchange,
+    exchange: ApiClient,
 }
 
 impl Client {
     pub fn new(config: ClientConfig) -> Self {
-        Self { exchange: Exchange::new(config.line()), config: Arc::new(config) }
+        Self { exchange: ApiClient::new(config.settings()), config: Arc::new(config) }
     }
 
-    pub fn on_behalf_of(&self, caller: Caller) -> Self {
-        Self { exchange: self.exchange.on_behalf_of(caller), config: self.config.clone() }
+    pub fn with_context(&self, call_context: CallContext) -> Self {
+        Self { exchange: self.exchange.with_context(call_context), config: self.config.clone() }
     }
 
     pub fn config(&self) -> &ClientConfig {
@@ -45,13 +45,13 @@ impl Client {
     }
 
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, Failure> {
-        self.exchange.send(&Gateway(&self.config), call, wire::answer).await
+        self.exchange.send(&RedisProtocol(&self.config), call, wire::answer).await
     }
 }
 
-struct Gateway<'a>(&'a ClientConfig);
+struct RedisProtocol<'a>(&'a ClientConfig);
 
-impl Dialect for Gateway<'_> {
+impl Protocol for RedisProtocol<'_> {
     fn origin(&self, region: &str) -> Result<Origin, NotAllowed> {
         self.0.endpoint.url(region)
     }

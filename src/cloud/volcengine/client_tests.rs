@@ -1,8 +1,8 @@
 use super::*;
 use crate::clock::Clock;
-use crate::cloud::fake::{self, Fake, KEY_ID, SECRET, instance};
+use crate::cloud::fake::{self, FakeCloud, KEY_ID, SECRET, instance};
 use crate::cloud::{
-    Budget, Caller, Client, Endpoint, EndpointRule, Site, SizeLimits, Transport, TransportError,
+    Budget, CallContext, Client, Endpoint, EndpointRule, Site, SizeLimits, Transport, TransportError,
     service_transport,
 };
 use crate::domain::{Change, Kind};
@@ -22,7 +22,7 @@ fn inactive() -> http::Response<Body> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_the_signed_request_of_the_official_vector() {
-    let fake = Fake::new(|_, _| inactive());
+    let fake = FakeCloud::new(|_, _| inactive());
     fake.client.describe_policy(&instance()).await.unwrap();
     let seen = &fake.seen()[0];
     assert_eq!(
@@ -49,7 +49,7 @@ async fn a_call_is_the_signed_request_of_the_official_vector() {
 #[tokio::test(start_paused = true)]
 async fn a_token_is_sent_and_signed() {
     let credentials = Credentials::new(KEY_ID, SECRET, Some("a-session-token"));
-    let fake = Fake::with(credentials, |_, _| (Duration::ZERO, inactive()));
+    let fake = FakeCloud::with(credentials, |_, _| (Duration::ZERO, inactive()));
     fake.client.describe_policy(&instance()).await.unwrap();
     let seen = &fake.seen()[0];
     assert_eq!(seen.header("x-security-token"), "a-session-token");
@@ -65,7 +65,7 @@ async fn credentials_that_no_header_can_carry_are_rejected() {
     for credentials in
         [Credentials::new("AKLT\nx", SECRET, None), Credentials::new(KEY_ID, SECRET, Some("to\u{0}ken"))]
     {
-        let fake = Fake::with(credentials, |_, _| (Duration::ZERO, inactive()));
+        let fake = FakeCloud::with(credentials, |_, _| (Duration::ZERO, inactive()));
         let failure = fake.client.describe_policy(&instance()).await.unwrap_err();
         assert_eq!(failure.kind, Kind::CredentialsRejected);
         assert!(fake.seen().is_empty());
@@ -83,7 +83,9 @@ fn too_late(date: Option<&str>) -> http::Response<Body> {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_clock_is_corrected_by_the_answers_date_and_stays_so() {
     let fake =
-        Fake::new(|n, _| if n == 0 { too_late(Some("Fri, 22 Aug 2025 05:00:00 GMT")) } else { inactive() });
+        FakeCloud::new(
+            |n, _| if n == 0 { too_late(Some("Fri, 22 Aug 2025 05:00:00 GMT")) } else { inactive() },
+        );
     fake.client.describe_policy(&instance()).await.unwrap();
     fake.client.clone().describe_policy(&instance()).await.unwrap();
     let seen = fake.seen();
@@ -96,7 +98,7 @@ async fn a_wrong_clock_is_corrected_by_the_answers_date_and_stays_so() {
 #[tokio::test(start_paused = true)]
 async fn the_clock_is_corrected_once_per_call_and_never_without_a_date() {
     for (date, tries) in [(Some("Fri, 22 Aug 2025 05:00:00 GMT"), 2), (Some("not a date"), 1), (None, 1)] {
-        let fake = Fake::new(move |_, _| too_late(date));
+        let fake = FakeCloud::new(move |_, _| too_late(date));
         let failure = fake.client.describe_policy(&instance()).await.unwrap_err();
         assert_eq!((failure.kind, failure.code.as_str()), (Kind::CloudUnavailable, "InvalidTimestamp"));
         assert_eq!(fake.seen().len(), tries, "{date:?}");
@@ -106,7 +108,7 @@ async fn the_clock_is_corrected_once_per_call_and_never_without_a_date() {
 #[tokio::test(start_paused = true)]
 async fn a_try_ends_at_its_timeout_and_is_not_repeated() {
     let credentials = Credentials::new(KEY_ID, SECRET, None);
-    let fake = Fake::with(credentials, |_, _| (Duration::from_secs(3600), inactive()));
+    let fake = FakeCloud::with(credentials, |_, _| (Duration::from_secs(3600), inactive()));
     let start = Instant::now();
     let change = Change { active: false, cross_backup_region: None };
     let failure = fake.client.modify_policy(&instance(), &change, "token").await.unwrap_err();
@@ -117,8 +119,8 @@ async fn a_try_ends_at_its_timeout_and_is_not_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn the_timeout_does_not_count_the_wait_for_the_budget() {
-    let fake = Fake::new(|_, _| inactive());
-    fake.budget.acquire(&Caller::default()).await.throttled(Some(Duration::from_secs(120)));
+    let fake = FakeCloud::new(|_, _| inactive());
+    fake.budget.acquire(&CallContext::default()).await.throttled(Some(Duration::from_secs(120)));
     let start = Instant::now();
     fake.client.describe_policy(&instance()).await.unwrap();
     assert!(start.elapsed() >= Duration::from_secs(120));
@@ -127,7 +129,7 @@ async fn the_timeout_does_not_count_the_wait_for_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_are_paced_by_the_budget() {
-    let fake = Fake::new(|_, _| inactive());
+    let fake = FakeCloud::new(|_, _| inactive());
     fake.budget.reconfigure(10, 1);
     for _ in 0..6 {
         fake.client.describe_policy(&instance()).await.unwrap();
@@ -144,7 +146,7 @@ async fn a_throttled_answer_pauses_every_client_of_the_account() {
     for (status, code) in
         [(429, "FlowLimitExceeded"), (400, "AccountFlowLimitExceeded"), (200, "FlowLimitExceeded")]
     {
-        let fake = Fake::new(move |n, _| {
+        let fake = FakeCloud::new(move |n, _| {
             let mut answer = if n == 0 { fake::error(status, code, "slow") } else { inactive() };
             answer.headers_mut().insert("retry-after", "42".parse().unwrap());
             answer
@@ -161,7 +163,7 @@ async fn a_throttled_answer_pauses_every_client_of_the_account() {
 #[tokio::test(start_paused = true)]
 async fn other_failures_do_not_pause() {
     for (status, code) in [(400, "InstanceNotExist"), (500, "InternalError"), (403, "AccessDenied")] {
-        let fake = Fake::new(move |_, _| fake::error(status, code, ""));
+        let fake = FakeCloud::new(move |_, _| fake::error(status, code, ""));
         fake.client.describe_policy(&instance()).await.unwrap_err();
         assert_eq!(fake.budget.paused_until(), None, "{code}");
     }
@@ -232,7 +234,7 @@ async fn no_log_debug_or_display_holds_a_credential() {
     let credentials = Credentials::new(id, secret, Some(token));
     let lines = capture();
 
-    let fake = Fake::with(credentials.clone(), move |n, seen| {
+    let fake = FakeCloud::with(credentials.clone(), move |n, seen| {
         let text = format!("{id} {secret} {token} {}", seen.header("authorization"));
         let mut answer = fake::error(401, &format!("Code{n}-{id}-{secret}-{token}"), &text);
         if n == 1 {

@@ -45,7 +45,7 @@ pub struct BackupQuery {
 impl BackupQuery {
     /// Returns the request's body. The error names the field that breaks one of the API's rules.
     pub(super) fn body(&self) -> Result<Value, String> {
-        let instance_id = given(&self.instance_id);
+        let instance_id = non_empty(&self.instance_id);
         if self.scope == Scope::OneInstance && instance_id.is_none() {
             return Err("InstanceId is required with Scope OneInstance".to_owned());
         }
@@ -57,9 +57,9 @@ impl BackupQuery {
         body.insert("Scope".to_owned(), json!(scope));
         put(&mut body, "InstanceId", instance_id);
         let account_only = [
-            ("BackupPointName", given(&self.backup_point_name)),
-            ("BackupPointId", given(&self.backup_point_id)),
-            ("ProjectName", given(&self.project_name)),
+            ("BackupPointName", non_empty(&self.backup_point_name)),
+            ("BackupPointId", non_empty(&self.backup_point_id)),
+            ("ProjectName", non_empty(&self.project_name)),
         ];
         for (name, value) in account_only {
             // The API would ignore the field and list more than was requested.
@@ -68,7 +68,7 @@ impl BackupQuery {
             }
             put(&mut body, name, value);
         }
-        let status = given(&self.status);
+        let status = non_empty(&self.status);
         if status.is_some_and(|s| !STATUSES.contains(&s)) {
             return Err(format!("Status must be one of {}", STATUSES.join(", ")));
         }
@@ -127,7 +127,7 @@ pub(super) fn page_number(number: u32) -> Result<(), String> {
     }
 }
 
-fn given(field: &Option<String>) -> Option<&str> {
+fn non_empty(field: &Option<String>) -> Option<&str> {
     field.as_deref().filter(|f| !f.is_empty())
 }
 

@@ -8,8 +8,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::cloud::exchange::{Answered, Head, NOT_PROMISED};
-use crate::cloud::json::{self, count, list, owned, says, text_of, whole};
+use crate::cloud::api_client::{ApiResponse, MALFORMED_RESPONSE, ResponseHead};
+use crate::cloud::json::{self, count, has_content, list, owned_text, text_of, whole};
 use crate::cloud::page::{BackupPage, InstancePage};
 use crate::cloud::text;
 use crate::domain::{Backup, Failure, Instance, InstanceInfo, Kind, PolicyState};
@@ -30,33 +30,35 @@ impl fmt::Debug for Answer {
     }
 }
 
-impl Answered for Answer {
+impl ApiResponse for Answer {
     fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 }
 
 /// Unwraps a response. Any status but 200 is a failure, and so is 200 with an error in it, as for the SDKs.
-pub fn answer(head: &Head<'_>, body: &[u8]) -> Result<Answer, Failure> {
-    unwrapped(head, body, codes::kind)
+pub fn answer(head: &ResponseHead<'_>, body: &[u8]) -> Result<Answer, Failure> {
+    unwrap_envelope(head, body, codes::kind)
 }
 
 /// Unwraps a response of an API with codes of its own; `kind` maps them.
-pub fn unwrapped(
-    head: &Head<'_>,
+pub fn unwrap_envelope(
+    head: &ResponseHead<'_>,
     body: &[u8],
     kind: impl Fn(&str, StatusCode) -> Kind,
 ) -> Result<Answer, Failure> {
-    head.refuse_redirect()?;
+    head.reject_redirect()?;
     let mut value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let result = value.get_mut("Result").map(Value::take).unwrap_or_default();
     let metadata = value.get("ResponseMetadata").filter(|m| m.is_object());
     let request_id =
         metadata.and_then(|m| text_of(m, "RequestId")).and_then(|id| text::request_id(head.redactor, id));
-    head.refuse(error_in(&value), request_id.as_ref(), kind)?;
+    head.reject_error(error_in(&value), request_id.as_ref(), kind)?;
     // The API sends no error without a code, but that is no success either: a change must not count as accepted.
-    if metadata.is_none() && result.is_null() || metadata.and_then(|m| m.get("Error")).is_some_and(says) {
-        return Err(head.failure(Kind::CloudUnavailable, NOT_PROMISED, request_id));
+    if metadata.is_none() && result.is_null()
+        || metadata.and_then(|m| m.get("Error")).is_some_and(has_content)
+    {
+        return Err(head.failure(Kind::CloudUnavailable, MALFORMED_RESPONSE, request_id));
     }
     Ok(Answer { request_id, result })
 }
@@ -83,7 +85,7 @@ impl Answer {
         let active = self.result.get("Active").and_then(Value::as_bool).ok_or("Active is missing")?;
         Ok(PolicyState {
             active,
-            cross_backup_region: owned(&self.result, "CrossBackupRegion"),
+            cross_backup_region: owned_text(&self.result, "CrossBackupRegion"),
             ttl_days: self.result.get("TTL").and_then(count),
         })
     }
@@ -117,25 +119,27 @@ impl Answer {
 
 fn backup(record: &Value) -> Option<Backup> {
     let info = record.get("InstanceInfo");
-    let provider_status = owned(record, "Status");
+    let provider_status = owned_text(record, "Status");
     Some(Backup {
-        backup_point_id: owned(record, "BackupPointId")?,
-        instance_id: owned(record, "InstanceId").or_else(|| owned(info?, "InstanceId")).unwrap_or_default(),
-        backup_point_name: owned(record, "BackupPointName"),
-        strategy: owned(record, "BackupStrategy"),
-        backup_type: owned(record, "BackupType"),
+        backup_point_id: owned_text(record, "BackupPointId")?,
+        instance_id: owned_text(record, "InstanceId")
+            .or_else(|| owned_text(info?, "InstanceId"))
+            .unwrap_or_default(),
+        backup_point_name: owned_text(record, "BackupPointName"),
+        strategy: owned_text(record, "BackupStrategy"),
+        backup_type: owned_text(record, "BackupType"),
         status: provider_status.clone().unwrap_or_else(|| "Unknown".to_owned()),
         provider_status,
-        source_region: owned(record, "SourceRegion"),
-        target_region: owned(record, "TargetRegion"),
+        source_region: owned_text(record, "SourceRegion"),
+        target_region: owned_text(record, "TargetRegion"),
         start_time: time(record, "StartTime"),
         end_time: time(record, "EndTime"),
         size_bytes: record.get("Size").and_then(count),
         ttl_days: record.get("TTL").and_then(count),
-        project_name: owned(record, "ProjectName"),
+        project_name: owned_text(record, "ProjectName"),
         instance: info.filter(|i| i.is_object()).map(|info| InstanceInfo {
-            name: owned(info, "InstanceName"),
-            engine_version: owned(info, "EngineVersion"),
+            name: owned_text(info, "InstanceName"),
+            engine_version: owned_text(info, "EngineVersion"),
         }),
         ..Backup::default()
     })
@@ -143,13 +147,13 @@ fn backup(record: &Value) -> Option<Backup> {
 
 fn instance(record: &Value) -> Option<Instance> {
     Some(Instance {
-        id: owned(record, "InstanceId")?,
-        name: owned(record, "InstanceName"),
-        region: owned(record, "RegionId"),
-        status: owned(record, "Status"),
-        class: owned(record, "InstanceClass"),
-        engine_version: owned(record, "EngineVersion"),
-        project_name: owned(record, "ProjectName"),
+        id: owned_text(record, "InstanceId")?,
+        name: owned_text(record, "InstanceName"),
+        region: owned_text(record, "RegionId"),
+        status: owned_text(record, "Status"),
+        class: owned_text(record, "InstanceClass"),
+        engine_version: owned_text(record, "EngineVersion"),
+        project_name: owned_text(record, "ProjectName"),
         tags: json::tags(record, "Tags", ["Key", "Value"]),
     })
 }

@@ -14,7 +14,7 @@ fn read(status: u16, body: &str) -> Result<Answer, Failure> {
 
 fn read_with(redactor: &Redactor<'_>, status: StatusCode, body: &[u8]) -> Result<Answer, Failure> {
     let headers = &HeaderMap::new();
-    answer(&Head { action: POLICY, status, headers, now: Timestamp::UNIX_EPOCH, redactor }, body)
+    answer(&ResponseHead { action: POLICY, status, headers, now: Timestamp::UNIX_EPOCH, redactor }, body)
 }
 
 fn result(value: Value) -> Answer {
@@ -93,31 +93,31 @@ fn envelopes_of_failures() {
         ),
         (204, "", Kind::CloudUnavailable, "HTTP 204", None),
         (302, "", Kind::CloudUnavailable, "redirect refused", None),
-        (200, "<html>login</html>", Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, "", Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, "{}", Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, "[]", Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, "null", Kind::CloudUnavailable, NOT_PROMISED, None),
-        (200, r#"{"ResponseMetadata":"x"}"#, Kind::CloudUnavailable, NOT_PROMISED, None),
+        (200, "<html>login</html>", Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, "", Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, "{}", Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, "[]", Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, "null", Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
+        (200, r#"{"ResponseMetadata":"x"}"#, Kind::CloudUnavailable, MALFORMED_RESPONSE, None),
         (
             200,
             r#"{"ResponseMetadata":{"RequestId":"r","Error":{"Code":7}},"Result":null}"#,
             Kind::CloudUnavailable,
-            NOT_PROMISED,
+            MALFORMED_RESPONSE,
             None,
         ),
         (
             200,
             r#"{"ResponseMetadata":{"RequestId":"r","Error":{"Code":"","Message":"sorry"}},"Result":null}"#,
             Kind::CloudUnavailable,
-            NOT_PROMISED,
+            MALFORMED_RESPONSE,
             None,
         ),
         (
             200,
             r#"{"ResponseMetadata":{"RequestId":"r"},"Result":{"Active":"#,
             Kind::CloudUnavailable,
-            NOT_PROMISED,
+            MALFORMED_RESPONSE,
             None,
         ),
     ];

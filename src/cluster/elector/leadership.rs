@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 /// Stand-in for "never" that can still be added to an instant.
-const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// Term of a leadership, as known now.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ impl Term {
     }
 
     pub(super) fn end(&self) -> Instant {
-        self.until.unwrap_or_else(|| Instant::now() + FAR)
+        self.until.unwrap_or_else(|| Instant::now() + FAR_FUTURE)
     }
 
     pub(super) fn mark_ended(&mut self) {

@@ -27,11 +27,11 @@ use tracing::{info, warn};
 pub use leadership::{Leadership, Term};
 use renewal::Renewals;
 
-use super::{MANAGER, answered, cause};
+use super::{OPERATOR_NAME, cause, has_status_code};
 use crate::clock::Clock;
 
 /// Name of the Lease.
-pub const LEASE: &str = MANAGER;
+pub const LEASE: &str = OPERATOR_NAME;
 
 /// Durations of an election; `renew < renew_deadline < lease`.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ impl Timing {
 /// Time for which the Lease may be refused after the start before that is an error. An API server that has just
 /// started refuses everything until it has read its roles, and manifests that are applied together can start the
 /// operator before its RBAC rights exist.
-const REFUSED: Duration = Duration::from_secs(30);
+const REFUSAL_GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// The Lease was refused since the start of the process.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +86,9 @@ pub struct ElectionError {
 pub struct Elector {
     candidate: Candidate,
     /// Whether the Lease may name this process as its holder: a write whose answer was lost may have been made.
-    wrote: bool,
+    may_hold: bool,
     /// Whether the Lease was ever acquired, or seen in another's hands: a later refusal may be transient.
-    permitted: bool,
+    had_access: bool,
     renewals: Option<Renewals>,
 }
 
@@ -103,7 +103,7 @@ struct Candidate {
 }
 
 /// Another candidate's Lease as last observed.
-struct Sighting {
+struct ObservedLease {
     holder: String,
     resource_version: Option<String>,
     /// Duration written in the Lease.
@@ -112,7 +112,7 @@ struct Sighting {
     since: Instant,
 }
 
-impl Sighting {
+impl ObservedLease {
     fn lasts_at(&self, now: Instant) -> bool {
         now.duration_since(self.since) < self.duration
     }
@@ -129,7 +129,7 @@ enum CallError {
 
 impl CallError {
     fn is(&self, code: u16) -> bool {
-        matches!(self, CallError::Api(error) if answered(error, code))
+        matches!(self, CallError::Api(error) if has_status_code(error, code))
     }
 
     /// Returns the text for the log.
@@ -149,7 +149,7 @@ impl Elector {
             timing,
             clock: Clock::system(),
         };
-        Self { candidate, wrote: false, permitted: false, renewals: None }
+        Self { candidate, may_hold: false, had_access: false, renewals: None }
     }
 
     /// Sets the clock for the times that are written into the Lease.
@@ -169,46 +169,46 @@ impl Elector {
         if let Some(renewals) = self.renewals.take() {
             renewals.end().await;
         }
-        let mut rival: Option<Sighting> = None;
+        let mut observed: Option<ObservedLease> = None;
         let mut before: Option<Option<Timestamp>> = None;
         let mut refused: Option<Instant> = None;
-        let mut logged = Logged::Nothing;
+        let mut logged = LastLogged::Nothing;
         loop {
-            let attempt = self.attempt(&mut rival, &mut before).await;
+            let attempt = self.attempt(&mut observed, &mut before).await;
             if !matches!(attempt, Attempt::Refused(_)) {
                 refused = None;
             }
             match attempt {
                 Attempt::Won(lease, term) => {
-                    self.permitted = true;
+                    self.had_access = true;
                     info!(identity = self.candidate.identity, "leading");
                     let (renewals, term) = Renewals::start(self.candidate.clone(), *lease, term);
                     self.renewals = Some(renewals);
                     return Ok(Leadership::new(term, before.flatten()));
                 }
                 Attempt::HeldBy(holder) => {
-                    self.permitted = true;
-                    let state = Logged::HeldBy(holder.clone());
+                    self.had_access = true;
+                    let state = LastLogged::HeldBy(holder.clone());
                     if state != logged {
                         info!(holder, "standing by for the Lease");
                         logged = state;
                     }
                 }
-                Attempt::Overtaken => {}
+                Attempt::Conflict => {}
                 Attempt::Failed(error) => {
-                    if logged != Logged::Failed {
+                    if logged != LastLogged::Failed {
                         warn!(error = %error.text(), "could not reach the Lease, trying on");
-                        logged = Logged::Failed;
+                        logged = LastLogged::Failed;
                     }
                 }
                 Attempt::Refused(error) => {
                     let since = *refused.get_or_insert_with(Instant::now);
-                    if !self.permitted && since.elapsed() >= REFUSED {
+                    if !self.had_access && since.elapsed() >= REFUSAL_GRACE_PERIOD {
                         return Err(error);
                     }
-                    if logged != Logged::Refused {
+                    if logged != LastLogged::Refused {
                         warn!(%error, "refused the Lease, trying on");
-                        logged = Logged::Refused;
+                        logged = LastLogged::Refused;
                     }
                 }
             }
@@ -220,27 +220,27 @@ impl Elector {
     /// `before` keeps the renewTime that the Lease had before any write of this process.
     async fn attempt(
         &mut self,
-        rival: &mut Option<Sighting>,
+        observed: &mut Option<ObservedLease>,
         before: &mut Option<Option<Timestamp>>,
     ) -> Attempt {
         let candidate = &self.candidate;
         let found = match candidate.get().await {
             Ok(found) => found,
-            Err(error) => return candidate.judge("get", error),
+            Err(error) => return candidate.classify("get", error),
         };
         let now = Instant::now();
         let Some(found) = found else {
             // The Lease was deleted: its holder may go on leading until its next renewal.
-            if let Some(seen) = rival.as_ref().filter(|seen| seen.lasts_at(now)) {
+            if let Some(seen) = observed.as_ref().filter(|seen| seen.lasts_at(now)) {
                 return Attempt::HeldBy(seen.holder.clone());
             }
             *before = Some(None);
-            self.wrote = true;
+            self.may_hold = true;
             let started = Instant::now();
             return match candidate.create().await {
                 Ok(lease) => Attempt::Won(Box::new(lease), candidate.term_from(started)),
-                Err(error) if error.is(409) => Attempt::Overtaken,
-                Err(error) => candidate.judge("create", error),
+                Err(error) if error.is(409) => Attempt::Conflict,
+                Err(error) => candidate.classify("create", error),
             };
         };
         let holder = found.holder().to_owned();
@@ -249,12 +249,12 @@ impl Elector {
             *before = Some(found.renewed());
         }
         if ours || holder.is_empty() {
-            *rival = None;
+            *observed = None;
         } else {
             let version = &found.metadata.resource_version;
             let since =
-                rival.as_ref().filter(|seen| seen.resource_version == *version).map(|seen| seen.since);
-            let seen = rival.insert(Sighting {
+                observed.as_ref().filter(|seen| seen.resource_version == *version).map(|seen| seen.since);
+            let seen = observed.insert(ObservedLease {
                 holder,
                 resource_version: version.clone(),
                 duration: found.duration().unwrap_or(candidate.timing.lease),
@@ -264,12 +264,12 @@ impl Elector {
                 return Attempt::HeldBy(seen.holder.clone());
             }
         }
-        self.wrote = true;
+        self.may_hold = true;
         let started = Instant::now();
-        match candidate.replace(candidate.taken(found)).await {
+        match candidate.replace(candidate.with_new_holder(found)).await {
             Ok(lease) => Attempt::Won(Box::new(lease), candidate.term_from(started)),
-            Err(error) if error.is(409) || error.is(404) => Attempt::Overtaken,
-            Err(error) => candidate.judge("update", error),
+            Err(error) if error.is(409) || error.is(404) => Attempt::Conflict,
+            Err(error) => candidate.classify("update", error),
         }
     }
 
@@ -277,10 +277,10 @@ impl Elector {
     /// work that only a leader may do has ended. A failure is logged: the Lease expires by itself.
     pub async fn release(&mut self, within: Duration) {
         self.renewals = None;
-        if !self.wrote {
+        if !self.may_hold {
             return;
         }
-        match timeout(within, self.candidate.give_up()).await {
+        match timeout(within, self.candidate.release_lease()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 warn!(error = %error.text(), "could not give the Lease up, it runs out by itself");
@@ -295,7 +295,7 @@ enum Attempt {
     Won(Box<Lease>, Term),
     HeldBy(String),
     /// Another process was faster, or deleted the Lease: the next attempt shows which.
-    Overtaken,
+    Conflict,
     Failed(CallError),
     /// The refusal lasts until the rights or the namespace change.
     Refused(ElectionError),
@@ -303,7 +303,7 @@ enum Attempt {
 
 /// State that was last logged, so that each state is logged once.
 #[derive(PartialEq, Eq)]
-enum Logged {
+enum LastLogged {
     Nothing,
     HeldBy(String),
     Failed,
@@ -343,7 +343,7 @@ impl Candidate {
     }
 
     /// Returns the Lease to write when it is taken, or taken once more after a write whose answer was lost.
-    fn taken(&self, found: Lease) -> Lease {
+    fn with_new_holder(&self, found: Lease) -> Lease {
         let ours = found.holder() == self.identity;
         let mut lease = self.renewed(found);
         if !ours {
@@ -370,7 +370,7 @@ impl Candidate {
 
     /// Releases the Lease if this process holds it. If an earlier write was still in flight, this one gets 409, and
     /// is repeated on the Lease that the earlier one left.
-    async fn give_up(&self) -> Result<(), CallError> {
+    async fn release_lease(&self) -> Result<(), CallError> {
         loop {
             let Some(found) = self.get().await? else { return Ok(()) };
             if found.holder() != self.identity {
@@ -399,7 +399,7 @@ impl Candidate {
     }
 
     /// Distinguishes refusals from transient errors.
-    fn judge(&self, verb: &'static str, error: CallError) -> Attempt {
+    fn classify(&self, verb: &'static str, error: CallError) -> Attempt {
         match error {
             // A missing Lease is created, so that 404 for `create` means that the namespace does not exist.
             CallError::Api(kube::Error::Api(status))
@@ -440,8 +440,9 @@ impl LeaseExt for Lease {
 /// Returns a unique name for this process: `HOSTNAME` (a pod's name), or the host's name, with a random suffix.
 pub fn identity() -> String {
     let given = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
-    let host =
-        given.or_else(|| hostname::get().ok()?.into_string().ok()).unwrap_or_else(|| MANAGER.to_owned());
+    let host = given
+        .or_else(|| hostname::get().ok()?.into_string().ok())
+        .unwrap_or_else(|| OPERATOR_NAME.to_owned());
     name_of_process(&host)
 }
 

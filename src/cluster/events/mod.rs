@@ -22,18 +22,18 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::failure_log::FailureLog;
-use super::{MANAGER, answered};
+use super::{OPERATOR_NAME, has_status_code};
 use crate::clock::Clock;
 
 const CONTROLLER: &str = "crossregionbackup.io/cross-region-backup-operator";
 /// Namespace of Events about cluster-scoped objects, and about objects in a terminating namespace.
 const FALLBACK_NAMESPACE: &str = "default";
 /// Maximum length of a note in bytes; the API server takes 1,024.
-const NOTE_BYTES: usize = 1_000;
+const MAX_NOTE_BYTES: usize = 1_000;
 /// Timeout of all calls for one Event.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of Events whose counts are cached. The count of any other one is read from the API server.
-const REMEMBERED: usize = 1_000;
+const MAX_CACHED_EVENTS: usize = 1_000;
 
 /// Content of an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,18 +54,18 @@ pub struct Events {
     client: Client,
     instance: String,
     clock: Clock,
-    memory: Arc<Mutex<Memory>>,
+    cache: Arc<Mutex<EventCache>>,
     failures: Arc<FailureLog>,
 }
 
 impl Events {
     /// Creates a publisher. `identity` identifies this process, see [`super::elector::identity`].
     pub fn new(client: Client, identity: String, clock: Clock) -> Self {
-        Self { client, instance: identity, clock, memory: Arc::default(), failures: Arc::default() }
+        Self { client, instance: identity, clock, cache: Arc::default(), failures: Arc::default() }
     }
 
     /// Returns a publisher with an empty cache: another process may have incremented the counts since.
-    pub fn anew(&self) -> Self {
+    pub fn with_empty_cache(&self) -> Self {
         Self::new(self.client.clone(), self.instance.clone(), self.clock.clone())
     }
 
@@ -73,10 +73,10 @@ impl Events {
     /// has no other effect.
     pub async fn publish(&self, about: &ObjectReference, note: Note) {
         let reason = note.reason;
-        let problem = match timeout(PATIENCE, self.write(about, note)).await {
+        let problem = match timeout(WRITE_TIMEOUT, self.write(about, note)).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer from the API server within {PATIENCE:?}"),
+            Err(_) => format!("no answer from the API server within {WRITE_TIMEOUT:?}"),
         };
         let own = about.name.as_deref().unwrap_or_default();
         let lines = self.failures.note(&problem.replace(own, ""), true, Instant::now());
@@ -97,19 +97,19 @@ impl Events {
     async fn write(&self, about: &ObjectReference, note: Note) -> Result<(), kube::Error> {
         let text = cut(&note.text).to_owned();
         let name = name_of(about, note.reason, &text);
-        let again = self.lock().again(&name);
-        if let Some(told) = again {
-            match self.count(&told.namespace, &name, told.count).await {
+        let increment = self.lock().increment(&name);
+        if let Some(cached) = increment {
+            match self.count(&cached.namespace, &name, cached.count).await {
                 // The API server deletes Events after an hour.
-                Err(error) if answered(&error, 404) => self.lock().forget(&name),
+                Err(error) if has_status_code(&error, 404) => self.lock().remove(&name),
                 other => return other,
             }
         }
         let own = about.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(FALLBACK_NAMESPACE);
         let mut event = self.event(about, note, text, &name);
-        match self.tell(own, &mut event).await {
-            Err(error) if own != FALLBACK_NAMESPACE && is_terminating(&error) => {
-                self.tell(FALLBACK_NAMESPACE, &mut event).await
+        match self.create_or_count(own, &mut event).await {
+            Err(error) if own != FALLBACK_NAMESPACE && is_namespace_terminating(&error) => {
+                self.create_or_count(FALLBACK_NAMESPACE, &mut event).await
             }
             other => other,
         }
@@ -117,12 +117,12 @@ impl Events {
 
     /// Creates the Event, or increments the count of an existing one, which an earlier process created, or this one
     /// long ago.
-    async fn tell(&self, namespace: &str, event: &mut Event) -> Result<(), kube::Error> {
+    async fn create_or_count(&self, namespace: &str, event: &mut Event) -> Result<(), kube::Error> {
         event.metadata.namespace = Some(namespace.to_owned());
         let name = event.metadata.name.clone().unwrap_or_default();
         let count = match self.api(namespace).create(&PostParams::default(), event).await {
             Ok(_) => 1,
-            Err(error) if answered(&error, 409) => {
+            Err(error) if has_status_code(&error, 409) => {
                 // An empty patch is a read for which the verb `patch` is enough.
                 let found = self.patch(namespace, &name, json!({})).await?;
                 let count = found.series.map_or(1, |series| series.count).saturating_add(1);
@@ -131,7 +131,7 @@ impl Events {
             }
             Err(error) => return Err(error),
         };
-        self.lock().remember(name, Told { namespace: namespace.to_owned(), count, turn: 0 });
+        self.lock().insert(name, CachedEvent { namespace: namespace.to_owned(), count, tick: 0 });
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl Events {
     }
 
     async fn patch(&self, namespace: &str, name: &str, patch: Value) -> Result<Event, kube::Error> {
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(OPERATOR_NAME.to_owned()), ..PatchParams::default() };
         self.api(namespace).patch(name, &params, &Patch::Merge(patch)).await
     }
 
@@ -165,47 +165,48 @@ impl Events {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(|e| e.into_inner())
+    fn lock(&self) -> std::sync::MutexGuard<'_, EventCache> {
+        self.cache.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
 /// Cache of the Events published last, by name.
 #[derive(Default)]
-struct Memory {
-    told: BTreeMap<String, Told>,
-    turn: u64,
+struct EventCache {
+    cached: BTreeMap<String, CachedEvent>,
+    tick: u64,
 }
 
 #[derive(Clone)]
-struct Told {
+struct CachedEvent {
     namespace: String,
     count: i32,
     /// Time of the last use, as a counter: the smallest is the least recently used.
-    turn: u64,
+    tick: u64,
 }
 
-impl Memory {
+impl EventCache {
     /// Increments the count of a cached Event.
-    fn again(&mut self, name: &str) -> Option<Told> {
-        self.turn += 1;
-        let told = self.told.get_mut(name)?;
-        told.count = told.count.saturating_add(1);
-        told.turn = self.turn;
-        Some(told.clone())
+    fn increment(&mut self, name: &str) -> Option<CachedEvent> {
+        self.tick += 1;
+        let cached = self.cached.get_mut(name)?;
+        cached.count = cached.count.saturating_add(1);
+        cached.tick = self.tick;
+        Some(cached.clone())
     }
 
-    fn remember(&mut self, name: String, told: Told) {
-        if self.told.len() >= REMEMBERED && !self.told.contains_key(&name) {
-            let oldest = self.told.iter().min_by_key(|(_, told)| told.turn).map(|(name, _)| name.clone());
-            oldest.and_then(|oldest| self.told.remove(&oldest));
+    fn insert(&mut self, name: String, cached: CachedEvent) {
+        if self.cached.len() >= MAX_CACHED_EVENTS && !self.cached.contains_key(&name) {
+            let oldest =
+                self.cached.iter().min_by_key(|(_, cached)| cached.tick).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| self.cached.remove(&oldest));
         }
-        self.turn += 1;
-        self.told.insert(name, Told { turn: self.turn, ..told });
+        self.tick += 1;
+        self.cached.insert(name, CachedEvent { tick: self.tick, ..cached });
     }
 
-    fn forget(&mut self, name: &str) {
-        self.told.remove(name);
+    fn remove(&mut self, name: &str) {
+        self.cached.remove(name);
     }
 }
 
@@ -224,12 +225,12 @@ fn name_of(about: &ObjectReference, reason: &str, text: &str) -> String {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(NOTE_BYTES)]
+    &text[..text.floor_char_boundary(MAX_NOTE_BYTES)]
 }
 
 /// Whether the namespace is being deleted: no object can be created in it, which the API server reports in a cause of
 /// its 403.
-fn is_terminating(error: &kube::Error) -> bool {
+fn is_namespace_terminating(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")

@@ -165,7 +165,7 @@ async fn notes_are_cut() {
     server.events().publish(&about(Some("payments")), note(&text)).await;
     let event = server.only();
     let note = event["note"].as_str().unwrap();
-    assert!(note.len() <= NOTE_BYTES && note.len() > NOTE_BYTES - 4, "{}", note.len());
+    assert!(note.len() <= MAX_NOTE_BYTES && note.len() > MAX_NOTE_BYTES - 4, "{}", note.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ async fn failures_and_silence_change_nothing() {
     let silent = testing::client(|_| std::future::pending());
     let begun = tokio::time::Instant::now();
     Events::new(silent, "i".to_owned(), clock).publish(&about(Some("payments")), note("a")).await;
-    assert_eq!(begun.elapsed(), PATIENCE);
+    assert_eq!(begun.elapsed(), WRITE_TIMEOUT);
 }
 
 #[test]
@@ -191,15 +191,15 @@ fn names_are_dns_subdomains() {
 
 #[test]
 fn the_memory_is_bounded_and_forgets_what_was_used_longest_ago() {
-    let mut memory = Memory::default();
-    let told = || Told { namespace: "n".to_owned(), count: 1, turn: 0 };
-    memory.remember("first".to_owned(), told());
-    memory.remember("second".to_owned(), told());
-    memory.again("first");
-    for i in 0..REMEMBERED - 1 {
-        memory.remember(format!("e-{i}"), told());
+    let mut cache = EventCache::default();
+    let cached = || CachedEvent { namespace: "n".to_owned(), count: 1, tick: 0 };
+    cache.insert("first".to_owned(), cached());
+    cache.insert("second".to_owned(), cached());
+    cache.increment("first");
+    for i in 0..MAX_CACHED_EVENTS - 1 {
+        cache.insert(format!("e-{i}"), cached());
     }
-    assert_eq!(memory.told.len(), REMEMBERED);
-    assert!(memory.again("second").is_none());
-    assert_eq!(memory.again("first").unwrap().count, 3);
+    assert_eq!(cache.cached.len(), MAX_CACHED_EVENTS);
+    assert!(cache.increment("second").is_none());
+    assert_eq!(cache.increment("first").unwrap().count, 3);
 }

@@ -22,20 +22,23 @@ fn secret() -> core::Secret {
 }
 
 /// Resolves the account of these files; `held` is a Secret from another source.
-async fn opened(files: &[(&str, Value)], held: Option<core::Secret>) -> Result<Opened, (Reason, String)> {
-    let mut given = Given::default();
+async fn resolved(
+    files: &[(&str, Value)],
+    held: Option<core::Secret>,
+) -> Result<ResolvedAccount, (Reason, String)> {
+    let mut given = ManifestsSource::default();
     for (kind, value) in files {
         given.take(kind, "payments", value);
     }
     let transport =
         service_transport(axum::Router::new().fallback(|| async { r#"{"Result": {"Instances": []}}"# }));
     let rule = EndpointRule::new(&["elsewhere.example".to_owned()]).unwrap();
-    let access = Access::through(transport, rule, Clock::system(), None, &Source::default(), given);
+    let access = Access::through(transport, rule, Clock::system(), None, &SourceArgs::default(), given);
     if let Some(secret) = held {
         access.held.put("payments", secret.into());
     }
     let key = AccountKey { namespace: Some("payments".to_owned()), name: "prod".to_owned() };
-    access.open(&key).await.way
+    access.resolve(&key).await.access
 }
 
 #[tokio::test]
@@ -48,7 +51,7 @@ async fn only_with_a_secret_of_the_files_does_a_file_say_where_credentials_go() 
     ] {
         let file = ("CloudAccount", account(spec));
         for held in [None, Some(secret())] {
-            let refused = opened(std::slice::from_ref(&file), held).await.err().unwrap();
+            let refused = resolved(std::slice::from_ref(&file), held).await.err().unwrap();
             assert_eq!(refused.0, Reason::EndpointNotAllowed);
             assert!(
                 refused.1.starts_with(&format!("CloudAccount prod: {field} is set by a file")),
@@ -59,5 +62,5 @@ async fn only_with_a_secret_of_the_files_does_a_file_say_where_credentials_go() 
     }
     let elsewhere = ("CloudAccount", account(json!({"endpoint": "https://elsewhere.example"})));
     let own = ("Secret", serde_json::to_value(secret()).unwrap());
-    assert!(opened(&[elsewhere, own], None).await.is_ok());
+    assert!(resolved(&[elsewhere, own], None).await.is_ok());
 }

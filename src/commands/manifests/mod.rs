@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::show;
-use crate::telemetry::urls::clean;
+use crate::telemetry::scrub::clean;
 pub use node::{Located, escaped};
 
 /// Largest file, in bytes; larger than any that people write.
@@ -24,14 +24,14 @@ const GROUP: &str = "crossregionbackup.io";
 
 /// Position in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePosition {
     pub file: Arc<str>,
     /// From 1.
     pub line: u64,
     pub column: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -40,20 +40,20 @@ impl fmt::Display for Place {
 /// Object of a manifest.
 #[derive(Clone, Debug)]
 pub struct Document {
-    pub at: Place,
+    pub at: FilePosition,
     pub api_version: String,
     pub kind: String,
     pub namespace: Option<String>,
     pub name: String,
     /// Number of lines in the file before the document.
-    before: u64,
+    line_offset: u64,
     located: Located,
 }
 
 /// Error in a manifest, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    pub at: Place,
+    pub at: FilePosition,
     /// Such as `CrossRegionBackupPolicy payments/sessions`.
     pub object: Option<String>,
     /// Such as `spec.crossBackupRegion`; empty for the whole document.
@@ -84,7 +84,7 @@ pub struct Manifests {
     /// Errors of documents that could not be read.
     pub problems: Vec<Problem>,
     /// Positions of wholly encrypted files and documents, which count as absent.
-    pub encrypted: Vec<Place>,
+    pub encrypted: Vec<FilePosition>,
 }
 
 impl Document {
@@ -97,7 +97,7 @@ impl Document {
         self.api_version.split('/').next() == Some(GROUP)
     }
 
-    pub fn is_of(&self, kind: &str) -> bool {
+    pub fn is_kind(&self, kind: &str) -> bool {
         self.is_ours() && self.kind == kind
     }
 
@@ -112,9 +112,9 @@ impl Document {
 
     /// Builds a problem with the field at this pointer.
     pub fn problem(&self, pointer: &str, field: &str, rule: &str, message: String) -> Problem {
-        let (line, column) = self.located.place(pointer);
+        let (line, column) = self.located.position(pointer);
         Problem {
-            at: Place { file: self.at.file.clone(), line: self.before + line, column },
+            at: FilePosition { file: self.at.file.clone(), line: self.line_offset + line, column },
             object: Some(self.object()),
             field: field.to_owned(),
             rule: rule.to_owned(),
@@ -123,16 +123,16 @@ impl Document {
         }
     }
 
-    fn of(file: &Arc<str>, before: u64, located: Located) -> Self {
+    fn of(file: &Arc<str>, line_offset: u64, located: Located) -> Self {
         let text = |pointer: &str| located.value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let (line, column) = located.place("/apiVersion");
+        let (line, column) = located.position("/apiVersion");
         Self {
-            at: Place { file: file.clone(), line: before + line, column },
+            at: FilePosition { file: file.clone(), line: line_offset + line, column },
             api_version: text("/apiVersion").unwrap_or_default(),
             kind: text("/kind").unwrap_or_default(),
             namespace: text("/metadata/namespace").filter(|namespace| !namespace.is_empty()),
             name: text("/metadata/name").unwrap_or_default(),
-            before,
+            line_offset,
             located,
         }
     }
@@ -167,9 +167,9 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Manifests> {
             }
         }
     }
-    manifests.find_doubles();
-    for place in &manifests.encrypted {
-        show::note(&format!("note: {place}: it is encrypted, and counts as not there"));
+    manifests.find_duplicates();
+    for position in &manifests.encrypted {
+        show::note(&format!("note: {position}: it is encrypted, and counts as not there"));
     }
     Ok(manifests)
 }
@@ -188,8 +188,8 @@ fn is_encrypted(bytes: &[u8]) -> bool {
 
 fn bytes_of(file: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let opened = fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    opened
+    let reader = fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    reader
         .take(FILE_MAX + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read {}", file.display()))?;
@@ -239,7 +239,7 @@ impl Manifests {
     fn take(&mut self, file: &str, bytes: Vec<u8>) {
         let file: Arc<str> = file.into();
         let whole = |rule: &str, message: &str| Problem {
-            at: Place { file: file.clone(), line: 1, column: 1 },
+            at: FilePosition { file: file.clone(), line: 1, column: 1 },
             object: None,
             field: String::new(),
             rule: rule.to_owned(),
@@ -249,32 +249,32 @@ impl Manifests {
             return self.problems.push(whole("size", "the file is larger than 64 MiB"));
         }
         if is_encrypted(&bytes) {
-            return self.encrypted.push(Place { file, line: 1, column: 1 });
+            return self.encrypted.push(FilePosition { file, line: 1, column: 1 });
         }
         let Ok(text) = String::from_utf8(bytes) else {
             return self.problems.push(whole("encoding", "the file is not UTF-8"));
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        for (before, part) in parts(text) {
+        for (line_offset, part) in parts(text) {
             match node::read(&part) {
-                Ok(located) => self.take_object(&file, before, located),
+                Ok(located) => self.take_object(&file, line_offset, located),
                 Err(((line, column), message)) => self.problems.push(Problem {
-                    at: Place { file: file.clone(), line: before + line, column },
+                    at: FilePosition { file: file.clone(), line: line_offset + line, column },
                     ..whole("YAML", &message)
                 }),
             }
         }
     }
 
-    fn take_object(&mut self, file: &Arc<str>, before: u64, located: Located) {
+    fn take_object(&mut self, file: &Arc<str>, line_offset: u64, located: Located) {
         if located.value.is_null() {
             return;
         }
-        let document = Document::of(file, before, located);
+        let document = Document::of(file, line_offset, located);
         if document.kind == "List" && document.api_version == "v1" {
             let items = document.value()["items"].as_array().map_or(0, Vec::len);
             let parts = (0..items).filter_map(|at| document.located.part(&format!("/items/{at}")));
-            return parts.for_each(|part| self.take_object(file, before, part));
+            return parts.for_each(|part| self.take_object(file, line_offset, part));
         }
         // SOPS encrypts every value of a document, unless it is configured otherwise.
         if document.kind.starts_with("ENC[") {
@@ -300,16 +300,16 @@ impl Manifests {
     }
 
     /// Reports objects that are defined twice: the last definition would win, which nobody intends.
-    fn find_doubles(&mut self) {
-        let mut first: HashMap<(String, Option<String>, String), Place> = HashMap::new();
+    fn find_duplicates(&mut self) {
+        let mut first: HashMap<(String, Option<String>, String), FilePosition> = HashMap::new();
         for document in self.documents.iter().filter(|d| !d.name.is_empty()) {
             let group = document.api_version.split('/').next().unwrap_or_default();
             let kind = format!("{group}/{}", document.kind);
             let identity = (kind, document.namespace.clone(), document.name.clone());
             match first.get(&identity) {
                 None => drop(first.insert(identity, document.at.clone())),
-                Some(place) => {
-                    let message = format!("is defined at {place} already");
+                Some(position) => {
+                    let message = format!("is defined at {position} already");
                     self.problems.push(document.problem(
                         "/metadata/name",
                         "metadata.name",
@@ -349,7 +349,7 @@ mod tests {
     fn taken(text: &str) -> Manifests {
         let mut manifests = Manifests::default();
         manifests.take("f.yaml", text.as_bytes().to_vec());
-        manifests.find_doubles();
+        manifests.find_duplicates();
         manifests
     }
 
@@ -380,14 +380,14 @@ mod tests {
     #[test]
     fn what_is_wrong_stops_nothing_else() {
         let good = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";
-        for (bad, said) in [
+        for (bad, expected) in [
             ("a: [", "f.yaml:1: "),
             ("kind: X\n", "f.yaml:1: apiVersion: is required (required)"),
             ("apiVersion: v1\n", "f.yaml:1: kind: is required (required)"),
             ("text\n", "f.yaml:1: the document is no object (type)"),
         ] {
             let text = format!("{bad}\n{good}");
-            assert!(problems(&text)[0].starts_with(said), "{:?}", problems(&text));
+            assert!(problems(&text)[0].starts_with(expected), "{:?}", problems(&text));
             assert_eq!(taken(&text).documents.len(), 1, "{bad}");
         }
         assert_eq!(

@@ -14,16 +14,16 @@ pub type Position = (u64, u64);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Located {
     pub value: Value,
-    places: HashMap<String, Position>,
+    positions: HashMap<String, Position>,
 }
 
 impl Located {
     /// Returns the position of a part; a missing part has that of its nearest parent.
-    pub fn place(&self, pointer: &str) -> Position {
+    pub fn position(&self, pointer: &str) -> Position {
         let mut pointer = pointer;
         loop {
-            match (self.places.get(pointer), pointer.rfind('/')) {
-                (Some(place), _) => return *place,
+            match (self.positions.get(pointer), pointer.rfind('/')) {
+                (Some(position), _) => return *position,
                 (None, Some(end)) => pointer = &pointer[..end],
                 (None, None) => return (1, 1),
             }
@@ -33,11 +33,11 @@ impl Located {
     /// Returns a part as a separate document, such as an item of a List.
     pub fn part(&self, pointer: &str) -> Option<Self> {
         let value = self.value.pointer(pointer)?.clone();
-        let below = |(at, place): (&String, &Position)| {
+        let below = |(at, position): (&String, &Position)| {
             let rest = at.strip_prefix(pointer)?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| (rest.to_owned(), *place))
+            (rest.is_empty() || rest.starts_with('/')).then(|| (rest.to_owned(), *position))
         };
-        Some(Self { value, places: self.places.iter().filter_map(below).collect() })
+        Some(Self { value, positions: self.positions.iter().filter_map(below).collect() })
     }
 }
 
@@ -64,7 +64,7 @@ pub fn read(text: &str) -> Result<Located, (Position, String)> {
         })?;
     let mut located = Located::default();
     if let Some(node) = node {
-        located.value = lay_out(node, String::new(), &mut located.places);
+        located.value = node_to_value(node, String::new(), &mut located.positions);
     }
     Ok(located)
 }
@@ -75,22 +75,22 @@ enum Node {
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
 }
 
-fn lay_out(node: Spanned<Node>, pointer: String, places: &mut HashMap<String, Position>) -> Value {
+fn node_to_value(node: Spanned<Node>, pointer: String, positions: &mut HashMap<String, Position>) -> Value {
     let at = (node.referenced.line(), node.referenced.column());
     // A field has the position of its key, which is inserted first.
-    places.entry(pointer.clone()).or_insert(at);
+    positions.entry(pointer.clone()).or_insert(at);
     match node.value {
         Node::Scalar(value) => value,
         Node::List(items) => {
             let items = items.into_iter().enumerate();
-            items.map(|(at, item)| lay_out(item, format!("{pointer}/{at}"), places)).collect()
+            items.map(|(at, item)| node_to_value(item, format!("{pointer}/{at}"), positions)).collect()
         }
         Node::Map(entries) => {
             let mut map = Map::new();
             for (key, value) in entries {
                 let below = format!("{pointer}/{}", escaped(&key.value));
-                places.insert(below.clone(), (key.referenced.line(), key.referenced.column()));
-                map.insert(key.value, lay_out(value, below, places));
+                positions.insert(below.clone(), (key.referenced.line(), key.referenced.column()));
+                map.insert(key.value, node_to_value(value, below, positions));
             }
             Value::Object(map)
         }
@@ -176,11 +176,11 @@ mod tests {
     fn each_field_is_where_its_key_is() {
         let located = read("a:\n  b/c: 1\n  d:\n  - x\n  - {e: yes}\n").unwrap();
         assert_eq!(located.value, json!({"a": {"b/c": 1, "d": ["x", {"e": true}]}}));
-        assert_eq!(located.place("/a/b~1c"), (2, 3));
-        assert_eq!(located.place("/a/d"), (3, 3));
-        assert_eq!(located.place("/a/d/1/e").0, 5);
-        assert_eq!(located.place("/a/missing/below"), (1, 1));
-        assert_eq!(located.part("/a/d").unwrap().place("/1").0, 5);
+        assert_eq!(located.position("/a/b~1c"), (2, 3));
+        assert_eq!(located.position("/a/d"), (3, 3));
+        assert_eq!(located.position("/a/d/1/e").0, 5);
+        assert_eq!(located.position("/a/missing/below"), (1, 1));
+        assert_eq!(located.part("/a/d").unwrap().position("/1").0, 5);
     }
 
     #[test]

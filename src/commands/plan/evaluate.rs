@@ -7,29 +7,29 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use crate::accounts::{AccountKey, provider_name};
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT};
-use crate::commands::access::{Access, Entry, Opened};
+use crate::commands::access::{Access, AccountLookup, ResolvedAccount};
 use crate::controllers::policy::desired::{account_of, desired_of, instance_of, own_interval};
 use crate::controllers::policy::stored_refusal;
 use crate::controllers::sharing::Purpose;
-use crate::domain::{Change, InstanceRef, Named, PolicyState, Reason, Truth};
-use crate::observe::{AccountKey, provider_name};
+use crate::domain::{Change, ConditionStatus, InstanceRef, ObjectKey, PolicyState, Reason};
 use crate::plan::conflict::{Claim, Refusal, manager};
-use crate::plan::deletion::{self, Farewell, Reach, Release, switched_off};
+use crate::plan::deletion::{self, AccountAccess, FinalizeStep, Release, switched_off};
 use crate::plan::memory::{Memory, Regions};
-use crate::plan::next::{Do, next};
-use crate::plan::{Desired, Gate, Rival, Surroundings, conditions};
+use crate::plan::next::{NextAction, next};
+use crate::plan::{AccountReadiness, CompetingPolicy, Desired, ReconcileEnv, conditions};
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 const REGIONS: &str = "DescribeAvailableCrossRegion";
 /// Policies evaluated concurrently; the request budget of each account limits the rate of calls.
-const AT_ONCE: usize = 256;
+const CONCURRENT_POLICIES: usize = 256;
 /// Upper bound on the decisions about one policy, larger than any real sequence.
-const STEPS: usize = 16;
+const MAX_STEPS: usize = 16;
 
 /// Policy to plan.
-pub struct Wanted {
+pub struct PlanItem {
     pub policy: CrossRegionBackupPolicy,
     pub namespace: String,
     /// The cluster's version of the policy.
@@ -61,22 +61,27 @@ pub enum Verdict {
 
 /// Evaluation of one policy.
 struct Case<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a PlanItem,
     key: AccountKey,
     instance: InstanceRef,
     desired: Desired,
-    entry: Option<&'a Entry>,
-    gate: Gate,
+    entry: Option<&'a AccountLookup>,
+    readiness: AccountReadiness,
     memory: Memory,
 }
 
 impl<'a> Case<'a> {
-    fn opened(&self) -> Option<&'a Opened> {
-        self.entry.and_then(|entry| entry.way.as_ref().ok())
+    fn resolved(&self) -> Option<&'a ResolvedAccount> {
+        self.entry.and_then(|entry| entry.access.as_ref().ok())
     }
 
-    fn around(&self, rival: Option<Rival>) -> Surroundings {
-        Surroundings { gate: self.gate.clone(), paused_until: None, rival, epoch: None }
+    fn env(&self, competitor: Option<CompetingPolicy>) -> ReconcileEnv {
+        ReconcileEnv {
+            readiness: self.readiness.clone(),
+            paused_until: None,
+            competitor,
+            access_generation: None,
+        }
     }
 }
 
@@ -84,16 +89,16 @@ impl<'a> Case<'a> {
 /// in `wanted`.
 pub async fn evaluate(
     access: &Access,
-    wanted: &[Wanted],
+    wanted: &[PlanItem],
     others: &[CrossRegionBackupPolicy],
     now: Timestamp,
     mut progress: impl FnMut(usize),
 ) -> Vec<Verdict> {
     let keys = wanted.iter().map(|w| account_of(&w.policy.spec, &w.namespace));
-    let entries = access.open_all(keys).await;
+    let entries = access.resolve_all(keys).await;
     let cases: Vec<_> = futures::stream::iter(wanted)
-        .map(|wanted| looked(access, &entries, wanted, now))
-        .buffered(AT_ONCE)
+        .map(|wanted| described(access, &entries, wanted, now))
+        .buffered(CONCURRENT_POLICIES)
         .enumerate()
         .map(|(done, case)| {
             progress(done + 1);
@@ -101,28 +106,28 @@ pub async fn evaluate(
         })
         .collect()
         .await;
-    let claims = Claims::of(&cases, others, access).await;
-    let rivals: Vec<_> = cases.iter().enumerate().map(|(at, case)| claims.rival(at, case)).collect();
+    let claims = OwnershipIndex::of(&cases, others, access).await;
+    let rivals: Vec<_> = cases.iter().enumerate().map(|(at, case)| claims.competitor(at, case)).collect();
     futures::stream::iter(cases.into_iter().zip(rivals))
-        .map(|(case, rival)| decided(access, case, rival, now))
-        .buffered(AT_ONCE)
+        .map(|(case, competitor)| decide(access, case, competitor, now))
+        .buffered(CONCURRENT_POLICIES)
         .collect()
         .await
 }
 
 /// Describes the policy in the cloud if `run` would.
-async fn looked<'a>(
+async fn described<'a>(
     access: &Access,
-    entries: &'a HashMap<AccountKey, Entry>,
-    wanted: &'a Wanted,
+    entries: &'a HashMap<AccountKey, AccountLookup>,
+    wanted: &'a PlanItem,
     now: Timestamp,
 ) -> Case<'a> {
     let spec = &wanted.policy.spec;
     let key = account_of(spec, &wanted.namespace);
     let entry = entries.get(&key);
-    let gate = match entry {
-        Some(entry) => access.gate(entry, &key, &wanted.namespace, purpose(spec)).await,
-        None => Gate::Closed(Reason::AccountNotFound, format!("{key} does not exist")),
+    let readiness = match entry {
+        Some(entry) => access.readiness(entry, &key, &wanted.namespace, purpose(spec)).await,
+        None => AccountReadiness::Closed(Reason::AccountNotFound, format!("{key} does not exist")),
     };
     let mut desired = desired_of(&wanted.policy, own_interval(None, spec), false);
     // A new policy gets no grace period: a person wants to know what it would wait for.
@@ -134,59 +139,66 @@ async fn looked<'a>(
     // A plan reads no backups.
     (memory.backups.tried, memory.backups.due) = (true, None);
     let instance = instance_of(spec);
-    let mut case = Case { wanted, key, instance, desired, entry, gate, memory };
-    let around = case.around(None);
+    let mut case = Case { wanted, key, instance, desired, entry, readiness, memory };
+    let env = case.env(None);
     let asks = match wanted.intent {
-        Intent::Apply => next(&case.desired, &around, &case.memory, now) == Do::Look,
+        Intent::Apply => next(&case.desired, &env, &case.memory, now) == NextAction::Describe,
         Intent::Delete => {
-            deletion::next(&case.desired, &around, &case.memory, Reach::Open, now) == Farewell::Look
+            deletion::next(&case.desired, &env, &case.memory, AccountAccess::Open, now)
+                == FinalizeStep::Describe
         }
         Intent::Absent => false,
     };
-    if let Some(opened) = case.opened().filter(|_| asks && case.gate == Gate::Open) {
+    if let Some(resolved) = case.resolved().filter(|_| asks && case.readiness == AccountReadiness::Open) {
         let instance = &case.instance;
         let answer = access
-            .call(opened, DESCRIBE, |client| async move { client.describe_policy(instance).await })
+            .call(resolved, DESCRIBE, |client| async move { client.describe_policy(instance).await })
             .await;
-        case.memory.looked(&case.desired, answer, now, 0.5);
-        deletion::looked(&mut case.memory);
+        case.memory.described(&case.desired, answer, now, 0.5);
+        deletion::described(&mut case.memory);
     }
     case
 }
 
-async fn decided(access: &Access, mut case: Case<'_>, rival: Option<Rival>, now: Timestamp) -> Verdict {
-    let around = case.around(rival);
+async fn decide(
+    access: &Access,
+    mut case: Case<'_>,
+    competitor: Option<CompetingPolicy>,
+    now: Timestamp,
+) -> Verdict {
+    let env = case.env(competitor);
     match case.wanted.intent {
         Intent::Apply => {}
-        Intent::Delete => return farewell(&case, &around, now),
+        Intent::Delete => return next_finalize_step(&case, &env, now),
         Intent::Absent => {
             let message = "the cluster does not have it".to_owned();
             return Verdict::Nothing { reason: "NotFound", message };
         }
     }
-    for _ in 0..STEPS {
-        match next(&case.desired, &around, &case.memory, now) {
-            Do::AskRegions => {
-                let Some(opened) = case.opened() else { break };
+    for _ in 0..MAX_STEPS {
+        match next(&case.desired, &env, &case.memory, now) {
+            NextAction::ListRegions => {
+                let Some(resolved) = case.resolved() else { break };
                 let instance = &case.instance;
                 let wanted = case.desired.change.cross_backup_region.as_deref();
                 let hint = wanted.filter(|_| case.memory.regions == Regions::Unknown);
-                let ask = access
-                    .call(opened, REGIONS, |client| async move { client.available_regions(instance).await });
-                let answer = opened.account.available_regions(instance, hint, || now, ask).await;
-                case.memory.told_regions(&case.desired, answer, now);
+                let ask = access.call(resolved, REGIONS, |client| async move {
+                    client.available_regions(instance).await
+                });
+                let answer = resolved.account.available_regions(instance, hint, || now, ask).await;
+                case.memory.regions_listed(&case.desired, answer, now);
             }
-            Do::Modify => {
+            NextAction::Modify => {
                 return Verdict::Modify {
                     from: case.memory.facts.policy.clone(),
                     to: case.desired.change.clone(),
                     is_drift: was_synced(case.wanted),
                 };
             }
-            Do::Look | Do::ReadBackups | Do::Wait(_) => break,
+            NextAction::Describe | NextAction::ListBackups | NextAction::Wait(_) => break,
         }
     }
-    let Some(outcome) = conditions::outcome(&case.desired, &around, &case.memory, now) else {
+    let Some(outcome) = conditions::outcome(&case.desired, &env, &case.memory, now) else {
         return Verdict::Problem {
             reason: Reason::AccountNotReady.as_str(),
             message: format!("{}: it was not asked", case.key),
@@ -196,32 +208,33 @@ async fn decided(access: &Access, mut case: Case<'_>, rival: Option<Rival>, now:
     match outcome.reason {
         Reason::DriftDetected => Verdict::Drift { difference: message },
         Reason::Suspended => Verdict::Nothing { reason, message },
-        _ if outcome.status == Truth::True => Verdict::Nothing { reason, message },
+        _ if outcome.status == ConditionStatus::True => Verdict::Nothing { reason, message },
         _ => Verdict::Problem { reason, message },
     }
 }
 
 /// Predicts what deleting the policy would do.
-fn farewell(case: &Case<'_>, around: &Surroundings, now: Timestamp) -> Verdict {
+fn next_finalize_step(case: &Case<'_>, env: &ReconcileEnv, now: Timestamp) -> Verdict {
     let nothing = |reason, message: &str| Verdict::Nothing { reason, message: message.to_owned() };
-    let reach = if case.gate == Gate::Open { Reach::Open } else { Reach::Waiting };
-    match deletion::next(&case.desired, around, &case.memory, reach, now) {
-        Farewell::Modify => Verdict::Modify {
+    let reach =
+        if case.readiness == AccountReadiness::Open { AccountAccess::Open } else { AccountAccess::Waiting };
+    match deletion::next(&case.desired, env, &case.memory, reach, now) {
+        FinalizeStep::Modify => Verdict::Modify {
             from: case.memory.facts.policy.clone(),
             to: case.desired.change.clone(),
             is_drift: false,
         },
-        Farewell::Release(Release::Retained) => {
+        FinalizeStep::Release(Release::Retained) => {
             nothing("Retained", "deletionPolicy is Retain: the cloud's policy stays as it is")
         }
-        Farewell::Release(Release::Disabled) => nothing("Disabled", "cross-region backup is off already"),
-        Farewell::Release(Release::Skipped(why)) => nothing("DisableSkipped", &why),
-        Farewell::Release(Release::Abandoned(why)) => {
+        FinalizeStep::Release(Release::Disabled) => nothing("Disabled", "cross-region backup is off already"),
+        FinalizeStep::Release(Release::Skipped(why)) => nothing("DisableSkipped", &why),
+        FinalizeStep::Release(Release::Abandoned(why)) => {
             Verdict::Problem { reason: "DisableAbandoned", message: why }
         }
-        Farewell::Look | Farewell::Wait(_) => {
+        FinalizeStep::Describe | FinalizeStep::Wait(_) => {
             let desired = &case.desired;
-            let outcome = conditions::outcome(desired, around, &case.memory, now);
+            let outcome = conditions::outcome(desired, env, &case.memory, now);
             let (reason, message) = outcome.map_or_else(
                 || (Reason::AccountNotReady.as_str(), format!("{}: it was not asked", case.key)),
                 |outcome| (outcome.reason.as_str(), outcome.message()),
@@ -232,7 +245,7 @@ fn farewell(case: &Case<'_>, around: &Surroundings, now: Timestamp) -> Verdict {
 }
 
 /// Returns whether the cluster has the same spec and synced it before; a difference is drift then.
-fn was_synced(wanted: &Wanted) -> bool {
+fn was_synced(wanted: &PlanItem) -> bool {
     wanted.stored.as_ref().is_some_and(|stored| {
         let synced = stored.status.as_ref().and_then(|status| status.synced_generation);
         stored.spec == wanted.policy.spec && synced.is_some() && synced == stored.metadata.generation
@@ -247,30 +260,36 @@ fn purpose(spec: &CrossRegionBackupPolicySpec) -> Purpose {
 }
 
 /// Ownership index: the claims of policies on each instance, by provider, region and id.
-struct Claims(HashMap<(&'static str, InstanceRef), Vec<Claim>>);
+struct OwnershipIndex(HashMap<(&'static str, InstanceRef), Vec<Claim>>);
 
-impl Claims {
+impl OwnershipIndex {
     async fn of(cases: &[Case<'_>], others: &[CrossRegionBackupPolicy], access: &Access) -> Self {
         let mut claims = Self(HashMap::new());
         for (at, case) in cases.iter().enumerate() {
-            let Some(opened) = case.opened() else { continue };
+            let Some(resolved) = case.resolved() else { continue };
             let stored = case.wanted.stored.as_ref();
             // A suspended policy is not described, and keeps its claim.
             let kept = stored.filter(|stored| stored.spec.account_ref == case.wanted.policy.spec.account_ref);
             let proven = case.memory.facts.policy.is_some()
-                || case.wanted.policy.spec.suspend && kept.is_some_and(has_proof);
+                || case.wanted.policy.spec.suspend && kept.is_some_and(has_observed_policy);
             let manages = purpose(&case.wanted.policy.spec) == Purpose::Manage;
-            if manages && proven && case.gate == Gate::Open {
+            if manages && proven && case.readiness == AccountReadiness::Open {
                 let claim = Claim {
-                    named: Named::new(&place(at, stored), &case.wanted.namespace, name(&case.wanted.policy)),
+                    object_key: ObjectKey::new(
+                        &tie_break(at, stored),
+                        &case.wanted.namespace,
+                        name(&case.wanted.policy),
+                    ),
                     created: stored.map_or(Timestamp::MAX, created),
                     refused: stored.map_or(Refusal::None, |stored| remaining_refusal(stored, case.wanted)),
                 };
-                claims.add(provider_name(opened.provider), case.instance.clone(), claim);
+                claims.add(provider_name(resolved.provider), case.instance.clone(), claim);
             }
         }
         let asked: HashSet<_> = cases.iter().map(|case| &case.instance).collect();
-        for other in others.iter().filter(|other| has_proof(other) && purpose(&other.spec) == Purpose::Manage)
+        for other in others
+            .iter()
+            .filter(|other| has_observed_policy(other) && purpose(&other.spec) == Purpose::Manage)
         {
             let instance = instance_of(&other.spec);
             let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
@@ -282,7 +301,7 @@ impl Claims {
             };
             let uid = other.metadata.uid.as_deref().unwrap_or_default();
             let claim = Claim {
-                named: Named::new(uid, namespace, name(other)),
+                object_key: ObjectKey::new(uid, namespace, name(other)),
                 created: created(other),
                 refused: stored_refusal(other),
             };
@@ -296,25 +315,25 @@ impl Claims {
     }
 
     /// Returns the competing policy that manages the instance instead of this one.
-    fn rival(&self, at: usize, case: &Case<'_>) -> Option<Rival> {
+    fn competitor(&self, at: usize, case: &Case<'_>) -> Option<CompetingPolicy> {
         // As in the controller, only a policy whose Describe succeeded learns of a competing policy.
         case.memory.facts.policy.as_ref()?;
         if purpose(&case.wanted.policy.spec) != Purpose::Manage {
             return None;
         }
-        let key = (provider_name(case.opened()?.provider), case.instance.clone());
-        let winner = &manager(self.0.get(&key)?)?.named;
-        if *winner.uid == *place(at, case.wanted.stored.as_ref()) {
+        let key = (provider_name(case.resolved()?.provider), case.instance.clone());
+        let winner = &manager(self.0.get(&key)?)?.object_key;
+        if *winner.uid == *tie_break(at, case.wanted.stored.as_ref()) {
             return None;
         }
         let same = *winner.namespace() == *case.wanted.namespace;
-        Some(Rival { name: same.then(|| winner.name().to_string()) })
+        Some(CompetingPolicy { name: same.then(|| winner.name().to_string()) })
     }
 }
 
 /// Returns the tie-break between policies with the same creation time: the uid, or for a policy that does not exist yet
 /// its index in the files, since policies are applied in that order.
-fn place(at: usize, stored: Option<&CrossRegionBackupPolicy>) -> String {
+fn tie_break(at: usize, stored: Option<&CrossRegionBackupPolicy>) -> String {
     stored.and_then(|stored| stored.metadata.uid.clone()).unwrap_or_else(|| format!("{at:012}"))
 }
 
@@ -326,13 +345,13 @@ fn created(policy: &CrossRegionBackupPolicy) -> Timestamp {
     policy.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |created| created.0)
 }
 
-fn has_proof(policy: &CrossRegionBackupPolicy) -> bool {
+fn has_observed_policy(policy: &CrossRegionBackupPolicy) -> bool {
     policy.status.as_ref().is_some_and(|status| status.policy.is_some())
 }
 
 /// Returns the refusal by which `run` would still rank the policy behind others. A Describe has succeeded by now, so
 /// only a refused Modify remains, and only if neither the spec nor the reconcile annotation changes.
-fn remaining_refusal(stored: &CrossRegionBackupPolicy, wanted: &Wanted) -> Refusal {
+fn remaining_refusal(stored: &CrossRegionBackupPolicy, wanted: &PlanItem) -> Refusal {
     if wanted.policy.spec.suspend {
         return stored_refusal(stored);
     }

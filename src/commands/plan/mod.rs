@@ -8,30 +8,30 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use super::access::cluster::Cluster;
-use super::access::{Access, Given, stored_policies};
-use super::manifests::{self, Manifests, Place};
+use super::access::{Access, ManifestsSource, stored_policies};
+use super::manifests::{self, FilePosition, Manifests};
 use super::show::{self, Paint, Progress};
-use super::{Exit, of, validate};
+use super::{Exit, target, validate};
 use crate::api::CrossRegionBackupPolicy;
 use crate::api::policy::AccountKind;
 use crate::cli::Global;
 use crate::cli::plan::{Plan, PlanFormat};
 use crate::clock::Clock;
 use crate::domain::InstanceRef;
-use evaluate::{Intent, Verdict, Wanted, evaluate};
+use evaluate::{Intent, PlanItem, Verdict, evaluate};
 
 const POLICY: &str = "CrossRegionBackupPolicy";
 /// Result of `plan`.
-struct Outcome {
+struct PlanResult {
     /// Errors of invalid documents, which are not planned.
     invalid: Vec<String>,
-    lines: Vec<Line>,
+    lines: Vec<PolicyResult>,
     /// Sent calls by action.
     calls: BTreeMap<String, u64>,
 }
 
 /// One policy of the plan.
-struct Line {
+struct PolicyResult {
     file: String,
     line: u64,
     namespace: String,
@@ -41,7 +41,7 @@ struct Line {
     verdict: Verdict,
 }
 
-impl Outcome {
+impl PlanResult {
     fn exit(&self) -> Exit {
         let any = |wanted: &str| self.lines.iter().any(|line| render::action(&line.verdict) == wanted);
         if !self.invalid.is_empty() || any("error") {
@@ -61,7 +61,7 @@ pub async fn run(global: &Global, args: &Plan) -> anyhow::Result<Exit> {
         true => Some(Cluster::connect(&args.source.cluster).await?),
         false => None,
     };
-    let namespace = of::usual_namespace(&args.source, cluster.as_ref());
+    let namespace = target::default_namespace(&args.source, cluster.as_ref());
     let stored = match &cluster {
         Some(cluster) => stored_policies(cluster).await?,
         None => Vec::new(),
@@ -79,21 +79,21 @@ pub async fn run(global: &Global, args: &Plan) -> anyhow::Result<Exit> {
 }
 
 /// Evaluates all policies.
-async fn planned(access: &Access, sorted: Sorted, now: Timestamp) -> Outcome {
-    let Sorted { wanted, places, others, invalid } = sorted;
+async fn planned(access: &Access, sorted: Sorted, now: Timestamp) -> PlanResult {
+    let Sorted { wanted, positions, others, invalid } = sorted;
     let mut progress = Progress::on_stderr();
-    let looked = |done| progress.say(&format!("{done} of {} policies looked at", wanted.len()));
-    let verdicts = evaluate(access, &wanted, &others, now, looked).await;
+    let report_progress = |done| progress.update(&format!("{done} of {} policies looked at", wanted.len()));
+    let verdicts = evaluate(access, &wanted, &others, now, report_progress).await;
     let of = |((wanted, at), verdict)| line(wanted, at, verdict);
-    let lines = wanted.iter().zip(places).zip(verdicts).map(of).collect();
-    Outcome { invalid, lines, calls: access.sent.by_action() }
+    let lines = wanted.iter().zip(positions).zip(verdicts).map(of).collect();
+    PlanResult { invalid, lines, calls: access.sent.by_action() }
 }
 
 /// Policies of the files and of the cluster.
 struct Sorted {
-    wanted: Vec<Wanted>,
+    wanted: Vec<PlanItem>,
     /// File position of each of `wanted`.
-    places: Vec<Place>,
+    positions: Vec<FilePosition>,
     /// The cluster's policies that the files do not have.
     others: Vec<CrossRegionBackupPolicy>,
     invalid: Vec<String>,
@@ -104,14 +104,14 @@ fn sort(
     stored: Vec<CrossRegionBackupPolicy>,
     namespace: &str,
     args: &Plan,
-) -> (Given, Sorted) {
+) -> (ManifestsSource, Sorted) {
     let mut stored: HashMap<_, _> = stored.into_iter().map(|policy| (identity(&policy), policy)).collect();
     let mut invalid: Vec<_> = read.problems.iter().map(ToString::to_string).collect();
-    let (mut given, mut wanted, mut places) = (Given::default(), Vec::new(), Vec::new());
+    let (mut given, mut wanted, mut positions) = (ManifestsSource::default(), Vec::new(), Vec::new());
     for document in read.documents {
         let namespace = document.namespace.clone().unwrap_or_else(|| namespace.to_owned());
         let identity = (namespace.clone(), document.name.clone());
-        let is_policy = document.is_of(POLICY);
+        let is_policy = document.is_kind(POLICY);
         let found = stored.get(&identity).filter(|_| is_policy);
         let old = found.and_then(|found| serde_json::to_value(found).ok());
         let value = match validate::check(&document, old.as_ref()) {
@@ -135,13 +135,13 @@ fn sort(
                     true => Intent::Delete,
                     false => Intent::Apply,
                 };
-                wanted.push(Wanted { policy, namespace, stored, intent });
-                places.push(document.at);
+                wanted.push(PlanItem { policy, namespace, stored, intent });
+                positions.push(document.at);
             }
             Err(error) => invalid.push(format!("{}: {error}", document.at)),
         }
     }
-    (given, Sorted { wanted, places, others: stored.into_values().collect(), invalid })
+    (given, Sorted { wanted, positions, others: stored.into_values().collect(), invalid })
 }
 
 fn identity(policy: &CrossRegionBackupPolicy) -> (String, String) {
@@ -149,14 +149,14 @@ fn identity(policy: &CrossRegionBackupPolicy) -> (String, String) {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
-fn line(wanted: &Wanted, at: Place, verdict: Verdict) -> Line {
+fn line(wanted: &PlanItem, at: FilePosition, verdict: Verdict) -> PolicyResult {
     let spec = &wanted.policy.spec;
     let reference = &spec.account_ref;
     let namespace = match reference.kind {
         AccountKind::CloudAccount => wanted.namespace.as_str(),
         AccountKind::ClusterCloudAccount => "",
     };
-    Line {
+    PolicyResult {
         file: at.file.to_string(),
         line: at.line,
         namespace: wanted.namespace.clone(),

@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use super::evaluate::Verdict;
-use super::{Line, Outcome};
-use crate::commands::show::{Paint, Tone, markdown, plain};
+use super::{PlanResult, PolicyResult};
+use crate::commands::show::{Paint, TextStyle, markdown, plain};
 use crate::domain::{Change, PolicyState};
 
 /// Longest comment, in bytes. GitHub accepts 65,536 characters, and others no fewer.
 const COMMENT_MAX: usize = 60_000;
 
 /// Verdict on a policy as shown: a sign, the action in a few words, and the details.
-struct Said {
+struct VerdictText {
     sign: &'static str,
-    tone: Tone,
+    text_style: TextStyle,
     action: &'static str,
     text: String,
 }
@@ -32,14 +32,14 @@ pub fn action(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn said(verdict: &Verdict) -> Said {
-    let (sign, tone) = match action(verdict) {
-        "enable" => ("+", Tone::Good),
-        "changeTarget" => ("~", Tone::Notice),
-        "disable" => ("-", Tone::Bad),
-        "drift" => ("?", Tone::Notice),
-        "error" => ("!", Tone::Bad),
-        _ => ("=", Tone::Neutral),
+fn verdict_text(verdict: &Verdict) -> VerdictText {
+    let (sign, text_style) = match action(verdict) {
+        "enable" => ("+", TextStyle::Good),
+        "changeTarget" => ("~", TextStyle::Notice),
+        "disable" => ("-", TextStyle::Bad),
+        "drift" => ("?", TextStyle::Notice),
+        "error" => ("!", TextStyle::Bad),
+        _ => ("=", TextStyle::Neutral),
     };
     let (action, text) = match verdict {
         Verdict::Modify { from, to, is_drift } => {
@@ -61,33 +61,33 @@ fn said(verdict: &Verdict) -> Said {
         Verdict::Drift { difference } => ("drift", format!("only observed: {difference}")),
         Verdict::Problem { reason, message } => ("error", format!("{reason}: {message}")),
     };
-    Said { sign, tone, action, text }
+    VerdictText { sign, text_style, action, text }
 }
 
 /// Renders a line for each invalid document and each policy, and a summary.
-pub fn text(outcome: &Outcome, paint: Paint) -> String {
+pub fn text(outcome: &PlanResult, paint: Paint) -> String {
     let mut out = String::new();
     for problem in &outcome.invalid {
-        out.push_str(&format!("{} {}\n", paint.paint("!", Tone::Bad), plain(problem)));
+        out.push_str(&format!("{} {}\n", paint.paint("!", TextStyle::Bad), plain(problem)));
     }
     for line in &outcome.lines {
-        let said = said(&line.verdict);
+        let verdict_text = verdict_text(&line.verdict);
         out.push_str(&format!(
             "{} {}/{}  {} ({})  {}: {}\n",
-            paint.paint(said.sign, said.tone),
+            paint.paint(verdict_text.sign, verdict_text.text_style),
             plain(&line.namespace),
             plain(&line.name),
             plain(&line.instance.id),
             plain(&line.instance.region),
-            paint.paint(said.action, said.tone),
-            plain(&said.text),
+            paint.paint(verdict_text.action, verdict_text.text_style),
+            plain(&verdict_text.text),
         ));
     }
     out.push_str(&format!("{}\n", summary(outcome)));
     out
 }
 
-fn summary(outcome: &Outcome) -> String {
+fn summary(outcome: &PlanResult) -> String {
     let count = |wanted: &str| outcome.lines.iter().filter(|line| action(&line.verdict) == wanted).count();
     let errors = count("error") + outcome.invalid.len();
     let calls = outcome.calls.values().sum::<u64>();
@@ -105,7 +105,7 @@ fn summary(outcome: &Outcome) -> String {
 }
 
 /// Renders a comment for a pull request: changes and errors first, unchanged policies folded.
-pub fn comment(outcome: &Outcome) -> String {
+pub fn comment(outcome: &PlanResult) -> String {
     let mut out = format!("### Cross-region backup plan\n\n{}\n", summary(outcome));
     let (unchanged, news): (Vec<_>, Vec<_>) =
         outcome.lines.iter().partition(|line| matches!(line.verdict, Verdict::Nothing { .. }));
@@ -133,16 +133,16 @@ pub fn comment(outcome: &Outcome) -> String {
     out
 }
 
-fn row(line: &Line) -> String {
-    let said = said(&line.verdict);
+fn row(line: &PolicyResult) -> String {
+    let verdict_text = verdict_text(&line.verdict);
     format!(
         "| {} | {} | {} ({}) | {}: {} |\n",
-        markdown(said.sign),
+        markdown(verdict_text.sign),
         markdown(&format!("{}/{}", line.namespace, line.name)),
         markdown(&line.instance.id),
         markdown(&line.instance.region),
-        said.action,
-        markdown(&said.text),
+        verdict_text.action,
+        markdown(&verdict_text.text),
     )
 }
 
@@ -163,7 +163,7 @@ fn and_more(left: usize) -> String {
     if left == 0 { String::new() } else { format!("\n… and {left} more: a comment has no room for them\n") }
 }
 
-pub fn json(outcome: &Outcome) -> Value {
+pub fn json(outcome: &PlanResult) -> Value {
     let lines: Vec<_> = outcome
         .lines
         .iter()

@@ -10,7 +10,7 @@ use tower::{ServiceExt, service_fn};
 
 use super::*;
 use crate::cli::plan::PlanFormat;
-use crate::cli::source::Source;
+use crate::cli::source::SourceArgs;
 use crate::cloud::{EndpointRule, Transport, service_transport};
 use crate::domain::Change;
 
@@ -55,7 +55,7 @@ fn cloud(count: usize, start: Timestamp) -> Simulator {
 
 /// Returns the access and the policies of these manifests against the simulated cloud, and the send time of each
 /// request.
-fn reached(text: &str, cloud: &Simulator, start: Timestamp) -> (Access, Sorted, Arc<Mutex<Vec<Instant>>>) {
+fn access_for(text: &str, cloud: &Simulator, start: Timestamp) -> (Access, Sorted, Arc<Mutex<Vec<Instant>>>) {
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("all.yaml");
     std::fs::write(&path, text).unwrap();
@@ -63,14 +63,14 @@ fn reached(text: &str, cloud: &Simulator, start: Timestamp) -> (Access, Sorted, 
         paths: vec![path.clone()],
         delete: false,
         output: PlanFormat::Text,
-        source: Source::default(),
+        source: SourceArgs::default(),
     };
     let (given, sorted) = sort(manifests::read(&[path]).unwrap(), Vec::new(), "default", &args);
     let sent = Arc::new(Mutex::new(Vec::new()));
     let router = service_transport(cloud_simulator::router(cloud.clone()));
-    let noted = sent.clone();
+    let recorded = sent.clone();
     let transport = Transport::new(service_fn(move |request: Request<Bytes>| {
-        noted.lock().unwrap().push(Instant::now());
+        recorded.lock().unwrap().push(Instant::now());
         let router = router.clone();
         async move {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -83,8 +83,8 @@ fn reached(text: &str, cloud: &Simulator, start: Timestamp) -> (Access, Sorted, 
 }
 
 /// Returns the plan, and the send time of each request.
-async fn plan(text: &str, cloud: &Simulator, start: Timestamp) -> (Outcome, Vec<Instant>) {
-    let (access, sorted, sent) = reached(text, cloud, start);
+async fn plan(text: &str, cloud: &Simulator, start: Timestamp) -> (PlanResult, Vec<Instant>) {
+    let (access, sorted, sent) = access_for(text, cloud, start);
     let outcome = planned(&access, sorted, start).await;
     let sent = sent.lock().unwrap().clone();
     (outcome, sent)
@@ -94,14 +94,14 @@ async fn plan(text: &str, cloud: &Simulator, start: Timestamp) -> (Outcome, Vec<
 async fn no_modify_leaves_a_command_whoever_asks_for_it() {
     let start: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     let cloud = cloud(1, start);
-    let (access, ..) = reached(&manifests(1), &cloud, start);
+    let (access, ..) = access_for(&manifests(1), &cloud, start);
     let key = access.declared().next().unwrap().clone();
-    let Ok(opened) = access.open(&key).await.way else { panic!("the account is fine") };
+    let Ok(resolved) = access.resolve(&key).await.access else { panic!("the account is fine") };
     let instance = InstanceRef { region: "cn-beijing".to_owned(), id: "redis-a0".to_owned() };
     let change = Change { active: true, cross_backup_region: Some("cn-shanghai".to_owned()) };
     let (instance, change) = (&instance, &change);
     let asked = access
-        .call(&opened, "ModifyCrossRegionBackupPolicy", |client| async move {
+        .call(&resolved, "ModifyCrossRegionBackupPolicy", |client| async move {
             client.modify_policy(instance, change, "a-token").await
         })
         .await;
@@ -156,7 +156,7 @@ async fn credentials_that_are_rejected_cost_two_calls_and_not_one_for_each_polic
     assert_eq!(outcome.exit(), Exit::Failure);
     assert_eq!(outcome.calls, [("DescribeDBInstances".to_owned(), 2)].into(), "the Secret was read again");
     let is_told =
-        |line: &Line| matches!(&line.verdict, Verdict::Problem { reason: "CredentialsRejected", .. });
+        |line: &PolicyResult| matches!(&line.verdict, Verdict::Problem { reason: "CredentialsRejected", .. });
     assert!(outcome.lines.iter().all(is_told));
     assert!(!render::text(&outcome, Paint::NONE).contains("another"));
 }

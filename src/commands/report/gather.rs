@@ -8,32 +8,32 @@ use jiff::{SignedDuration, Timestamp};
 use super::model::{
     Account, CloudPolicy, Copies, Declared, Instance, PolicyWithoutInstance, Problem, Report,
 };
+use crate::accounts::{AccountKey, provider_name};
 use crate::api::policy::{CrossRegionBackupPolicySpec, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, duration};
 use crate::cloud::Selection;
-use crate::commands::access::{Access, Opened};
-use crate::commands::backups::{self, Page};
-use crate::commands::of;
+use crate::commands::access::{Access, ResolvedAccount};
+use crate::commands::backups::{self, ListEvent};
 use crate::commands::show::Progress;
+use crate::commands::target;
 use crate::controllers::policy::desired::account_of;
 use crate::domain::{self, InstanceRef, Kind};
-use crate::observe::{AccountKey, provider_name};
-use crate::plan::inventory::found::{is_standalone, is_usable};
+use crate::plan::inventory::listing_summary::{is_standalone, is_usable};
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 /// Concurrent Describe calls; the account's request budget limits their rate.
-const AT_ONCE: usize = 64;
+const CONCURRENT_CALLS: usize = 64;
 const NO_POLICY: &str = "Tencent Cloud has no cross-region backup policy";
 const STANDALONE: &str = "a Standalone instance can have no cross-region backup";
 
 /// Policy resource with its namespace.
-pub struct Resource {
+pub struct PolicyResource {
     pub namespace: String,
     pub policy: CrossRegionBackupPolicy,
 }
 
 /// Account and one of its regions.
-type Where = (AccountKey, String);
+type AccountRegion = (AccountKey, String);
 
 /// Returns the account that a policy refers to.
 pub fn account(policy: &CrossRegionBackupPolicy, namespace: &str) -> AccountKey {
@@ -43,8 +43,8 @@ pub fn account(policy: &CrossRegionBackupPolicy, namespace: &str) -> AccountKey 
 /// Reads the requested accounts and regions, and those of the policies.
 pub async fn gather(
     access: &Access,
-    resources: &[Resource],
-    asked: impl IntoIterator<Item = Where>,
+    resources: &[PolicyResource],
+    asked: impl IntoIterator<Item = AccountRegion>,
     now: Timestamp,
 ) -> Report {
     let mut report = Report {
@@ -53,29 +53,32 @@ pub async fn gather(
         policies_without_instance: Vec::new(),
         problems: Vec::new(),
     };
-    let place_of = |resource: &Resource| {
+    let account_region_of = |resource: &PolicyResource| {
         let spec = &resource.policy.spec;
         (account_of(spec, &resource.namespace), spec.region.clone())
     };
-    let mut places: Vec<Where> = asked.into_iter().chain(resources.iter().map(place_of)).collect();
-    places.sort_by_key(|(key, region)| (key.namespace.clone(), key.name.clone(), region.clone()));
-    places.dedup();
-    let entries = access.open_all(places.iter().map(|(key, _)| key.clone())).await;
-    for (key, region) in places {
+    let mut account_regions: Vec<AccountRegion> =
+        asked.into_iter().chain(resources.iter().map(account_region_of)).collect();
+    account_regions.sort_by_key(|(key, region)| (key.namespace.clone(), key.name.clone(), region.clone()));
+    account_regions.dedup();
+    let entries = access.resolve_all(account_regions.iter().map(|(key, _)| key.clone())).await;
+    for (key, region) in account_regions {
         let name = name_of(&key);
         let problem =
             |message: String| Problem { account: name.clone(), region: Some(region.clone()), message };
-        let opened = match entries.get(&key).map(|entry| &entry.way) {
-            Some(Ok(opened)) => opened,
+        let resolved = match entries.get(&key).map(|entry| &entry.access) {
+            Some(Ok(resolved)) => resolved,
             Some(Err((reason, text))) => {
                 report.problems.push(problem(format!("{}: {text}", reason.as_str())));
                 continue;
             }
             None => continue,
         };
-        let here: Vec<_> =
-            resources.iter().filter(|resource| place_of(resource) == (key.clone(), region.clone())).collect();
-        match instances(access, opened, &region, &here, now).await {
+        let here: Vec<_> = resources
+            .iter()
+            .filter(|resource| account_region_of(resource) == (key.clone(), region.clone()))
+            .collect();
+        match instances(access, resolved, &region, &here, now).await {
             Ok(instances) => {
                 let known: HashSet<_> = instances.iter().map(|instance| instance.id.as_str()).collect();
                 let lost = here.iter().filter(|resource| !known.contains(&*resource.policy.spec.instance_id));
@@ -86,7 +89,7 @@ pub async fn gather(
                     region: region.clone(),
                     instance_id: resource.policy.spec.instance_id.clone(),
                 }));
-                let provider = provider_name(opened.provider).to_owned();
+                let provider = provider_name(resolved.provider).to_owned();
                 report.accounts.push(Account { name, provider, region, instances });
             }
             Err(error) => report.problems.push(problem(format!("{error:#}"))),
@@ -102,26 +105,26 @@ fn name_of(key: &AccountKey) -> String {
 
 async fn instances(
     access: &Access,
-    opened: &Opened,
+    resolved: &ResolvedAccount,
     region: &str,
-    resources: &[&Resource],
+    resources: &[&PolicyResource],
     now: Timestamp,
 ) -> anyhow::Result<Vec<Instance>> {
-    let listed = of::instances(access, opened, region).await?;
+    let listed = target::instances(access, resolved, region).await?;
     let mut progress = Progress::on_stderr();
     let mut done = 0;
     let policies: Vec<_> = futures::stream::iter(&listed)
-        .map(|instance| policy(access, opened, region, instance))
-        .buffered(AT_ONCE)
+        .map(|instance| policy(access, resolved, region, instance))
+        .buffered(CONCURRENT_CALLS)
         .inspect(|_| {
             done += 1;
-            progress.say(&format!("{region}: {done} of {} policies described", listed.len()));
+            progress.update(&format!("{region}: {done} of {} policies described", listed.len()));
         })
         .collect()
         .await;
     drop(progress);
-    let copies = match opened.site().has_policies() {
-        true => copies(access, opened, region, now).await,
+    let copies = match resolved.site().has_policies() {
+        true => copies(access, resolved, region, now).await,
         false => Err(NO_POLICY.to_owned()),
     };
     let declared: HashMap<_, _> = resources
@@ -129,7 +132,7 @@ async fn instances(
         .rev()
         .map(|resource| (resource.policy.spec.instance_id.as_str(), *resource))
         .collect();
-    let told = listed.iter().zip(policies).map(|(instance, cloud)| {
+    let reported = listed.iter().zip(policies).map(|(instance, cloud)| {
         let declared = declared.get(instance.id.as_str()).map(|resource| declared_by(resource));
         let target = match &cloud {
             CloudPolicy::On { target, .. } => target.clone(),
@@ -147,18 +150,23 @@ async fn instances(
             declared,
         }
     });
-    Ok(told.collect())
+    Ok(reported.collect())
 }
 
-async fn policy(access: &Access, opened: &Opened, region: &str, instance: &domain::Instance) -> CloudPolicy {
-    if !opened.site().has_policies() {
+async fn policy(
+    access: &Access,
+    resolved: &ResolvedAccount,
+    region: &str,
+    instance: &domain::Instance,
+) -> CloudPolicy {
+    if !resolved.site().has_policies() {
         return CloudPolicy::Unsupported(NO_POLICY.to_owned());
     }
     if is_standalone(instance) {
         return CloudPolicy::Unsupported(STANDALONE.to_owned());
     }
     let of = &InstanceRef { region: region.to_owned(), id: instance.id.clone() };
-    match access.call(opened, DESCRIBE, |client| async move { client.describe_policy(of).await }).await {
+    match access.call(resolved, DESCRIBE, |client| async move { client.describe_policy(of).await }).await {
         Ok(state) if state.active => {
             CloudPolicy::On { target: state.cross_backup_region, ttl_days: state.ttl_days }
         }
@@ -168,7 +176,7 @@ async fn policy(access: &Access, opened: &Opened, region: &str, instance: &domai
     }
 }
 
-fn declared_by(resource: &Resource) -> Declared {
+fn declared_by(resource: &PolicyResource) -> Declared {
     let policy = &resource.policy;
     let CrossRegionBackupPolicySpec { active, cross_backup_region, management_policy, .. } = &policy.spec;
     let objective = policy.spec.recovery_point_objective.as_deref().and_then(duration::parse);
@@ -191,10 +199,10 @@ fn declared_by(resource: &Resource) -> Declared {
 }
 
 /// Start time and id of each copy, the newest last.
-type Begun = BTreeSet<(Option<Timestamp>, String)>;
+type SortedCopies = BTreeSet<(Option<Timestamp>, String)>;
 
 /// Usable copies of an account in a region, by instance and target region.
-struct AllCopies(HashMap<String, BTreeMap<String, Begun>>);
+struct AllCopies(HashMap<String, BTreeMap<String, SortedCopies>>);
 
 impl AllCopies {
     fn of(&self, instance: &str, target: Option<&str>) -> Copies {
@@ -206,11 +214,16 @@ impl AllCopies {
     }
 }
 
-async fn copies(access: &Access, opened: &Opened, region: &str, now: Timestamp) -> Result<AllCopies, String> {
+async fn copies(
+    access: &Access,
+    resolved: &ResolvedAccount,
+    region: &str,
+    now: Timestamp,
+) -> Result<AllCopies, String> {
     let selection = Selection { region: region.to_owned(), ..Selection::default() };
     let mut all = AllCopies(HashMap::new());
-    let listed = backups::each_page(access, opened, selection, now, |page| {
-        let Page::Read(page) = page else { return };
+    let listed = backups::for_each_page(access, resolved, selection, now, |page| {
+        let ListEvent::Read(page) = page else { return };
         for backup in page.into_iter().filter(|backup| is_usable(&backup.status)) {
             let target = backup.target_region.unwrap_or_default();
             let of = all.0.entry(backup.instance_id).or_default();

@@ -15,8 +15,8 @@ const STYLE: &str = include_str!("page.css");
 pub fn html(report: &Report) -> String {
     let rows = report.rows();
     let time = report.generated_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
-    let attention: Vec<&Row<'_>> = rows.iter().filter(|row| is_to_look_at(row.state)).collect();
-    let others: Vec<State> = State::ALL.into_iter().filter(|state| !is_to_look_at(*state)).collect();
+    let attention: Vec<&Row<'_>> = rows.iter().filter(|row| needs_attention(row.state)).collect();
+    let others: Vec<State> = State::ALL.into_iter().filter(|state| !needs_attention(*state)).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -64,7 +64,7 @@ pub fn html(report: &Report) -> String {
     page.into_string()
 }
 
-fn is_to_look_at(state: State) -> bool {
+fn needs_attention(state: State) -> bool {
     !matches!(state, State::Unsupported | State::Protected)
 }
 

@@ -11,25 +11,26 @@ use anyhow::bail;
 
 use super::access::{Access, stored_policies};
 use super::show::{self, Paint};
-use super::{Exit, of};
+use super::{Exit, target};
+use crate::accounts::AccountKey;
 use crate::api::CrossRegionBackupPolicy;
 use crate::cli::Global;
 use crate::cli::report::{Report as Args, ReportFormat};
 use crate::clock::Clock;
-use crate::observe::AccountKey;
-use gather::{Resource, gather};
+use gather::{PolicyResource, gather};
 
 /// # Errors
 /// The files or flags are invalid, or the cluster cannot be reached. An account that cannot be read is part of the
 /// report instead.
 pub async fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
-    let of::Sources { access, policies, namespace } = of::sources(global, &args.of, &args.source).await?;
+    let target::Sources { access, policies, namespace } =
+        target::sources(global, &args.of, &args.source).await?;
     let mut resources = policies;
     if let Some(cluster) = &access.cluster {
         let is_given = |policy: &CrossRegionBackupPolicy| {
-            resources.iter().any(|(namespace, given)| {
+            resources.iter().any(|(namespace, resource)| {
                 Some(namespace) == policy.metadata.namespace.as_ref()
-                    && given.metadata.name == policy.metadata.name
+                    && resource.metadata.name == policy.metadata.name
             })
         };
         let stored = stored_policies(cluster).await?.into_iter().filter(|policy| !is_given(policy));
@@ -38,9 +39,9 @@ pub async fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         resources.extend(stored);
     }
     let asked = match &args.of.account {
-        Some(_) => Some(of::key(&access, &args.of, &namespace)?),
+        Some(_) => Some(target::key(&access, &args.of, &namespace)?),
         None if resources.is_empty() && args.source.from_cluster => None,
-        None if resources.is_empty() => Some(of::key(&access, &args.of, &namespace)?),
+        None if resources.is_empty() => Some(target::key(&access, &args.of, &namespace)?),
         None => None,
     };
     if let Some(key) = &asked {
@@ -53,9 +54,9 @@ pub async fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         bail!("there is no policy to report about: --account names an account");
     }
     let resources: Vec<_> =
-        resources.into_iter().map(|(namespace, policy)| Resource { namespace, policy }).collect();
-    let places = places(&access, args, asked, &resources).await;
-    let report = gather(&access, &resources, places, Clock::system().now()).await;
+        resources.into_iter().map(|(namespace, policy)| PolicyResource { namespace, policy }).collect();
+    let account_regions = account_regions(&access, args, asked, &resources).await;
+    let report = gather(&access, &resources, account_regions, Clock::system().now()).await;
     show::print(&match args.output {
         ReportFormat::Text => text(&report, Paint::of_stdout()),
         ReportFormat::Json => to_json(&report)?,
@@ -68,11 +69,11 @@ pub async fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
 
 /// Returns the regions of the requested account: those of the flags, else its home region if it has no policies.
 /// `gather` adds the regions of the policies.
-async fn places(
+async fn account_regions(
     access: &Access,
     args: &Args,
     asked: Option<AccountKey>,
-    resources: &[Resource],
+    resources: &[PolicyResource],
 ) -> Vec<(AccountKey, String)> {
     let Some(key) = asked else { return Vec::new() };
     let mut regions = args.of.regions.clone();

@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 
 use super::model::{Objective, Report, Row, State};
-use crate::commands::show::{Cell, Paint, Tone, age, plain, table};
+use crate::commands::show::{Cell, Paint, TextStyle, age, plain, table};
 
 pub fn text(report: &Report, paint: Paint) -> String {
-    let mut out = format!("{}\n", paint.paint(&report.summary(), Tone::Heading));
+    let mut out = format!("{}\n", paint.paint(&report.summary(), TextStyle::Heading));
     out.push_str(&format!("As of {}.\n", report.generated_at));
-    let section =
-        |out: &mut String, title: &str| out.push_str(&format!("\n{}\n", paint.paint(title, Tone::Heading)));
+    let section = |out: &mut String, title: &str| {
+        out.push_str(&format!("\n{}\n", paint.paint(title, TextStyle::Heading)))
+    };
     if !report.problems.is_empty() {
         section(&mut out, "Not read");
         for problem in &report.problems {
@@ -68,7 +69,7 @@ fn cells(row: &Row<'_>, now: Timestamp) -> [Cell; 12] {
         instance.name.as_deref().into(),
         row.account.name.as_str().into(),
         row.account.region.as_str().into(),
-        Cell::new(row.state.as_str(), tone(row.state)),
+        Cell::new(row.state.as_str(), text_style(row.state)),
         instance.target().into(),
         instance.protected_since().map(ago).into(),
         instance.recovery_point().map(ago).into(),
@@ -92,12 +93,12 @@ pub fn objective(row: &Row<'_>, now: Timestamp) -> Option<String> {
     Some(format!("{length}, {verdict}"))
 }
 
-fn tone(state: State) -> Tone {
+fn text_style(state: State) -> TextStyle {
     match state {
-        State::NotProtected | State::NoUsableCopy | State::ObjectiveExceeded => Tone::Bad,
-        State::Drifted | State::Unknown => Tone::Notice,
-        State::Unsupported => Tone::Neutral,
-        State::Protected => Tone::Good,
+        State::NotProtected | State::NoUsableCopy | State::ObjectiveExceeded => TextStyle::Bad,
+        State::Drifted | State::Unknown => TextStyle::Notice,
+        State::Unsupported => TextStyle::Neutral,
+        State::Protected => TextStyle::Good,
     }
 }
 

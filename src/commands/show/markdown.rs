@@ -4,7 +4,7 @@ use super::plain::plain;
 
 /// Zero-width space that breaks up mentions, references and addresses. The sites search the rendered page for them, so
 /// a backslash does not prevent them. Renovate and Dependabot do the same.
-const GAP: &str = "&#8203;";
+const ZERO_WIDTH_SPACE: &str = "&#8203;";
 
 /// Escapes text for a table cell or a list item: none of it is markup, a link or a reference, or notifies anybody.
 pub fn markdown(text: &str) -> String {
@@ -33,8 +33,8 @@ pub fn markdown(text: &str) -> String {
             }
             _ => out.push(c),
         }
-        if is_found_later(&text[..=at], next) {
-            out.push_str(GAP);
+        if is_autolinked(&text[..=at], next) {
+            out.push_str(ZERO_WIDTH_SPACE);
         }
     }
     out
@@ -42,7 +42,7 @@ pub fn markdown(text: &str) -> String {
 
 /// Returns whether `before` ends with the start of something that the sites search the rendered page for: `@team`,
 /// `#12`, `!12`, `%12`, `~label`, `$12`, `&12`, `^12`, `GH-12`, `://`, `mailto:`, `:tada:`, `www.`, `{+`.
-fn is_found_later(before: &[char], next: Option<char>) -> bool {
+fn is_autolinked(before: &[char], next: Option<char>) -> bool {
     let Some(next) = next else { return false };
     let ends_with = |word: &str| {
         let word: Vec<char> = word.chars().collect();
@@ -154,7 +154,7 @@ mod tests {
         let mut out = String::new();
         for (at, c) in text.iter().enumerate() {
             out.push(*c);
-            if is_found_later(&text[..=at], text.get(at + 1).copied()) {
+            if is_autolinked(&text[..=at], text.get(at + 1).copied()) {
                 out.push_str(ZERO_WIDTH);
             }
         }

@@ -12,7 +12,7 @@ mod table;
 
 pub use json::json;
 pub use markdown::markdown;
-pub use paint::{Paint, Tone};
+pub use paint::{Paint, TextStyle};
 pub use plain::plain;
 pub use progress::Progress;
 pub use table::{Cell, table};
@@ -21,7 +21,7 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
-use crate::telemetry::urls;
+use crate::telemetry::scrub;
 
 /// Writes to standard output. A closed pipe, as by `head`, is no error.
 ///
@@ -37,20 +37,20 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Prints the error of a command to standard error.
 pub fn error(error: &anyhow::Error) {
     // A failed write cannot be reported anywhere else.
-    let _ = io::stderr().lock().write_all(told(error).as_bytes());
+    let _ = io::stderr().lock().write_all(format_error(error).as_bytes());
 }
 
 /// Prints a note to standard error, apart from the requested output.
 pub fn note(text: &str) {
     // A failed write cannot be reported anywhere else.
-    let _ = writeln!(io::stderr().lock(), "{}", plain(&urls::clean(text)));
+    let _ = writeln!(io::stderr().lock(), "{}", plain(&scrub::clean(text)));
 }
 
 /// Formats an error. Indents further lines: they may come from a cloud or a cluster, and must not look like the
 /// operator's own.
-fn told(error: &anyhow::Error) -> String {
+fn format_error(error: &anyhow::Error) -> String {
     let text = format!("error: {error:#}");
-    urls::clean(&text).lines().map(plain).collect::<Vec<_>>().join("\n  ") + "\n"
+    scrub::clean(&text).lines().map(plain).collect::<Vec<_>>().join("\n  ") + "\n"
 }
 
 #[cfg(test)]
@@ -63,13 +63,16 @@ mod tests {
         let feature = "kube/http-proxy";
         let error =
             kube::Error::ProxyProtocolDisabled { proxy_url: Box::new(proxy), protocol_feature: feature };
-        let told = told(&anyhow::Error::from(error));
-        assert!(told.contains("http://[redacted]@p:3128") && !told.contains("Pa55word"), "{told}");
+        let format_error = format_error(&anyhow::Error::from(error));
+        assert!(
+            format_error.contains("http://[redacted]@p:3128") && !format_error.contains("Pa55word"),
+            "{format_error}"
+        );
     }
 
     #[test]
     fn an_error_steers_no_terminal() {
         let error = anyhow::anyhow!("the cloud said: \u{1b}[2Jno\nerror: all is lost").context("cannot list");
-        assert_eq!(told(&error), "error: cannot list: the cloud said: [2Jno\n  error: all is lost\n");
+        assert_eq!(format_error(&error), "error: cannot list: the cloud said: [2Jno\n  error: all is lost\n");
     }
 }

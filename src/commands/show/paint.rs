@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 /// Meaning of a text, which decides its style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
+pub enum TextStyle {
     #[default]
     Neutral,
     Heading,
@@ -32,15 +32,15 @@ impl Paint {
         Self { colours: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
     }
 
-    pub fn paint(self, text: &str, tone: Tone) -> String {
-        let style = match tone {
-            Tone::Neutral => Style::new(),
-            Tone::Heading => Style::new().bold(),
-            Tone::Good => AnsiColor::Green.on_default(),
-            Tone::Notice => AnsiColor::Yellow.on_default(),
-            Tone::Bad => AnsiColor::Red.on_default().bold(),
+    pub fn paint(self, text: &str, text_style: TextStyle) -> String {
+        let style = match text_style {
+            TextStyle::Neutral => Style::new(),
+            TextStyle::Heading => Style::new().bold(),
+            TextStyle::Good => AnsiColor::Green.on_default(),
+            TextStyle::Notice => AnsiColor::Yellow.on_default(),
+            TextStyle::Bad => AnsiColor::Red.on_default().bold(),
         };
-        if self.colours && tone != Tone::Neutral {
+        if self.colours && text_style != TextStyle::Neutral {
             format!("{style}{text}{style:#}")
         } else {
             text.to_owned()
@@ -55,10 +55,10 @@ mod tests {
     #[test]
     fn colours_are_put_around_the_words_that_mean_something() {
         let paint = Paint { colours: true };
-        assert_eq!(paint.paint("ok", Tone::Good), "\u{1b}[32mok\u{1b}[0m");
-        assert_eq!(paint.paint("no", Tone::Bad), "\u{1b}[1m\u{1b}[31mno\u{1b}[0m");
-        assert_eq!(paint.paint("x", Tone::Neutral), "x");
-        assert_eq!(Paint::NONE.paint("no", Tone::Bad), "no");
+        assert_eq!(paint.paint("ok", TextStyle::Good), "\u{1b}[32mok\u{1b}[0m");
+        assert_eq!(paint.paint("no", TextStyle::Bad), "\u{1b}[1m\u{1b}[31mno\u{1b}[0m");
+        assert_eq!(paint.paint("x", TextStyle::Neutral), "x");
+        assert_eq!(Paint::NONE.paint("no", TextStyle::Bad), "no");
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 
 /// Longest text that is shown, in characters; a condition's message may have 32768.
-const LIMIT: usize = 2_000;
+const MAX_LENGTH: usize = 2_000;
 
 /// Returns the text on one line, without control, bidi and other format characters, and without invisible ones. Cuts a
 /// text longer than 2,000 characters, and appends an ellipsis.
 pub fn plain(text: &str) -> String {
     let mut shown = text.chars().filter_map(visible);
-    let mut plain: String = shown.by_ref().take(LIMIT).collect();
+    let mut plain: String = shown.by_ref().take(MAX_LENGTH).collect();
     if shown.next().is_some() {
         plain.push('…');
     }
@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut() {
-        assert_eq!(plain(&"é".repeat(LIMIT)), "é".repeat(LIMIT));
-        assert_eq!(plain(&"é".repeat(LIMIT + 1)), "é".repeat(LIMIT) + "…");
+        assert_eq!(plain(&"é".repeat(MAX_LENGTH)), "é".repeat(MAX_LENGTH));
+        assert_eq!(plain(&"é".repeat(MAX_LENGTH + 1)), "é".repeat(MAX_LENGTH) + "…");
         // Invisible characters do not count towards the limit.
-        assert_eq!(plain(&("a".repeat(LIMIT) + "\u{200b}")), "a".repeat(LIMIT));
+        assert_eq!(plain(&("a".repeat(MAX_LENGTH) + "\u{200b}")), "a".repeat(MAX_LENGTH));
     }
 
     proptest! {

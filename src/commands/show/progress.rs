@@ -23,7 +23,7 @@ impl Progress {
 
 impl<W: Write> Progress<W> {
     /// Replaces the shown text.
-    pub fn say(&mut self, text: &str) {
+    pub fn update(&mut self, text: &str) {
         // One line: a longer text would wrap, and its first part would not be cleared.
         let text: String = plain(text).chars().take(79).collect();
         if let Some(out) = self.out.as_mut().filter(|_| text != self.shown) {
@@ -50,9 +50,9 @@ mod tests {
     fn one_line_is_written_again_and_cleared() {
         let mut written = Vec::new();
         let mut progress = Progress { out: Some(&mut written), shown: String::new() };
-        progress.say("100 backups");
-        progress.say("100 backups");
-        progress.say("200\nbackups\u{1b}");
+        progress.update("100 backups");
+        progress.update("100 backups");
+        progress.update("200\nbackups\u{1b}");
         drop(progress);
         assert_eq!(
             String::from_utf8(written).unwrap(),

@@ -14,12 +14,12 @@ use crate::api::policy::{
     PolicyValues, RecoveryPoint,
 };
 
-use crate::commands::show::Tone;
+use crate::commands::show::TextStyle;
 use crate::commands::show::age::age;
 use crate::domain::condition::{Reason, types};
 
 /// Number of backups that are listed individually.
-const NEWEST: usize = 3;
+const SHOWN_BACKUPS: usize = 3;
 
 /// Explanation of a policy. The texts contain foreign text unescaped.
 #[derive(Clone, Debug, Serialize)]
@@ -30,7 +30,7 @@ pub struct Explanation {
     /// Whether there is something to restore from in the other region.
     pub headline: String,
     #[serde(skip)]
-    pub tone: Tone,
+    pub text_style: TextStyle,
     /// Caveats about the rest.
     pub notes: Vec<String>,
     pub what_is: Vec<String>,
@@ -87,7 +87,7 @@ pub fn explain(object: &DynamicObject, now: Timestamp) -> Explanation {
         policy: format!("{}/{}", name(&metadata.namespace), name(&metadata.name)),
         advice: policy.advice(headline.reason),
         headline: headline.text,
-        tone: headline.tone,
+        text_style: headline.text_style,
         notes: policy.notes(),
         what_is: policy.what_is(),
         since_when: policy.since_when(),
@@ -263,7 +263,7 @@ impl Policy<'_> {
         if let Some(point) = &self.recovery_point {
             lines.push(format!("Recovery point: {}, {}.", point.backup_point_id, self.ago(point.time.0)));
         }
-        lines.extend(backups.items.iter().take(NEWEST).map(|item| self.copy(item)));
+        lines.extend(backups.items.iter().take(SHOWN_BACKUPS).map(|item| self.copy(item)));
         lines
     }
 
@@ -280,13 +280,13 @@ impl Policy<'_> {
 
     fn advice(&self, wrong: Option<Reason>) -> Vec<String> {
         let stalled = self.condition(types::STALLED).is_some_and(|condition| condition.status == "True");
-        let mut told = Vec::new();
+        let mut seen = Vec::new();
         let mut lines = Vec::new();
         for condition in &self.conditions {
-            if condition.reason.is_empty() || told.contains(&&condition.reason) {
+            if condition.reason.is_empty() || seen.contains(&&condition.reason) {
                 continue;
             }
-            told.push(&condition.reason);
+            seen.push(&condition.reason);
             match Reason::parse(&condition.reason) {
                 Some(reason) => lines.extend(advised(reason, stalled)),
                 None => lines.push(format!(
@@ -296,7 +296,7 @@ impl Policy<'_> {
             }
         }
         // Without an objective, or before its condition is written, no condition has this reason.
-        if let Some(wrong) = wrong.filter(|wrong| !told.iter().any(|reason| *reason == wrong.as_str())) {
+        if let Some(wrong) = wrong.filter(|wrong| !seen.iter().any(|reason| *reason == wrong.as_str())) {
             lines.extend(advised(wrong, stalled));
         }
         if self.observed().is_none() {

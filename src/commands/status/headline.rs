@@ -5,13 +5,13 @@ use jiff::SignedDuration;
 use super::explain::Policy;
 use crate::api::duration;
 use crate::api::policy::RecoveryPoint;
-use crate::commands::show::Tone;
+use crate::commands::show::TextStyle;
 use crate::commands::show::age;
 use crate::domain::condition::{Reason, types};
 
 /// First line of the explanation.
 pub(super) struct Headline {
-    pub(super) tone: Tone,
+    pub(super) text_style: TextStyle,
     pub(super) text: String,
     /// Problem for which there may be no condition.
     pub(super) reason: Option<Reason>,
@@ -19,7 +19,7 @@ pub(super) struct Headline {
 
 impl Headline {
     fn notice(text: &str) -> Self {
-        Self { tone: Tone::Notice, text: text.to_owned(), reason: None }
+        Self { text_style: TextStyle::Notice, text: text.to_owned(), reason: None }
     }
 }
 
@@ -40,7 +40,7 @@ impl Policy<'_> {
             (Some(false), ..) => self.headline_of_inactive(),
             (_, Some(point), _) => self.headline_of(point, target),
             (_, None, Some(_)) => Headline {
-                tone: Tone::Bad,
+                text_style: TextStyle::Bad,
                 text: format!(
                     "Nothing to restore from: there is no usable copy in {target}.{}",
                     self.caveat()
@@ -69,14 +69,14 @@ impl Policy<'_> {
             .as_deref()
             .and_then(duration::parse)
             .and_then(|length| SignedDuration::try_from(length).ok());
-        let mut tone = Tone::Good;
+        let mut text_style = TextStyle::Good;
         let mut reason = None;
         match (objective, length) {
             (Some(objective), Some(length)) if old <= length => {
                 text.push_str(&format!(", within its objective of {objective}."));
             }
             (Some(objective), Some(_)) => {
-                tone = Tone::Bad;
+                text_style = TextStyle::Bad;
                 reason = Some(Reason::ObjectiveExceeded);
                 text.push_str(&format!(": that exceeds its objective of {objective}."));
             }
@@ -84,11 +84,11 @@ impl Policy<'_> {
         }
         match &self.found {
             Some(found) if !found.active => {
-                tone = Tone::Bad;
+                text_style = TextStyle::Bad;
                 text.push_str(" No further copies are made: the cloud's policy is off.");
             }
             Some(found) if found.cross_backup_region != self.target => {
-                tone = Tone::Bad;
+                text_style = TextStyle::Bad;
                 let other =
                     found.cross_backup_region.as_deref().unwrap_or("a region that the cloud does not name");
                 text.push_str(&format!(" Further copies go to {other}."));
@@ -96,10 +96,10 @@ impl Policy<'_> {
             _ => {}
         }
         let caveat = self.caveat();
-        if tone == Tone::Good && (self.is_outdated() || !caveat.is_empty()) {
-            tone = Tone::Notice;
+        if text_style == TextStyle::Good && (self.is_outdated() || !caveat.is_empty()) {
+            text_style = TextStyle::Notice;
         }
-        Headline { tone, text: text + &caveat, reason }
+        Headline { text_style, text: text + &caveat, reason }
     }
 
     /// Returns why the headline may be outdated; empty if it is not.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use self::explain::{Explanation, explain};
 use super::Exit;
-use super::show::{self, Paint, Tone};
+use super::show::{self, Paint, TextStyle};
 use crate::cli::Status;
 use crate::cli::status::Output;
 
@@ -28,22 +28,23 @@ pub async fn run(args: &Status) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn text(told: &Explanation, paint: Paint) -> String {
-    let mut out = format!("{}\n", paint.paint(&show::plain(&told.policy), Tone::Heading));
-    let mut say = |line: &str, tone| out.push_str(&format!("{}\n", paint.paint(&show::plain(line), tone)));
-    say(&told.headline, told.tone);
-    for note in &told.notes {
-        say(note, Tone::Notice);
+fn text(explanation: &Explanation, paint: Paint) -> String {
+    let mut out = format!("{}\n", paint.paint(&show::plain(&explanation.policy), TextStyle::Heading));
+    let mut say =
+        |line: &str, text_style| out.push_str(&format!("{}\n", paint.paint(&show::plain(line), text_style)));
+    say(&explanation.headline, explanation.text_style);
+    for note in &explanation.notes {
+        say(note, TextStyle::Notice);
     }
     let sections = [
-        ("What is", &told.what_is),
-        ("Since when", &told.since_when),
-        ("What was changed", &told.changes),
-        ("Backups", &told.backups),
-        ("What you can do", &told.advice),
+        ("What is", &explanation.what_is),
+        ("Since when", &explanation.since_when),
+        ("What was changed", &explanation.changes),
+        ("Backups", &explanation.backups),
+        ("What you can do", &explanation.advice),
     ];
     for (title, lines) in sections {
-        out.push_str(&format!("\n{}\n", paint.paint(title, Tone::Heading)));
+        out.push_str(&format!("\n{}\n", paint.paint(title, TextStyle::Heading)));
         for line in lines {
             out.push_str(&format!("  {}\n", show::plain(line)));
         }

@@ -22,8 +22,8 @@ pub async fn policy(args: &Status) -> anyhow::Result<DynamicObject> {
             args.policy.name
         ));
     }
-    let given = args.policy.namespace.clone().or_else(|| args.cluster.namespace.clone());
-    let namespace = given.unwrap_or_else(|| config.default_namespace.clone());
+    let requested = args.policy.namespace.clone().or_else(|| args.cluster.namespace.clone());
+    let namespace = requested.unwrap_or_else(|| config.default_namespace.clone());
     let (host, name) = (config.cluster_url.to_string(), args.policy.name.as_str());
     let resource = ApiResource::erase::<CrossRegionBackupPolicy>(&());
     let api = Api::<DynamicObject>::namespaced_with(client, &namespace, &resource);
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     /// Returns the message for a response of the API server.
-    async fn told(code: u16, body: &'static str) -> String {
+    async fn message_for(code: u16, body: &'static str) -> String {
         let service = tower::service_fn(move |_: Request<Body>| async move {
             let answer = Response::builder().status(code).body(Body::from(body.as_bytes().to_vec()));
             Ok::<_, std::convert::Infallible>(answer.unwrap())
@@ -82,15 +82,15 @@ mod tests {
         let missing = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"x \"sessions\" not found",
             "reason":"NotFound","details":{"name":"sessions","kind":"crossregionbackuppolicies"},"code":404}"#;
         assert!(
-            told(404, missing)
+            message_for(404, missing)
                 .await
                 .starts_with("there is no CrossRegionBackupPolicy sessions in the namespace payments")
         );
-        assert!(told(404, "404 page not found\n").await.contains("is the operator installed there?"));
+        assert!(message_for(404, "404 page not found\n").await.contains("is the operator installed there?"));
         let forbidden = r#"{"kind":"Status","status":"Failure","message":"User \"eve\" cannot get","reason":"Forbidden","code":403}"#;
-        let text = told(403, forbidden).await;
+        let text = message_for(403, forbidden).await;
         assert!(text.contains("ask for the verb get") && text.contains("User \"eve\" cannot get"), "{text}");
-        assert!(told(401, "Unauthorized").await.contains("log in again"));
-        assert!(told(503, "busy").await.contains("(503)"));
+        assert!(message_for(401, "Unauthorized").await.contains("log in again"));
+        assert!(message_for(503, "busy").await.contains("(503)"));
     }
 }

@@ -9,7 +9,7 @@ fn now() -> Timestamp {
     "2026-11-23T12:00:00Z".parse().unwrap()
 }
 
-fn told(policy: Value) -> String {
+fn explained(policy: Value) -> String {
     text(&explain(&serde_json::from_value(policy).unwrap(), now()), Paint::NONE)
 }
 
@@ -66,12 +66,12 @@ fn with(changes: &[(&str, Value)]) -> Value {
 }
 
 fn headline(policy: Value) -> String {
-    told(policy).lines().nth(1).unwrap().to_owned()
+    explained(policy).lines().nth(1).unwrap().to_owned()
 }
 
 #[test]
 fn a_policy_that_is_well() {
-    insta::assert_snapshot!(told(well()));
+    insta::assert_snapshot!(explained(well()));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn each_reason_says_what_to_do() {
     let mut all = String::new();
     for reason in Reason::ALL {
         let policy = with(&[("/status/conditions", json!([condition("Synced", "False", reason.as_str())]))]);
-        let text = told(policy);
+        let text = explained(policy);
         all.push_str(text.split_once("What you can do\n").unwrap().1);
     }
     insta::assert_snapshot!(all);
@@ -94,7 +94,7 @@ fn each_reason_says_what_to_do() {
 fn an_accepted_change_that_is_never_seen_is_for_the_cloud_s_support() {
     let conditions =
         json!([condition("Synced", "False", "Modifying"), condition("Stalled", "True", "Modifying")]);
-    assert!(told(with(&[("/status/conditions", conditions)])).contains("ask the cloud's support"));
+    assert!(explained(with(&[("/status/conditions", conditions)])).contains("ask the cloud's support"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_no_condition_says_is_advised_on_too() {
         ("/status/recoveryPoint", Value::Null),
         ("/status/conditions", json!([condition("Synced", "True", "InSync")])),
     ]);
-    let text = told(policy);
+    let text = explained(policy);
     assert!(text.contains("(runbook: NoBackupYet)") && !text.contains("Nothing to do"), "{text}");
 }
 
@@ -139,7 +139,7 @@ fn a_deletion_that_only_lets_go_does_not_promise_to_switch_off() {
             ("/metadata/finalizers", json!(["crossregionbackup.io/disable-on-delete"])),
             ("/spec/deletionPolicy", json!("Disable")),
         ];
-        told(with(&[&deletion, changes].concat()))
+        explained(with(&[&deletion, changes].concat()))
     };
     assert!(deleted(&[]).contains("switches the copies off in the cloud first"));
     for change in [("/spec/suspend", json!(true)), ("/spec/managementPolicy", json!("Observe"))] {
@@ -150,7 +150,7 @@ fn a_deletion_that_only_lets_go_does_not_promise_to_switch_off() {
 
 #[test]
 fn what_was_never_looked_at() {
-    insta::assert_snapshot!(told(with(&[("/status", json!({"observedGeneration": -1}))])));
+    insta::assert_snapshot!(explained(with(&[("/status", json!({"observedGeneration": -1}))])));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn what_is_between_two_states() {
             json!([condition("Synced", "Unknown", "Suspended"), condition("Contested", "True", "Contested")]),
         ),
     ]);
-    insta::assert_snapshot!(told(policy));
+    insta::assert_snapshot!(explained(policy));
 }
 
 #[test]
@@ -184,5 +184,5 @@ fn what_another_version_or_a_hand_has_written_hides_nothing_else() {
         ),
         ("/status/instance/name", json!("\u{1b}[2J\u{202e}evil\nReady is True")),
     ]);
-    insta::assert_snapshot!(told(policy));
+    insta::assert_snapshot!(explained(policy));
 }

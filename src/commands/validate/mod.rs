@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use super::manifests::{self, Document, Problem};
-use super::show::{self, Paint, Tone, plain};
+use super::show::{self, Paint, TextStyle, plain};
 use crate::api;
 use crate::cli::validate::{Validate, ValidateFormat};
 use rules::Rules;
@@ -27,7 +27,7 @@ struct Kind {
 
 /// Validation error of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Fault {
+struct FieldError {
     /// JSON pointer to the field; a missing field is located at its nearest parent.
     pointer: String,
     /// Such as `spec.crossBackupRegion`.
@@ -61,9 +61,9 @@ pub fn run(args: &Validate) -> anyhow::Result<Exit> {
 fn text(problems: &[Problem]) -> String {
     let paint = Paint::of_stdout();
     let line = |problem: &Problem| {
-        let (place, rest) = (problem.at.to_string(), problem.to_string());
-        let rest = rest.strip_prefix(&place).unwrap_or(&rest);
-        format!("{}{}\n", paint.paint(&plain(&place), Tone::Bad), plain(rest))
+        let (position, rest) = (problem.at.to_string(), problem.to_string());
+        let rest = rest.strip_prefix(&position).unwrap_or(&rest);
+        format!("{}{}\n", paint.paint(&plain(&position), TextStyle::Bad), plain(rest))
     };
     problems.iter().map(line).collect()
 }
@@ -107,10 +107,11 @@ pub fn check(document: &Document, old: Option<&Value>) -> Result<Value, Vec<Prob
     if !document.is_ours() {
         return Ok(document.value().clone());
     }
-    checked(document.value(), old).map_err(|faults| {
-        let problem =
-            |fault: Fault| document.problem(&fault.pointer, &fault.field, &fault.rule, fault.message);
-        faults.into_iter().map(problem).collect()
+    checked(document.value(), old).map_err(|field_errors| {
+        let problem = |field_error: FieldError| {
+            document.problem(&field_error.pointer, &field_error.field, &field_error.rule, field_error.message)
+        };
+        field_errors.into_iter().map(problem).collect()
     })
 }
 
@@ -119,47 +120,47 @@ pub fn check(document: &Document, old: Option<&Value>) -> Result<Value, Vec<Prob
 /// # Errors
 /// The validation errors, as text.
 pub fn check_value(value: &Value) -> Result<Value, Vec<String>> {
-    let words = |fault: Fault| match fault.field.as_str() {
-        "" => fault.message,
-        field => format!("{field}: {}", fault.message),
+    let words = |field_error: FieldError| match field_error.field.as_str() {
+        "" => field_error.message,
+        field => format!("{field}: {}", field_error.message),
     };
-    checked(value, None).map_err(|faults| faults.into_iter().map(words).collect())
+    checked(value, None).map_err(|field_errors| field_errors.into_iter().map(words).collect())
 }
 
-fn checked(value: &Value, old: Option<&Value>) -> Result<Value, Vec<Fault>> {
-    let kind = kind_of(value).map_err(|fault| vec![fault])?;
+fn checked(value: &Value, old: Option<&Value>) -> Result<Value, Vec<FieldError>> {
+    let kind = kind_of(value).map_err(|field_error| vec![field_error])?;
     let mut value = value.clone();
-    let mut faults = metadata::faults(&value);
+    let mut field_errors = metadata::field_errors(&value);
     // The API server ignores the status of a manifest, except for its unknown fields.
     let status = value.as_object_mut().and_then(|object| object.remove("status"));
     if let Some(status) = status {
-        kind.schema.unknown_in("status", &status, &mut faults);
+        kind.schema.unknown_in("status", &status, &mut field_errors);
     }
-    let before = faults.len();
-    kind.schema.check(&mut value, &mut faults);
+    let before = field_errors.len();
+    kind.schema.check(&mut value, &mut field_errors);
     // As in the API server, CEL rules run only if the schema holds, and may rely on it.
-    if faults.len() == before {
-        kind.rules.check(&value, old, &mut faults);
+    if field_errors.len() == before {
+        kind.rules.check(&value, old, &mut field_errors);
     }
-    if faults.is_empty() { Ok(value) } else { Err(faults) }
+    if field_errors.is_empty() { Ok(value) } else { Err(field_errors) }
 }
 
-fn kind_of(value: &Value) -> Result<&'static Kind, Fault> {
+fn kind_of(value: &Value) -> Result<&'static Kind, FieldError> {
     let text = |name: &str| value[name].as_str().unwrap_or_default();
-    let fault = |field: &str, message: String| Fault {
+    let field_error = |field: &str, message: String| FieldError {
         pointer: format!("/{field}"),
         field: field.to_owned(),
         rule: "enum".to_owned(),
         message,
     };
-    let kinds = kinds().as_ref().map_err(|error| fault("kind", error.clone()))?;
+    let kinds = kinds().as_ref().map_err(|error| field_error("kind", error.clone()))?;
     let Some(kind) = kinds.iter().find(|kind| kind.name == text("kind")) else {
         let known: Vec<_> = kinds.iter().map(|kind| kind.name.as_str()).collect();
-        return Err(fault("kind", format!("must be one of {}", known.join(", "))));
+        return Err(field_error("kind", format!("must be one of {}", known.join(", "))));
     };
     match text("apiVersion") == kind.version {
         true => Ok(kind),
-        false => Err(fault("apiVersion", format!("must be {}", kind.version))),
+        false => Err(field_error("apiVersion", format!("must be {}", kind.version))),
     }
 }
 

@@ -7,8 +7,8 @@ use cel::{Context, Program};
 use jiff::civil::DateTime;
 use serde_json::Value;
 
-use super::Fault;
-use super::schema::At;
+use super::FieldError;
+use super::schema::FieldPath;
 use crate::api::time;
 
 /// Rules of one kind.
@@ -41,19 +41,26 @@ impl Rules {
     }
 
     /// Finds the rules that an object, with its defaults filled in, breaks. `old` is the stored object.
-    pub fn check(&self, object: &Value, old: Option<&Value>, faults: &mut Vec<Fault>) {
+    pub fn check(&self, object: &Value, old: Option<&Value>, field_errors: &mut Vec<FieldError>) {
         let mut whole = object.clone();
         // The API server generates the name from `generateName`; the metadata check reports a missing name.
         if whole["metadata"]["name"].is_null() {
             let prefix = whole["metadata"]["generateName"].as_str().unwrap_or_default();
             whole["metadata"]["name"] = Value::String(format!("{prefix}xxxxx"));
         }
-        self.walk(&self.schema, &whole, old, &At::default(), faults);
+        self.walk(&self.schema, &whole, old, &FieldPath::default(), field_errors);
     }
 
-    fn walk(&self, schema: &Value, value: &Value, old: Option<&Value>, at: &At, faults: &mut Vec<Fault>) {
+    fn walk(
+        &self,
+        schema: &Value,
+        value: &Value,
+        old: Option<&Value>,
+        at: &FieldPath,
+        field_errors: &mut Vec<FieldError>,
+    ) {
         for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            self.apply(schema, rule, value, old, at, faults);
+            self.apply(schema, rule, value, old, at, field_errors);
         }
         match value {
             Value::Object(fields) => {
@@ -62,13 +69,13 @@ impl Rules {
                         schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
                     if let Some(property) = property {
                         let old = old.and_then(|old| old.get(name));
-                        self.walk(property, value, old, &at.key(name), faults);
+                        self.walk(property, value, old, &at.key(name), field_errors);
                     }
                 }
             }
             Value::Array(items) => {
                 for (n, item) in items.iter().enumerate() {
-                    self.walk(&schema["items"], item, None, &at.item(n), faults);
+                    self.walk(&schema["items"], item, None, &at.item(n), field_errors);
                 }
             }
             _ => {}
@@ -81,8 +88,8 @@ impl Rules {
         rule: &Value,
         value: &Value,
         old: Option<&Value>,
-        at: &At,
-        faults: &mut Vec<Fault>,
+        at: &FieldPath,
+        field_errors: &mut Vec<FieldError>,
     ) {
         let text = rule["rule"].as_str().unwrap_or_default();
         let mut context = Context::default();
@@ -110,7 +117,7 @@ impl Rules {
         {
             at = at.key(name);
         }
-        faults.push(at.fault(text, message));
+        field_errors.push(at.field_error(text, message));
     }
 
     /// Converts a value to CEL with the types of Kubernetes: a string with the format date-time is a timestamp.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::Fault;
+use super::FieldError;
 use crate::api::time;
 use crate::commands::manifests::escaped;
 
 /// Largest edit distance at which a known field is suggested for an unknown one.
-const SIMILAR: usize = 3;
+const MAX_EDIT_DISTANCE: usize = 3;
 /// Keywords that the schema of a spec may use; a test fails on any other.
 #[cfg(test)]
 pub const KEYWORDS: [&str; 24] = [
@@ -50,12 +50,12 @@ pub struct Schema {
 
 /// Position of a walk, as a JSON pointer and as a field name.
 #[derive(Clone, Default)]
-pub struct At {
+pub struct FieldPath {
     pub pointer: String,
     pub field: String,
 }
 
-impl At {
+impl FieldPath {
     pub fn key(&self, key: &str) -> Self {
         let field = if self.field.is_empty() { key.to_owned() } else { format!("{}.{key}", self.field) };
         Self { pointer: format!("{}/{}", self.pointer, escaped(key)), field }
@@ -65,8 +65,8 @@ impl At {
         Self { pointer: format!("{}/{at}", self.pointer), field: format!("{}[{at}]", self.field) }
     }
 
-    pub fn fault(&self, rule: &str, message: impl Into<String>) -> Fault {
-        Fault {
+    pub fn field_error(&self, rule: &str, message: impl Into<String>) -> FieldError {
+        FieldError {
             pointer: self.pointer.clone(),
             field: self.field.clone(),
             rule: rule.to_owned(),
@@ -87,33 +87,35 @@ impl Schema {
     }
 
     /// Finds the unknown fields of one top-level part.
-    pub fn unknown_in(&self, part: &str, value: &Value, faults: &mut Vec<Fault>) {
-        unknown(&self.whole["properties"][part], value, &At::default().key(part), faults);
+    pub fn unknown_in(&self, part: &str, value: &Value, field_errors: &mut Vec<FieldError>) {
+        unknown(&self.whole["properties"][part], value, &FieldPath::default().key(part), field_errors);
     }
 
     /// Fills in the defaults, and finds validation errors. `metadata` is not checked here: its rules are not in the
     /// schema.
-    pub fn check(&self, object: &mut Value, faults: &mut Vec<Fault>) {
+    pub fn check(&self, object: &mut Value, field_errors: &mut Vec<FieldError>) {
         let Some(fields) = object.as_object_mut() else { return };
         let known = ["apiVersion", "kind", "metadata", "spec", "status"];
         for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
-            faults.push(At::default().key(name).fault("unknown field", "is no field of this kind"));
+            field_errors.push(
+                FieldPath::default().key(name).field_error("unknown field", "is no field of this kind"),
+            );
         }
         let of_spec = &self.whole["properties"]["spec"];
-        let at = At::default().key("spec");
+        let at = FieldPath::default().key("spec");
         match fields.get_mut("spec") {
-            Some(Value::Null) | None => faults.push(at.fault("required", "is required")),
+            Some(Value::Null) | None => field_errors.push(at.field_error("required", "is required")),
             Some(spec) => {
-                unknown(of_spec, spec, &at, faults);
+                unknown(of_spec, spec, &at, field_errors);
                 fill(of_spec, spec);
-                self.check_value(of_spec, spec, &at, faults);
+                self.check_value(of_spec, spec, &at, field_errors);
             }
         }
     }
 }
 
 impl Schema {
-    fn check_value(&self, schema: &Value, value: &Value, at: &At, faults: &mut Vec<Fault>) {
+    fn check_value(&self, schema: &Value, value: &Value, at: &FieldPath, field_errors: &mut Vec<FieldError>) {
         let wanted = schema["type"].as_str().unwrap_or_default();
         let fits = match (wanted, value) {
             ("object", Value::Object(_)) | ("array", Value::Array(_)) => true,
@@ -124,32 +126,37 @@ impl Schema {
         };
         if !fits {
             let article = if wanted.starts_with(['a', 'i', 'o']) { "an" } else { "a" };
-            return faults
-                .push(at.fault("type", format!("must be {article} {wanted}, and is {}", name_of(value))));
+            return field_errors.push(
+                at.field_error("type", format!("must be {article} {wanted}, and is {}", name_of(value))),
+            );
         }
         if let Some(allowed) = schema["enum"].as_array().filter(|allowed| !allowed.contains(value)) {
             let words: Vec<_> = allowed.iter().map(|word| word.as_str().unwrap_or_default()).collect();
-            faults.push(at.fault("enum", format!("must be one of {}", words.join(", "))));
+            field_errors.push(at.field_error("enum", format!("must be one of {}", words.join(", "))));
         }
         match value {
-            Value::Object(fields) => self.check_object(schema, fields, at, faults),
+            Value::Object(fields) => self.check_object(schema, fields, at, field_errors),
             Value::Array(items) => {
                 let count = items.len() as u64;
                 if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
-                    faults.push(
-                        at.fault("maxItems", format!("must have at most {most} items, and has {count}")),
+                    field_errors.push(
+                        at.field_error(
+                            "maxItems",
+                            format!("must have at most {most} items, and has {count}"),
+                        ),
                     );
                 }
                 if let Some(least) = schema["minItems"].as_u64().filter(|least| count < *least) {
-                    faults.push(
-                        at.fault("minItems", format!("must have at least {least} items, and has {count}")),
-                    );
+                    field_errors.push(at.field_error(
+                        "minItems",
+                        format!("must have at least {least} items, and has {count}"),
+                    ));
                 }
                 for (n, item) in items.iter().enumerate() {
-                    self.check_value(&schema["items"], item, &at.item(n), faults);
+                    self.check_value(&schema["items"], item, &at.item(n), field_errors);
                 }
             }
-            Value::String(text) => self.check_text(schema, text, at, faults),
+            Value::String(text) => self.check_text(schema, text, at, field_errors),
             Value::Number(number) => {
                 let number = number.as_f64().unwrap_or(f64::NAN);
                 let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
@@ -162,65 +169,72 @@ impl Schema {
                 if !within || !of_format {
                     let least = least.unwrap_or(f64::from(i32::MIN));
                     let most = most.unwrap_or(f64::from(i32::MAX));
-                    faults.push(at.fault("range", format!("must be {least} to {most}")));
+                    field_errors.push(at.field_error("range", format!("must be {least} to {most}")));
                 }
             }
             _ => {}
         }
     }
 
-    fn check_object(&self, schema: &Value, fields: &Map<String, Value>, at: &At, faults: &mut Vec<Fault>) {
+    fn check_object(
+        &self,
+        schema: &Value,
+        fields: &Map<String, Value>,
+        at: &FieldPath,
+        field_errors: &mut Vec<FieldError>,
+    ) {
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !fields.contains_key(name) {
-                faults.push(at.key(name).fault("required", "is required"));
+                field_errors.push(at.key(name).field_error("required", "is required"));
             }
         }
         for (name, value) in fields {
             let property = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
             if let Some(property) = property {
-                self.check_value(property, value, &at.key(name), faults);
+                self.check_value(property, value, &at.key(name), field_errors);
             }
         }
     }
 
-    fn check_text(&self, schema: &Value, text: &str, at: &At, faults: &mut Vec<Fault>) {
+    fn check_text(&self, schema: &Value, text: &str, at: &FieldPath, field_errors: &mut Vec<FieldError>) {
         let length = text.chars().count() as u64;
         let (least, most) = (schema["minLength"].as_u64().unwrap_or(0), schema["maxLength"].as_u64());
         if length < least || most.is_some_and(|most| length > most) {
             let most = most.map_or_else(|| "any number of".to_owned(), |most| most.to_string());
-            faults.push(
-                at.fault("length", format!("must have {least} to {most} characters, and has {length}")),
+            field_errors.push(
+                at.field_error("length", format!("must have {least} to {most} characters, and has {length}")),
             );
         }
         if let Some(pattern) = schema["pattern"].as_str() {
             let matches = self.patterns.get(pattern).is_some_and(|regex| regex.is_match(text));
             if !matches {
-                faults.push(at.fault("pattern", format!("must match {pattern}")));
+                field_errors.push(at.field_error("pattern", format!("must match {pattern}")));
             }
         }
         if schema["format"] == "date-time" && time::parse(text).is_none() {
-            faults.push(at.fault("format", "must be a time such as 2026-11-01T00:00:00Z"));
+            field_errors.push(at.field_error("format", "must be a time such as 2026-11-01T00:00:00Z"));
         }
     }
 }
 
-fn unknown(schema: &Value, value: &Value, at: &At, faults: &mut Vec<Fault>) {
+fn unknown(schema: &Value, value: &Value, at: &FieldPath, field_errors: &mut Vec<FieldError>) {
     match value {
         Value::Object(fields) => {
             let properties = schema["properties"].as_object();
             for (name, value) in fields {
                 match properties.and_then(|properties| properties.get(name)) {
-                    Some(property) => unknown(property, value, &at.key(name), faults),
+                    Some(property) => unknown(property, value, &at.key(name), field_errors),
                     None if schema.get("additionalProperties").is_some() => {
-                        unknown(&schema["additionalProperties"], value, &at.key(name), faults);
+                        unknown(&schema["additionalProperties"], value, &at.key(name), field_errors);
                     }
                     // The type check reports an object where the schema has none.
                     None if schema["type"] != "object" => {}
                     None => {
                         let near = properties.and_then(|properties| nearest(name, properties.keys()));
                         let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-                        faults.push(
-                            at.key(name).fault("unknown field", format!("is no field of this kind{hint}")),
+                        field_errors.push(
+                            at.key(name)
+                                .field_error("unknown field", format!("is no field of this kind{hint}")),
                         );
                     }
                 }
@@ -228,7 +242,7 @@ fn unknown(schema: &Value, value: &Value, at: &At, faults: &mut Vec<Fault>) {
         }
         Value::Array(items) => {
             for (n, item) in items.iter().enumerate() {
-                unknown(&schema["items"], item, &at.item(n), faults);
+                unknown(&schema["items"], item, &at.item(n), field_errors);
             }
         }
         _ => {}
@@ -240,7 +254,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'
     let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
     known
         .map(|known| (distance(known), known.as_str()))
-        .filter(|(far, _)| *far <= SIMILAR)
+        .filter(|(far, _)| *far <= MAX_EDIT_DISTANCE)
         .min()
         .map(|(_, k)| k)
 }

@@ -30,7 +30,7 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
-fn said(value: &Value) -> Vec<String> {
+fn errors_of(value: &Value) -> Vec<String> {
     check_value(value).err().unwrap_or_default()
 }
 
@@ -76,16 +76,16 @@ fn each_keyword_finds_what_it_is_for() {
             "spec.recoveryPointObjective: recoveryPointObjective must be 1m to 8760h",
         ),
     ] {
-        assert_eq!(said(&policy(spec.clone())), [expected], "{spec}");
+        assert_eq!(errors_of(&policy(spec.clone())), [expected], "{spec}");
     }
 }
 
 #[test]
 fn rules_about_changes_hold_for_what_is_stored_already() {
     let stored = policy(json!({"region": "cn-guangzhou"}));
-    let faults = checked(&policy(json!({})), Some(&stored)).unwrap_err();
+    let field_errors = checked(&policy(json!({})), Some(&stored)).unwrap_err();
     assert_eq!(
-        (faults[0].field.as_str(), faults[0].message.as_str()),
+        (field_errors[0].field.as_str(), field_errors[0].message.as_str()),
         ("spec.region", "region is immutable")
     );
     assert!(checked(&policy(json!({})), Some(&policy(json!({"active": false})))).is_ok());
@@ -105,20 +105,20 @@ fn metadata_is_checked_as_the_api_server_does() {
     ] {
         let mut value = policy(json!({}));
         merge(&mut value["metadata"], metadata.clone());
-        assert_eq!(said(&value), [expected], "{metadata}");
+        assert_eq!(errors_of(&value), [expected], "{metadata}");
     }
     let mut generated = policy(json!({}));
     merge(&mut generated["metadata"], json!({"name": null, "generateName": "sessions-"}));
-    assert!(said(&generated).is_empty());
+    assert!(errors_of(&generated).is_empty());
 }
 
 #[test]
 fn unknown_kinds_and_versions_are_named() {
     let mut value = policy(json!({}));
     value["apiVersion"] = json!("crossregionbackup.io/v1");
-    assert_eq!(said(&value), ["apiVersion: must be crossregionbackup.io/v1alpha1"]);
+    assert_eq!(errors_of(&value), ["apiVersion: must be crossregionbackup.io/v1alpha1"]);
     value["kind"] = json!("BackupPolicy");
-    assert!(said(&value)[0].starts_with("kind: must be one of BackupInventory, CloudAccount"));
+    assert!(errors_of(&value)[0].starts_with("kind: must be one of BackupInventory, CloudAccount"));
 }
 
 #[test]
@@ -250,10 +250,10 @@ fn breakers() -> Vec<(&'static str, Value, Option<Value>)> {
 fn each_rule_is_broken_by_something_and_holds_for_what_is_good() {
     let mut broken: Vec<(&str, String)> = Vec::new();
     for (kind, value, old) in breakers() {
-        let faults = checked(&value, old.as_ref()).expect_err("it breaks a rule");
-        let odd = |fault: &&Fault| fault.message.contains("cannot be evaluated");
-        assert!(!faults.iter().any(|fault| odd(&fault)), "{faults:?}");
-        broken.extend(faults.into_iter().map(|fault| (kind, fault.rule)));
+        let field_errors = checked(&value, old.as_ref()).expect_err("it breaks a rule");
+        let odd = |field_error: &&FieldError| field_error.message.contains("cannot be evaluated");
+        assert!(!field_errors.iter().any(|field_error| odd(&field_error)), "{field_errors:?}");
+        broken.extend(field_errors.into_iter().map(|field_error| (kind, field_error.rule)));
     }
     let mut missing = Vec::new();
     for kind in kinds().as_ref().unwrap() {

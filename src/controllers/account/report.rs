@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::{Api, Resource};
 
 use super::{Context, Kind};
+use crate::accounts::Account;
 use crate::api::account::{AnyAccount, CloudAccountStatus};
 use crate::api::handled_value;
 use crate::cluster::events::Note;
@@ -14,10 +15,9 @@ use crate::controllers::metrics;
 use crate::controllers::policy::convert;
 use crate::controllers::{Part, write_status};
 use crate::domain::condition::{self, types};
-use crate::domain::{Outcome, Progress, Reason, Truth};
-use crate::metrics::Ended;
-use crate::observe::Account;
-use crate::plan::account::Standing;
+use crate::domain::{ConditionStatus, Outcome, Progress, Reason};
+use crate::metrics::ReconcileResult;
+use crate::plan::account::VerificationState;
 use crate::plan::events;
 
 /// Writes the status if it differs. Returns the delay before a retry, if one is needed, and the outcome for the
@@ -29,7 +29,7 @@ pub async fn report<K: Kind>(
     account: &Account,
     of: &K,
     staleness: Duration,
-) -> (Option<Duration>, Ended) {
+) -> (Option<Duration>, ReconcileResult) {
     let now = context.clock.now();
     let generation = object.meta().generation.unwrap_or_default();
     let stored = of.status().cloned().unwrap_or_default();
@@ -47,12 +47,13 @@ pub async fn report<K: Kind>(
             .all(|reason| reason.as_str() != c.reason)
     });
     if outcome.is_none() && (outdated || stored.observed_generation != Some(generation)) {
-        outcome = unsettled(&memory.standing);
+        outcome = transient_failure(&memory.verification);
     }
     // A spec that was not tried yet is not verified, whether or not the previous one was.
     let tried = account.generation() == Some(generation) && memory.is_proven();
-    outcome = outcome
-        .filter(|o| o.status != Truth::True || tried || stored.observed_generation == Some(generation));
+    outcome = outcome.filter(|o| {
+        o.status != ConditionStatus::True || tried || stored.observed_generation == Some(generation)
+    });
     if let Some(outcome) = &outcome {
         let conditions = condition::merge(&old, &[types::READY], outcome, generation, now);
         new.conditions = conditions.iter().map(convert::condition_to).collect();
@@ -60,7 +61,7 @@ pub async fn report<K: Kind>(
     }
     if account.has_client() && !suspended {
         new.access_key_id_hint = account.hint();
-    } else if matches!(memory.standing, Standing::CredentialsMissing(_)) {
+    } else if matches!(memory.verification, VerificationState::CredentialsMissing(_)) {
         new.access_key_id_hint = None;
     }
     let uid = object.meta().uid.clone().unwrap_or_default();
@@ -74,11 +75,11 @@ pub async fn report<K: Kind>(
     if let Some(wait) = context.failed_writes.wait(object.meta(), Part::Status) {
         return (Some(wait), ended);
     }
-    let _place = context.place_to_write().await;
+    let _place = context.write_permit().await;
     match write_status(context, api, object, &new, AnyAccount::status).await {
         Ok(Applied::Written(_)) => {
             context.failed_writes.succeeded(object.meta(), Part::Status);
-            tell(context, object, &old, &new, outcome.as_ref()).await;
+            publish_event(context, object, &old, &new, outcome.as_ref()).await;
             (None, ended)
         }
         // Another writer has changed the object: the watch will deliver it.
@@ -92,17 +93,17 @@ pub async fn report<K: Kind>(
 
 /// Returns the outcome of a new spec whose verification fails transiently: it is reported at once, although the account
 /// was verified before.
-fn unsettled(standing: &Standing) -> Option<Outcome> {
-    let (reason, text) = match standing {
-        Standing::EndpointUnreachable(text) => (Reason::EndpointUnreachable, text),
-        Standing::Throttled(text) => (Reason::Throttled, text),
+fn transient_failure(verification: &VerificationState) -> Option<Outcome> {
+    let (reason, text) = match verification {
+        VerificationState::EndpointUnreachable(text) => (Reason::EndpointUnreachable, text),
+        VerificationState::Throttled(text) => (Reason::Throttled, text),
         _ => return None,
     };
     let progress = Progress::Reconciling;
-    Some(Outcome { status: Truth::False, reason, progress, cause: text.clone(), detail: None })
+    Some(Outcome { status: ConditionStatus::False, reason, progress, cause: text.clone(), detail: None })
 }
 
-async fn tell<K: Kind>(
+async fn publish_event<K: Kind>(
     context: &Context,
     object: &Guarded<K>,
     old: &[condition::Condition],
@@ -127,13 +128,8 @@ async fn tell<K: Kind>(
     let shared = object.meta().namespace.is_none();
     let text =
         if shared && own.contains(&outcome.reason) { "the account's condition says why" } else { text };
-    if let Some(happening) = events::of_account(before, (outcome.status, reason), text) {
-        let note = Note {
-            warning: happening.warning,
-            reason: happening.reason,
-            action: "Verify",
-            text: happening.text,
-        };
+    if let Some(event) = events::of_account(before, (outcome.status, reason), text) {
+        let note = Note { warning: event.warning, reason: event.reason, action: "Verify", text: event.text };
         context.events.publish(&object.object_ref(&()), note).await;
     }
 }

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::fit::short;
+use super::fit::clean_text;
+use crate::accounts::Details;
 use crate::api::inventory as api;
 use crate::api::whole_seconds;
 use crate::domain::{Backup, BackupDetail};
-use crate::observe::Details;
-use crate::plan::inventory::{Found, InstanceLine};
+use crate::plan::inventory::{InstanceSummary, ListingSummary};
 
 /// Maximum lengths of the lists, as the API documents them.
 const ITEMS_MAX: usize = 300;
@@ -18,13 +18,14 @@ const INSTANCES_MAX: usize = 200;
 const UNPROTECTED_MAX: usize = 100;
 
 /// Writes the result of a complete listing into a status.
-pub fn tell(found: &Found, status: &mut api::BackupInventoryStatus) {
+pub fn write_result(found: &ListingSummary, status: &mut api::BackupInventoryStatus) {
     status.backups_of =
         Some(if found.cross_region { api::BackupsOf::CrossRegion } else { api::BackupsOf::Local });
     status.total = Some(found.total);
     status.total_size_bytes = Some(found.size_bytes);
     status.total_size = Some(binary_size(found.size_bytes));
-    status.by_status = Some(found.by_status.iter().map(|(status, count)| (short(status), *count)).collect());
+    status.by_status =
+        Some(found.by_status.iter().map(|(status, count)| (clean_text(status), *count)).collect());
     status.newest = found.newest.as_ref().map(|newest| api::Newest {
         time: whole_seconds(newest.time),
         backup_point_id: newest.backup_point_id.clone(),
@@ -41,7 +42,7 @@ pub fn tell(found: &Found, status: &mut api::BackupInventoryStatus) {
             .take(UNPROTECTED_MAX)
             .map(|(id, name)| api::UnprotectedInstance {
                 instance_id: id.clone(),
-                instance_name: name.as_deref().map(short),
+                instance_name: name.as_deref().map(clean_text),
             })
             .collect(),
         unsupported: unprotected.unsupported,
@@ -59,32 +60,34 @@ pub fn tell(found: &Found, status: &mut api::BackupInventoryStatus) {
 /// Returns a stored status without values that cannot be written again, whoever wrote them: times before 1970, which
 /// no listing returns, negative counts, and lists longer than the limits. The next listing restores them.
 pub fn credible(mut status: api::BackupInventoryStatus) -> api::BackupInventoryStatus {
-    let are_late = |times: &[&Option<Time>]| times.iter().all(|time| time.as_ref().is_none_or(is_late));
+    let are_after_epoch =
+        |times: &[&Option<Time>]| times.iter().all(|time| time.as_ref().is_none_or(is_after_epoch));
     status.total = status.total.filter(|total| *total >= 0);
     status.total_size_bytes = status.total_size_bytes.filter(|bytes| *bytes >= 0);
-    status.newest = status.newest.filter(|newest| is_late(&newest.time));
+    status.newest = status.newest.filter(|newest| is_after_epoch(&newest.time));
     status.items = status.items.filter(|items| {
-        let are_late =
-            |item: &api::InventoryItem| are_late(&[&item.start_time, &item.end_time, &item.expiry_time]);
-        items.len() <= ITEMS_MAX && items.iter().all(are_late)
+        let are_after_epoch = |item: &api::InventoryItem| {
+            are_after_epoch(&[&item.start_time, &item.end_time, &item.expiry_time])
+        };
+        items.len() <= ITEMS_MAX && items.iter().all(are_after_epoch)
     });
     status.instances = status.instances.filter(|instances| {
         instances.len() <= INSTANCES_MAX
-            && instances.iter().all(|instance| are_late(&[&instance.newest_backup]))
+            && instances.iter().all(|instance| are_after_epoch(&[&instance.newest_backup]))
     });
-    status.unprotected = status
-        .unprotected
-        .filter(|unprotected| unprotected.items.len() <= UNPROTECTED_MAX && are_late(&[&unprotected.as_of]));
+    status.unprotected = status.unprotected.filter(|unprotected| {
+        unprotected.items.len() <= UNPROTECTED_MAX && are_after_epoch(&[&unprotected.as_of])
+    });
     status
 }
 
-fn is_late(time: &Time) -> bool {
+fn is_after_epoch(time: &Time) -> bool {
     time.0 >= Timestamp::UNIX_EPOCH
 }
 
 fn item(backup: &Backup, with_details: bool) -> api::InventoryItem {
     let time = |t: Option<Timestamp>| t.map(whole_seconds);
-    let cut = |text: &Option<String>| text.as_deref().map(short);
+    let cut = |text: &Option<String>| text.as_deref().map(clean_text);
     let detail = if with_details { backup.detail.clone() } else { BackupDetail::default() };
     api::InventoryItem {
         instance_id: backup.instance_id.clone(),
@@ -94,7 +97,7 @@ fn item(backup: &Backup, with_details: bool) -> api::InventoryItem {
         backup_point_name: cut(&backup.backup_point_name),
         strategy: cut(&backup.strategy),
         backup_type: cut(&backup.backup_type),
-        status: short(&backup.status),
+        status: clean_text(&backup.status),
         provider_status: cut(&backup.provider_status),
         provider_type: cut(&backup.provider_type),
         source_region: cut(&backup.source_region),
@@ -113,10 +116,10 @@ fn item(backup: &Backup, with_details: bool) -> api::InventoryItem {
     }
 }
 
-fn instance(line: &InstanceLine) -> api::InventoryInstance {
+fn instance(line: &InstanceSummary) -> api::InventoryInstance {
     api::InventoryInstance {
         instance_id: line.id.clone(),
-        instance_name: line.name.as_deref().map(short),
+        instance_name: line.name.as_deref().map(clean_text),
         total: line.total,
         newest_backup: line.newest_usable.map(whole_seconds),
         policy_active: line.policy_active,
@@ -202,7 +205,10 @@ mod tests {
         };
         let items = vec![detailed(), listed_alone];
         let mut status = api::BackupInventoryStatus::default();
-        tell(&Found { items: items.clone(), with_details: true, ..Found::default() }, &mut status);
+        write_result(
+            &ListingSummary { items: items.clone(), with_details: true, ..ListingSummary::default() },
+            &mut status,
+        );
         let mut known = details_from(&status);
         let key = ("crs-1".to_owned(), "1-2-3".to_owned());
         assert_eq!(known.keys().collect::<Vec<_>>(), [&key]);
@@ -217,7 +223,10 @@ mod tests {
     fn details_are_told_only_where_they_are_asked_for() {
         let told = |with_details| {
             let mut status = api::BackupInventoryStatus::default();
-            tell(&Found { items: vec![detailed()], with_details, ..Found::default() }, &mut status);
+            write_result(
+                &ListingSummary { items: vec![detailed()], with_details, ..ListingSummary::default() },
+                &mut status,
+            );
             serde_json::to_value(&status.items.unwrap()[0]).unwrap()
         };
         let (with, without) = (told(true), told(false));
@@ -231,9 +240,9 @@ mod tests {
     #[test]
     fn lists_are_cut_at_their_limits_and_say_so() {
         let lines =
-            |count: usize| (0..count).map(|n| InstanceLine { id: n.to_string(), ..Default::default() });
+            |count: usize| (0..count).map(|n| InstanceSummary { id: n.to_string(), ..Default::default() });
         let told = |instances: usize, off: usize, total| {
-            let found = Found {
+            let found = ListingSummary {
                 total,
                 items: vec![detailed()],
                 instances: Some(lines(instances).collect()),
@@ -241,10 +250,10 @@ mod tests {
                     items: (0..off).map(|n| (n.to_string(), None)).collect(),
                     ..Unprotected::default()
                 }),
-                ..Found::default()
+                ..ListingSummary::default()
             };
             let mut status = api::BackupInventoryStatus::default();
-            tell(&found, &mut status);
+            write_result(&found, &mut status);
             let unprotected = status.unprotected.unwrap();
             let lengths = (status.instances.unwrap().len(), unprotected.items.len(), unprotected.total);
             let cut = status.truncated.unwrap();

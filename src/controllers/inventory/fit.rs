@@ -5,19 +5,19 @@ use serde::Serialize;
 use crate::api::inventory::BackupInventoryStatus;
 
 /// Maximum length of names, remarks and all other texts of a cloud, in characters.
-const TEXT_MAX: usize = 64;
+const MAX_TEXT_CHARS: usize = 64;
 /// Maximum size of the whole status as JSON, in bytes: below 256 KiB, which leaves room for what the API server adds
 /// to an object.
-const STATUS_MAX: usize = 240 << 10;
+const MAX_STATUS_BYTES: usize = 240 << 10;
 
 /// Removes control characters and truncates the text.
-pub fn short(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect()
+pub fn clean_text(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect()
 }
 
 /// Truncates the lists until the status fits, and sets `truncated`.
-pub fn cut(status: &mut BackupInventoryStatus) {
-    let mut excess = size(status).saturating_sub(STATUS_MAX);
+pub fn truncate_lists(status: &mut BackupInventoryStatus) {
+    let mut excess = size(status).saturating_sub(MAX_STATUS_BYTES);
     if excess == 0 {
         return;
     }
@@ -96,18 +96,18 @@ mod tests {
     fn what_fits_is_left_alone() {
         let mut status = full(1);
         let before = status.clone();
-        cut(&mut status);
+        truncate_lists(&mut status);
         assert_eq!(status, before);
     }
 
     #[test]
     fn items_are_cut_first_and_no_more_than_needed() {
         let mut status = full(64);
-        cut(&mut status);
+        truncate_lists(&mut status);
         let [items, instances, unprotected] = lengths(&status);
         assert!((50..300).contains(&items) && instances == 200 && unprotected == 100, "{items}");
         let one = size(&status.items.as_ref().map(|items| &items[0]));
-        assert!((STATUS_MAX - one..=STATUS_MAX).contains(&size(&status)), "{}", size(&status));
+        assert!((MAX_STATUS_BYTES - one..=MAX_STATUS_BYTES).contains(&size(&status)), "{}", size(&status));
         let expected = Truncated { items: true, instances: false, unprotected: false };
         assert_eq!(status.truncated, Some(expected));
     }
@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn texts_of_any_length_fit() {
         let mut status = full(3000);
-        cut(&mut status);
-        assert!(size(&status) <= STATUS_MAX);
+        truncate_lists(&mut status);
+        assert!(size(&status) <= MAX_STATUS_BYTES);
         assert_eq!(lengths(&status)[..2], [0, 0]);
         assert_eq!(status.truncated.map(|t| (t.items, t.instances, t.unprotected)), Some((true, true, true)));
     }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_by_characters_and_has_none_that_control() {
-        assert_eq!(short(&"é".repeat(65)), "é".repeat(64));
-        assert_eq!(short("a\nb\u{1b}[0mc\u{0}"), "ab[0mc");
+        assert_eq!(clean_text(&"é".repeat(65)), "é".repeat(64));
+        assert_eq!(clean_text("a\nb\u{1b}[0mc\u{0}"), "ab[0mc");
     }
 }

@@ -18,12 +18,12 @@ use kube::runtime::reflector::Store;
 
 use super::cached::Cached;
 use super::guarded::Guarded;
+use crate::accounts::{AccountKey, Accounts};
 use crate::api::{BackupInventory, CloudAccount, ClusterCloudAccount, CrossRegionBackupPolicy};
 use crate::cluster::elector::Leadership;
 use crate::domain::condition::types;
 use crate::domain::{Class, Reason};
-use crate::metrics::{Ended, Exposition, Family, Type};
-use crate::observe::{AccountKey, Accounts};
+use crate::metrics::{Exposition, Family, MetricType, ReconcileResult};
 
 /// Data sources of a scrape.
 pub struct Sources {
@@ -35,14 +35,14 @@ pub struct Sources {
     /// Accounts of the current leadership term; `None` while this replica stands by.
     pub known: Option<Arc<Accounts>>,
     pub interval_override: Option<Duration>,
-    pub noted: Arc<Noted>,
+    pub metrics_state: Arc<MetricsState>,
     /// Last leadership of this process, which may have ended.
     pub leadership: Option<Leadership>,
 }
 
 /// Metric state that no status contains.
 #[derive(Default)]
-pub struct Noted {
+pub struct MetricsState {
     /// Time at which each policy was last in sync, by UID.
     synced: Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Number of instances that may have been left on, by account, and the last time.
@@ -50,9 +50,9 @@ pub struct Noted {
 }
 
 /// How long the series of a deleted account is kept after a failed disable.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+const ABANDONED_RETENTION: Duration = Duration::from_secs(3600);
 
-impl Noted {
+impl MetricsState {
     /// Records that a poll found the policy in sync.
     pub fn in_sync(&self, uid: &Arc<str>, now: Timestamp) {
         lock(&self.synced).insert(uid.clone(), now);
@@ -81,20 +81,20 @@ impl Sources {
     /// Errors of the writer.
     pub fn write(&self, out: &mut Exposition<'_>, now: Timestamp) -> io::Result<()> {
         let leads = self.leadership.as_ref().is_some_and(Leadership::is_current);
-        out.family("crossregionbackup_leader", Type::Gauge, "Whether this replica leads.")?
+        out.family("crossregionbackup_leader", MetricType::Gauge, "Whether this replica leads.")?
             .series(&[], u8::from(leads))?;
-        let mut asked = HashMap::new();
-        self.write_policies(out, &mut asked)?;
-        self.write_inventories(out, &mut asked)?;
-        self.write_accounts(out, &asked, now)
+        let mut intervals = HashMap::new();
+        self.write_policies(out, &mut intervals)?;
+        self.write_inventories(out, &mut intervals)?;
+        self.write_accounts(out, &intervals, now)
     }
 }
 
 /// Shortest interval that the resources of each account request.
-type Asked = HashMap<AccountKey, Duration>;
+type RequestedIntervals = HashMap<AccountKey, Duration>;
 
-fn asks(asked: &mut Asked, key: AccountKey, interval: Duration) {
-    asked.entry(key).and_modify(|shortest| *shortest = interval.min(*shortest)).or_insert(interval);
+fn request_interval(intervals: &mut RequestedIntervals, key: AccountKey, interval: Duration) {
+    intervals.entry(key).and_modify(|shortest| *shortest = interval.min(*shortest)).or_insert(interval);
 }
 
 /// Returns the value of the label `account`.
@@ -103,14 +103,18 @@ fn account_label(key: &AccountKey) -> String {
 }
 
 /// A condition as metrics report it: type, status, reason.
-type Said = [Box<str>; 3];
+type ConditionLabels = [Box<str>; 3];
 
-fn said(conditions: &[Condition]) -> Vec<Said> {
-    let said = |c: &Condition| [&c.type_, &c.status, &c.reason].map(|text| text.as_str().into());
-    conditions.iter().map(said).collect()
+fn condition_labels(conditions: &[Condition]) -> Vec<ConditionLabels> {
+    let condition_labels = |c: &Condition| [&c.type_, &c.status, &c.reason].map(|text| text.as_str().into());
+    conditions.iter().map(condition_labels).collect()
 }
 
-fn series_of(family: &mut Family<'_>, labels: &[(&str, &str)], conditions: &[Said]) -> io::Result<()> {
+fn write_conditions(
+    family: &mut Family<'_>,
+    labels: &[(&str, &str)],
+    conditions: &[ConditionLabels],
+) -> io::Result<()> {
     for [kind, status, reason] in conditions {
         let own = [("type", &**kind), ("status", &**status), ("reason", &**reason)];
         family.series(&[labels, &own].concat(), 1)?;
@@ -128,20 +132,20 @@ fn seconds(time: Timestamp) -> f64 {
 pub fn ended<'a>(
     conditions: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     failed: Option<Class>,
-) -> Ended {
+) -> ReconcileResult {
     let has = |kind: &str| conditions.clone().find(|(of, _)| *of == kind);
     let reason = has(types::READY).map_or("", |(_, reason)| reason);
     let is = |reasons: &[Reason]| reasons.iter().any(|of| of.as_str() == reason);
     match failed {
-        Some(Class::Throttled) => Ended::Throttled,
-        Some(Class::Passing) => Ended::Passing,
-        _ if is(&[Reason::Throttled]) => Ended::Throttled,
+        Some(Class::Throttled) => ReconcileResult::Throttled,
+        Some(Class::Transient) => ReconcileResult::Transient,
+        _ if is(&[Reason::Throttled]) => ReconcileResult::Throttled,
         _ if is(&[Reason::CloudUnavailable, Reason::InstanceNotReady, Reason::EndpointUnreachable]) => {
-            Ended::Passing
+            ReconcileResult::Transient
         }
-        _ if failed.is_some() || has(types::STALLED).is_some() => Ended::NeedsPerson,
-        _ if has(types::RECONCILING).is_some() => Ended::Waiting,
-        _ => Ended::Ok,
+        _ if failed.is_some() || has(types::STALLED).is_some() => ReconcileResult::NeedsPerson,
+        _ if has(types::RECONCILING).is_some() => ReconcileResult::Waiting,
+        _ => ReconcileResult::Ok,
     }
 }
 

@@ -9,15 +9,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::desired::change_of;
-use super::{Turn, is_current, purpose_of};
-use crate::cloud::{Accepted, Lane, Progress, SendGuard};
+use super::{Reconcile, is_current, purpose_of};
+use crate::accounts::AccountClient;
+use crate::cloud::{Accepted, Priority, SendGuard, SendProgress};
 use crate::controllers::Admission;
-use crate::controllers::rounds::Seat;
+use crate::controllers::backup_lister::Subscription;
 use crate::domain::{Backup, Change, Class, Failure, Kind, PolicyState};
-use crate::observe::Reached;
-use crate::plan::inventory::{PolicyKnowledge, PolicyTold};
-use crate::plan::memory::FRESHNESS;
-use crate::plan::pace::backoff;
+use crate::plan::inventory::{PolicyObservation, PolicySetting};
+use crate::plan::memory::MAX_DESCRIBE_AGE;
+use crate::plan::polling::backoff;
 use crate::plan::{Effect, since};
 
 pub const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
@@ -26,13 +26,13 @@ const REGIONS: &str = "DescribeAvailableCrossRegion";
 pub const BACKUPS: &str = "DescribeCrossRegionBackups";
 
 /// Timeout of one attempt to modify, with its retries, from when its first request is sent.
-const ATTEMPT: Duration = Duration::from_secs(30);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time before the end of the lease at which a Modify is cancelled.
-const BEFORE_LEASE_END: Duration = Duration::from_secs(2);
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// Time that must be left of the lease beyond that to send a Modify: a lease that is renewed in time has more left.
-const LEASE_LEFT: Duration = Duration::from_secs(1);
+const MIN_LEASE_LEFT: Duration = Duration::from_secs(1);
 /// Interval at which a Modify that waits is checked for whether it is still wanted.
-const RECHECK: Duration = Duration::from_secs(1);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Result of an attempt to modify.
 pub enum Attempt {
@@ -43,17 +43,18 @@ pub enum Attempt {
     Superseded,
 }
 
-impl Turn<'_> {
-    pub async fn describe(&self, reached: &Reached<'_>) -> Result<PolicyState, Failure> {
+impl Reconcile<'_> {
+    pub async fn describe(&self, account_client: &AccountClient<'_>) -> Result<PolicyState, Failure> {
         let instance = &self.instance;
-        let answer =
-            reached.call(DESCRIBE, |client| async move { client.describe_policy(instance).await }).await;
+        let answer = account_client
+            .call(DESCRIBE, |client| async move { client.describe_policy(instance).await })
+            .await;
         if let (Ok(state), Some(account)) = (&answer, self.account) {
-            let policy = PolicyTold::Active(state.active);
+            let policy = PolicySetting::Active(state.active);
             let now = self.context.clock.now();
-            account.note_policy(instance.clone(), PolicyKnowledge { policy, at: now });
+            account.record_policy(instance.clone(), PolicyObservation { policy, at: now });
             if change_of(&self.policy.spec).difference(state).is_none() {
-                self.context.noted.in_sync(&self.uid, now);
+                self.context.metrics_state.in_sync(&self.uid, now);
             }
         }
         answer
@@ -61,9 +62,14 @@ impl Turn<'_> {
 
     /// Returns the regions that the instance can copy to. `wanted`: a target that the answer for another instance may
     /// contain; without it this very instance is asked.
-    pub async fn regions(&self, reached: &Reached<'_>, wanted: Option<&str>) -> Result<Vec<String>, Failure> {
+    pub async fn regions(
+        &self,
+        account_client: &AccountClient<'_>,
+        wanted: Option<&str>,
+    ) -> Result<Vec<String>, Failure> {
         let instance = &self.instance;
-        let ask = reached.call(REGIONS, |client| async move { client.available_regions(instance).await });
+        let ask =
+            account_client.call(REGIONS, |client| async move { client.available_regions(instance).await });
         match self.account {
             Some(account) => {
                 account.available_regions(instance, wanted, || self.context.clock.now(), ask).await
@@ -72,33 +78,44 @@ impl Turn<'_> {
         }
     }
 
-    pub async fn backups(&self, reached: &Reached<'_>, seat: Option<&Seat>) -> Result<Vec<Backup>, Failure> {
+    pub async fn backups(
+        &self,
+        account_client: &AccountClient<'_>,
+        subscription: Option<&Subscription>,
+    ) -> Result<Vec<Backup>, Failure> {
         let instance = &self.instance;
-        let reached = self.first_of_many(reached).await;
+        let account_client = self.for_listing(account_client).await;
         let now = self.context.clock.now();
-        let reading =
-            reached.call(BACKUPS, |client| async move { client.instance_backups(instance, now).await }).await;
-        if let (Ok(backups), Some(seat)) = (&reading, seat) {
-            seat.has_read(backups, now);
+        let reading = account_client
+            .call(BACKUPS, |client| async move { client.instance_backups(instance, now).await })
+            .await;
+        if let (Ok(backups), Some(subscription)) = (&reading, subscription) {
+            subscription.record_own_listing(backups, now);
         }
         reading
     }
 
     /// Returns a client for a listing. Many pages must not hold up other namespaces: only the first one follows
     /// directly on what the policy did before.
-    async fn first_of_many<'a>(&self, reached: &Reached<'a>) -> Reached<'a> {
-        let Some(account) = self.account else { return reached.clone() };
-        let caller = self.caller.clone().unwrap_or_else(|| self.caller_of(account));
-        let permit = account.budget.acquire(&caller).await;
-        reached.for_caller(|caller| caller.in_lane(Lane::Begun).holding(permit))
+    async fn for_listing<'a>(&self, account_client: &AccountClient<'a>) -> AccountClient<'a> {
+        let Some(account) = self.account else { return account_client.clone() };
+        let call_context = self.call_context.clone().unwrap_or_else(|| self.caller_of(account));
+        let permit = account.budget.acquire(&call_context).await;
+        account_client
+            .map_context(|call_context| call_context.with_priority(Priority::InProgress).with_permit(permit))
     }
 
     /// Makes one attempt to modify. All tries have the same ClientToken, since the answer to one that took effect may
     /// have been lost. The timeout counts from the first request: what the attempt waits for before, mostly the request
     /// budget, is no failure. `seen`: time of the Describe that showed the difference.
-    pub async fn modify(&self, reached: &Reached<'_>, change: &Change, seen: Timestamp) -> (Attempt, Effect) {
+    pub async fn modify(
+        &self,
+        account_client: &AccountClient<'_>,
+        change: &Change,
+        seen: Timestamp,
+    ) -> (Attempt, Effect) {
         let guard = Arc::new(self.guard(seen));
-        let attempt = self.attempt_within(&guard, reached, change).await;
+        let attempt = self.attempt_within(&guard, account_client, change).await;
         let effect = if guard.progress().may_have_applied { Effect::Possible } else { Effect::None };
         (attempt, effect)
     }
@@ -106,31 +123,32 @@ impl Turn<'_> {
     async fn attempt_within(
         &self,
         guard: &Arc<SendGuard>,
-        reached: &Reached<'_>,
+        account_client: &AccountClient<'_>,
         change: &Change,
     ) -> Attempt {
         let token = Uuid::new_v4().to_string();
-        let mut reached = reached.for_caller(|caller| caller.guarded(guard.clone()));
+        let mut account_client =
+            account_client.map_context(|call_context| call_context.with_guard(guard.clone()));
         let mut last: Option<Failure> = None;
         let mut tries = 0;
         // A failure is reported only if a request was sent; before that nothing has happened.
         let ended = |last: Option<Failure>| last.map_or(Attempt::Superseded, Attempt::Failed);
         loop {
             while self.is_lease_short() && self.context.leadership.is_current() {
-                sleep(RECHECK / 4).await;
+                sleep(RECHECK_INTERVAL / 4).await;
             }
-            if !self.still_holds() {
+            if !self.is_still_valid() {
                 return Attempt::Superseded;
             }
             let answer = tokio::select! {
                 biased;
-                answer = self.modify_once(&reached, change, &token) => answer,
-                () = self.waits_in_vain(guard) => return ended(last),
+                answer = self.modify_once(&account_client, change, &token) => answer,
+                () = self.until_obsolete(guard) => return ended(last),
             };
-            let Progress { first_sent, refused, .. } = guard.progress();
+            let SendProgress { first_sent, refused, .. } = guard.progress();
             let failure = match answer {
                 Ok(accepted) => return Attempt::Accepted(accepted.request_id),
-                Err(_) if refused => match self.still_holds() {
+                Err(_) if refused => match self.is_still_valid() {
                     true if self.is_lease_short() => continue,
                     true => return ended(last),
                     false => return Attempt::Superseded,
@@ -140,50 +158,51 @@ impl Turn<'_> {
             let Some(first_sent) = first_sent else {
                 return match failure.kind.class() {
                     // The next describe reports why the cloud cannot be reached.
-                    Class::Passing | Class::Throttled => Attempt::Superseded,
+                    Class::Transient | Class::Throttled => Attempt::Superseded,
                     Class::NeedsPerson => Attempt::Failed(failure),
                 };
             };
             tries += 1;
             let delay = match failure.kind {
-                Kind::CloudUnavailable => backoff(tries, ATTEMPT, fastrand::f64()),
+                Kind::CloudUnavailable => backoff(tries, ATTEMPT_TIMEOUT, fastrand::f64()),
                 // The request budget delays the next try for as long as the cloud has demanded.
                 Kind::Throttled => Duration::ZERO,
                 _ => return Attempt::Failed(failure),
             };
             let paused = self.account.and_then(|account| account.budget.paused_until());
             let next = (Instant::now() + delay).max(paused.unwrap_or_else(Instant::now));
-            if next >= first_sent + ATTEMPT {
+            if next >= first_sent + ATTEMPT_TIMEOUT {
                 return Attempt::Failed(failure);
             }
             last = Some(failure);
             sleep_until(next).await;
             // Repeated failures must not hold up other namespaces.
-            reached = reached.for_caller(|caller| caller.in_lane(Lane::Begun));
+            account_client =
+                account_client.map_context(|call_context| call_context.with_priority(Priority::InProgress));
         }
     }
 
     async fn modify_once(
         &self,
-        reached: &Reached<'_>,
+        account_client: &AccountClient<'_>,
         change: &Change,
         token: &str,
     ) -> Result<Accepted, Failure> {
         let instance = &self.instance;
-        reached
+        account_client
             .call(MODIFY, |client| async move { client.modify_policy(instance, change, token).await })
             .await
     }
 
     /// Returns once a request that waits to be sent is no longer wanted, or has to wait longer than the policy may go
     /// without a reconcile.
-    async fn waits_in_vain(&self, guard: &SendGuard) {
+    async fn until_obsolete(&self, guard: &SendGuard) {
         loop {
-            sleep(RECHECK).await;
-            let Progress { first_sent, under_way, .. } = guard.progress();
-            let is_over = first_sent.is_some_and(|first| first + ATTEMPT <= Instant::now());
+            sleep(RECHECK_INTERVAL).await;
+            let SendProgress { first_sent, in_flight, .. } = guard.progress();
+            let is_over = first_sent.is_some_and(|first| first + ATTEMPT_TIMEOUT <= Instant::now());
             let is_paused = self.account.is_some_and(|account| account.budget.paused_until().is_some());
-            if !under_way && (is_over || is_paused || !self.still_holds()) {
+            if !in_flight && (is_over || is_paused || !self.is_still_valid()) {
                 return;
             }
         }
@@ -194,21 +213,21 @@ impl Turn<'_> {
     /// request in flight at the timeout of the attempt, however often the lease is renewed meanwhile, and before the
     /// lease ends.
     fn guard(&self, seen: Timestamp) -> SendGuard {
-        let still_holds = self.holds();
+        let is_still_valid = self.validity_check();
         let (leadership, clock) = (self.context.leadership.clone(), self.context.clock.clone());
         let term = leadership.clone();
         SendGuard::new(
             move || {
-                let lasts = leadership.safe_until() >= Instant::now() + BEFORE_LEASE_END + LEASE_LEFT;
-                lasts && since(seen, clock.now()) <= FRESHNESS && still_holds()
+                let lasts = leadership.safe_until() >= Instant::now() + LEASE_MARGIN + MIN_LEASE_LEFT;
+                lasts && since(seen, clock.now()) <= MAX_DESCRIBE_AGE && is_still_valid()
             },
             move |first_sent| {
                 let term = term.clone();
                 async move {
                     tokio::select! {
                         biased;
-                        () = term.ends_within(BEFORE_LEASE_END) => {}
-                        () = sleep_until(first_sent + ATTEMPT) => {}
+                        () = term.ends_within(LEASE_MARGIN) => {}
+                        () = sleep_until(first_sent + ATTEMPT_TIMEOUT) => {}
                     }
                 }
                 .boxed()
@@ -217,26 +236,26 @@ impl Turn<'_> {
     }
 
     fn is_lease_short(&self) -> bool {
-        self.context.leadership.safe_until() < Instant::now() + BEFORE_LEASE_END + LEASE_LEFT
+        self.context.leadership.safe_until() < Instant::now() + LEASE_MARGIN + MIN_LEASE_LEFT
     }
 
-    fn still_holds(&self) -> bool {
-        self.holds()()
+    fn is_still_valid(&self) -> bool {
+        self.validity_check()()
     }
 
     /// Returns a check whether the resource is still the one that this reconcile began with and may use its account,
     /// and this process still leads.
-    fn holds(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+    fn validity_check(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let (context, policy, uid) = (self.context.clone(), self.policy.clone(), self.uid.clone());
         let watched = self.watched.clone();
         let (key, namespace) = (self.key.clone(), self.namespace.clone());
         let account = self.account.map(|account| account.uid.clone());
         move || {
             let admission = context.admission(&key, &namespace, purpose_of(&context, &policy.spec));
-            let serves = |uid: &String| context.accounts.serves(&key, uid);
+            let is_active = |uid: &String| context.accounts.is_active(&key, uid);
             is_current(&context, &policy, &uid, &watched)
                 && !matches!(admission, Admission::Denied(_))
-                && account.as_ref().is_none_or(serves)
+                && account.as_ref().is_none_or(is_active)
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::{InstanceRef, Named};
-use crate::plan::Rival;
+use crate::domain::{InstanceRef, ObjectKey};
+use crate::plan::CompetingPolicy;
 use crate::plan::conflict::{Claim, manager};
 
 /// Nearly every policy is in both maps, so their texts are shared: the key of an instance, which includes the provider,
@@ -17,13 +17,13 @@ struct Index {
 
 pub struct Claims {
     index: Mutex<Index>,
-    wake: Box<dyn Fn(&Named) + Send + Sync>,
+    trigger: Box<dyn Fn(&ObjectKey) + Send + Sync>,
 }
 
 impl Claims {
-    /// Creates an empty index. It calls `wake` with every policy whose competing policy may have changed.
-    pub fn new(wake: impl Fn(&Named) + Send + Sync + 'static) -> Self {
-        Self { index: Mutex::default(), wake: Box::new(wake) }
+    /// Creates an empty index. It calls `trigger` with every policy whose competing policy may have changed.
+    pub fn new(trigger: impl Fn(&ObjectKey) + Send + Sync + 'static) -> Self {
+        Self { index: Mutex::default(), trigger: Box::new(trigger) }
     }
 
     /// Sets or removes one policy's claim, and triggers the other policies of the instance if that changed anything.
@@ -56,16 +56,17 @@ impl Claims {
         }
         drop(index);
         for other in others {
-            (self.wake)(&other.named);
+            (self.trigger)(&other.object_key);
         }
     }
 
     /// Returns the policy that manages the instance instead of this one; `None` if this one does, or claims none.
-    pub fn rival(&self, uid: &str, namespace: &str) -> Option<Rival> {
+    pub fn competitor(&self, uid: &str, namespace: &str) -> Option<CompetingPolicy> {
         let index = self.lock();
-        let winner =
-            &manager(index.of(index.by_uid.get(uid)?)).filter(|claim| *claim.named.uid != *uid)?.named;
-        Some(Rival { name: (winner.namespace() == namespace).then(|| winner.name().to_owned()) })
+        let winner = &manager(index.of(index.by_uid.get(uid)?))
+            .filter(|claim| *claim.object_key.uid != *uid)?
+            .object_key;
+        Some(CompetingPolicy { name: (winner.namespace() == namespace).then(|| winner.name().to_owned()) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -91,7 +92,7 @@ mod tests {
     fn claim(claims: &Claims, uid: &str, namespace: &str, created: i64) {
         let instance = InstanceRef { region: "cn-beijing".to_owned(), id: "redis-a1".to_owned() };
         let claim = Claim {
-            named: Named::new(uid, namespace, &format!("name-{uid}")),
+            object_key: ObjectKey::new(uid, namespace, &format!("name-{uid}")),
             created: Timestamp::from_second(created).unwrap(),
             refused: Refusal::None,
         };
@@ -102,18 +103,18 @@ mod tests {
     fn the_loser_learns_who_manages_and_is_woken_when_that_ends() {
         let woken = Arc::new(Mutex::new(Vec::new()));
         let seen = woken.clone();
-        let claims = Claims::new(move |named| seen.lock().unwrap().push(named.name().to_string()));
+        let claims = Claims::new(move |object_key| seen.lock().unwrap().push(object_key.name().to_string()));
         claim(&claims, "a", "one", 1);
         claim(&claims, "b", "one", 2);
         claim(&claims, "c", "two", 3);
-        assert_eq!(claims.rival("a", "one"), None);
-        assert_eq!(claims.rival("b", "one"), Some(Rival { name: Some("name-a".to_owned()) }));
-        assert_eq!(claims.rival("c", "two"), Some(Rival { name: None }));
+        assert_eq!(claims.competitor("a", "one"), None);
+        assert_eq!(claims.competitor("b", "one"), Some(CompetingPolicy { name: Some("name-a".to_owned()) }));
+        assert_eq!(claims.competitor("c", "two"), Some(CompetingPolicy { name: None }));
         woken.lock().unwrap().clear();
         claim(&claims, "a", "one", 1);
         assert!(woken.lock().unwrap().is_empty(), "nothing changed");
         claims.set(&"a".into(), None);
         assert_eq!(*woken.lock().unwrap(), ["name-b", "name-c"]);
-        assert_eq!(claims.rival("b", "one"), None);
+        assert_eq!(claims.competitor("b", "one"), None);
     }
 }

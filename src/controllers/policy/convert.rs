@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, 
 
 use crate::api::policy as api;
 use crate::api::{handled_value, whole_seconds};
-use crate::domain::condition::{Condition, Truth};
+use crate::domain::condition::{Condition, ConditionStatus};
 use crate::domain::facts::{
     BackupSummary, Cause, Drift, Facts, Instance, Modification, ModifyRefused, RecoveryPoint,
 };
@@ -14,7 +14,7 @@ use crate::domain::{Backup, Change, PolicyState};
 pub fn condition_from(c: &ApiCondition) -> Condition {
     Condition {
         kind: c.type_.clone(),
-        status: Truth::parse(&c.status),
+        status: ConditionStatus::parse(&c.status),
         reason: c.reason.clone(),
         message: c.message.clone(),
         observed_generation: c.observed_generation.unwrap_or_default(),

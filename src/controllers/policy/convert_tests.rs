@@ -66,7 +66,8 @@ fn backup() -> impl Strategy<Value = Backup> {
 }
 
 fn condition() -> impl Strategy<Value = Condition> {
-    let truth = prop::sample::select(vec![Truth::True, Truth::False, Truth::Unknown]);
+    let truth =
+        prop::sample::select(vec![ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown]);
     (text(), truth, text(), text(), 0_i64..9, time()).prop_map(
         |(kind, status, reason, message, observed_generation, last_transition)| Condition {
             kind,

@@ -8,29 +8,29 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
-use super::report::Told;
-use super::{AGAIN, Finalizer, STEPS, Slot, Turn};
+use super::report::ReportResult;
+use super::{FinalizerResult, MAX_STEPS, PolicyEntry, RETRY_REQUEUE, Reconcile};
+use crate::accounts::{AccountClient, LastSeen, account_just_changed};
 use crate::api::{CloudAccount, ClusterCloudAccount, FINALIZER};
-use crate::cloud::{Caller, Lane};
+use crate::cloud::{CallContext, Priority};
 use crate::controllers::account::Kind;
 use crate::controllers::guarded::Guarded;
 use crate::controllers::sharing::Shared;
-use crate::controllers::{Admission, OVERTAKEN, Purpose, requeue};
+use crate::controllers::{Admission, CONFLICT_REQUEUE, Purpose, requeue};
 use crate::domain::Reason;
-use crate::observe::{LastSeen, Reached, just_changed};
-use crate::plan::account::Standing;
-use crate::plan::deletion::{self, Farewell, Reach, Release, switched_off};
+use crate::plan::account::VerificationState;
+use crate::plan::deletion::{self, AccountAccess, FinalizeStep, Release, switched_off};
 use crate::plan::memory::Memory;
-use crate::plan::{Desired, Gate, Surroundings};
+use crate::plan::{AccountReadiness, Desired, ReconcileEnv};
 
-const READ: Duration = Duration::from_secs(10);
+const GET_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requeue delay of a deletion that waits for a permit, should the permit not trigger it.
-const GRANT: Duration = Duration::from_secs(30);
+const PERMIT_REQUEUE: Duration = Duration::from_secs(30);
 
-impl Turn<'_> {
-    pub(super) async fn say_farewell(
+impl Reconcile<'_> {
+    pub(super) async fn finalize(
         &mut self,
-        slot: &mut Slot,
+        entry: &mut PolicyEntry,
         desired: &Desired,
         memory: &mut Memory,
     ) -> Action {
@@ -38,71 +38,76 @@ impl Turn<'_> {
             return Action::await_change();
         }
         let desired = switched_off(desired);
-        slot.seat = None;
-        drop(self.desk.take_delivery());
-        for _ in 0..STEPS {
+        entry.subscription = None;
+        drop(self.mailbox.take_listing());
+        for _ in 0..MAX_STEPS {
             let now = self.context.clock.now();
-            let around = self.surroundings(memory, now);
-            memory.notice(&desired, around.epoch, now);
-            let (reach, reached) = self.reach(&around).await;
+            let env = self.environment(memory, now);
+            memory.notice(&desired, env.access_generation, now);
+            let (reach, account_client) = self.reach(&env).await;
             deletion::notice(memory, reach, now);
-            let step = deletion::next(&desired, &around, memory, reach, now);
-            let calls = matches!(step, Farewell::Look | Farewell::Modify);
-            if calls && matches!(reached, Some(Reached::Account(..))) && self.caller.is_none() {
-                drop(reached);
-                match self.may_begin(slot, Lane::Change) {
+            let step = deletion::next(&desired, &env, memory, reach, now);
+            let calls = matches!(step, FinalizeStep::Describe | FinalizeStep::Modify);
+            if calls
+                && matches!(account_client, Some(AccountClient::Account(..)))
+                && self.call_context.is_none()
+            {
+                drop(account_client);
+                match self.acquire_permit(entry, Priority::Change) {
                     true => continue,
-                    false => return Action::requeue(GRANT),
+                    false => return Action::requeue(PERMIT_REQUEUE),
                 }
             }
-            slot.waiting = None;
+            entry.waiting = None;
             match step {
-                Farewell::Look => {
-                    let Some(reached) = &reached else { return Action::requeue(AGAIN) };
-                    let answer = self.describe(reached).await;
-                    memory.looked(&desired, answer, self.context.clock.now(), fastrand::f64());
-                    deletion::looked(memory);
+                FinalizeStep::Describe => {
+                    let Some(account_client) = &account_client else { return Action::requeue(RETRY_REQUEUE) };
+                    let answer = self.describe(account_client).await;
+                    memory.described(&desired, answer, self.context.clock.now(), fastrand::f64());
+                    deletion::described(memory);
                 }
-                Farewell::Modify => {
-                    let Some(reached) = &reached else { return Action::requeue(AGAIN) };
-                    self.attempt(reached, &desired, memory).await;
+                FinalizeStep::Modify => {
+                    let Some(account_client) = &account_client else { return Action::requeue(RETRY_REQUEUE) };
+                    self.attempt(account_client, &desired, memory).await;
                 }
-                Farewell::Wait(until) => {
+                FinalizeStep::Wait(until) => {
                     // Status reports why the deletion is delayed; a failed write of it does not hold up the deletion.
-                    let later = match self.report(slot, &desired, &around, memory).await {
-                        Told::Later(at) => Some(at),
-                        Told::All | Told::Outdated | Told::Gone => None,
+                    let later = match self.report(entry, &desired, &env, memory).await {
+                        ReportResult::Later(at) => Some(at),
+                        ReportResult::All | ReportResult::Outdated | ReportResult::Deleted => None,
                     };
                     let until = until.into_iter().chain(later).min();
                     return requeue(until, self.context.clock.now());
                 }
-                Farewell::Release(release) => {
+                FinalizeStep::Release(release) => {
                     if deletion::is_news(memory, &release) {
-                        self.announce(release).await;
+                        self.publish_release(release).await;
                     }
                     // A refused write causes no watch event that would trigger the policy.
-                    return match self.set_finalizer(slot, false).await {
-                        Finalizer::AsWanted => Action::await_change(),
-                        Finalizer::Overtaken(again) | Finalizer::Refused(again) => Action::requeue(again),
+                    return match self.set_finalizer(entry, false).await {
+                        FinalizerResult::UpToDate => Action::await_change(),
+                        FinalizerResult::Conflict(again) | FinalizerResult::Refused(again) => {
+                            Action::requeue(again)
+                        }
                     };
                 }
             }
             if !self.is_current() {
-                return Action::requeue(OVERTAKEN);
+                return Action::requeue(CONFLICT_REQUEUE);
             }
         }
-        Action::requeue(AGAIN)
+        Action::requeue(RETRY_REQUEUE)
     }
 
-    async fn announce(&self, release: Release) {
+    async fn publish_release(&self, release: Release) {
         match release {
             Release::Retained => {}
             Release::Disabled => {
-                self.tell(false, "DisabledOnDelete", "cross-region backup is off".to_owned()).await;
+                self.publish_event(false, "DisabledOnDelete", "cross-region backup is off".to_owned()).await;
             }
-            Release::Skipped(why) => self.tell(false, "DisableSkipped", why).await,
+            Release::Skipped(why) => self.publish_event(false, "DisableSkipped", why).await,
             Release::Abandoned(why) => {
-                self.context.noted.abandoned(&self.key, self.context.clock.now());
+                self.context.metrics_state.abandoned(&self.key, self.context.clock.now());
                 tracing::error!(
                     namespace = %self.namespace,
                     policy = %self.policy.name_any(),
@@ -112,25 +117,27 @@ impl Turn<'_> {
                     "the instance was not disabled: cross-region backup may still be on"
                 );
                 let text = format!("cross-region backup of {} may still be on: {why}", self.instance.id);
-                self.tell(true, "DisableAbandoned", text).await;
+                self.publish_event(true, "DisableAbandoned", text).await;
             }
         }
     }
 
     /// Returns how the account can be reached. Only a GET with status 404 proves that account or Secret are deleted.
-    async fn reach(&self, around: &Surroundings) -> (Reach, Option<Reached<'_>>) {
-        let gone = match &around.gate {
-            Gate::Open => {
+    async fn reach(&self, env: &ReconcileEnv) -> (AccountAccess, Option<AccountClient<'_>>) {
+        let gone = match &env.readiness {
+            AccountReadiness::Open => {
                 return match self.account {
-                    Some(account) => (Reach::Open, Some(self.through(account))),
-                    None => (Reach::Waiting, None),
+                    Some(account) => (AccountAccess::Open, Some(self.through(account))),
+                    None => (AccountAccess::Waiting, None),
                 };
             }
-            Gate::Closed(Reason::AccountNotFound, _) => self.account_is_gone().await,
-            Gate::Closed(Reason::CredentialsMissing, _) => self.secret_is_gone().await,
-            Gate::Closed(Reason::CredentialsRejected, _) => return (Reach::Hopeless, None),
+            AccountReadiness::Closed(Reason::AccountNotFound, _) => self.account_is_gone().await,
+            AccountReadiness::Closed(Reason::CredentialsMissing, _) => self.secret_is_gone().await,
+            AccountReadiness::Closed(Reason::CredentialsRejected, _) => {
+                return (AccountAccess::Hopeless, None);
+            }
             // Only a person can fix an account that cannot be parsed, or to which the cloud gives no credentials.
-            Gate::Closed(..) if self.is_invalid() => return (Reach::Hopeless, None),
+            AccountReadiness::Closed(..) if self.is_invalid() => return (AccountAccess::Hopeless, None),
             _ => Some(false),
         };
         match gone {
@@ -141,14 +148,16 @@ impl Turn<'_> {
                 match last_seen
                     .filter(|last| was_admitted(self.context.shared.as_ref(), &self.namespace, last))
                 {
-                    Some(last_seen) => (Reach::Open, Some(self.through_last_seen(last_seen))),
-                    None => (Reach::Hopeless, None),
+                    Some(last_seen) => (AccountAccess::Open, Some(self.through_last_seen(last_seen))),
+                    None => (AccountAccess::Hopeless, None),
                 }
             }
-            Some(false) if matches!(around.gate, Gate::Closed(Reason::CredentialsMissing, _)) => {
-                (Reach::Hopeless, None)
+            Some(false)
+                if matches!(env.readiness, AccountReadiness::Closed(Reason::CredentialsMissing, _)) =>
+            {
+                (AccountAccess::Hopeless, None)
             }
-            _ => (Reach::Waiting, None),
+            _ => (AccountAccess::Waiting, None),
         }
     }
 
@@ -161,24 +170,29 @@ impl Turn<'_> {
     }
 
     async fn is_gone<K: Kind>(&self, api: Api<Guarded<K>>) -> Option<bool> {
-        timeout(READ, api.get_metadata_opt(&self.key.name)).await.ok()?.ok().map(|found| found.is_none())
+        timeout(GET_TIMEOUT, api.get_metadata_opt(&self.key.name))
+            .await
+            .ok()?
+            .ok()
+            .map(|found| found.is_none())
     }
 
     fn is_invalid(&self) -> bool {
-        self.account.is_some_and(|account| matches!(account.memory().standing, Standing::Invalid(_)))
+        self.account
+            .is_some_and(|account| matches!(account.memory().verification, VerificationState::Invalid(_)))
     }
 
     /// Returns the client last used for the account. Right before each call it is checked again that the namespace was,
     /// and is, allowed to use the account.
-    fn through_last_seen(&self, last_seen: LastSeen) -> Reached<'static> {
+    fn through_last_seen(&self, last_seen: LastSeen) -> AccountClient<'static> {
         let (shared, namespace) = (self.context.shared.clone(), self.namespace.clone());
         let client = last_seen.client.clone();
         let is_shared = last_seen.key.is_shared();
-        let caller = Caller::new(&self.namespace, &self.uid).checked(Arc::new(move || {
+        let call_context = CallContext::new(&self.namespace, &self.uid).with_check(Arc::new(move || {
             let admitted = was_admitted(shared.as_ref(), &namespace, &last_seen);
-            if admitted { Ok(()) } else { Err(just_changed("")) }
+            if admitted { Ok(()) } else { Err(account_just_changed("")) }
         }));
-        Reached::LastSeen(client, is_shared, caller)
+        AccountClient::LastSeen(client, is_shared, call_context)
     }
 
     /// Whether the Secret is deleted; `None` if the API server did not answer that. `Some(false)` also if the account
@@ -190,7 +204,7 @@ impl Turn<'_> {
         let name = reference.name;
         let namespace = self.context.accounts.secrets_of(&self.key);
         let api = Api::<Secret>::namespaced(self.context.kube.clone(), namespace);
-        timeout(READ, api.get_metadata_opt(&name)).await.ok()?.ok().map(|found| found.is_none())
+        timeout(GET_TIMEOUT, api.get_metadata_opt(&name)).await.ok()?.ok().map(|found| found.is_none())
     }
 }
 

@@ -5,18 +5,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use crate::accounts::AccountKey;
 use crate::api::policy::{CrossRegionBackupPolicySpec, DeletionPolicy, ManagementPolicy};
 use crate::api::{CrossRegionBackupPolicy, RECONCILE_REQUESTED_AT, duration};
-use crate::controllers::{Context, phase};
+use crate::controllers::{Context, poll_offset};
 use crate::domain::{Change, InstanceRef};
-use crate::observe::AccountKey;
 use crate::plan::Desired;
-use crate::plan::pace::DEFAULT_INTERVAL;
+use crate::plan::polling::DEFAULT_INTERVAL;
 
 /// Returns the interval in force.
 fn interval_of(context: &Context, policy: &CrossRegionBackupPolicy) -> Duration {
     let account = account_of(&policy.spec, &policy.namespace().unwrap_or_default());
-    own_interval(context.interval_override, &policy.spec).max(context.accounts.floor(&account))
+    own_interval(context.interval_override, &policy.spec).max(context.accounts.min_interval(&account))
 }
 
 /// Returns the interval that the policy requests, unless the operator's flag overrides it; at least 1 s.
@@ -45,7 +45,7 @@ pub fn desired_of(policy: &CrossRegionBackupPolicy, interval: Duration, read_onl
         objective: spec.recovery_point_objective.as_deref().and_then(duration::parse),
         limit: usize::try_from(spec.backups.limit).unwrap_or(0),
         request: policy.annotations().get(RECONCILE_REQUESTED_AT).cloned(),
-        phase: phase(&policy.uid().unwrap_or_default()),
+        poll_offset: poll_offset(&policy.uid().unwrap_or_default()),
     }
 }
 

@@ -5,23 +5,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
-use super::{Slot, Turn, convert};
+use super::{PolicyEntry, Reconcile, convert};
 use crate::api::CrossRegionBackupPolicy;
 use crate::cluster::events::Note;
 use crate::cluster::status::Applied;
-use crate::controllers::cached::Kept;
+use crate::controllers::cached::Cacheable;
 use crate::controllers::guarded::readable;
-use crate::controllers::{Part, load, write_status};
+use crate::controllers::{Part, quota_demand, write_status};
 use crate::domain::Facts;
 use crate::domain::condition::types;
 use crate::plan::memory::Memory;
-use crate::plan::{Desired, Surroundings, after, conditions, events, since};
+use crate::plan::{Desired, ReconcileEnv, after, conditions, events, since};
 
 /// Minimum time between two writes of the status; changes meanwhile go into the second one.
-const TOGETHER: Duration = Duration::from_millis(500);
+const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Result of a report.
-pub enum Told {
+pub enum ReportResult {
     /// Status reports everything.
     All,
     /// The write is due at this time, either together with other changes until then, or after a write that the API
@@ -30,40 +30,40 @@ pub enum Told {
     /// Another writer has changed the object meanwhile.
     Outdated,
     /// The object is deleted, which the watch has not reported yet.
-    Gone,
+    Deleted,
 }
 
-impl Turn<'_> {
+impl Reconcile<'_> {
     /// Writes the status if it differs, and publishes the Events for the difference.
     pub(super) async fn report(
         &mut self,
-        slot: &mut Slot,
+        entry: &mut PolicyEntry,
         desired: &Desired,
-        around: &Surroundings,
+        env: &ReconcileEnv,
         memory: &mut Memory,
-    ) -> Told {
+    ) -> ReportResult {
         let now = self.context.clock.now();
-        let facts = conditions::report(desired, around, memory, now);
+        let facts = conditions::report(desired, env, memory, now);
         if facts.observed_generation.is_none() {
-            return Told::All;
+            return ReportResult::All;
         }
         let stored = self.policy.status.clone().unwrap_or_default();
         let wanted = Box::new(convert::status_from(&facts));
         if wanted == stored {
-            if let Some(before) = slot.untold.take() {
-                self.tell_between(&before, &facts).await;
+            if let Some(before) = entry.last_published.take() {
+                self.publish_changes(&before, &facts).await;
             }
             memory.facts = facts;
-            return Told::All;
+            return ReportResult::All;
         }
-        if let Some(written) = slot.written.filter(|written| since(*written, now) < TOGETHER) {
-            return Told::Later(after(written, TOGETHER));
+        if let Some(written) = entry.written.filter(|written| since(*written, now) < MIN_WRITE_INTERVAL) {
+            return ReportResult::Later(after(written, MIN_WRITE_INTERVAL));
         }
         let failed_writes = &self.context.failed_writes;
         if let Some(wait) = failed_writes.wait(&self.policy.metadata, Part::Status) {
-            return Told::Later(after(now, wait));
+            return ReportResult::Later(after(now, wait));
         }
-        let _place = self.context.place_to_write().await;
+        let _place = self.context.write_permit().await;
         let (api, object) = (self.api(), Box::new(self.guarded()));
         let write = write_status(self.context, &api, &object, &wanted, |object| object.status.as_ref());
         let applied = match Box::pin(write).await {
@@ -71,30 +71,30 @@ impl Turn<'_> {
             Err(error) => {
                 let kind = CrossRegionBackupPolicy::kind(&());
                 let wait = failed_writes.failed(&kind, &self.policy.metadata, Part::Status, &error);
-                return Told::Later(after(self.context.clock.now(), wait));
+                return ReportResult::Later(after(self.context.clock.now(), wait));
             }
         };
         match readable(applied) {
             Applied::Written(object) => {
                 failed_writes.succeeded(&self.policy.metadata, Part::Status);
-                let calls = load::calls_for_backups(self.listed());
-                self.policy = slot.latest.keep(object, &self.watched);
-                slot.written = Some(self.context.clock.now());
-                if load::calls_for_backups(self.listed()) != calls {
+                let calls = quota_demand::calls_for_backups(self.listed());
+                self.policy = entry.latest.keep(object, &self.watched);
+                entry.written = Some(self.context.clock.now());
+                if quota_demand::calls_for_backups(self.listed()) != calls {
                     self.context.accounts.resources_changed(&self.key);
                 }
-                let before = slot.untold.take();
+                let before = entry.last_published.take();
                 let before =
                     before.unwrap_or_else(|| Box::new(convert::facts_from(&stored, &self.instance.id)));
-                self.tell_between(&before, &facts).await;
+                self.publish_changes(&before, &facts).await;
                 memory.facts = facts;
-                Told::All
+                ReportResult::All
             }
             Applied::Stale(Some(object)) => {
-                slot.latest.keep(object, &self.watched);
-                Told::Outdated
+                entry.latest.keep(object, &self.watched);
+                ReportResult::Outdated
             }
-            Applied::Stale(None) => Told::Gone,
+            Applied::Stale(None) => ReportResult::Deleted,
         }
     }
 
@@ -102,7 +102,7 @@ impl Turn<'_> {
         self.policy.status.as_ref().and_then(CrossRegionBackupPolicy::listed)
     }
 
-    async fn tell_between(&self, before: &Facts, now: &Facts) {
+    async fn publish_changes(&self, before: &Facts, now: &Facts) {
         let reason = |facts: &Facts| facts.condition(types::READY).map(|c| c.reason.clone());
         if reason(before) != reason(now) {
             tracing::info!(
@@ -113,14 +113,14 @@ impl Turn<'_> {
                 "Ready has changed"
             );
         }
-        for happening in events::between(before, now) {
-            self.publish(happening.warning, happening.reason, happening.text).await;
+        for event in events::between(before, now) {
+            self.publish(event.warning, event.reason, event.text).await;
         }
     }
 
     /// Publishes an Event for what no status reports.
-    pub(super) async fn tell(&self, warning: bool, reason: &'static str, text: String) {
-        let _place = self.context.place_to_write().await;
+    pub(super) async fn publish_event(&self, warning: bool, reason: &'static str, text: String) {
+        let _place = self.context.write_permit().await;
         self.publish(warning, reason, text).await;
     }
 

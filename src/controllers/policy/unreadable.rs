@@ -8,7 +8,7 @@ use crate::api::{CrossRegionBackupPolicy, FINALIZER};
 use crate::cluster::events::Note;
 use crate::cluster::status::set_finalizer;
 use crate::controllers::guarded::Guarded;
-use crate::controllers::unreadable::{tell, words};
+use crate::controllers::unreadable::{report_parse_error, words};
 use crate::controllers::{Context, NotReported, Part};
 use crate::domain::condition::types;
 
@@ -19,7 +19,7 @@ pub async fn reconcile(context: &Context, invalid: &InvalidObject) -> Result<Act
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let api = Api::<Guarded<CrossRegionBackupPolicy>>::namespaced(context.kube.clone(), namespace);
     if meta.deletion_timestamp.is_none() {
-        return tell(context, &api, invalid, &[types::READY, types::SYNCED]).await;
+        return report_parse_error(context, &api, invalid, &[types::READY, types::SYNCED]).await;
     }
     if meta.finalizers.iter().flatten().any(|f| f == FINALIZER) {
         if let Some(wait) = context.failed_writes.wait(meta, Part::Status) {

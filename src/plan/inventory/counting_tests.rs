@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::found::{is_usable, of_backups, of_instances, unprotected};
-use super::tally::OfInstance;
+use super::listing_summary::{is_usable, of_backups, of_instances, unprotected};
+use super::tally::InstanceCounts;
 use super::*;
 use crate::domain::{Backup, Instance};
 
@@ -53,7 +53,7 @@ proptest! {
         for instance in 0..4 {
             let id = format!("redis-{instance}");
             let own = || expected.iter().filter(|b| b.instance_id == id);
-            let counted = OfInstance {
+            let counted = InstanceCounts {
                 total: i64::try_from(own().count()).unwrap(),
                 newest_usable: own().filter(usable).filter_map(|b| b.start_time).max(),
             };
@@ -105,7 +105,7 @@ fn words_for_a_status_are_limited() {
 fn a_second_reading_replaces_the_first_unless_pages_moved_again() {
     let (one, two) = (backup(1, 1, "Available", Some(1), None), backup(1, 2, "Available", Some(2), None));
     let read = |moved| {
-        let mut reading = Reading::new(9);
+        let mut reading = TwoPassTally::new(9);
         reading.add(vec![one.clone()]);
         reading.begin_again();
         reading.add(vec![two.clone()]);
@@ -134,7 +134,7 @@ fn instances_come_without_backup_first_then_the_oldest() {
     let list = ["redis-1", "redis-2", "redis-3", "redis-4"].map(|id| instance(id, "PrimarySecondary"));
     let policies = HashMap::from([(
         "redis-2".to_owned(),
-        PolicyKnowledge { policy: PolicyTold::Active(true), at: at(0) },
+        PolicyObservation { policy: PolicySetting::Active(true), at: at(0) },
     )]);
     let lines = of_instances(&list, &tally, &policies);
     let told: Vec<_> =
@@ -158,14 +158,14 @@ fn what_is_off_is_unprotected_and_what_cannot_or_may_not_be_told_is_counted_apar
         instance("redis-denied", "PrimarySecondary"),
         instance("redis-unasked", "PrimarySecondary"),
     ];
-    let known = |policy, seconds| PolicyKnowledge { policy, at: at(seconds) };
+    let known = |policy, seconds| PolicyObservation { policy, at: at(seconds) };
     let policies = HashMap::from([
-        ("redis-on".to_owned(), known(PolicyTold::Active(true), 30)),
-        ("redis-off".to_owned(), known(PolicyTold::Active(false), 20)),
+        ("redis-on".to_owned(), known(PolicySetting::Active(true), 30)),
+        ("redis-off".to_owned(), known(PolicySetting::Active(false), 20)),
         // A Standalone instance counts as unsupported, regardless of the observed policy.
-        ("redis-alone".to_owned(), known(PolicyTold::Active(false), 5)),
-        ("redis-odd".to_owned(), known(PolicyTold::Unsupported, 40)),
-        ("redis-denied".to_owned(), known(PolicyTold::Unknown, 50)),
+        ("redis-alone".to_owned(), known(PolicySetting::Active(false), 5)),
+        ("redis-odd".to_owned(), known(PolicySetting::Unsupported, 40)),
+        ("redis-denied".to_owned(), known(PolicySetting::Unknown, 50)),
     ]);
     let found = unprotected(&list, &policies);
     let off = ("redis-off".to_owned(), Some("name of redis-off".to_owned()));

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::domain::condition::{self, Condition, types};
-use crate::domain::{Failure, Kind, Outcome, Progress, Reason, Truth};
-use crate::plan::{Gate, Surroundings, after};
+use crate::domain::{ConditionStatus, Failure, Kind, Outcome, Progress, Reason};
+use crate::plan::{AccountReadiness, ReconcileEnv, after};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -13,27 +13,32 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-fn wanted() -> Wanted {
-    Wanted {
+fn wanted() -> DesiredInventory {
+    DesiredInventory {
         generation: 1,
         created: at(-3600),
         suspended: false,
         interval: 10 * MINUTE,
         request: None,
-        phase: 7,
+        poll_offset: 7,
     }
 }
 
-fn open() -> Surroundings {
-    epoch(1)
+fn open() -> ReconcileEnv {
+    access_generation(1)
 }
 
-fn epoch(epoch: u64) -> Surroundings {
-    Surroundings { gate: Gate::Open, paused_until: None, rival: None, epoch: Some(epoch) }
+fn access_generation(access_generation: u64) -> ReconcileEnv {
+    ReconcileEnv {
+        readiness: AccountReadiness::Open,
+        paused_until: None,
+        competitor: None,
+        access_generation: Some(access_generation),
+    }
 }
 
-fn closed(reason: Reason) -> Surroundings {
-    Surroundings { gate: Gate::Closed(reason, "why".to_owned()), ..open() }
+fn closed(reason: Reason) -> ReconcileEnv {
+    ReconcileEnv { readiness: AccountReadiness::Closed(reason, "why".to_owned()), ..open() }
 }
 
 fn failure(kind: Kind) -> Failure {
@@ -49,10 +54,10 @@ fn fresh() -> Memory {
 
 fn reason(
     memory: &Memory,
-    wanted: &Wanted,
+    wanted: &DesiredInventory,
     stored: &[Condition],
     now: Timestamp,
-) -> Option<(Truth, Reason, Progress)> {
+) -> Option<(ConditionStatus, Reason, Progress)> {
     memory.outcome(wanted, &open(), stored, now).map(|o: Outcome| (o.status, o.reason, o.progress))
 }
 
@@ -61,18 +66,22 @@ fn told(memory: &Memory, now: Timestamp) -> Vec<Condition> {
     condition::merge(&[], &[types::READY], &outcome, 1, now)
 }
 
-const LISTING: (Truth, Reason, Progress) = (Truth::Unknown, Reason::Listing, Progress::Reconciling);
-const LISTED: (Truth, Reason, Progress) = (Truth::True, Reason::Listed, Progress::Settled);
+const LISTING: (ConditionStatus, Reason, Progress) =
+    (ConditionStatus::Unknown, Reason::Listing, Progress::Reconciling);
+const LISTED: (ConditionStatus, Reason, Progress) =
+    (ConditionStatus::True, Reason::Listed, Progress::Settled);
 
 #[test]
 fn a_new_inventory_is_listing_until_the_first_listing_is_complete() {
     let mut memory = fresh();
-    memory.notice(&wanted(), &epoch(1), at(0));
-    assert_eq!(memory.next_step(&wanted(), &open(), at(0)), Do::Read);
+    memory.notice(&wanted(), &access_generation(1), at(0));
+    assert_eq!(memory.next_step(&wanted(), &open(), at(0)), NextAction::Call);
     assert_eq!(reason(&memory, &wanted(), &[], at(0)), Some(LISTING));
     memory.listed(&wanted(), at(5));
     assert_eq!(reason(&memory, &wanted(), &[], at(5)), Some(LISTED));
-    let Do::Wait(Some(next)) = memory.next_step(&wanted(), &open(), at(5)) else { panic!("it waits") };
+    let NextAction::Wait(Some(next)) = memory.next_step(&wanted(), &open(), at(5)) else {
+        panic!("it waits")
+    };
     assert!(next > at(5) && next <= after(at(5), 10 * MINUTE));
 }
 
@@ -82,13 +91,13 @@ fn after_a_start_a_recent_listing_keeps_its_turn() {
     memory.listed(&wanted(), at(0));
     let stored = told(&memory, at(0));
     let again = |as_of, generation| {
-        let wanted = Wanted { generation, ..wanted() };
+        let wanted = DesiredInventory { generation, ..wanted() };
         let memory = Memory::new(&stored, Some(1), None, &wanted, as_of, at(600));
         memory.next_step(&wanted, &open(), at(600))
     };
-    assert!(matches!(again(at(300), 1), Do::Wait(Some(_))), "seen 5 minutes ago");
-    assert_eq!(again(at(-1), 1), Do::Read, "seen longer ago than the interval");
-    assert_eq!(again(at(300), 2), Do::Read, "another spec");
+    assert!(matches!(again(at(300), 1), NextAction::Wait(Some(_))), "seen 5 minutes ago");
+    assert_eq!(again(at(-1), 1), NextAction::Call, "seen longer ago than the interval");
+    assert_eq!(again(at(300), 2), NextAction::Call, "another spec");
 }
 
 #[test]
@@ -106,8 +115,8 @@ fn a_listing_goes_on_after_what_passes_and_is_given_up_where_a_person_is_needed(
     }
 }
 
-const UNAVAILABLE: (Truth, Reason, Progress) =
-    (Truth::Unknown, Reason::CloudUnavailable, Progress::Reconciling);
+const UNAVAILABLE: (ConditionStatus, Reason, Progress) =
+    (ConditionStatus::Unknown, Reason::CloudUnavailable, Progress::Reconciling);
 
 #[test]
 fn a_later_failure_is_told_when_the_facts_are_stale() {
@@ -117,7 +126,9 @@ fn a_later_failure_is_told_when_the_facts_are_stale() {
     memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(700), 0.5);
     assert_eq!(reason(&memory, &wanted(), &stored, at(700)), None, "nothing is written yet");
     assert_eq!(reason(&memory, &wanted(), &stored, at(10 + 1200)), Some(UNAVAILABLE));
-    let Do::Wait(Some(timer)) = memory.next_step(&wanted(), &open(), at(700)) else { panic!("it waits") };
+    let NextAction::Wait(Some(timer)) = memory.next_step(&wanted(), &open(), at(700)) else {
+        panic!("it waits")
+    };
     assert!(timer <= at(10 + 1200));
     assert!(!memory.progressed(1, at(1211)), "only a complete listing makes it Listed again");
     assert_eq!(reason(&memory, &wanted(), &stored, at(1211)), Some(UNAVAILABLE));
@@ -150,7 +161,7 @@ fn of_a_first_listing_one_failure_among_many_answers_is_no_news() {
 fn what_a_person_has_to_do_is_said_until_a_listing_is_complete() {
     let mut memory = fresh();
     memory.failed(&wanted(), failure(Kind::PermissionDenied), at(1), 0.5);
-    let denied = (Truth::False, Reason::PermissionDenied, Progress::Stalled);
+    let denied = (ConditionStatus::False, Reason::PermissionDenied, Progress::Stalled);
     let stored = told(&memory, at(1));
     // The next attempt gets to the same call, and then fails transiently.
     assert!(!memory.progressed(1, at(600)));
@@ -158,7 +169,7 @@ fn what_a_person_has_to_do_is_said_until_a_listing_is_complete() {
     memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(601), 0.5);
     assert_eq!(reason(&memory, &wanted(), &stored, at(601)), Some(denied));
     // A request alone changes nothing.
-    let asked = Wanted { request: Some("now".to_owned()), ..wanted() };
+    let asked = DesiredInventory { request: Some("now".to_owned()), ..wanted() };
     memory.notice(&asked, &open(), at(602));
     assert_eq!(reason(&memory, &asked, &stored, at(602)), Some(denied));
     // A restart of the operator changes nothing either.
@@ -186,37 +197,37 @@ fn a_listed_inventory_that_fails_is_not_listed_because_a_request_is_made() {
     let mut memory = fresh();
     memory.listed(&wanted(), at(0));
     memory.failed(&wanted(), failure(Kind::PermissionDenied), at(600), 0.5);
-    let asked = Wanted { request: Some("now".to_owned()), ..wanted() };
+    let asked = DesiredInventory { request: Some("now".to_owned()), ..wanted() };
     memory.notice(&asked, &open(), at(601));
-    assert_eq!(memory.next_step(&asked, &open(), at(601)), Do::Read);
-    assert!(matches!(reason(&memory, &asked, &[], at(601)), Some((Truth::False, ..))));
+    assert_eq!(memory.next_step(&asked, &open(), at(601)), NextAction::Call);
+    assert!(matches!(reason(&memory, &asked, &[], at(601)), Some((ConditionStatus::False, ..))));
 }
 
 #[test]
 fn a_request_is_answered_by_a_listing_that_begins_after_it() {
     let mut memory = fresh();
-    let asked = |value: &str| Wanted { request: Some(value.to_owned()), ..wanted() };
-    memory.begins(memory.request.pending.clone(), at(0));
+    let asked = |value: &str| DesiredInventory { request: Some(value.to_owned()), ..wanted() };
+    memory.listing_started(memory.request.pending.clone(), at(0));
     memory.notice(&asked("one"), &open(), at(1));
     memory.listed(&asked("one"), at(2));
     assert_eq!(memory.handled, None, "it was under way before the request");
-    assert_eq!(memory.next_step(&asked("one"), &open(), at(2)), Do::Read);
-    memory.begins(memory.request.pending.clone(), at(0));
+    assert_eq!(memory.next_step(&asked("one"), &open(), at(2)), NextAction::Call);
+    memory.listing_started(memory.request.pending.clone(), at(0));
     // Each listing serves the request made before its start, regardless of later ones.
     memory.notice(&asked("two"), &open(), at(3));
     memory.listed(&asked("two"), at(4));
     assert_eq!(memory.handled.as_deref(), Some("one"));
-    assert_eq!(memory.next_step(&asked("two"), &open(), at(4)), Do::Read);
-    memory.begins(memory.request.pending.clone(), at(0));
+    assert_eq!(memory.next_step(&asked("two"), &open(), at(4)), NextAction::Call);
+    memory.listing_started(memory.request.pending.clone(), at(0));
     memory.listed(&asked("two"), at(5));
     assert_eq!(memory.handled.as_deref(), Some("two"));
-    assert!(matches!(memory.next_step(&asked("two"), &open(), at(5)), Do::Wait(Some(_))));
+    assert!(matches!(memory.next_step(&asked("two"), &open(), at(5)), NextAction::Wait(Some(_))));
 }
 
 #[test]
 fn a_listing_that_begins_anew_proves_nothing_before_it_got_further() {
     let mut memory = fresh();
-    let quick = Wanted { interval: MINUTE, ..wanted() };
+    let quick = DesiredInventory { interval: MINUTE, ..wanted() };
     memory.progressed(1, at(1));
     memory.failed(&quick, failure(Kind::CloudUnavailable), at(2), 0.5);
     let mut stored = told(&memory, at(121));
@@ -237,8 +248,8 @@ fn a_refused_region_is_said_over_a_start() {
     let mut before = fresh();
     before.failed(&wanted(), failure(Kind::EndpointNotAllowed), at(1), 0.5);
     let stored = told(&before, at(1));
-    before.notice(&wanted(), &epoch(1), at(2));
-    before.notice(&wanted(), &epoch(2), at(3));
+    before.notice(&wanted(), &access_generation(1), at(2));
+    before.notice(&wanted(), &access_generation(2), at(3));
     assert!(matches!(reason(&before, &wanted(), &stored, at(3)), Some((_, Reason::EndpointNotAllowed, _))));
     let mut memory = Memory::new(&stored, Some(1), None, &wanted(), at(1), at(4));
     memory.progressed(1, at(5));
@@ -253,11 +264,11 @@ fn a_refused_region_is_said_over_a_start() {
 #[test]
 fn a_rejected_key_is_not_said_any_longer_than_the_account_says_it() {
     let mut memory = fresh();
-    memory.notice(&wanted(), &epoch(1), at(0));
+    memory.notice(&wanted(), &access_generation(1), at(0));
     memory.failed(&wanted(), failure(Kind::CredentialsRejected), at(1), 0.5);
-    memory.notice(&wanted(), &epoch(2), at(2));
+    memory.notice(&wanted(), &access_generation(2), at(2));
     let stored = told(&memory, at(2));
-    assert_eq!(memory.next_step(&wanted(), &epoch(2), at(2)), Do::Read);
+    assert_eq!(memory.next_step(&wanted(), &access_generation(2), at(2)), NextAction::Call);
     assert_eq!(reason(&memory, &wanted(), &stored, at(2)), Some(LISTING));
 }
 
@@ -270,7 +281,7 @@ fn an_account_that_lets_calls_through_again_is_listed_anew() {
     let stored = condition::merge(&[], &[types::READY], &gone.unwrap(), 1, at(1));
     memory.failure = Some(failure(Kind::CloudUnavailable));
     assert!(memory.notice(&wanted(), &open(), at(2)), "a listing under way is another account's");
-    assert_eq!(memory.next_step(&wanted(), &open(), at(2)), Do::Read);
+    assert_eq!(memory.next_step(&wanted(), &open(), at(2)), NextAction::Call);
     assert_eq!(reason(&memory, &wanted(), &stored, at(2)), Some(LISTING));
     memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(3), 0.5);
     assert_eq!(reason(&memory, &wanted(), &stored, at(3)), Some(UNAVAILABLE));
@@ -282,7 +293,7 @@ fn what_needs_a_person_is_told_at_once() {
     memory.listed(&wanted(), at(0));
     let stored = told(&memory, at(0));
     memory.failed(&wanted(), failure(Kind::PermissionDenied), at(600), 0.5);
-    let denied = (Truth::False, Reason::PermissionDenied, Progress::Stalled);
+    let denied = (ConditionStatus::False, Reason::PermissionDenied, Progress::Stalled);
     assert_eq!(reason(&memory, &wanted(), &stored, at(600)), Some(denied));
     let outcome = memory.outcome(&wanted(), &open(), &stored, at(600)).unwrap();
     assert_eq!(outcome.message(), "DescribeCrossRegionBackups: Code: words");
@@ -290,51 +301,55 @@ fn what_needs_a_person_is_told_at_once() {
 
 #[test]
 fn an_instance_may_come_into_being_for_ten_minutes() {
-    let young = Wanted { created: at(0), ..wanted() };
+    let young = DesiredInventory { created: at(0), ..wanted() };
     let mut memory = Memory::new(&[], None, None, &young, at(0), at(0));
     memory.failed(&young, failure(Kind::InstanceNotFound), at(1), 1.0);
-    let told = |progress| Some((Truth::False, Reason::InstanceNotFound, progress));
+    let told = |progress| Some((ConditionStatus::False, Reason::InstanceNotFound, progress));
     assert_eq!(reason(&memory, &young, &[], at(599)), told(Progress::Reconciling));
     assert_eq!(reason(&memory, &young, &[], at(600)), told(Progress::Stalled));
-    let Do::Wait(Some(next)) = memory.next_step(&young, &open(), at(1)) else { panic!("it waits") };
+    let NextAction::Wait(Some(next)) = memory.next_step(&young, &open(), at(1)) else { panic!("it waits") };
     assert!(next <= at(61));
     memory.next = at(10_000);
-    assert_eq!(memory.next_step(&young, &open(), at(2)), Do::Wait(Some(at(600))), "the timer of Stalled");
+    assert_eq!(
+        memory.next_step(&young, &open(), at(2)),
+        NextAction::Wait(Some(at(600))),
+        "the timer of Stalled"
+    );
 }
 
 #[test]
 fn another_spec_or_account_ends_a_listing_under_way() {
     let mut memory = fresh();
-    assert!(!memory.notice(&wanted(), &epoch(1), at(0)));
-    assert!(!memory.notice(&wanted(), &epoch(1), at(1)));
-    assert!(memory.notice(&wanted(), &epoch(2), at(2)), "another account's verdict or Secret");
+    assert!(!memory.notice(&wanted(), &access_generation(1), at(0)));
+    assert!(!memory.notice(&wanted(), &access_generation(1), at(1)));
+    assert!(memory.notice(&wanted(), &access_generation(2), at(2)), "another account's verdict or Secret");
     memory.listed(&wanted(), at(3));
-    let spec = Wanted { generation: 2, ..wanted() };
-    assert!(memory.notice(&spec, &epoch(2), at(4)));
-    assert_eq!(memory.next_step(&spec, &open(), at(4)), Do::Read);
+    let spec = DesiredInventory { generation: 2, ..wanted() };
+    assert!(memory.notice(&spec, &access_generation(2), at(4)));
+    assert_eq!(memory.next_step(&spec, &open(), at(4)), NextAction::Call);
     assert_eq!(reason(&memory, &spec, &[], at(4)), Some(LISTING), "what was listed is another spec's");
     memory.listed(&spec, at(5));
-    let asked = Wanted { request: Some("now".to_owned()), ..spec };
-    assert!(!memory.notice(&asked, &epoch(2), at(6)), "a listing under way may end first");
-    assert_eq!(memory.next_step(&asked, &open(), at(6)), Do::Read);
+    let asked = DesiredInventory { request: Some("now".to_owned()), ..spec };
+    assert!(!memory.notice(&asked, &access_generation(2), at(6)), "a listing under way may end first");
+    assert_eq!(memory.next_step(&asked, &open(), at(6)), NextAction::Call);
     assert_eq!(memory.handled, None);
     memory.failed(&asked, failure(Kind::CloudUnavailable), at(7), 0.5);
     assert_eq!(memory.handled.as_deref(), Some("now"), "also when it failed");
-    assert!(!memory.notice(&asked, &epoch(2), at(8)), "it was acted on");
+    assert!(!memory.notice(&asked, &access_generation(2), at(8)), "it was acted on");
 }
 
 #[test]
 fn a_listed_inventory_is_not_listed_anew_for_other_credentials() {
     let mut memory = fresh();
-    memory.notice(&wanted(), &epoch(1), at(0));
+    memory.notice(&wanted(), &access_generation(1), at(0));
     memory.listed(&wanted(), at(1));
-    memory.notice(&wanted(), &epoch(2), at(2));
-    assert!(matches!(memory.next_step(&wanted(), &open(), at(2)), Do::Wait(Some(_))));
+    memory.notice(&wanted(), &access_generation(2), at(2));
+    assert!(matches!(memory.next_step(&wanted(), &open(), at(2)), NextAction::Wait(Some(_))));
     memory.failed(&wanted(), failure(Kind::PermissionDenied), at(3), 0.5);
-    memory.notice(&wanted(), &epoch(3), at(4));
+    memory.notice(&wanted(), &access_generation(3), at(4));
     assert_eq!(
         memory.next_step(&wanted(), &open(), at(4)),
-        Do::Read,
+        NextAction::Call,
         "they may be allowed what the others were not"
     );
 }
@@ -345,37 +360,39 @@ fn a_status_that_was_emptied_is_listed_again() {
     memory.lost(at(0));
     memory.listed(&wanted(), at(1));
     memory.lost(at(2));
-    assert_eq!(memory.next_step(&wanted(), &open(), at(2)), Do::Read);
+    assert_eq!(memory.next_step(&wanted(), &open(), at(2)), NextAction::Call);
     assert_eq!(reason(&memory, &wanted(), &[], at(2)), Some(LISTING));
 }
 
 #[test]
 fn the_account_and_suspension_come_first() {
     let memory = fresh();
-    let suspended = Wanted { suspended: true, ..wanted() };
-    let expected = (Truth::Unknown, Reason::Suspended, Progress::Settled);
+    let suspended = DesiredInventory { suspended: true, ..wanted() };
+    let expected = (ConditionStatus::Unknown, Reason::Suspended, Progress::Settled);
     assert_eq!(reason(&memory, &suspended, &[], at(0)), Some(expected));
-    assert_eq!(memory.next_step(&suspended, &open(), at(0)), Do::Wait(None));
+    assert_eq!(memory.next_step(&suspended, &open(), at(0)), NextAction::Wait(None));
 
     let closed = closed(Reason::CredentialsRejected);
     let outcome = memory.outcome(&wanted(), &closed, &[], at(0)).unwrap();
     assert_eq!((outcome.reason, outcome.progress), (Reason::CredentialsRejected, Progress::Stalled));
-    assert!(matches!(memory.next_step(&wanted(), &closed, at(0)), Do::Wait(_)));
+    assert!(matches!(memory.next_step(&wanted(), &closed, at(0)), NextAction::Wait(_)));
 
-    let pending = Surroundings { gate: Gate::Pending(at(10)), ..open() };
+    let pending = ReconcileEnv { readiness: AccountReadiness::Pending(at(10)), ..open() };
     assert_eq!(memory.outcome(&wanted(), &pending, &[], at(0)), None);
-    assert_eq!(memory.next_step(&wanted(), &pending, at(0)), Do::Wait(Some(at(10))));
+    assert_eq!(memory.next_step(&wanted(), &pending, at(0)), NextAction::Wait(Some(at(10))));
 
-    let paused = Surroundings { paused_until: Some(at(30)), ..open() };
-    assert_eq!(memory.next_step(&wanted(), &paused, at(0)), Do::Wait(Some(at(30))));
+    let paused = ReconcileEnv { paused_until: Some(at(30)), ..open() };
+    assert_eq!(memory.next_step(&wanted(), &paused, at(0)), NextAction::Wait(Some(at(30))));
 }
 
 #[test]
 fn a_clock_that_is_set_back_puts_nothing_off() {
     let mut memory = fresh();
     memory.listed(&wanted(), at(100_000));
-    memory.notice(&wanted(), &epoch(1), at(0));
-    let Do::Wait(Some(next)) = memory.next_step(&wanted(), &open(), at(0)) else { panic!("it waits") };
+    memory.notice(&wanted(), &access_generation(1), at(0));
+    let NextAction::Wait(Some(next)) = memory.next_step(&wanted(), &open(), at(0)) else {
+        panic!("it waits")
+    };
     assert!(next <= after(at(0), 10 * MINUTE));
     assert_eq!(memory.last_good, Some(at(0)));
 }
@@ -383,30 +400,32 @@ fn a_clock_that_is_set_back_puts_nothing_off() {
 #[test]
 fn a_shared_listing_is_hurried_only_where_somebody_waits_for_it() {
     let mut memory = fresh();
-    assert!(memory.hurries(&wanted(), at(0)), "nothing was listed yet");
+    assert!(memory.is_urgent(&wanted(), at(0)), "nothing was listed yet");
     memory.listed(&wanted(), at(10));
     let turn = at(10 + 600);
-    assert_eq!(memory.next_step(&wanted(), &open(), turn), Do::Read);
-    assert!(!memory.hurries(&wanted(), turn), "it comes at the turn of all");
-    let Do::Wait(Some(next)) = memory.awaits(&wanted(), turn) else { panic!("it waits") };
+    assert_eq!(memory.next_step(&wanted(), &open(), turn), NextAction::Call);
+    assert!(!memory.is_urgent(&wanted(), turn), "it comes at the turn of all");
+    let NextAction::Wait(Some(next)) = memory.await_shared_listing(&wanted(), turn) else {
+        panic!("it waits")
+    };
     assert!(next > turn && next <= after(turn, 10 * MINUTE));
-    memory.arrived(at(700));
-    assert_eq!(memory.next_step(&wanted(), &open(), at(700)), Do::Read, "it has come");
-    assert!(memory.hurries(&wanted(), at(10 + 1201)), "none has come for long");
+    memory.shared_listing_arrived(at(700));
+    assert_eq!(memory.next_step(&wanted(), &open(), at(700)), NextAction::Call, "it has come");
+    assert!(memory.is_urgent(&wanted(), at(10 + 1201)), "none has come for long");
 
     memory.failed(&wanted(), failure(Kind::CloudUnavailable), at(20), 0.5);
-    assert!(memory.hurries(&wanted(), at(21)), "that may be over");
+    assert!(memory.is_urgent(&wanted(), at(21)), "that may be over");
     memory.listed(&wanted(), at(22));
     memory.failed(&wanted(), failure(Kind::PermissionDenied), at(23), 0.5);
-    assert!(!memory.hurries(&wanted(), at(3000)), "that takes a person");
-    let asked = Wanted { request: Some("now".to_owned()), ..wanted() };
+    assert!(!memory.is_urgent(&wanted(), at(3000)), "that takes a person");
+    let asked = DesiredInventory { request: Some("now".to_owned()), ..wanted() };
     memory.notice(&asked, &open(), at(24));
-    assert!(memory.hurries(&asked, at(24)), "somebody asks");
+    assert!(memory.is_urgent(&asked, at(24)), "somebody asks");
 }
 
 #[test]
 fn who_waits_for_a_person_is_looked_at_again_every_hour() {
-    let seldom = Wanted { interval: 24 * 60 * MINUTE, ..wanted() };
+    let seldom = DesiredInventory { interval: 24 * 60 * MINUTE, ..wanted() };
     let mut memory = fresh();
     assert_eq!(memory.pace(&seldom), seldom.interval);
     memory.failed(&seldom, failure(Kind::PermissionDenied), at(0), 0.5);
@@ -415,29 +434,29 @@ fn who_waits_for_a_person_is_looked_at_again_every_hour() {
 
 #[test]
 fn a_shared_listing_answers_what_was_asked_before_it_began() {
-    let asked = Wanted { request: Some("two".to_owned()), ..wanted() };
+    let asked = DesiredInventory { request: Some("two".to_owned()), ..wanted() };
     let mut memory = fresh();
     memory.notice(&asked, &open(), at(0));
-    memory.begins(Some("one".to_owned()), at(0));
+    memory.listing_started(Some("one".to_owned()), at(0));
     memory.listed(&asked, at(1));
     assert_eq!(memory.handled.as_deref(), Some("one"));
-    assert!(memory.hurries(&asked, at(1)) && memory.next_step(&asked, &open(), at(1)) == Do::Read);
+    assert!(memory.is_urgent(&asked, at(1)) && memory.next_step(&asked, &open(), at(1)) == NextAction::Call);
 }
 
 #[test]
 fn a_listing_slower_than_its_interval_stays_listed_where_one_call_of_the_next_fails() {
-    let often = Wanted { interval: MINUTE, ..wanted() };
+    let often = DesiredInventory { interval: MINUTE, ..wanted() };
     let listed = |took: i64| {
         let mut memory = fresh();
-        memory.begins(None, at(0));
+        memory.listing_started(None, at(0));
         memory.listed(&often, at(took));
-        memory.begins(None, at(took + 60));
+        memory.listing_started(None, at(took + 60));
         memory.failed(&often, failure(Kind::CloudUnavailable), at(took + 130), 0.5);
         memory
     };
     let ready = [Condition {
         kind: types::READY.to_owned(),
-        status: Truth::True,
+        status: ConditionStatus::True,
         reason: Reason::Listed.as_str().to_owned(),
         message: String::new(),
         observed_generation: 1,

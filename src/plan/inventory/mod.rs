@@ -2,12 +2,12 @@
 
 #[cfg(test)]
 mod counting_tests;
-pub mod found;
+pub mod listing_summary;
 pub mod memory;
 #[cfg(test)]
 mod memory_tests;
 pub mod tally;
 
-pub use found::{Found, InstanceLine, PolicyKnowledge, PolicyTold, Unprotected};
-pub use memory::{Do, Memory, Wanted};
-pub use tally::{Reading, Tally};
+pub use listing_summary::{InstanceSummary, ListingSummary, PolicyObservation, PolicySetting, Unprotected};
+pub use memory::{DesiredInventory, Memory, NextAction};
+pub use tally::{Tally, TwoPassTally};

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use jiff::Timestamp;
 
-use super::found::{Newest, is_usable};
+use super::listing_summary::{Newest, is_usable};
 use crate::domain::Backup;
 use crate::plan::backups::{OTHER, STATUSES_MAX};
 
@@ -39,7 +39,7 @@ struct Seen {
 
 /// Counts of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OfInstance {
+pub struct InstanceCounts {
     pub total: i64,
     pub newest_usable: Option<Timestamp>,
 }
@@ -117,8 +117,8 @@ impl Tally {
     }
 
     /// Returns the counts by instance id.
-    pub fn by_instance(&self) -> HashMap<&str, OfInstance> {
-        let mut counted = vec![OfInstance::default(); self.instances.len()];
+    pub fn by_instance(&self) -> HashMap<&str, InstanceCounts> {
+        let mut counted = vec![InstanceCounts::default(); self.instances.len()];
         for seen in self.seen.values() {
             let own = &mut counted[seen.instance];
             own.total += 1;
@@ -141,14 +141,14 @@ fn item_key(backup: &Backup, start: Option<Timestamp>) -> ItemKey {
 
 /// Counts of a listing whose pages may have to be read twice.
 #[derive(Debug)]
-pub struct Reading {
+pub struct TwoPassTally {
     /// Both passes together: each backup as it was last seen.
     all: Tally,
     /// The second pass alone.
     again: Option<Tally>,
 }
 
-impl Reading {
+impl TwoPassTally {
     pub fn new(limit: usize) -> Self {
         Self { all: Tally::new(limit), again: None }
     }

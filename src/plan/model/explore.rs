@@ -4,10 +4,10 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use super::drive::World;
+use super::drive::Model;
 use super::mutants::{Decisions, Mutant};
-use super::properties::{Broken, Property};
-use super::settle::{Settling, fault_free};
+use super::properties::{Property, Violation};
+use super::settle::{LivenessCheck, fault_free};
 use super::state::*;
 use super::steps::{Scenario, Step, new_object};
 use crate::plan::hash_of;
@@ -34,11 +34,11 @@ struct Reached {
 
 impl Scenario {
     /// Returns the initial state: replica 0 leads, and the other one is on standby.
-    fn begin(&self, world: &mut World) -> State {
+    fn begin(&self, world: &mut Model) -> State {
         let replica = |role| Replica {
             role,
             account: Account::Open,
-            epoch: 0,
+            access_generation: 0,
             credentials: None,
             as_of: 0,
             processes: Default::default(),
@@ -74,9 +74,9 @@ impl Scenario {
         state
     }
 
-    fn settle(&self, world: &mut World, state: &mut State) {
+    fn settle(&self, world: &mut Model, state: &mut State) {
         while let Some(step) = fault_free(state) {
-            world.happen(state, step).expect("nothing goes wrong yet");
+            world.apply(state, step).expect("nothing goes wrong yet");
         }
         // The standby replica's watch has delivered the objects as well.
         let sees = state.objects.clone();
@@ -86,8 +86,8 @@ impl Scenario {
     /// Explores all states, or up to the first counterexample.
     pub fn explore(&self, mutant: Option<Mutant>) -> Found {
         let began = Instant::now();
-        let mut world = World { decisions: Decisions(mutant), ..World::default() };
-        let mut settling = Settling::default();
+        let mut world = Model { decisions: Decisions(mutant), ..Model::default() };
+        let mut settling = LivenessCheck::default();
         let first = self.begin(&mut world);
         let mut seen = HashSet::from([hash_of(&first)]);
         let mut paths: Vec<Option<Reached>> = vec![None];
@@ -127,9 +127,9 @@ impl Scenario {
         steps: &[Step],
         settling: Option<&[Step]>,
         mutant: Option<Mutant>,
-        broken: Broken,
+        broken: Violation,
     ) -> Counterexample {
-        let mut world = World { decisions: Decisions(mutant), ..World::default() };
+        let mut world = Model { decisions: Decisions(mutant), ..Model::default() };
         let mut state = self.begin(&mut world);
         let mut text = format!("{}: {:?} is broken: {}\n", self.name, broken.property, broken.why);
         let quiet = settling.unwrap_or_default();
@@ -137,7 +137,7 @@ impl Scenario {
             if number == steps.len() {
                 text.push_str("      from here on nothing goes wrong\n");
             }
-            let _ = world.happen(&mut state, *step);
+            let _ = world.apply(&mut state, *step);
             let _ = writeln!(text, "{number:4}. {step}{}", about(&state, *step));
         }
         Counterexample { property: broken.property, text }
@@ -156,13 +156,13 @@ fn path(paths: &[Option<Reached>], mut number: usize) -> Vec<Step> {
 
 /// Describes the effect of a step.
 fn about(state: &State, step: Step) -> String {
-    let seat = match step {
-        Step::Turn(seat) | Step::Answer(seat, _) => seat,
+    let id = match step {
+        Step::Reconcile(id) | Step::Answer(id, _) => id,
         _ => return format!("   [second {}, the cloud has {:?}]", state.now, state.cloud),
     };
-    let process = state.process(seat);
-    let then = match process.turn.as_ref().map(|turn| &turn.call) {
-        Some(Call::Look(_)) => "it asks the cloud".to_owned(),
+    let process = state.process(id);
+    let then = match process.reconcile.as_ref().map(|reconcile| &reconcile.call) {
+        Some(Call::Describe(_)) => "it asks the cloud".to_owned(),
         Some(Call::Regions) => "it asks for the regions".to_owned(),
         Some(Call::Modify(to)) => format!("it sends {to:?}"),
         Some(Call::Write(Writing::Status(_), object)) => {

@@ -17,8 +17,8 @@
 //! request in flight), the fast path, and watch events of the standby replica after the start. Only a review of both
 //! keeps `drive` equivalent to `controllers/policy`.
 
-mod around;
 mod drive;
+mod environment;
 mod explore;
 mod mutants;
 mod properties;

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use crate::domain::condition::types;
 use crate::domain::{Change, Facts, Failure, PolicyState, Reason};
-use crate::plan::deletion::{self, Farewell, Reach};
+use crate::plan::deletion::{self, AccountAccess, FinalizeStep};
 use crate::plan::memory::Memory;
-use crate::plan::next::{Do, next};
-use crate::plan::{Desired, Effect, Gate, Surroundings, conditions};
+use crate::plan::next::{NextAction, next};
+use crate::plan::{AccountReadiness, Desired, Effect, ReconcileEnv, conditions};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -81,73 +81,79 @@ impl Decisions {
         Memory::new(facts, desired, as_of, now)
     }
 
-    pub fn notice(self, memory: &mut Memory, desired: &Desired, epoch: Option<u64>, now: Timestamp) {
-        let looked = memory.looked;
+    pub fn notice(
+        self,
+        memory: &mut Memory,
+        desired: &Desired,
+        access_generation: Option<u64>,
+        now: Timestamp,
+    ) {
+        let described = memory.described;
         if self.lack(Mutant::KeepsGeneration) {
             memory.generation = desired.generation;
         }
-        memory.notice(desired, epoch, now);
-        if self.lack(Mutant::KeepsLook) && memory.looked != looked {
-            memory.looked = looked;
+        memory.notice(desired, access_generation, now);
+        if self.lack(Mutant::KeepsLook) && memory.described != described {
+            memory.described = described;
             memory.difference = None;
         }
     }
 
-    pub fn next(self, desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Do {
+    pub fn next(self, desired: &Desired, env: &ReconcileEnv, memory: &Memory, now: Timestamp) -> NextAction {
         let mut desired = desired.clone();
         desired.manages |= self.lack(Mutant::ManagesInObserve);
         desired.suspended &= !self.lack(Mutant::IgnoresSuspend);
         let mut memory = memory.clone();
-        if self.lack(Mutant::IgnoresAge) && memory.correctable.is_some() {
-            memory.correctable = Some(now);
+        if self.lack(Mutant::IgnoresAge) && memory.difference_seen.is_some() {
+            memory.difference_seen = Some(now);
         }
-        match next(&desired, &self.around(around, Mutant::IgnoresRival), &memory, now) {
-            Do::Wait(_) if self.lack(Mutant::WaitsForEver) => Do::Wait(None),
+        match next(&desired, &self.env(env, Mutant::IgnoresRival), &memory, now) {
+            NextAction::Wait(_) if self.lack(Mutant::WaitsForEver) => NextAction::Wait(None),
             step => step,
         }
     }
 
-    pub fn report(self, desired: &Desired, around: &Surroundings, memory: &Memory, now: Timestamp) -> Facts {
-        let mut facts = conditions::report(desired, around, memory, now);
+    pub fn report(self, desired: &Desired, env: &ReconcileEnv, memory: &Memory, now: Timestamp) -> Facts {
+        let mut facts = conditions::report(desired, env, memory, now);
         if self.lack(Mutant::MovesTransitions) {
             facts.conditions.iter_mut().for_each(|condition| condition.last_transition = now);
         }
         facts
     }
 
-    pub fn farewell(
+    pub fn next_finalize_step(
         self,
         desired: &Desired,
-        around: &Surroundings,
+        env: &ReconcileEnv,
         memory: &mut Memory,
-        reach: Reach,
+        reach: AccountAccess,
         now: Timestamp,
-    ) -> Farewell {
+    ) -> FinalizeStep {
         let mut desired = desired.clone();
         desired.disable_on_delete |= self.lack(Mutant::DisablesRetained);
         desired.manages |= self.lack(Mutant::DisablesForObserver);
         desired.suspended &= !self.lack(Mutant::DisablesForObserver);
         if self.lack(Mutant::ReleasesUnseen) {
-            deletion::looked(memory);
+            deletion::described(memory);
         }
         if !self.lack(Mutant::NeverGivesUp) {
             deletion::notice(memory, reach, now);
         }
-        deletion::next(&desired, &self.around(around, Mutant::DisablesForLoser), memory, reach, now)
+        deletion::next(&desired, &self.env(env, Mutant::DisablesForLoser), memory, reach, now)
     }
 
-    fn around(self, around: &Surroundings, without_rival: Mutant) -> Surroundings {
-        let mut around = around.clone();
+    fn env(self, env: &ReconcileEnv, without_rival: Mutant) -> ReconcileEnv {
+        let mut env = env.clone();
         if self.lack(without_rival) {
-            around.rival = None;
+            env.competitor = None;
         }
         if self.lack(Mutant::IgnoresAccount) {
-            around.gate = Gate::Open;
+            env.readiness = AccountReadiness::Open;
         }
-        around
+        env
     }
 
-    pub fn looked(
+    pub fn described(
         self,
         memory: &mut Memory,
         desired: &Desired,
@@ -155,23 +161,23 @@ impl Decisions {
         now: Timestamp,
     ) {
         let failed = answer.is_err();
-        memory.looked(desired, answer, now, 1.0);
+        memory.described(desired, answer, now, 1.0);
         if self.lack(Mutant::NeverCorrects) {
-            memory.correctable = None;
+            memory.difference_seen = None;
         }
         if failed && self.lack(Mutant::RetriesAtOnce) {
-            memory.next_look = now;
+            memory.next_describe = now;
         }
     }
 
     pub fn accepted(self, memory: &mut Memory, desired: &Desired, change: &Change, now: Timestamp) {
-        let correctable = memory.correctable;
+        let difference_seen = memory.difference_seen;
         memory.accepted(desired, change, None, now);
         if self.lack(Mutant::KeepsDifference) {
-            (memory.correctable, memory.next_look) = (correctable, now + HOUR);
+            (memory.difference_seen, memory.next_describe) = (difference_seen, now + HOUR);
         }
         if self.lack(Mutant::ForgetsAccepted) {
-            memory.confirming = None;
+            memory.pending_change = None;
         }
     }
 
@@ -186,7 +192,7 @@ impl Decisions {
     ) {
         memory.not_accepted(desired, change, failure, effect, now, 1.0);
         if self.lack(Mutant::TrustsUnanswered) {
-            (memory.verdict, memory.difference) = (None, None);
+            (memory.sync_error, memory.difference) = (None, None);
         }
     }
 }

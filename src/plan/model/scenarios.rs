@@ -1,7 +1,7 @@
 //! Scenarios, each small enough for a complete exploration.
 
 use super::state::*;
-use super::steps::May;
+use super::steps::EventKind;
 pub use super::steps::Scenario;
 use crate::domain::Kind;
 
@@ -13,7 +13,7 @@ const DISABLING: Spec = Spec { disables: true, ..ON };
 
 /// Leader changes, crashes and pauses, with lost responses and drift.
 pub fn leaders() -> Scenario {
-    use May::{Crash, Depose, Drift, LoseModify, LoseWrite, Tick};
+    use EventKind::{Crash, Depose, Drift, LoseModify, LoseWrite, Tick};
     Scenario {
         name: "leaders",
         new: vec![ON],
@@ -26,7 +26,7 @@ pub fn leaders() -> Scenario {
 
 /// A cloud that refuses, fails, drops accepted changes and drifts, with a slow process.
 pub fn clouds() -> Scenario {
-    use May::{Drift, Drop, FailLook, LoseModify, Pause, RefuseModify, Tick};
+    use EventKind::{Drift, Drop, FailLook, LoseModify, Pause, RefuseModify, Tick};
     Scenario {
         name: "clouds",
         new: vec![ON],
@@ -42,14 +42,14 @@ pub fn clouds() -> Scenario {
         faults: 2,
         drifts: vec![Value::Off, Value::Guangzhou],
         refusals: vec![Kind::InvalidRequest, Kind::PermissionDenied],
-        look_failures: vec![Kind::CloudUnavailable, Kind::PermissionDenied],
+        describe_failures: vec![Kind::CloudUnavailable, Kind::PermissionDenied],
         ..Scenario::default()
     }
 }
 
 /// Spec changes at any time, with late watch events.
 pub fn specs() -> Scenario {
-    use May::{Crash, Depose, Drift, LoseModify, Respec, Tick};
+    use EventKind::{Crash, Depose, Drift, LoseModify, Respec, Tick};
     Scenario {
         name: "specs",
         settled: vec![ON],
@@ -63,7 +63,7 @@ pub fn specs() -> Scenario {
 
 /// Two policies with different specs for one instance.
 pub fn rivals() -> Scenario {
-    use May::{Delete, Depose, Drift, LoseModify, RefuseModify, Respec};
+    use EventKind::{Delete, Depose, Drift, LoseModify, RefuseModify, Respec};
     Scenario {
         name: "rivals",
         settled: vec![ON],
@@ -80,7 +80,7 @@ pub fn rivals() -> Scenario {
 
 /// Two policies that are created at the same time, one of which may be refused before a restart.
 pub fn twins() -> Scenario {
-    use May::{Crash, RefuseModify};
+    use EventKind::{Crash, RefuseModify};
     Scenario {
         name: "twins",
         new: vec![ON, OTHER],
@@ -93,7 +93,7 @@ pub fn twins() -> Scenario {
 
 /// Deletion of a policy with `Disable`, and edits by its owner meanwhile.
 pub fn deletions() -> Scenario {
-    use May::{Delete, Depose, Drift, FailLook, LoseModify, Recreate, Respec, Tick};
+    use EventKind::{Delete, Depose, Drift, FailLook, LoseModify, Recreate, Respec, Tick};
     Scenario {
         name: "deletions",
         settled: vec![DISABLING],
@@ -115,14 +115,14 @@ pub fn deletions() -> Scenario {
             (0, Spec { suspended: true, ..DISABLING }),
             (0, Spec { manages: false, ..DISABLING }),
         ],
-        look_failures: vec![Kind::CloudUnavailable],
+        describe_failures: vec![Kind::CloudUnavailable],
         ..Scenario::default()
     }
 }
 
 /// The account is closed, opened and deleted, also during a deletion.
 pub fn accounts() -> Scenario {
-    use May::{Account as Accounts, Delete, Depose, Drift, Respec, Tick};
+    use EventKind::{Account as Accounts, Delete, Depose, Drift, Respec, Tick};
     Scenario {
         name: "accounts",
         settled: vec![DISABLING],
@@ -144,7 +144,7 @@ pub fn accounts() -> Scenario {
 
 /// The account is deleted together with the policy, and a crash loses its cached credentials.
 pub fn departures() -> Scenario {
-    use May::{Account as Accounts, Crash, Delete, LoseModify, Tick};
+    use EventKind::{Account as Accounts, Crash, Delete, LoseModify, Tick};
     Scenario {
         name: "departures",
         settled: vec![DISABLING],

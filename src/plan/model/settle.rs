@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::drive::{Reply, World};
-use super::properties::{Broken, Property};
+use super::drive::{Model, Reply};
+use super::properties::{Property, Violation};
 use super::state::*;
 use super::steps::Step;
 use crate::domain::Reason;
@@ -20,16 +20,16 @@ const QUIET: i64 = 2 * INTERVAL;
 const STEPS: usize = 400;
 
 /// A broken property, and the steps that led to it.
-pub type Fall = (Vec<Step>, Broken);
+pub type FailedPath = (Vec<Step>, Violation);
 
 #[derive(Default)]
-pub struct Settling {
+pub struct LivenessCheck {
     /// Quiescent states from which the properties hold.
     well: HashSet<u64>,
 }
 
-impl Settling {
-    pub fn check(&mut self, world: &mut World, from: &State) -> Result<(), Fall> {
+impl LivenessCheck {
+    pub fn check(&mut self, world: &mut Model, from: &State) -> Result<(), FailedPath> {
         let mut state = from.clone();
         let mut trace = Vec::new();
         let since = from.now;
@@ -56,15 +56,16 @@ impl Settling {
                 }
             };
             trace.push(step);
-            let writes = matches!(step, Step::Answer(seat, _)
-                if !matches!(state.process(seat).turn.as_ref().map(|t| &t.call), Some(Call::Look(_) | Call::Regions)));
+            let writes = matches!(step, Step::Answer(id, _)
+                if !matches!(state.process(id).reconcile.as_ref().map(|t| &t.call), Some(Call::Describe(_) | Call::Regions)));
             if good_since_then && writes {
-                let broken = Broken::new(Property::ComesToRest, "something is written although all was well");
+                let broken =
+                    Violation::new(Property::ComesToRest, "something is written although all was well");
                 return Err((trace, broken));
             }
-            world.happen(&mut state, step).map_err(|broken| (trace.clone(), broken))?;
+            world.apply(&mut state, step).map_err(|broken| (trace.clone(), broken))?;
         }
-        Err((trace, Broken::new(Property::TurnsEnd, "it does not come to rest")))
+        Err((trace, Violation::new(Property::TurnsEnd, "it does not come to rest")))
     }
 }
 
@@ -89,16 +90,16 @@ pub fn fault_free(state: &State) -> Option<Step> {
     if state.replicas[replica].account != state.account {
         return Some(Step::DeliverAccount(replica));
     }
-    let seats = || (0..POLICIES).map(|policy| Seat { replica, policy });
-    if let Some(seat) = seats().find(|seat| state.process(*seat).sees != state.objects[seat.policy]) {
-        return Some(Step::DeliverPolicy(seat));
+    let seats = || (0..POLICIES).map(|policy| ProcessId { replica, policy });
+    if let Some(id) = seats().find(|id| state.process(*id).sees != state.objects[id.policy]) {
+        return Some(Step::DeliverPolicy(id));
     }
-    if let Some(seat) = seats().find(|seat| state.process(*seat).turn.is_some()) {
-        return Some(Step::Answer(seat, Reply::Good));
+    if let Some(id) = seats().find(|id| state.process(*id).reconcile.is_some()) {
+        return Some(Step::Answer(id, Reply::Good));
     }
     let is_due =
         |process: &Process| process.sees.is_some() && process.due.is_some_and(|due| due <= state.now);
-    seats().find(|seat| is_due(state.process(*seat))).map(Step::Turn)
+    seats().find(|id| is_due(state.process(*id))).map(Step::Reconcile)
 }
 
 fn next_due(state: &State) -> Option<i64> {
@@ -107,16 +108,16 @@ fn next_due(state: &State) -> Option<i64> {
 }
 
 /// Checks that desired and cloud state are equal, and that status is true.
-fn is_well(state: &State) -> Result<(), Broken> {
+fn is_well(state: &State) -> Result<(), Violation> {
     let Some(leader) = state.leader() else { return Ok(()) };
     let processes = &state.replicas[leader].processes;
     // A policy with proven access competes for the instance, even while suspended.
-    let has_proof = |memory: &Held<Memory>| memory.is_proven();
+    let has_proof = |memory: &Interned<Memory>| memory.is_proven();
     let claims = |policy: &usize| {
         let manages = state.objects[*policy].as_ref().is_some_and(|object| object.spec.manages);
         manages && processes[*policy].memory.as_ref().is_some_and(has_proof)
     };
-    let refusal = |memory: &Held<Memory>| memory.refusal();
+    let refusal = |memory: &Interned<Memory>| memory.refusal();
     let rank = |policy: &usize| {
         let created = state.objects[*policy].as_ref().map(|object| object.created);
         (processes[*policy].memory.as_ref().map(refusal), created, *policy)
@@ -125,14 +126,14 @@ fn is_well(state: &State) -> Result<(), Broken> {
     for (policy, object) in state.objects.iter().enumerate() {
         let Some(object) = object else { continue };
         if object.deleted.is_some() {
-            return Err(Broken::new(Property::DeletionEnds, format!("policy {policy} is still there")));
+            return Err(Violation::new(Property::DeletionEnds, format!("policy {policy} is still there")));
         }
         let is_met = object.is_met_by(&state.cloud.state());
         let is_open = state.account == Account::Open;
         if is_open && manager == Some(policy) && !object.spec.suspended && !is_met {
             let why =
                 format!("policy {policy} wants {:?}, the cloud has {:?}", object.spec.value, state.cloud);
-            return Err(Broken::new(Property::BecomesEqual, why));
+            return Err(Violation::new(Property::BecomesEqual, why));
         }
         let expected = match state.account.reason() {
             _ if object.spec.suspended => Reason::Suspended,
@@ -151,7 +152,7 @@ fn is_well(state: &State) -> Result<(), Broken> {
                 "policy {policy} says {said:?} of {told:?}, and it is {expected:?}, {:?}",
                 state.cloud
             );
-            return Err(Broken::new(Property::TellsTheTruth, why));
+            return Err(Violation::new(Property::TellsTheTruth, why));
         }
     }
     Ok(())

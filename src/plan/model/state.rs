@@ -13,7 +13,7 @@ use crate::domain::condition::types;
 use crate::domain::{Change, Facts, PolicyState, Reason};
 use crate::plan::conflict::Refusal;
 use crate::plan::memory::Memory;
-use crate::plan::{Desired, Gate, hash_of};
+use crate::plan::{AccountReadiness, Desired, hash_of};
 
 pub const REPLICAS: usize = 2;
 pub const POLICIES: usize = 2;
@@ -97,7 +97,7 @@ impl Object {
             objective: None,
             limit: 10,
             request: None,
-            phase: 7_000 * u64::from(self.uid),
+            poll_offset: 7_000 * u64::from(self.uid),
         }
     }
 
@@ -153,39 +153,40 @@ impl Account {
         }
     }
 
-    pub fn gate(self) -> Gate {
-        self.reason().map_or(Gate::Open, |reason| Gate::Closed(reason, "why".to_owned()))
+    pub fn readiness(self) -> AccountReadiness {
+        self.reason()
+            .map_or(AccountReadiness::Open, |reason| AccountReadiness::Closed(reason, "why".to_owned()))
     }
 }
 
 /// An interned value, compared by its number.
 #[derive(Debug)]
-pub struct Held<T> {
+pub struct Interned<T> {
     number: u32,
     value: Rc<T>,
 }
 
-impl<T> Clone for Held<T> {
+impl<T> Clone for Interned<T> {
     fn clone(&self) -> Self {
         Self { number: self.number, value: self.value.clone() }
     }
 }
 
-impl<T> PartialEq for Held<T> {
+impl<T> PartialEq for Interned<T> {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
     }
 }
 
-impl<T> Eq for Held<T> {}
+impl<T> Eq for Interned<T> {}
 
-impl<T> Hash for Held<T> {
+impl<T> Hash for Interned<T> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.number.hash(hasher);
     }
 }
 
-impl<T> Deref for Held<T> {
+impl<T> Deref for Interned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -194,37 +195,43 @@ impl<T> Deref for Held<T> {
 }
 
 /// Intern pool. Lookup hashes a part of the value, since neither [`Memory`] nor [`Facts`] can be hashed.
-pub struct Pool<T> {
-    found: HashMap<u64, Vec<Held<T>>>,
+pub struct InternPool<T> {
+    found: HashMap<u64, Vec<Interned<T>>>,
     count: u32,
 }
 
-impl<T> Default for Pool<T> {
+impl<T> Default for InternPool<T> {
     fn default() -> Self {
         Self { found: HashMap::new(), count: 0 }
     }
 }
 
-impl<T: PartialEq> Pool<T> {
-    pub fn hold(&mut self, value: T, part: impl Hash) -> Held<T> {
+impl<T: PartialEq> InternPool<T> {
+    pub fn hold(&mut self, value: T, part: impl Hash) -> Interned<T> {
         let alike = self.found.entry(hash_of(&part)).or_default();
         if let Some(held) = alike.iter().find(|held| *held.value == value) {
             return held.clone();
         }
-        let held = Held { number: self.count, value: Rc::new(value) };
+        let held = Interned { number: self.count, value: Rc::new(value) };
         self.count += 1;
         alike.push(held.clone());
         held
     }
 }
 
-impl Pool<Memory> {
-    pub fn memory(&mut self, memory: Memory) -> Held<Memory> {
+impl InternPool<Memory> {
+    pub fn memory(&mut self, memory: Memory) -> Interned<Memory> {
         let facts = &memory.facts;
         let part = (
-            (memory.generation, memory.looked, memory.next_look, memory.last_good, memory.correctable),
-            (memory.look_refusal, facts.modify_refused.as_ref().map(|refused| refused.time)),
-            (memory.epoch, memory.failures, memory.not_taken, memory.backups.read),
+            (
+                memory.generation,
+                memory.described,
+                memory.next_describe,
+                memory.last_good,
+                memory.difference_seen,
+            ),
+            (memory.describe_refusal, facts.modify_refused.as_ref().map(|refused| refused.time)),
+            (memory.access_generation, memory.failures, memory.unconfirmed_changes, memory.backups.read),
             (facts.observed_generation, facts.synced_generation, facts.modification.as_ref().map(|m| m.time)),
             (facts.drift.last_time, facts.conditions.first().map(|c| c.last_transition)),
         );
@@ -232,8 +239,8 @@ impl Pool<Memory> {
     }
 }
 
-impl Pool<Object> {
-    pub fn object(&mut self, object: Object) -> Held<Object> {
+impl InternPool<Object> {
+    pub fn object(&mut self, object: Object) -> Interned<Object> {
         let facts = &object.status;
         let part = (
             (object.uid, object.generation, object.spec, object.deleted, object.finalizer),
@@ -246,12 +253,12 @@ impl Pool<Object> {
 
 /// One policy of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Seat {
+pub struct ProcessId {
     pub replica: usize,
     pub policy: usize,
 }
 
-impl fmt::Display for Seat {
+impl fmt::Display for ProcessId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "replica {}, policy {}", self.replica, self.policy)
     }
@@ -259,21 +266,21 @@ impl fmt::Display for Seat {
 
 /// A sent Modify. It may take effect at any later time: the Lease is no fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Flight {
+pub struct InFlight {
     pub to: Value,
     /// The process that waits for its response.
-    pub by: Option<Seat>,
+    pub by: Option<ProcessId>,
 }
 
 /// A call that a reconcile waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// A Describe, with the cloud's value at the time of the request.
-    Look(Value),
+    Describe(Value),
     /// The list of regions that the instance can copy to.
     Regions,
     Modify(Value),
-    Write(Writing, Held<Object>),
+    Write(Writing, Interned<Object>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -286,29 +293,29 @@ pub enum Writing {
 
 /// A reconcile that waits for a response.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Turn {
-    pub object: Held<Object>,
+pub struct Reconcile {
+    pub object: Interned<Object>,
     pub call: Call,
-    pub looked: bool,
+    pub described: bool,
 }
 
 /// One policy in one replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Process {
     /// Object as last delivered by the watch.
-    pub sees: Option<Held<Object>>,
-    pub memory: Option<Held<Memory>>,
-    pub turn: Option<Turn>,
+    pub sees: Option<Interned<Object>>,
+    pub memory: Option<Interned<Memory>>,
+    pub reconcile: Option<Reconcile>,
     /// Time of the next reconcile.
     pub due: Option<i64>,
     /// Published claim on the instance, with its refusal.
     pub claim: Option<Refusal>,
-    pub witness: Witness,
+    pub responses: Responses,
 }
 
 /// Responses to this process, recorded independently of the code under test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Witness {
+pub struct Responses {
     /// Time and value of the last successful Describe that no Modify has followed.
     pub seen: Option<(i64, Value)>,
     /// Value of the last successful Describe, and whether it followed the deletion.
@@ -319,7 +326,7 @@ pub struct Witness {
     pub failed: Option<(i64, i64, u8)>,
 }
 
-impl Witness {
+impl Responses {
     /// Drops expired entries.
     pub fn pass(&mut self, now: i64) {
         self.failed = None;
@@ -341,7 +348,7 @@ pub struct Replica {
     pub role: Role,
     /// Account as last delivered by the watch, and its number of changes.
     pub account: Account,
-    pub epoch: u8,
+    pub access_generation: u8,
     /// Expiry of the cached credentials of a deleted account.
     pub credentials: Option<i64>,
     /// Time at which the facts in stored statuses were true.
@@ -353,9 +360,9 @@ pub struct Replica {
 pub struct State {
     pub now: i64,
     pub cloud: Value,
-    pub flights: Vec<Flight>,
+    pub flights: Vec<InFlight>,
     pub account: Account,
-    pub objects: [Option<Held<Object>>; POLICIES],
+    pub objects: [Option<Interned<Object>>; POLICIES],
     pub replicas: [Replica; REPLICAS],
     /// Time of the last Lease renewal.
     pub renewed: i64,
@@ -367,12 +374,12 @@ pub struct State {
 }
 
 impl State {
-    pub fn process(&self, seat: Seat) -> &Process {
-        &self.replicas[seat.replica].processes[seat.policy]
+    pub fn process(&self, id: ProcessId) -> &Process {
+        &self.replicas[id.replica].processes[id.policy]
     }
 
-    pub fn process_mut(&mut self, seat: Seat) -> &mut Process {
-        &mut self.replicas[seat.replica].processes[seat.policy]
+    pub fn process_mut(&mut self, id: ProcessId) -> &mut Process {
+        &mut self.replicas[id.replica].processes[id.policy]
     }
 
     pub fn leader(&self) -> Option<usize> {
@@ -380,8 +387,8 @@ impl State {
     }
 
     /// Triggers a reconcile at `time`, unless one is due earlier.
-    pub fn wake(&mut self, seat: Seat, time: i64) {
-        let due = &mut self.process_mut(seat).due;
+    pub fn wake(&mut self, id: ProcessId, time: i64) {
+        let due = &mut self.process_mut(id).due;
         *due = Some(due.map_or(time, |before| before.min(time)));
     }
 }

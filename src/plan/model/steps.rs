@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use super::around::{deliver_account, set_claim};
-use super::drive::{Reply, World};
-use super::properties::Broken;
+use super::drive::{Model, Reply};
+use super::environment::{deliver_account, set_claim};
+use super::properties::Violation;
 use super::state::*;
 use crate::domain::Kind;
 
 /// Kinds of events that a scenario limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum May {
+pub enum EventKind {
     Depose,
     Crash,
     /// A Modify is lost, or its response.
@@ -34,7 +34,7 @@ pub enum May {
 /// Longer than `MAX_DESCRIBE_AGE`.
 const PAUSE: i64 = 31;
 
-pub const KINDS: usize = May::Tick as usize + 1;
+pub const KINDS: usize = EventKind::Tick as usize + 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -44,10 +44,10 @@ pub enum Step {
     Restart(usize),
     /// After the loss of the Lease, pending work is cancelled and discarded; the process waits for the Lease again.
     StandBy(usize),
-    DeliverPolicy(Seat),
+    DeliverPolicy(ProcessId),
     DeliverAccount(usize),
-    Turn(Seat),
-    Answer(Seat, Reply),
+    Reconcile(ProcessId),
+    Answer(ProcessId, Reply),
     Effect(usize),
     Drop(usize),
     Drift(Value),
@@ -66,10 +66,10 @@ impl fmt::Display for Step {
             Step::Depose(replica) => write!(f, "replica {replica} loses the Lease, and does not know it yet"),
             Step::Restart(replica) => write!(f, "replica {replica} ends, and starts anew"),
             Step::StandBy(replica) => write!(f, "replica {replica} forgets its term, and stands by"),
-            Step::DeliverPolicy(seat) => write!(f, "{seat}: the watch brings the object"),
+            Step::DeliverPolicy(id) => write!(f, "{id}: the watch brings the object"),
             Step::DeliverAccount(replica) => write!(f, "replica {replica}: the watch brings the account"),
-            Step::Turn(seat) => write!(f, "{seat}: a turn begins"),
-            Step::Answer(seat, reply) => write!(f, "{seat}: the answer comes: {reply:?}"),
+            Step::Reconcile(id) => write!(f, "{id}: a turn begins"),
+            Step::Answer(id, reply) => write!(f, "{id}: the answer comes: {reply:?}"),
             Step::Effect(flight) => write!(f, "Modify {flight} takes effect"),
             Step::Drop(flight) => write!(f, "Modify {flight} never takes effect"),
             Step::Drift(value) => write!(f, "somebody else sets the cloud to {value:?}"),
@@ -93,7 +93,7 @@ pub struct Scenario {
     pub settled: Vec<Spec>,
     /// Policies that were just created, numbered after `settled`.
     pub new: Vec<Spec>,
-    pub may: Vec<(May, u8)>,
+    pub may: Vec<(EventKind, u8)>,
     /// Total budget of events, without ticks.
     pub faults: u8,
     pub drifts: Vec<Value>,
@@ -101,14 +101,15 @@ pub struct Scenario {
     pub deletes: Vec<usize>,
     pub accounts: Vec<Account>,
     pub refusals: Vec<Kind>,
-    pub look_failures: Vec<Kind>,
+    pub describe_failures: Vec<Kind>,
 }
 
 impl Scenario {
     /// Returns all possible next steps.
     pub fn steps(&self, state: &State) -> Vec<Step> {
         let mut steps = Vec::new();
-        let may = |kind: May| state.left[kind as usize] > 0 && (kind == May::Tick || state.faults > 0);
+        let may =
+            |kind: EventKind| state.left[kind as usize] > 0 && (kind == EventKind::Tick || state.faults > 0);
         for (number, replica) in state.replicas.iter().enumerate() {
             match replica.role {
                 Role::StandsBy => {
@@ -116,8 +117,8 @@ impl Scenario {
                     continue;
                 }
                 Role::Leads => {
-                    steps.extend(may(May::Depose).then_some(Step::Depose(number)));
-                    steps.extend(may(May::Crash).then_some(Step::Restart(number)));
+                    steps.extend(may(EventKind::Depose).then_some(Step::Depose(number)));
+                    steps.extend(may(EventKind::Crash).then_some(Step::Restart(number)));
                 }
                 Role::Deposed => steps.push(Step::StandBy(number)),
             }
@@ -126,9 +127,9 @@ impl Scenario {
                 steps.push(Step::DeliverAccount(number));
             }
             for policy in 0..POLICIES {
-                let seat = Seat { replica: number, policy };
-                if leads || state.process(seat).turn.is_some() {
-                    self.of_process(state, seat, may, &mut steps);
+                let id = ProcessId { replica: number, policy };
+                if leads || state.process(id).reconcile.is_some() {
+                    self.of_process(state, id, may, &mut steps);
                 }
             }
         }
@@ -137,111 +138,118 @@ impl Scenario {
                 continue;
             }
             steps.push(Step::Effect(number));
-            if flight.by.is_none() && may(May::Drop) {
+            if flight.by.is_none() && may(EventKind::Drop) {
                 steps.push(Step::Drop(number));
             }
         }
         self.of_others(state, may, &mut steps);
         let idle = |process: &Process| {
-            process.turn.is_none() && process.due.is_none_or(|due| process.sees.is_none() || due > state.now)
+            process.reconcile.is_none()
+                && process.due.is_none_or(|due| process.sees.is_none() || due > state.now)
         };
         if let Some(leader) = state.leader() {
             let processes = &state.replicas[leader].processes;
             let due = processes.iter().filter(|p| p.sees.is_some()).filter_map(|p| p.due).min();
-            if let Some(due) = due.filter(|_| may(May::Tick) && processes.iter().all(idle)) {
+            if let Some(due) = due.filter(|_| may(EventKind::Tick) && processes.iter().all(idle)) {
                 steps.push(Step::Tick(due - state.now));
             }
         }
-        if may(May::Pause) {
+        if may(EventKind::Pause) {
             steps.push(Step::Pause);
         }
         steps
     }
 
-    fn of_process(&self, state: &State, seat: Seat, may: impl Fn(May) -> bool, steps: &mut Vec<Step>) {
-        let process = state.process(seat);
-        let leads = state.replicas[seat.replica].role == Role::Leads;
-        if leads && process.sees != state.objects[seat.policy] {
-            steps.push(Step::DeliverPolicy(seat));
+    fn of_process(
+        &self,
+        state: &State,
+        id: ProcessId,
+        may: impl Fn(EventKind) -> bool,
+        steps: &mut Vec<Step>,
+    ) {
+        let process = state.process(id);
+        let leads = state.replicas[id.replica].role == Role::Leads;
+        if leads && process.sees != state.objects[id.policy] {
+            steps.push(Step::DeliverPolicy(id));
         }
-        match &process.turn {
+        match &process.reconcile {
             None => {
                 let is_due = process.sees.is_some() && process.due.is_some_and(|due| due <= state.now);
-                steps.extend((leads && is_due).then_some(Step::Turn(seat)));
+                steps.extend((leads && is_due).then_some(Step::Reconcile(id)));
             }
-            Some(turn) => {
-                let mut answer = |reply| steps.push(Step::Answer(seat, reply));
+            Some(reconcile) => {
+                let mut answer = |reply| steps.push(Step::Answer(id, reply));
                 answer(Reply::Good);
-                match turn.call {
-                    Call::Look(_) if may(May::FailLook) => {
-                        self.look_failures.iter().for_each(|kind| answer(Reply::Refused(*kind)));
+                match reconcile.call {
+                    Call::Describe(_) if may(EventKind::FailLook) => {
+                        self.describe_failures.iter().for_each(|kind| answer(Reply::Refused(*kind)));
                     }
-                    Call::Look(_) | Call::Regions => {}
+                    Call::Describe(_) | Call::Regions => {}
                     Call::Modify(to) => {
-                        let is_under_way = state.flights.contains(&Flight { to, by: Some(seat) });
-                        if may(May::LoseModify) {
+                        let is_under_way = state.flights.contains(&InFlight { to, by: Some(id) });
+                        if may(EventKind::LoseModify) {
                             answer(Reply::Lost);
                             if is_under_way {
                                 answer(Reply::Unsent);
                             }
                         }
-                        if is_under_way && may(May::RefuseModify) {
+                        if is_under_way && may(EventKind::RefuseModify) {
                             self.refusals.iter().for_each(|kind| answer(Reply::Refused(*kind)));
                         }
                     }
-                    Call::Write(..) if may(May::LoseWrite) => answer(Reply::Lost),
+                    Call::Write(..) if may(EventKind::LoseWrite) => answer(Reply::Lost),
                     Call::Write(..) => {}
                 }
             }
         }
     }
 
-    fn of_others(&self, state: &State, may: impl Fn(May) -> bool, steps: &mut Vec<Step>) {
-        if may(May::Drift) {
+    fn of_others(&self, state: &State, may: impl Fn(EventKind) -> bool, steps: &mut Vec<Step>) {
+        if may(EventKind::Drift) {
             steps.extend(self.drifts.iter().filter(|v| **v != state.cloud).map(|v| Step::Drift(*v)));
         }
         for (policy, spec) in &self.specs {
             match &state.objects[*policy] {
-                Some(object) if object.spec != *spec && may(May::Respec) => {
+                Some(object) if object.spec != *spec && may(EventKind::Respec) => {
                     steps.push(Step::Respec(*policy, *spec));
                 }
-                None if may(May::Recreate) => steps.push(Step::Recreate(*policy, *spec)),
+                None if may(EventKind::Recreate) => steps.push(Step::Recreate(*policy, *spec)),
                 _ => {}
             }
         }
-        for policy in self.deletes.iter().filter(|_| may(May::Delete)) {
+        for policy in self.deletes.iter().filter(|_| may(EventKind::Delete)) {
             if state.objects[*policy].as_ref().is_some_and(|object| object.deleted.is_none()) {
                 steps.push(Step::Delete(*policy));
             }
         }
-        if may(May::Account) {
+        if may(EventKind::Account) {
             steps.extend(self.accounts.iter().filter(|a| **a != state.account).map(|a| Step::Account(*a)));
         }
     }
 }
 
-impl World {
+impl Model {
     /// Returns the state after the step.
-    pub fn take(&mut self, before: &State, step: Step) -> Result<State, Broken> {
+    pub fn take(&mut self, before: &State, step: Step) -> Result<State, Violation> {
         let mut state = before.clone();
         if let Some(kind) = kind_of(before, step) {
             state.left[kind as usize] -= 1;
-            state.faults -= u8::from(kind != May::Tick);
+            state.faults -= u8::from(kind != EventKind::Tick);
         }
-        self.happen(&mut state, step)?;
+        self.apply(&mut state, step)?;
         Ok(state)
     }
 
-    pub fn happen(&mut self, state: &mut State, step: Step) -> Result<(), Broken> {
+    pub fn apply(&mut self, state: &mut State, step: Step) -> Result<(), Violation> {
         match step {
             Step::Elect(replica) => {
                 state.replicas[replica].role = Role::Leads;
                 state.replicas[replica].as_of = std::mem::take(&mut state.renewed);
                 for policy in 0..POLICIES {
-                    let seat = Seat { replica, policy };
-                    seed_claim(state, seat);
-                    if state.process(seat).sees.is_some() {
-                        state.wake(seat, state.now);
+                    let id = ProcessId { replica, policy };
+                    seed_claim(state, id);
+                    if state.process(id).sees.is_some() {
+                        state.wake(id, state.now);
                     }
                 }
             }
@@ -251,10 +259,10 @@ impl World {
             }
             Step::Restart(replica) => restart(state, replica),
             Step::StandBy(replica) => stand_by(state, replica),
-            Step::DeliverPolicy(seat) => self.deliver_policy(state, seat),
+            Step::DeliverPolicy(id) => self.deliver_policy(state, id),
             Step::DeliverAccount(replica) => deliver_account(state, replica),
-            Step::Turn(seat) => return self.begin(state, seat),
-            Step::Answer(seat, reply) => return self.answer(state, seat, reply),
+            Step::Reconcile(id) => return self.begin(state, id),
+            Step::Answer(id, reply) => return self.answer(state, id, reply),
             Step::Effect(flight) => state.cloud = state.flights.remove(flight).to,
             Step::Drop(flight) => drop(state.flights.remove(flight)),
             Step::Drift(value) => state.cloud = value,
@@ -289,43 +297,43 @@ impl World {
         }
     }
 
-    fn deliver_policy(&mut self, state: &mut State, seat: Seat) {
-        let object = state.objects[seat.policy].clone();
-        let (now, process) = (state.now, state.process_mut(seat));
+    fn deliver_policy(&mut self, state: &mut State, id: ProcessId) {
+        let object = state.objects[id.policy].clone();
+        let (now, process) = (state.now, state.process_mut(id));
         let same = process.sees.as_ref().map(|o| o.uid) == object.as_ref().map(|o| o.uid);
         process.sees = object;
         // Discards the state of a deleted object; a running reconcile does so at its end.
-        if !same && process.turn.is_none() {
-            set_claim(state, seat, None);
-            let process = state.process_mut(seat);
+        if !same && process.reconcile.is_none() {
+            set_claim(state, id, None);
+            let process = state.process_mut(id);
             *process = Process { sees: process.sees.take(), ..Process::default() };
         }
-        if state.process(seat).sees.is_some() {
-            state.wake(seat, now);
+        if state.process(id).sees.is_some() {
+            state.wake(id, now);
         }
     }
 }
 
 /// Returns the kind whose budget the step uses.
-fn kind_of(state: &State, step: Step) -> Option<May> {
+fn kind_of(state: &State, step: Step) -> Option<EventKind> {
     Some(match step {
-        Step::Depose(_) => May::Depose,
-        Step::Restart(replica) if state.replicas[replica].role == Role::Leads => May::Crash,
+        Step::Depose(_) => EventKind::Depose,
+        Step::Restart(replica) if state.replicas[replica].role == Role::Leads => EventKind::Crash,
         Step::Answer(_, Reply::Good) => return None,
-        Step::Answer(seat, reply) => match (&state.process(seat).turn.as_ref()?.call, reply) {
-            (Call::Look(_) | Call::Regions, _) => May::FailLook,
-            (Call::Write(..), _) => May::LoseWrite,
-            (Call::Modify(_), Reply::Refused(_)) => May::RefuseModify,
-            (Call::Modify(_), _) => May::LoseModify,
+        Step::Answer(id, reply) => match (&state.process(id).reconcile.as_ref()?.call, reply) {
+            (Call::Describe(_) | Call::Regions, _) => EventKind::FailLook,
+            (Call::Write(..), _) => EventKind::LoseWrite,
+            (Call::Modify(_), Reply::Refused(_)) => EventKind::RefuseModify,
+            (Call::Modify(_), _) => EventKind::LoseModify,
         },
-        Step::Drop(_) => May::Drop,
-        Step::Drift(_) => May::Drift,
-        Step::Respec(..) => May::Respec,
-        Step::Delete(_) => May::Delete,
-        Step::Recreate(..) => May::Recreate,
-        Step::Account(_) => May::Account,
-        Step::Pause => May::Pause,
-        Step::Tick(_) => May::Tick,
+        Step::Drop(_) => EventKind::Drop,
+        Step::Drift(_) => EventKind::Drift,
+        Step::Respec(..) => EventKind::Respec,
+        Step::Delete(_) => EventKind::Delete,
+        Step::Recreate(..) => EventKind::Recreate,
+        Step::Account(_) => EventKind::Account,
+        Step::Pause => EventKind::Pause,
+        Step::Tick(_) => EventKind::Tick,
         _ => return None,
     })
 }
@@ -334,7 +342,7 @@ fn pass(state: &mut State, seconds: i64) {
     state.now += seconds;
     let now = state.now;
     for process in state.replicas.iter_mut().flat_map(|replica| &mut replica.processes) {
-        process.witness.pass(now);
+        process.responses.pass(now);
     }
 }
 
@@ -345,11 +353,11 @@ pub fn new_object(uid: u8, created: i64, spec: Spec) -> Object {
 }
 
 /// Restores the claim from the stored status, before the first reconcile.
-fn seed_claim(state: &mut State, seat: Seat) {
-    let sees = state.process(seat).sees.clone();
+fn seed_claim(state: &mut State, id: ProcessId) {
+    let sees = state.process(id).sees.clone();
     let proven = sees.filter(|object| object.spec.manages && object.status.policy.is_some());
-    let is_known = state.replicas[seat.replica].account != Account::Gone;
-    set_claim(state, seat, proven.filter(|_| is_known).map(|object| object.refusal()));
+    let is_known = state.replicas[id.replica].account != Account::Gone;
+    set_claim(state, id, proven.filter(|_| is_known).map(|object| object.refusal()));
 }
 
 /// Restarts the process, with a new watch.
@@ -368,12 +376,23 @@ fn stand_by(state: &mut State, replica: usize) {
 }
 
 /// Discards all processes of a replica; their pending calls lose their receiver.
-fn forget_all(state: &mut State, replica: usize, account: Account, sees: [Option<Held<Object>>; POLICIES]) {
+fn forget_all(
+    state: &mut State,
+    replica: usize,
+    account: Account,
+    sees: [Option<Interned<Object>>; POLICIES],
+) {
     for flight in &mut state.flights {
-        flight.by = flight.by.filter(|seat| seat.replica != replica);
+        flight.by = flight.by.filter(|id| id.replica != replica);
     }
     state.flights.sort();
     let processes = sees.map(|sees| Process { sees, ..Process::default() });
-    state.replicas[replica] =
-        Replica { role: Role::StandsBy, account, epoch: 0, credentials: None, as_of: 0, processes };
+    state.replicas[replica] = Replica {
+        role: Role::StandsBy,
+        account,
+        access_generation: 0,
+        credentials: None,
+        as_of: 0,
+        processes,
+    };
 }

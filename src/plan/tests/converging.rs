@@ -13,7 +13,7 @@ fn a_new_policy_converges_in_one_turn_and_one_write() {
     assert_eq!(w.stored.protected_since, Some(at(0)));
     assert_eq!(w.stored.synced_generation, Some(1));
     let ready = w.stored.condition(types::READY).unwrap();
-    assert_eq!((ready.status, ready.observed_generation), (Truth::True, 1));
+    assert_eq!((ready.status, ready.observed_generation), (ConditionStatus::True, 1));
 }
 
 #[test]
@@ -130,12 +130,12 @@ fn a_third_value_is_drift_and_is_not_fought_without_end() {
 #[test]
 fn the_loser_of_a_conflict_looks_and_never_modifies() {
     let mut w = World::new(on("cn-shanghai"));
-    w.around.rival = Some(Rival { name: Some("elder".to_owned()) });
+    w.env.competitor = Some(CompetingPolicy { name: Some("elder".to_owned()) });
     w.live(2000);
     assert_eq!((w.reason(), w.count("modify")), ("Conflict", 0));
     assert!(w.stored.condition(types::READY).unwrap().message.contains("elder"));
     assert!(w.count("describe") > 2);
-    w.around.rival = None;
+    w.env.competitor = None;
     w.turn();
     w.live(2700);
     assert_eq!(w.reason(), "InSync");
@@ -144,15 +144,15 @@ fn the_loser_of_a_conflict_looks_and_never_modifies() {
 #[test]
 fn closed_gates_call_nothing_and_say_why() {
     for (reason, status, kind) in [
-        (Reason::AccountNotFound, Truth::False, Some(types::RECONCILING)),
-        (Reason::AccountNotReady, Truth::False, Some(types::RECONCILING)),
-        (Reason::CredentialsMissing, Truth::False, Some(types::RECONCILING)),
-        (Reason::CredentialsRejected, Truth::False, Some(types::STALLED)),
-        (Reason::EndpointNotAllowed, Truth::False, Some(types::STALLED)),
-        (Reason::Suspended, Truth::Unknown, None),
+        (Reason::AccountNotFound, ConditionStatus::False, Some(types::RECONCILING)),
+        (Reason::AccountNotReady, ConditionStatus::False, Some(types::RECONCILING)),
+        (Reason::CredentialsMissing, ConditionStatus::False, Some(types::RECONCILING)),
+        (Reason::CredentialsRejected, ConditionStatus::False, Some(types::STALLED)),
+        (Reason::EndpointNotAllowed, ConditionStatus::False, Some(types::STALLED)),
+        (Reason::Suspended, ConditionStatus::Unknown, None),
     ] {
         let mut w = World::new(on("cn-shanghai"));
-        w.around.gate = Gate::Closed(reason, "why".to_owned());
+        w.env.readiness = AccountReadiness::Closed(reason, "why".to_owned());
         w.live(3000);
         assert_eq!((w.reason(), w.calls.len(), w.writes), (reason.as_str(), 0, 1));
         assert_eq!(w.stored.condition(types::READY).unwrap().status, status);

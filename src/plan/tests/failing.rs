@@ -23,7 +23,7 @@ fn what_was_never_sent_is_nothing_unanswered() {
             let mut w = World::new(on("cn-shanghai"));
             let change = w.desired.change.clone();
             let answer = w.describe();
-            w.memory.looked(&w.desired, answer, w.now, 1.0);
+            w.memory.described(&w.desired, answer, w.now, 1.0);
             match superseded {
                 true => w.memory.superseded(&change, effect, w.now),
                 false => {
@@ -64,7 +64,7 @@ fn a_refused_region_is_asked_for_again_before_the_blame() {
     w.turn();
     assert_eq!((w.reason(), w.count("regions")), ("InvalidRequest", 2));
     w.regions.clear();
-    w.memory.regions = crate::plan::memory::Regions::NotTold;
+    w.memory.regions = crate::plan::memory::Regions::NotListable;
     w.live(1300);
     assert_eq!(w.reason(), "RegionNotAvailable");
 }
@@ -95,7 +95,7 @@ fn passing_failures_are_told_only_when_the_last_good_look_is_old() {
     w.live(1250);
     assert_eq!((w.reason(), w.writes), ("CloudUnavailable", 2));
     let ready = w.stored.condition(types::READY).unwrap();
-    assert_eq!((ready.status, ready.message.as_str()), (Truth::Unknown, "Act: timeout"));
+    assert_eq!((ready.status, ready.message.as_str()), (ConditionStatus::Unknown, "Act: timeout"));
     w.live(9000);
     assert_eq!(w.writes, 2, "nothing more is written while it lasts");
     w.respec(|d| d.limit = 5);
@@ -128,7 +128,7 @@ fn a_modify_refused_needs_a_person_and_ranks_behind() {
     assert_eq!(w.reason(), "PermissionDenied");
     assert_eq!(w.memory.refusal(), Refusal::Known);
     w.modify_fails = None;
-    w.around.epoch = Some(2);
+    w.env.access_generation = Some(2);
     w.turn();
     assert_eq!(w.reason(), "InSync");
     assert_eq!(w.memory.refusal(), Refusal::None);
@@ -137,11 +137,11 @@ fn a_modify_refused_needs_a_person_and_ranks_behind() {
 #[test]
 fn a_difference_grown_old_and_a_failing_look_are_no_reason_to_look_without_end() {
     let mut w = World::new(on("cn-shanghai"));
-    w.around.rival = Some(Rival { name: None });
+    w.env.competitor = Some(CompetingPolicy { name: None });
     w.live(5);
     w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
     w.live(60);
-    w.around.rival = None;
+    w.env.competitor = None;
     w.calls.clear();
     w.live(61);
     assert!(w.count("describe") <= 1, "{:?}", w.calls);
@@ -156,7 +156,7 @@ fn a_clock_set_back_puts_no_look_off() {
     w.live(-86_400 + 600);
     assert_eq!((w.reason(), w.stored.drift.corrections), ("InSync", 1));
     // An observation from before the clock step does not count as present.
-    w.around.paused_until = Some(at(-86_400 + 2000));
+    w.env.paused_until = Some(at(-86_400 + 2000));
     w.drift_to(false);
     w.live(-86_400 + 1300);
     w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
@@ -200,13 +200,13 @@ fn a_rotated_key_is_no_reason_to_look_at_what_is_in_sync() {
     let mut w = World::new(on("cn-shanghai"));
     w.live(100);
     w.calls.clear();
-    w.around.epoch = Some(2);
+    w.env.access_generation = Some(2);
     w.turn();
     assert!(w.calls.is_empty());
     w.backups_fail = Some(failure(Kind::PermissionDenied, "AccessDenied"));
     w.live(700);
     w.calls.clear();
-    w.around.epoch = Some(3);
+    w.env.access_generation = Some(3);
     w.turn();
     assert_eq!((w.count("describe"), w.count("backups")), (0, 1), "permission to list may have come");
 }
@@ -230,11 +230,11 @@ fn a_drift_that_somebody_else_put_right_is_no_correction() {
 fn what_the_account_caused_is_not_said_any_longer_when_looks_fail_otherwise() {
     let mut w = World::new(on("cn-shanghai"));
     w.live(20);
-    w.around.gate = Gate::Closed(Reason::CredentialsMissing, "no Secret".to_owned());
+    w.env.readiness = AccountReadiness::Closed(Reason::CredentialsMissing, "no Secret".to_owned());
     w.turn();
     assert_eq!(w.reason(), "CredentialsMissing");
-    w.around.gate = Gate::Open;
-    w.around.epoch = Some(2);
+    w.env.readiness = AccountReadiness::Open;
+    w.env.access_generation = Some(2);
     w.describe_fails = Some(failure(Kind::CloudUnavailable, "timeout"));
     w.turn();
     assert_eq!(w.reason(), "CloudUnavailable");
@@ -247,7 +247,7 @@ fn who_may_not_see_the_policy_may_still_see_the_backups() {
     w.backups = vec![backup("b-1", -60)];
     w.describe_fails = Some(failure(Kind::PermissionDenied, "AccessDenied"));
     w.live(3000);
-    assert_eq!((w.reason(), w.rpo()), ("PermissionDenied", (Truth::True, "WithinObjective")));
+    assert_eq!((w.reason(), w.rpo()), ("PermissionDenied", (ConditionStatus::True, "WithinObjective")));
     assert!(w.count("backups") <= w.count("describe"));
 }
 
@@ -277,23 +277,23 @@ fn what_is_known_to_differ_is_no_longer_told_to_be_in_sync() {
     world.now = at(700);
     let (desired, now, found) = (world.desired.clone(), world.now, world.state.clone());
     let unreachable = || Err(failure(Kind::CloudUnavailable, "HTTP 503"));
-    let mut around = world.around.clone();
-    let told = |around: &Surroundings, memory: &Memory| {
-        conditions::outcome(&desired, around, memory, now).map(|outcome| outcome.reason)
+    let mut env = world.env.clone();
+    let told = |env: &ReconcileEnv, memory: &Memory| {
+        conditions::outcome(&desired, env, memory, now).map(|outcome| outcome.reason)
     };
-    world.memory.looked(&desired, Ok(found), now, 1.0);
+    world.memory.described(&desired, Ok(found), now, 1.0);
 
-    around.paused_until = Some(at(760));
-    assert_eq!(told(&around, &world.memory), Some(Reason::Throttled));
-    around.paused_until = None;
+    env.paused_until = Some(at(760));
+    assert_eq!(told(&env, &world.memory), Some(Reason::Throttled));
+    env.paused_until = None;
 
     let mut too_late = world.memory.clone();
-    too_late.looked(&desired, unreachable(), now, 1.0);
-    assert_eq!(told(&around, &too_late), Some(Reason::CloudUnavailable));
+    too_late.described(&desired, unreachable(), now, 1.0);
+    assert_eq!(told(&env, &too_late), Some(Reason::CloudUnavailable));
 
     world.memory.accepted(&desired, &desired.change, None, now);
-    world.memory.looked(&desired, unreachable(), now, 1.0);
-    assert_eq!(told(&around, &world.memory), Some(Reason::Modifying));
+    world.memory.described(&desired, unreachable(), now, 1.0);
+    assert_eq!(told(&env, &world.memory), Some(Reason::Modifying));
     world.drift_to(true);
     world.laid = None;
     world.live(720);

@@ -60,7 +60,7 @@ enum Happens {
     Request(u8),
     Restart,
     Suspend(bool),
-    Rival(bool),
+    CompetingPolicy(bool),
     ClockBack(i64),
 }
 
@@ -81,7 +81,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => (0u8..3).prop_map(Request),
         1 => Just(Restart),
         1 => any::<bool>().prop_map(Suspend),
-        1 => any::<bool>().prop_map(Rival),
+        1 => any::<bool>().prop_map(CompetingPolicy),
         1 => (1i64..900).prop_map(ClockBack),
     ]
 }
@@ -103,7 +103,10 @@ impl World {
                 self.backups_fail = fails.then(|| failure(Kind::CloudUnavailable, "HTTP 503"));
             }
             Happens::Unreachable(looks) => self.failing_looks = *looks,
-            Happens::Epoch => self.around.epoch = self.around.epoch.map(|epoch| epoch + 1),
+            Happens::Epoch => {
+                self.env.access_generation =
+                    self.env.access_generation.map(|access_generation| access_generation + 1)
+            }
             Happens::Interval(seconds) => self.desired.interval = Duration::from_secs(*seconds),
             Happens::Objective(seconds) => {
                 self.respec(|desired| desired.objective = seconds.map(Duration::from_secs));
@@ -111,7 +114,9 @@ impl World {
             Happens::Request(number) => self.desired.request = Some(number.to_string()),
             Happens::Restart => self.restart(self.now),
             Happens::Suspend(suspended) => self.respec(|desired| desired.suspended = *suspended),
-            Happens::Rival(rival) => self.around.rival = rival.then_some(Rival { name: None }),
+            Happens::CompetingPolicy(competitor) => {
+                self.env.competitor = competitor.then_some(CompetingPolicy { name: None })
+            }
             Happens::ClockBack(by) => self.now = at((seconds - by).max(0)),
         }
     }

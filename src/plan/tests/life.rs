@@ -23,8 +23,8 @@ enum Happens {
     Objective(Option<u64>),
     Restart(u64),
     ClockStep(i64),
-    Rival(bool),
-    Gate(Option<Reason>),
+    CompetingPolicy(bool),
+    AccountReadiness(Option<Reason>),
     Pending,
     Paused(u64),
     Renewed,
@@ -77,8 +77,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => prop::option::of(60_u64..7200).prop_map(Happens::Objective),
         1 => (0_u64..5000).prop_map(Happens::Restart),
         1 => (-20_000_i64..20_000).prop_map(Happens::ClockStep),
-        1 => any::<bool>().prop_map(Happens::Rival),
-        1 => prop::option::of(closed).prop_map(Happens::Gate),
+        1 => any::<bool>().prop_map(Happens::CompetingPolicy),
+        1 => prop::option::of(closed).prop_map(Happens::AccountReadiness),
         1 => Just(Happens::Pending),
         1 => (0_u64..300).prop_map(Happens::Paused),
         1 => Just(Happens::Renewed),
@@ -109,7 +109,7 @@ impl Life {
         Self { w, lived: 0, seen: None, underway: None, modify_fails: None, regions_fail: None, steps: 0 }
     }
 
-    fn dice(&mut self) -> f64 {
+    fn jitter(&mut self) -> f64 {
         self.steps = self.steps.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         f64::from(self.steps) / f64::from(u32::MAX)
     }
@@ -143,16 +143,21 @@ impl Life {
                 w.restart(as_of);
             }
             Happens::ClockStep(seconds) => w.now += jiff::SignedDuration::from_secs(seconds),
-            Happens::Rival(there) => w.around.rival = there.then_some(Rival { name: None }),
-            Happens::Gate(reason) => {
-                w.around.gate = reason.map_or(Gate::Open, |r| Gate::Closed(r, "why".to_owned()));
-                w.around.epoch = w.around.epoch.map(|e| e + 1);
+            Happens::CompetingPolicy(there) => {
+                w.env.competitor = there.then_some(CompetingPolicy { name: None })
             }
-            Happens::Pending => w.around.gate = Gate::Pending(after(w.now, Duration::from_secs(10))),
+            Happens::AccountReadiness(reason) => {
+                w.env.readiness =
+                    reason.map_or(AccountReadiness::Open, |r| AccountReadiness::Closed(r, "why".to_owned()));
+                w.env.access_generation = w.env.access_generation.map(|e| e + 1);
+            }
+            Happens::Pending => {
+                w.env.readiness = AccountReadiness::Pending(after(w.now, Duration::from_secs(10)))
+            }
             Happens::Paused(seconds) => {
-                w.around.paused_until = Some(after(w.now, Duration::from_secs(seconds)));
+                w.env.paused_until = Some(after(w.now, Duration::from_secs(seconds)));
             }
-            Happens::Renewed => w.around.epoch = w.around.epoch.map(|e| e + 1),
+            Happens::Renewed => w.env.access_generation = w.env.access_generation.map(|e| e + 1),
             Happens::Requested => w.desired.request = Some(format!("at {}", self.lived)),
             Happens::Backup(age) => {
                 let began = w.now.as_second() - START - age;
@@ -169,32 +174,33 @@ impl Life {
         for _ in 0..64 {
             let w = &mut self.w;
             let now = w.now;
-            if matches!(w.around.gate, Gate::Pending(until) if until <= now) {
-                w.around.gate = Gate::Closed(Reason::AccountNotReady, "not verified yet".to_owned());
+            if matches!(w.env.readiness, AccountReadiness::Pending(until) if until <= now) {
+                w.env.readiness =
+                    AccountReadiness::Closed(Reason::AccountNotReady, "not verified yet".to_owned());
             }
-            w.memory.notice(&w.desired, w.around.epoch, now);
-            let step = next(&w.desired, &w.around, &w.memory, now);
-            if !matches!(step, Do::Wait(_)) {
-                assert!(w.around.gate == Gate::Open && !w.desired.suspended, "{step:?}");
-                assert!(w.around.paused_until.is_none_or(|until| until <= now), "{step:?} past Retry-After");
+            w.memory.notice(&w.desired, w.env.access_generation, now);
+            let step = next(&w.desired, &w.env, &w.memory, now);
+            if !matches!(step, NextAction::Wait(_)) {
+                assert!(w.env.readiness == AccountReadiness::Open && !w.desired.suspended, "{step:?}");
+                assert!(w.env.paused_until.is_none_or(|until| until <= now), "{step:?} past Retry-After");
             }
             match step {
-                Do::Look => self.look(),
-                Do::AskRegions => {
+                NextAction::Describe => self.look(),
+                NextAction::ListRegions => {
                     w.calls.push(("regions", now));
                     let answer = self.regions_fail.clone().map_or(Ok(w.regions.clone()), Err);
-                    w.memory.told_regions(&w.desired, answer, now);
+                    w.memory.regions_listed(&w.desired, answer, now);
                 }
-                Do::Modify => self.modify(),
-                Do::ReadBackups => {
+                NextAction::Modify => self.modify(),
+                NextAction::ListBackups => {
                     w.calls.push(("backups", now));
-                    w.memory.begin_reading(&w.desired, now);
+                    w.memory.listing_started(&w.desired, now);
                     let reading = w.backups_fail.clone().map_or(Ok(w.backups.clone()), Err);
-                    let dice = self.dice();
-                    self.w.memory.read_backups(&self.w.desired, reading, now, dice);
+                    let jitter = self.jitter();
+                    self.w.memory.apply_listing(&self.w.desired, reading, now, jitter);
                 }
-                Do::Wait(until) => {
-                    if w.around.gate == Gate::Open && w.memory.next_look > now {
+                NextAction::Wait(until) => {
+                    if w.env.readiness == AccountReadiness::Open && w.memory.next_describe > now {
                         w.memory.handled_request();
                     }
                     w.report();
@@ -213,7 +219,7 @@ impl Life {
             self.w.state = state.clone();
             self.underway = None;
         }
-        let dice = self.dice();
+        let jitter = self.jitter();
         let w = &mut self.w;
         w.calls.push(("describe", w.now));
         let answer = w.describe_fails.clone().map_or(Ok(w.state.clone()), Err);
@@ -221,14 +227,14 @@ impl Life {
             let differs = w.desired.change.difference(state).is_some();
             self.seen = differs.then_some((self.lived, w.desired.generation));
         }
-        w.memory.looked(&w.desired, answer, w.now, dice);
+        w.memory.described(&w.desired, answer, w.now, jitter);
     }
 
     fn modify(&mut self) {
-        let dice = self.dice();
+        let jitter = self.jitter();
         let w = &mut self.w;
         w.calls.push(("modify", w.now));
-        assert!(w.desired.manages && w.around.rival.is_none(), "who does not manage does not modify");
+        assert!(w.desired.manages && w.env.competitor.is_none(), "who does not manage does not modify");
         let (at, generation) =
             self.seen.take().expect("no Describe showed a difference since the last Modify");
         assert_eq!(generation, w.desired.generation, "the difference was one from another spec");
@@ -244,9 +250,14 @@ impl Life {
             self.underway = Some((state, w.visible_after.map(|s| self.lived + s)));
         }
         match failed {
-            Some((failure, _)) => {
-                w.memory.not_accepted(&w.desired, &change, failure.clone(), Effect::of(&failure), w.now, dice)
-            }
+            Some((failure, _)) => w.memory.not_accepted(
+                &w.desired,
+                &change,
+                failure.clone(),
+                Effect::of(&failure),
+                w.now,
+                jitter,
+            ),
             None => w.memory.accepted(&w.desired, &change, None, w.now),
         }
     }
@@ -260,7 +271,7 @@ impl Life {
                 (ready.status, &ready.reason, &ready.message),
                 (synced.status, &synced.reason, &synced.message)
             );
-            let settled = ready.status == Truth::True || ready.reason == "Suspended";
+            let settled = ready.status == ConditionStatus::True || ready.reason == "Suspended";
             let waits = self.w.has(types::RECONCILING) || self.w.has(types::STALLED);
             assert_eq!(waits, !settled, "{stored:#?}");
         }
@@ -302,11 +313,11 @@ impl Life {
         w.backups_fail = None;
         w.visible_after = Some(0);
         w.regions = ["cn-shanghai", "cn-guangzhou", "cn-nowhere"].map(str::to_owned).to_vec();
-        w.around.rival = None;
-        w.around.paused_until = None;
-        if w.around.gate != Gate::Open {
-            w.around.gate = Gate::Open;
-            w.around.epoch = w.around.epoch.map(|e| e + 1);
+        w.env.competitor = None;
+        w.env.paused_until = None;
+        if w.env.readiness != AccountReadiness::Open {
+            w.env.readiness = AccountReadiness::Open;
+            w.env.access_generation = w.env.access_generation.map(|e| e + 1);
         }
         if !w.desired.manages || w.desired.suspended {
             w.respec(|d| (d.manages, d.suspended) = (true, false));
@@ -348,8 +359,8 @@ proptest! {
             let (writes, modifies, looks) = (life.w.writes, life.w.count("modify"), life.w.count("describe"));
             life.live(10 * interval);
             prop_assert_eq!((life.w.writes, life.w.count("modify")), (writes, modifies));
-            let looked = life.w.count("describe") - looks;
-            prop_assert!((9..=11).contains(&looked), "{} looks in 10 intervals", looked);
+            let described = life.w.count("describe") - looks;
+            prop_assert!((9..=11).contains(&described), "{} looks in 10 intervals", described);
         }
     }
 }

@@ -53,14 +53,14 @@ fn a_refused_modify_counts_until_spec_account_secret_or_annotation_change() {
         ("its deletion meanwhile", |w| (w.respec(|d| d.deleted = true), w.restart(w.now)).1, true),
         ("another spec", |w| w.respec(|d| d.limit = 5), false),
         ("another spec meanwhile", |w| (w.respec(|d| d.limit = 5), w.restart(w.now)).1, false),
-        ("account or Secret", |w| w.around.epoch = Some(2), false),
+        ("account or Secret", |w| w.env.access_generation = Some(2), false),
         ("the annotation", |w| w.desired.request = Some("now".to_owned()), false),
     ];
     for (what, happen, is_refused) in table {
         let mut w = refused();
         happen(&mut w);
-        let (desired, epoch, now) = (w.desired.clone(), w.around.epoch, w.now);
-        w.memory.notice(&desired, epoch, now);
+        let (desired, access_generation, now) = (w.desired.clone(), w.env.access_generation, w.now);
+        w.memory.notice(&desired, access_generation, now);
         assert_eq!(w.memory.refusal(), Refusal::known(is_refused), "{what}");
     }
 }
@@ -78,7 +78,7 @@ fn after_a_start_a_refusal_is_compared_once_with_the_last_change_of_account_and_
     let mut w = refused();
     assert!(!w.memory.refusal_unchecked, "the clocks of API server and operator may differ");
     w.modify_fails = None;
-    w.around.epoch = Some(2);
+    w.env.access_generation = Some(2);
     w.turn();
     assert_eq!((w.reason(), told_refusal(&w)), ("InSync", None));
 }
@@ -91,7 +91,7 @@ fn a_refused_describe_ranks_behind_until_one_succeeds_whatever_else_changes() {
     w.live(700);
     assert!(w.memory.refusal() == Refusal::Known && w.memory.is_proven());
     // A losing policy reports Conflict, also after restarts.
-    w.around.rival = Some(Rival { name: None });
+    w.env.competitor = Some(CompetingPolicy { name: None });
     w.turn();
     assert_eq!((w.reason(), told_refusal(&w)), ("Conflict", None));
     w.restart(w.now);
@@ -136,12 +136,12 @@ fn what_proves_nothing_is_not_told_of_another_spec_until_a_describe_proves_it() 
     w.turn();
     w.respec(|d| d.limit = 5);
     w.restart(w.now);
-    w.around.gate = Gate::Closed(Reason::AccountNotFound, "why".to_owned());
+    w.env.readiness = AccountReadiness::Closed(Reason::AccountNotFound, "why".to_owned());
     w.turn();
     assert_eq!((w.reason(), &w.stored.policy), ("AccountNotFound", &None));
     w.restart(w.now);
     assert!(!w.memory.is_proven(), "the next start knows as well");
-    w.around.gate = Gate::Open;
+    w.env.readiness = AccountReadiness::Open;
     w.live(w.now.as_second() - START + 5);
     assert!(w.stored.policy.is_some() && w.memory.is_proven());
     // In a running process, another spec with the same account keeps the proof.

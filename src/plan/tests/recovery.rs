@@ -8,16 +8,16 @@ fn the_objective_is_met_read_again_before_the_deadline_and_exceeded_by_the_clock
     w.desired.objective = Some(Duration::from_secs(900));
     w.backups = vec![backup("b-1", -60)];
     w.live(800);
-    assert_eq!(w.rpo(), (Truth::True, "WithinObjective"));
+    assert_eq!(w.rpo(), (ConditionStatus::True, "WithinObjective"));
     w.live(835);
     assert_eq!(w.times("backups").last(), Some(&810), "30 s before the deadline");
     w.live(841);
-    assert_eq!(w.rpo(), (Truth::False, "ObjectiveExceeded"));
+    assert_eq!(w.rpo(), (ConditionStatus::False, "ObjectiveExceeded"));
     assert!(w.told.contains(&"RecoveryPointExceeded"));
     assert_eq!(w.reason(), "InSync", "it is no part of Ready");
     w.backups.push(backup("b-2", 850));
     w.live(1300);
-    assert_eq!(w.rpo(), (Truth::True, "WithinObjective"));
+    assert_eq!(w.rpo(), (ConditionStatus::True, "WithinObjective"));
     assert!(w.told.contains(&"RecoveryPointRestored"));
 }
 
@@ -26,9 +26,9 @@ fn without_a_backup_the_objective_is_unknown_and_then_missed() {
     let mut w = World::new(on("cn-shanghai"));
     w.desired.objective = Some(Duration::from_secs(3600));
     w.live(3500);
-    assert_eq!(w.rpo(), (Truth::Unknown, "NoBackupYet"));
+    assert_eq!(w.rpo(), (ConditionStatus::Unknown, "NoBackupYet"));
     w.live(3601);
-    assert_eq!(w.rpo(), (Truth::False, "NoBackupYet"));
+    assert_eq!(w.rpo(), (ConditionStatus::False, "NoBackupYet"));
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn backups_that_cannot_be_read_make_it_unknown_after_two_intervals() {
     w.turn();
     w.backups_fail = Some(failure(Kind::PermissionDenied, "AccessDenied"));
     w.live(1190);
-    assert_eq!(w.rpo(), (Truth::True, "WithinObjective"));
+    assert_eq!(w.rpo(), (ConditionStatus::True, "WithinObjective"));
     w.live(1210);
-    assert_eq!(w.rpo(), (Truth::Unknown, "BackupsUnknown"));
+    assert_eq!(w.rpo(), (ConditionStatus::Unknown, "BackupsUnknown"));
     assert_eq!(w.reason(), "InSync", "not permitted to list backups is no failure of the policy");
     assert!(w.stored.recovery_point.is_some(), "what was observed is kept");
 }
@@ -131,7 +131,7 @@ fn a_request_is_looked_at_now_and_told_also_when_the_look_fails() {
     w.turn();
     assert_eq!(w.stored.handled_request.as_deref(), Some("two"));
     assert_eq!(w.reason(), "InSync");
-    w.around.paused_until = Some(at(200));
+    w.env.paused_until = Some(at(200));
     w.desired.request = Some("three".to_owned());
     w.calls.clear();
     assert_eq!(w.turn().map(|t| since(at(50), t)), Some(Duration::from_secs(150)), "not past Retry-After");

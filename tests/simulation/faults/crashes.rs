@@ -5,25 +5,25 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::oracle::events::all_told;
-use super::play::{Comeback, Play, in_time_of_its_own, stage};
+use super::checker::events::all_reported;
+use super::run::{RestartPolicy, ScenarioRun, in_own_runtime, stage};
 use super::scenarios::{Scenario, each_scenario, suite};
-use crate::harness::journal::Stage;
+use crate::harness::history::CrashPoint;
 use crate::shard::shard;
 
 /// Time within which the controllers have read everything.
-const STARTED: Duration = Duration::from_millis(400);
+const STARTUP_TIME: Duration = Duration::from_millis(400);
 
 /// One interval, in which every policy is polled, and a second for the consequences.
-const TURN: Duration = Duration::from_secs(61);
+const SCENARIO_WINDOW: Duration = Duration::from_secs(61);
 
 /// An immediate restart; and a takeover by another replica that has waited for the Lease.
-const COMEBACKS: [Comeback; 2] = [
-    Comeback { after: Duration::ZERO, renewed_before: SignedDuration::ZERO, and_again: None },
-    Comeback {
+const RESTART_POLICIES: [RestartPolicy; 2] = [
+    RestartPolicy { after: Duration::ZERO, renewed_before: SignedDuration::ZERO, kill_again_after: None },
+    RestartPolicy {
         after: Duration::from_secs(17),
         renewed_before: SignedDuration::from_secs(19),
-        and_again: None,
+        kill_again_after: None,
     },
 ];
 
@@ -34,27 +34,34 @@ enum Ways {
     InTurn,
 }
 
-const WAYS: [(Stage, Comeback); 3] =
-    [(Stage::Before, COMEBACKS[0]), (Stage::After, COMEBACKS[1]), (Stage::Under, COMEBACKS[0])];
+const WAYS: [(CrashPoint, RestartPolicy); 3] = [
+    (CrashPoint::Before, RESTART_POLICIES[0]),
+    (CrashPoint::After, RESTART_POLICIES[1]),
+    (CrashPoint::InFlight, RESTART_POLICIES[0]),
+];
 
-/// Runs a scenario with a crash point; returns the scenario's own interactions: those after the start, until [`TURN`]
+/// Runs a scenario with a crash point; returns the scenario's own interactions: those after the start, until [`SCENARIO_WINDOW`]
 /// after the last step.
-fn run(scenario: &Scenario, point: Option<(usize, Stage)>, comeback: Comeback) -> RangeInclusive<usize> {
-    let what = format!("{}, killed at {point:?}, {comeback:?}", scenario.name);
-    in_time_of_its_own(&what, 1, async {
-        let mut world = stage(scenario);
+fn run(
+    scenario: &Scenario,
+    point: Option<(usize, CrashPoint)>,
+    restart_policy: RestartPolicy,
+) -> RangeInclusive<usize> {
+    let what = format!("{}, killed at {point:?}, {restart_policy:?}", scenario.name);
+    in_own_runtime(&what, 1, async {
+        let mut cluster = stage(scenario);
         if let Some((number, stage)) = point {
-            world.journal.strike(number, stage);
+            cluster.journal.crash_point(number, stage);
         }
-        let mut play = Play::new(&mut world, comeback);
-        play.pass(STARTED).await;
-        let first = play.world.journal.interactions() + 1;
+        let mut play = ScenarioRun::new(&mut cluster, restart_policy);
+        play.pass(STARTUP_TIME).await;
+        let first = play.cluster.journal.interactions() + 1;
         play.act(scenario).await;
-        play.pass(TURN).await;
-        let last = play.world.journal.interactions();
-        play.spare();
-        play.comes_to_rest(scenario).await;
-        all_told(&play.world.journal.entries()).unwrap();
+        play.pass(SCENARIO_WINDOW).await;
+        let last = play.cluster.journal.interactions();
+        play.clear_crash_point();
+        play.run_until_idle(scenario).await;
+        all_reported(&play.cluster.journal.entries()).unwrap();
         play.end().await;
         first..=last
     })
@@ -62,15 +69,15 @@ fn run(scenario: &Scenario, point: Option<(usize, Stage)>, comeback: Comeback) -
 
 /// Runs a scenario once per crash point, in each of the ways.
 fn every_point(scenario: &Scenario, ways: Ways) {
-    let own = run(scenario, None, COMEBACKS[0]);
+    let own = run(scenario, None, RESTART_POLICIES[0]);
     let of_way = |(turn, way)| {
         let numbers = own.clone().filter(move |number| ways == Ways::All || number % WAYS.len() == turn);
         numbers.map(move |number| (number, way))
     };
     let points: Vec<_> = WAYS.into_iter().enumerate().flat_map(of_way).collect();
     println!("{}: interactions {own:?}", scenario.name);
-    for (number, (stage, comeback)) in shard(scenario.name, scenario.number, points) {
-        run(scenario, Some((number, stage)), comeback);
+    for (number, (stage, restart_policy)) in shard(scenario.name, scenario.number, points) {
+        run(scenario, Some((number, stage)), restart_policy);
     }
 }
 
@@ -86,19 +93,19 @@ fn killed_in_one_way_in_turn(scenario: &Scenario) {
 #[test]
 fn a_start() {
     let scenario = Scenario::named("created");
-    let own = run(&scenario, None, COMEBACKS[0]);
+    let own = run(&scenario, None, RESTART_POLICIES[0]);
     let of_way = |way| (1..*own.start()).map(move |number| (number, way));
     let points: Vec<_> = WAYS.into_iter().flat_map(of_way).collect();
-    for (number, (stage, comeback)) in shard("a start", 0, points) {
-        run(&scenario, Some((number, stage)), comeback);
+    for (number, (stage, restart_policy)) in shard("a start", 0, points) {
+        run(&scenario, Some((number, stage)), restart_policy);
     }
 }
 
 fn killed_again_and_again(scenario: &Scenario) {
     // A start takes some 20 interactions.
     for interactions in shard(scenario.name, scenario.number, vec![22, 27, 34]) {
-        let comeback = Comeback { and_again: Some(interactions), ..COMEBACKS[0] };
-        run(scenario, Some((interactions, Stage::Before)), comeback);
+        let restart_policy = RestartPolicy { kill_again_after: Some(interactions), ..RESTART_POLICIES[0] };
+        run(scenario, Some((interactions, CrashPoint::Before)), restart_policy);
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::harness::World;
-use crate::harness::api_server::{EVENT, Refusal, Spoilt};
+use crate::harness::TestCluster;
+use crate::harness::api_server::{EVENT, InjectedFault, Refusal};
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
 
 /// Many more than a queue accepts at once.
@@ -16,43 +16,49 @@ const CHANGED: usize = 100;
 
 #[tokio::test(start_paused = true)]
 async fn what_only_a_list_tells_is_acted_on_at_once() {
-    let mut world = World::new();
-    world.settle(&[FLEET]).await;
-    world.start(world.clock.now());
+    let mut cluster = TestCluster::new();
+    cluster.install_in_sync(&[FLEET]).await;
+    cluster.start(cluster.clock.now());
     sleep(Duration::from_secs(5)).await;
     let is_gone = Arc::new(AtomicBool::new(true));
     let gone = is_gone.clone();
-    world.api.spoil(move |seen| {
+    cluster.api.inject(move |seen| {
         let is_first =
             seen.verb == EVENT && seen.resource == "crossregionbackuppolicies" && gone.swap(false, Relaxed);
-        is_first.then(|| Spoilt { refusal: Some(Refusal::new(410, "Expired")), ..Spoilt::default() })
+        is_first.then(|| InjectedFault {
+            refusal: Some(Refusal::new(410, "Expired")),
+            ..InjectedFault::default()
+        })
     });
     for number in 0..CHANGED {
-        world.retarget(&FLEET, number, OTHER_TARGET);
+        cluster.retarget(&FLEET, number, OTHER_TARGET);
     }
     // Their own polls are spread over ten minutes.
-    let all = |world: &World| (0..CHANGED).all(|number| world.is_ready(&FLEET, number));
-    world.until("all changes are acted on", Duration::from_secs(30), all).await;
+    let all = |cluster: &TestCluster| (0..CHANGED).all(|number| cluster.is_ready(&FLEET, number));
+    cluster.until("all changes are acted on", Duration::from_secs(30), all).await;
     assert!(!is_gone.load(Relaxed), "the watch has begun anew");
-    world.stop().await;
+    cluster.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_the_namespaces_goes_on_when_they_are_listed_late() {
     let fleet = Fleet { policies: 2, backups: 1, namespaces: 2, ..Fleet::DEFAULT };
-    let mut world = World::new();
-    world.found(&fleet);
-    world.create(&fleet, 0..2);
-    world.api.spoil(|seen| {
+    let mut cluster = TestCluster::new();
+    cluster.install(&fleet);
+    cluster.create(&fleet, 0..2);
+    cluster.api.inject(|seen| {
         let is_met = seen.verb == "list" && seen.resource == "namespaces";
-        is_met.then(|| Spoilt { refusal: Some(Refusal::new(500, "InternalError")), ..Spoilt::default() })
+        is_met.then(|| InjectedFault {
+            refusal: Some(Refusal::new(500, "InternalError")),
+            ..InjectedFault::default()
+        })
     });
-    world.start(world.clock.now());
+    cluster.start(cluster.clock.now());
     sleep(Duration::from_secs(20)).await;
-    assert!(!world.is_ready(&fleet, 0) && !world.is_ready(&fleet, 1));
-    world.api.heal();
+    assert!(!cluster.is_ready(&fleet, 0) && !cluster.is_ready(&fleet, 1));
+    cluster.api.stop_injecting();
     // The watch's backoff is at most 30 s.
-    let all = |world: &World| (0..2).all(|number| world.is_ready(&fleet, number));
-    world.until("all are Ready", Duration::from_secs(65), all).await;
-    world.stop().await;
+    let all = |cluster: &TestCluster| (0..2).all(|number| cluster.is_ready(&fleet, number));
+    cluster.until("all are Ready", Duration::from_secs(65), all).await;
+    cluster.stop().await;
 }

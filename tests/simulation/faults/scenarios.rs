@@ -4,8 +4,8 @@ use cloud_simulator::{Effect, Policy, ThrottleStyle};
 use serde_json::{Value, json};
 
 use super::steps::{SECOND, Step};
-use crate::harness::figures::{DESCRIBE, MODIFY, REGIONS};
 use crate::harness::fleet::{OTHER_TARGET, TARGET};
+use crate::harness::measurements::{DESCRIBE, MODIFY, REGIONS};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -340,7 +340,7 @@ fn changed_between_two_tries() -> Scenario {
     Scenario {
         end: Some(elsewhere()),
         ..life(vec![
-            (200, Step::Spoil(MODIFY, broken())),
+            (200, Step::InjectFault(MODIFY, broken())),
             create(json!({})),
             // The retry comes a second after the first attempt, or later.
             change(600, json!({"crossBackupRegion": OTHER_TARGET})),
@@ -349,7 +349,7 @@ fn changed_between_two_tries() -> Scenario {
 }
 
 fn throttled_between_look_and_change() -> Scenario {
-    life(vec![(200, Step::Spoil(REGIONS, throttled("45"))), create(json!({}))])
+    life(vec![(200, Step::InjectFault(REGIONS, throttled("45"))), create(json!({}))])
 }
 
 fn changed_while_it_is_throttled() -> Scenario {
@@ -358,7 +358,7 @@ fn changed_while_it_is_throttled() -> Scenario {
         leaves_alone: true,
         ..life(vec![
             create(json!({})),
-            (PAUSE, Step::Spoil(DESCRIBE, throttled("120"))),
+            (PAUSE, Step::InjectFault(DESCRIBE, throttled("120"))),
             // It is polled meanwhile.
             change(61_000, json!({"recoveryPointObjective": "26h"})),
         ])

@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use cloud_simulator::{Effect, FaultSpec, InstanceSpec, KeySpec, Policy, Visibility};
 use serde_json::{Value, json};
 
-use crate::harness::figures::MODIFY;
 use crate::harness::fleet::{API, API_VERSION, Fleet, SECRET};
-use crate::harness::{OWN_NAMESPACE, World};
+use crate::harness::measurements::MODIFY;
+use crate::harness::{OWN_NAMESPACE, TestCluster};
 
 /// The scenarios' fleet. Steps create its policies and inventories, for its only instance unless a spec names another.
 pub const FLEET: Fleet = Fleet { backups: 1, interval: "1m", ..Fleet::DEFAULT };
@@ -25,7 +25,7 @@ pub enum Step {
     /// Another actor sets the instance's policy.
     Drift(Policy),
     /// Injects a fault into the next call of this action.
-    Spoil(&'static str, Effect),
+    InjectFault(&'static str, Effect),
     /// The instance is created.
     Appear,
     /// Changes these fields of the account's spec.
@@ -48,44 +48,44 @@ pub enum Step {
 }
 
 impl Step {
-    pub fn happen(&self, world: &World) {
+    pub fn happen(&self, cluster: &TestCluster) {
         match self {
-            Self::Create(name, spec) => world.api.create(&FLEET.collection(0), policy(name, spec)),
-            Self::Change(name, spec) => drop(world.api.patch(&policy_path(name), &json!({"spec": spec}))),
-            Self::Delete(name) => world.api.delete(&policy_path(name)),
-            Self::CreateInventory => world.api.create(&collection("backupinventories"), inventory()),
-            Self::Drift(policy) => world.cloud.set_policy(&FLEET.instance(0), policy.clone()).unwrap(),
-            Self::Spoil(action, effect) => {
+            Self::Create(name, spec) => cluster.api.create(&FLEET.collection(0), policy(name, spec)),
+            Self::Change(name, spec) => drop(cluster.api.patch(&policy_path(name), &json!({"spec": spec}))),
+            Self::Delete(name) => cluster.api.delete(&policy_path(name)),
+            Self::CreateInventory => cluster.api.create(&collection("backupinventories"), inventory()),
+            Self::Drift(policy) => cluster.cloud.set_policy(&FLEET.instance(0), policy.clone()).unwrap(),
+            Self::InjectFault(action, effect) => {
                 let fault = FaultSpec::new(effect.clone()).on_action(*action).times(1);
-                world.cloud.place_fault(fault).unwrap();
+                cluster.cloud.place_fault(fault).unwrap();
             }
-            Self::Appear => add_instance(world, Policy::default(), 0.0),
-            Self::ChangeAccount(spec) => drop(world.api.patch(&account_path(), &json!({"spec": spec}))),
-            Self::DeleteAccount => world.api.delete(&account_path()),
+            Self::Appear => add_instance(cluster, Policy::default(), 0.0),
+            Self::ChangeAccount(spec) => drop(cluster.api.patch(&account_path(), &json!({"spec": spec}))),
+            Self::DeleteAccount => cluster.api.delete(&account_path()),
             Self::RestoreAccount => {
-                world.api.create(&collection("cloudaccounts"), FLEET.account_manifest(false))
+                cluster.api.create(&collection("cloudaccounts"), FLEET.account_manifest(false))
             }
-            Self::ShareAccount => share(world),
-            Self::Permit(manage) => permit(world, *manage),
-            Self::Rotate => rotate(world),
-            Self::AddAccount => add_account(world),
-            Self::DenyModify => world.cloud.deny(&FLEET.key(), [MODIFY.to_owned()].into()).unwrap(),
+            Self::ShareAccount => share(cluster),
+            Self::Permit(manage) => permit(cluster, *manage),
+            Self::Rotate => rotate(cluster),
+            Self::AddAccount => add_account(cluster),
+            Self::DenyModify => cluster.cloud.deny(&FLEET.key(), [MODIFY.to_owned()].into()).unwrap(),
             Self::DeleteAccountAndSecret => {
-                world.api.delete(&account_path());
-                world.api.delete(&secret_path());
+                cluster.api.delete(&account_path());
+                cluster.api.delete(&secret_path());
             }
         }
     }
 }
 
-pub fn add_instance(world: &World, policy: Policy, visible_after: f64) {
+pub fn add_instance(cluster: &TestCluster, policy: Policy, visible_after: f64) {
     let visibility = match visible_after {
         0.0 => Visibility::AtOnce,
         seconds => Visibility::AfterSeconds(seconds),
     };
     let spec = InstanceSpec::new(FLEET.instance(0), "cn-beijing");
     let spec = InstanceSpec { account_id: FLEET.account, policy, visibility, ..spec };
-    world.cloud.put_instance(spec).unwrap();
+    cluster.cloud.put_instance(spec).unwrap();
 }
 
 fn collection(kind: &str) -> String {
@@ -117,16 +117,16 @@ fn policy(name: &str, spec: &Value) -> Value {
     policy
 }
 
-fn share(world: &World) {
-    let mut secret = world.api.get(&secret_path());
+fn share(cluster: &TestCluster) {
+    let mut secret = cluster.api.get(&secret_path());
     secret["metadata"] = json!({"name": FLEET.name});
-    world.api.create(&format!("/api/v1/namespaces/{OWN_NAMESPACE}/secrets"), secret);
-    world.api.create(&format!("{API}/clustercloudaccounts"), FLEET.account_manifest(true));
+    cluster.api.create(&format!("/api/v1/namespaces/{OWN_NAMESPACE}/secrets"), secret);
+    cluster.api.create(&format!("{API}/clustercloudaccounts"), FLEET.account_manifest(true));
 }
 
-fn permit(world: &World, manage: bool) {
+fn permit(cluster: &TestCluster, manage: bool) {
     let permissions = json!({"spec": {"permissions": {"manage": manage, "accountInventory": false}}});
-    world.api.patch(&format!("{API}/clustercloudaccounts/{}", FLEET.name), &permissions);
+    cluster.api.patch(&format!("{API}/clustercloudaccounts/{}", FLEET.name), &permissions);
 }
 
 fn inventory() -> Value {
@@ -142,20 +142,23 @@ fn inventory() -> Value {
 /// Name of the account that [`Step::AddAccount`] adds.
 pub const SECOND: &str = "second";
 
-fn add_account(world: &World) {
+fn add_account(cluster: &TestCluster) {
     let fleet = Fleet { name: SECOND, policies: 0, ..FLEET };
-    world.cloud.put_key(KeySpec { account_id: FLEET.account, ..KeySpec::new(fleet.key(), SECRET) }).unwrap();
+    cluster
+        .cloud
+        .put_key(KeySpec { account_id: FLEET.account, ..KeySpec::new(fleet.key(), SECRET) })
+        .unwrap();
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECOND},
         "data": {"accessKeyId": STANDARD.encode(fleet.key()), "secretAccessKey": STANDARD.encode(SECRET)},
     });
-    world.api.create(&format!("/api/v1/namespaces/{}/secrets", FLEET.namespace(0)), secret);
-    world.api.create(&collection("cloudaccounts"), fleet.account_manifest(false));
+    cluster.api.create(&format!("/api/v1/namespaces/{}/secrets", FLEET.namespace(0)), secret);
+    cluster.api.create(&collection("cloudaccounts"), fleet.account_manifest(false));
 }
 
-fn rotate(world: &World) {
+fn rotate(cluster: &TestCluster) {
     let key = KeySpec { account_id: FLEET.account, ..KeySpec::new(NEXT_KEY, SECRET) };
-    world.cloud.put_key(key).unwrap();
-    world.api.patch(&secret_path(), &json!({"data": {"accessKeyId": STANDARD.encode(NEXT_KEY)}}));
-    world.cloud.remove_key(&FLEET.key()).unwrap();
+    cluster.cloud.put_key(key).unwrap();
+    cluster.api.patch(&secret_path(), &json!({"data": {"accessKeyId": STANDARD.encode(NEXT_KEY)}}));
+    cluster.cloud.remove_key(&FLEET.key()).unwrap();
 }

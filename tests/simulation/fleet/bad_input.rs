@@ -9,9 +9,9 @@ use cloud_simulator::{BackupSpec, Effect, FaultSpec, InstanceSpec, Malformed};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::World;
-use crate::harness::figures::{BACKUPS, DESCRIBE, Delays, MODIFY};
+use crate::harness::TestCluster;
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
+use crate::harness::measurements::{BACKUPS, DESCRIBE, Delays, MODIFY};
 
 const FLEET: Fleet = Fleet { policies: 60, backups: 3, in_sync: true, ..Fleet::DEFAULT };
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -19,10 +19,10 @@ const INTERVALS: u32 = 2;
 const CHANGES: usize = 10;
 /// Upper bound on the cost of one bad resource per interval, in API requests and cloud calls: a failed call is retried
 /// at most every five minutes after a minute or two.
-const EACH: usize = 12;
+const MAX_COST_PER_BAD_RESOURCE: usize = 12;
 
 /// Measurements of the healthy fleet.
-struct Figures {
+struct Measurements {
     calls: BTreeMap<String, usize>,
     to_cloud: Delays,
     to_ready: Delays,
@@ -73,9 +73,9 @@ fn bad_secrets() -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-impl World {
+impl TestCluster {
     /// Adds the bad resources: to the fleet's namespace, to its account, and to accounts of their own.
-    fn spoil_neighbours(&self, fleet: &Fleet) {
+    fn add_bad_resources(&self, fleet: &Fleet) {
         let home = fleet.namespace(0);
         let policy = |name: &str, over: &Value| {
             let mut object = fleet.manifest(0);
@@ -150,61 +150,61 @@ fn bad_records() -> Vec<Value> {
     ]
 }
 
-async fn figures(with_bad: bool) -> Figures {
-    let mut world = World::new();
-    world.settle(&[FLEET]).await;
+async fn figures(with_bad: bool) -> Measurements {
+    let mut cluster = TestCluster::new();
+    cluster.install_in_sync(&[FLEET]).await;
     if with_bad {
-        world.spoil_neighbours(&FLEET);
+        cluster.add_bad_resources(&FLEET);
     }
-    world.start(world.clock.now());
+    cluster.start(cluster.clock.now());
     sleep(INTERVAL).await;
-    world.forget();
+    cluster.clear_records();
     let start = Instant::now();
     let mut changes = Vec::new();
     for number in 0..CHANGES {
-        changes.push(world.retarget(&FLEET, 6 * number, OTHER_TARGET));
+        changes.push(cluster.retarget(&FLEET, 6 * number, OTHER_TARGET));
         sleep(INTERVALS * INTERVAL / CHANGES as u32).await;
     }
     let healthy = |instance: &str| !instance.contains("bad");
     let mut calls = BTreeMap::new();
-    for call in world.calls_of(&FLEET, start).into_iter().filter(|call| healthy(&call.instance)) {
+    for call in cluster.calls_of(&FLEET, start).into_iter().filter(|call| healthy(&call.instance)) {
         *calls.entry(format!("{} {}", call.action, call.instance)).or_default() += 1;
     }
     let (bad, written): (Vec<_>, Vec<_>) =
-        world.status_writes().into_iter().partition(|w| w.name.contains("bad"));
+        cluster.status_writes().into_iter().partition(|w| w.name.contains("bad"));
     if with_bad {
         let count = bad_policies().len() + 2 * bad_secrets().len() + 2;
-        let most = count * EACH * INTERVALS as usize;
-        let seen = world.api.seen().into_iter().filter(|seen| seen.name.contains("bad")).count();
-        assert!(seen <= most, "{seen} requests to the API server: {:?}", world.api.counts());
+        let most = count * MAX_COST_PER_BAD_RESOURCE * INTERVALS as usize;
+        let seen = cluster.api.seen().into_iter().filter(|seen| seen.name.contains("bad")).count();
+        assert!(seen <= most, "{seen} requests to the API server: {:?}", cluster.api.counts());
         let mut asked = BTreeMap::<String, usize>::new();
-        for call in world.arrivals.since(start) {
+        for call in cluster.arrivals.since(start) {
             if !healthy(&call.instance) || call.key != FLEET.key() {
                 *asked.entry(format!("{} {} {}", call.key, call.action, call.instance)).or_default() += 1;
             }
         }
         assert!(asked.values().sum::<usize>() <= most, "calls of the cloud: {asked:#?}");
         assert!(bad.len() <= count, "{} statuses are written at rest", bad.len());
-        all_are_told(&world);
+        all_are_reported(&cluster);
     }
-    Figures {
+    Measurements {
         calls,
-        to_cloud: world.delays_to_cloud(&changes),
-        to_ready: world.delays_to_ready(&changes),
+        to_cloud: cluster.delays_to_cloud(&changes),
+        to_ready: cluster.delays_to_ready(&changes),
         written: written.len(),
     }
 }
 
 /// Checks that each bad policy reports its problem, or is as good as it can be.
-fn all_are_told(world: &World) {
+fn all_are_reported(cluster: &TestCluster) {
     let names = bad_policies().into_keys().map(str::to_owned);
     let names = names.chain(bad_secrets().into_keys().map(|name| format!("bad-secret-{name}")));
-    let mut told = BTreeMap::new();
+    let mut reasons = BTreeMap::new();
     for name in names.chain(["bad-account".to_owned()]) {
-        let policy = world.api.get(&format!("{}/{name}", FLEET.collection(0)));
+        let policy = cluster.api.get(&format!("{}/{name}", FLEET.collection(0)));
         let conditions = policy["status"]["conditions"].as_array().unwrap_or_else(|| panic!("{policy:#}"));
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready").unwrap();
-        told.insert(name, ready["reason"].as_str().unwrap().to_owned());
+        reasons.insert(name, ready["reason"].as_str().unwrap().to_owned());
     }
     let expected = [
         ("bad-account", "AccountNotReady"),
@@ -223,7 +223,7 @@ fn all_are_told(world: &World) {
         ("bad-status-text", "InvalidRequest"),
         ("bad-word", "InvalidRequest"),
     ];
-    assert_eq!(told, expected.map(|(name, reason)| (name.to_owned(), reason.to_owned())).into());
+    assert_eq!(reasons, expected.map(|(name, reason)| (name.to_owned(), reason.to_owned())).into());
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +254,7 @@ const YEAR_MINUS_1: &str = "0000-01-01T00:00:00+14:00";
 const YEAR_9999: &str = "9999-12-30T22:00:00Z";
 
 /// Returns foreign values of a status of this kind, as merge patches.
-fn spoilt_statuses(kind: &str) -> Vec<Value> {
+fn foreign_statuses(kind: &str) -> Vec<Value> {
     let condition = |kind: &str, status: &str, time: &str| {
         let message = "m".repeat(30_000);
         json!({"type": kind, "status": status, "reason": "Foreign", "message": message, "lastTransitionTime": time})
@@ -322,17 +322,18 @@ fn without_history(mut status: Value) -> Value {
 #[tokio::test(start_paused = true)]
 async fn a_status_that_somebody_spoiled_is_repaired_on_every_kind() {
     const FLEET: Fleet = Fleet { backups: 3, in_sync: true, ..Fleet::DEFAULT };
-    let mut world = World::new();
-    world.found(&FLEET);
-    world.create(&FLEET, 0..1);
+    let mut cluster = TestCluster::new();
+    cluster.install(&FLEET);
+    cluster.create(&FLEET, 0..1);
     let namespace = FLEET.collection(0).rsplit_once('/').unwrap().0.to_owned();
     let mut shared = FLEET.account_manifest(true);
     shared["metadata"]["name"] = json!("shared");
     let shared_accounts = format!("{}/clustercloudaccounts", crate::harness::fleet::API);
-    world.api.create(&shared_accounts, shared);
-    let secret = world.api.get(&format!("/api/v1/namespaces/{}/secrets/{}", FLEET.namespace(0), FLEET.name));
+    cluster.api.create(&shared_accounts, shared);
+    let secret =
+        cluster.api.get(&format!("/api/v1/namespaces/{}/secrets/{}", FLEET.namespace(0), FLEET.name));
     let own = format!("/api/v1/namespaces/{}/secrets", crate::harness::OWN_NAMESPACE);
-    world.api.create(
+    cluster.api.create(
         &own,
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": FLEET.name}, "data": secret["data"]}),
     );
@@ -343,8 +344,8 @@ async fn a_status_that_somebody_spoiled_is_repaired_on_every_kind() {
             "includeDetails": false, "limit": 50, "refreshInterval": "10m", "suspend": false,
         },
     });
-    world.api.create(&format!("{namespace}/backupinventories"), inventory);
-    world.start(world.clock.now());
+    cluster.api.create(&format!("{namespace}/backupinventories"), inventory);
+    cluster.start(cluster.clock.now());
     sleep(INTERVAL).await;
     let mut left = Vec::new();
     for (kind, path) in [
@@ -353,20 +354,21 @@ async fn a_status_that_somebody_spoiled_is_repaired_on_every_kind() {
         ("CloudAccount", format!("{namespace}/cloudaccounts/{}", FLEET.name)),
         ("ClusterCloudAccount", format!("{shared_accounts}/shared")),
     ] {
-        let before = without_history(world.api.get(&path)["status"].clone());
+        let before = without_history(cluster.api.get(&path)["status"].clone());
         assert_eq!(before["conditions"][0]["status"], "True", "{kind}: {before:#}");
-        for spoilt in spoilt_statuses(kind) {
-            let shown = format!("{kind} {}", spoilt.to_string().chars().take(150).collect::<String>());
+        for foreign_status in foreign_statuses(kind) {
+            let shown =
+                format!("{kind} {}", foreign_status.to_string().chars().take(150).collect::<String>());
             for restarts in [false, true] {
                 if restarts {
-                    world.stop().await;
+                    cluster.stop().await;
                 }
-                world.api.patch(&format!("{path}/status"), &json!({"status": spoilt}));
+                cluster.api.patch(&format!("{path}/status"), &json!({"status": foreign_status}));
                 if restarts {
-                    world.start(world.clock.now());
+                    cluster.start(cluster.clock.now());
                 }
                 sleep(2 * INTERVAL).await;
-                let after = world.api.get(&path)["status"].clone();
+                let after = cluster.api.get(&path)["status"].clone();
                 let handled = after["lastHandledReconcileAt"].as_str().map_or(0, str::len);
                 let after = without_history(after);
                 let members = before.as_object().unwrap().keys().chain(after.as_object().unwrap().keys());
@@ -379,9 +381,9 @@ async fn a_status_that_somebody_spoiled_is_repaired_on_every_kind() {
                 if !differ.is_empty() || handled > 71 {
                     left.push(format!("{shown}, restarts: {restarts}: {differ:?}, {handled}"));
                     // Restores the status for the other cases.
-                    world.api.patch(&format!("{path}/status"), &json!({"status": null}));
-                    world.stop().await;
-                    world.start(world.clock.now());
+                    cluster.api.patch(&format!("{path}/status"), &json!({"status": null}));
+                    cluster.stop().await;
+                    cluster.start(cluster.clock.now());
                     sleep(2 * INTERVAL).await;
                 }
             }
@@ -393,9 +395,9 @@ async fn a_status_that_somebody_spoiled_is_repaired_on_every_kind() {
 #[tokio::test(start_paused = true)]
 async fn a_long_request_is_handled_once_on_every_kind_also_where_status_has_it_whole() {
     const FLEET: Fleet = Fleet { backups: 3, in_sync: true, ..Fleet::DEFAULT };
-    let mut world = World::new();
-    world.found(&FLEET);
-    world.create(&FLEET, 0..1);
+    let mut cluster = TestCluster::new();
+    cluster.install(&FLEET);
+    cluster.create(&FLEET, 0..1);
     let namespace = FLEET.collection(0).rsplit_once('/').unwrap().0.to_owned();
     let inventory = json!({
         "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory", "metadata": {"name": "one"},
@@ -404,40 +406,40 @@ async fn a_long_request_is_handled_once_on_every_kind_also_where_status_has_it_w
             "instanceId": FLEET.instance(0), "includeDetails": false, "limit": 50, "refreshInterval": "10m", "suspend": false,
         },
     });
-    world.api.create(&format!("{namespace}/backupinventories"), inventory);
+    cluster.api.create(&format!("{namespace}/backupinventories"), inventory);
     let paths = [
         FLEET.path(0),
         format!("{namespace}/backupinventories/one"),
         format!("{namespace}/cloudaccounts/{}", FLEET.name),
     ];
-    world.start(world.clock.now());
+    cluster.start(cluster.clock.now());
     sleep(INTERVAL).await;
     let value = "now ".repeat(60_000);
     let hashed = cross_region_backup_operator::api::handled_value(&value);
     for path in &paths {
         let annotations = json!({"crossregionbackup.io/reconcile-requested-at": value});
-        world.api.patch(path, &json!({"metadata": {"annotations": annotations}}));
+        cluster.api.patch(path, &json!({"metadata": {"annotations": annotations}}));
     }
     for is_upgrade in [false, true] {
         if is_upgrade {
-            world.stop().await;
+            cluster.stop().await;
             for path in &paths {
                 let status = json!({"lastHandledReconcileAt": value});
-                world.api.patch(&format!("{path}/status"), &json!({"status": status}));
+                cluster.api.patch(&format!("{path}/status"), &json!({"status": status}));
             }
-            world.start(world.clock.now());
+            cluster.start(cluster.clock.now());
         }
         sleep(Duration::from_secs(60)).await;
         for path in &paths {
-            let handled = &world.api.get(path)["status"]["lastHandledReconcileAt"];
+            let handled = &cluster.api.get(path)["status"]["lastHandledReconcileAt"];
             assert!(*handled == hashed, "{path}: {:.100}", handled.to_string());
         }
-        world.forget();
+        cluster.clear_records();
         let begin = Instant::now();
         sleep(2 * INTERVAL).await;
-        let calls = world.calls_of(&FLEET, begin);
+        let calls = cluster.calls_of(&FLEET, begin);
         let looks = calls.iter().filter(|call| call.action == DESCRIBE).count();
         assert!((1..=3).contains(&looks) && calls.len() <= 12, "{looks} looks, {} calls", calls.len());
-        assert_eq!(world.status_writes().len(), 0);
+        assert_eq!(cluster.status_writes().len(), 0);
     }
 }

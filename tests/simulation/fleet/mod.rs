@@ -1,9 +1,9 @@
 //! Fleets in virtual time: their cost in calls and writes, and the latency of changes.
 
 mod bad_input;
+mod change_latency;
 mod counts;
 mod elected;
-mod lanes;
 mod listing;
 mod outage;
 mod refused;

@@ -6,37 +6,39 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::harness::World;
-use crate::harness::figures::DESCRIBE;
+use crate::harness::TestCluster;
 use crate::harness::fleet::Fleet;
+use crate::harness::measurements::DESCRIBE;
 use cross_region_backup_operator::cloud::TransportError;
 
 /// Bound in docs/reliability.md: a probe every 20 s at the latest, and 5 s for a connection attempt in progress.
-const LOOKED_AT: Duration = Duration::from_secs(30);
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Closes the connection for a quarter of an hour. Returns the number of calls in its last five minutes, and the time
 /// from its end until each policy was described.
 async fn outage(fleet: &Fleet, after: Duration, error: TransportError) -> (usize, Duration) {
-    let mut world = World::new();
-    world.settle(std::slice::from_ref(fleet)).await;
-    world.start(world.clock.now());
+    let mut cluster = TestCluster::new();
+    cluster.install_in_sync(std::slice::from_ref(fleet)).await;
+    cluster.start(cluster.clock.now());
     sleep(MINUTE).await;
-    world.arrivals.close(after, error);
+    cluster.arrivals.close(after, error);
     sleep(10 * MINUTE).await;
     let late = Instant::now();
     sleep(5 * MINUTE).await;
-    let calls = world.calls_of(fleet, late).len();
-    world.arrivals.open();
+    let calls = cluster.calls_of(fleet, late).len();
+    cluster.arrivals.open();
     let open = Instant::now();
-    let looked = |world: &World| {
-        let calls = world.calls_of(fleet, open).into_iter().filter(|call| call.action == DESCRIBE);
+    let looked = |cluster: &TestCluster| {
+        let calls = cluster.calls_of(fleet, open).into_iter().filter(|call| call.action == DESCRIBE);
         calls.map(|call| call.instance).collect::<HashSet<_>>().len()
     };
-    world.until("all are looked at", 10 * MINUTE, |world| looked(world) == fleet.policies).await;
+    cluster.until("all are looked at", 10 * MINUTE, |cluster| looked(cluster) == fleet.policies).await;
     let took = open.elapsed();
-    world.until("all are Ready", MINUTE, |world| (0..fleet.policies).all(|n| world.is_ready(fleet, n))).await;
-    world.stop().await;
+    cluster
+        .until("all are Ready", MINUTE, |cluster| (0..fleet.policies).all(|n| cluster.is_ready(fleet, n)))
+        .await;
+    cluster.stop().await;
     (calls, took)
 }
 
@@ -53,11 +55,11 @@ async fn after_an_outage_every_policy_is_looked_at_within_the_documented_time() 
     for (fleet, (after, error), most) in
         [(few, refused, 80), (few, dropped, 80), (many, refused, 850), (many, dropped, 350)]
     {
-        let told = format!("{} policies, {error:?}", fleet.policies);
+        let case = format!("{} policies, {error:?}", fleet.policies);
         let (calls, took) = outage(&fleet, after, error).await;
-        println!("{told}: {calls} calls in five minutes, then looked at after {took:?}");
-        assert!(calls <= most, "{told}: {calls} calls in five minutes");
-        assert!(calls >= 15, "{told}: it is tried all the time, {calls}");
-        assert!(took <= LOOKED_AT, "{told}: {took:?}");
+        println!("{case}: {calls} calls in five minutes, then looked at after {took:?}");
+        assert!(calls <= most, "{case}: {calls} calls in five minutes");
+        assert!(calls >= 15, "{case}: it is tried all the time, {calls}");
+        assert!(took <= DESCRIBED_WITHIN, "{case}: {took:?}");
     }
 }

@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::World;
-use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY, spans};
+use crate::harness::TestCluster;
 use crate::harness::fleet::{Fleet, OTHER_TARGET};
+use crate::harness::measurements::{BACKUPS, DESCRIBE, MODIFY, spans};
 
 /// The budget is no limit: the schedule alone spreads the calls.
 const FLEET: Fleet = Fleet { policies: 10_000, backups: 1, in_sync: true, ..Fleet::DEFAULT };
@@ -24,15 +24,15 @@ fn at_most(mean: f64) -> usize {
 
 /// Runs the controllers for `minutes` from a start `before` after the last renewal, and checks that calls are spread
 /// evenly.
-async fn runs_evenly(world: &mut World, minutes: u32, before: SignedDuration) {
-    world.forget();
+async fn runs_evenly(cluster: &mut TestCluster, minutes: u32, before: SignedDuration) {
+    cluster.clear_records();
     let start = Instant::now();
-    world.start(world.clock.now() - before);
+    cluster.start(cluster.clock.now() - before);
     sleep(minutes * MINUTE).await;
     let end = Instant::now();
-    let calls = world.calls_of(&FLEET, start);
+    let calls = cluster.calls_of(&FLEET, start);
     assert!(calls.iter().all(|call| call.action != MODIFY));
-    assert_eq!(world.writes().len(), 0, "{:?}", world.api.counts());
+    assert_eq!(cluster.writes().len(), 0, "{:?}", cluster.api.counts());
     // One describe per policy in ten minutes, and the pages of a listing, each spread on its own.
     for (action, least) in [(DESCRIBE, 0.9 * 60.0 * A_SECOND), (BACKUPS, 0.0)] {
         let mut of_action = calls.clone();
@@ -53,41 +53,41 @@ async fn runs_evenly(world: &mut World, minutes: u32, before: SignedDuration) {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_and_a_change_of_leader_make_no_burst_and_write_nothing() {
-    let mut world = World::new();
-    world.settle(&[FLEET]).await;
-    runs_evenly(&mut world, 3, SignedDuration::ZERO).await;
-    world.stop().await;
+    let mut cluster = TestCluster::new();
+    cluster.install_in_sync(&[FLEET]).await;
+    runs_evenly(&mut cluster, 3, SignedDuration::ZERO).await;
+    cluster.stop().await;
     // Another replica takes over when the Lease has expired.
-    runs_evenly(&mut world, 2, SignedDuration::from_secs(15)).await;
+    runs_evenly(&mut cluster, 2, SignedDuration::from_secs(15)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_stands_by_has_read_everything_when_it_takes_over() {
     let fleet = Fleet { policies: 300, ..FLEET };
-    let mut world = World::new();
-    world.settle(&[fleet]).await;
-    let (clock, (lead, leads)) = (world.clock.clone(), oneshot::channel::<()>());
+    let mut cluster = TestCluster::new();
+    cluster.install_in_sync(&[fleet]).await;
+    let (clock, (lead, leads)) = (cluster.clock.clone(), oneshot::channel::<()>());
     let start = Instant::now();
-    world.start_when(async move {
+    cluster.start_when(async move {
         let _ = leads.await;
         clock.now() - SignedDuration::from_secs(15)
     });
     sleep(5 * MINUTE).await;
-    assert!(world.calls_of(&fleet, start).is_empty(), "it leaves the cloud to the one that leads");
-    assert_eq!(world.writes().len(), 0);
+    assert!(cluster.calls_of(&fleet, start).is_empty(), "it leaves the cloud to the one that leads");
+    assert_eq!(cluster.writes().len(), 0);
     // Changed during standby.
-    let change = world.retarget(&fleet, 7, OTHER_TARGET);
+    let change = cluster.retarget(&fleet, 7, OTHER_TARGET);
     sleep(SECOND).await;
-    world.forget();
+    cluster.clear_records();
     let took_over = Instant::now();
     lead.send(()).unwrap();
     sleep(2 * MINUTE).await;
-    let counts = world.api.counts();
+    let counts = cluster.api.counts();
     // One list, in pages of 25.
     assert_eq!(counts["list crossregionbackuppolicies"], 12, "whoever takes the lead trusts no older list");
-    assert!(world.is_ready(&fleet, 7), "{counts:?}");
-    assert!(world.delays_to_cloud(&[change]).percentile(99) < 3 * SECOND);
-    assert_eq!(world.status_writes().len(), 1, "the others are as they were");
-    let looks = world.calls(&fleet, took_over)[DESCRIBE];
+    assert!(cluster.is_ready(&fleet, 7), "{counts:?}");
+    assert!(cluster.delays_to_cloud(&[change]).percentile(99) < 3 * SECOND);
+    assert_eq!(cluster.status_writes().len(), 1, "the others are as they were");
+    let looks = cluster.calls(&fleet, took_over)[DESCRIBE];
     assert!((20..=100).contains(&looks), "{looks} looks in two of ten minutes");
 }

@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceExt, service_fn};
 
-use super::journal::{Answer, Call, What};
-use super::wire::Wire;
+use super::history::{Call, CloudResponse, EntryKind};
+use super::link::ProcessLink;
 use cross_region_backup_operator::cloud::{Transport, TransportError, service_transport};
 
 /// Round-trip time of a cloud call.
@@ -51,7 +51,7 @@ impl Arrivals {
         self.0.lock().unwrap().clone()
     }
 
-    pub fn forget(&self) {
+    pub fn clear_records(&self) {
         self.0.lock().unwrap().clear();
     }
 
@@ -67,14 +67,14 @@ impl Arrivals {
     }
 }
 
-pub fn transport(cloud: Simulator, arrivals: Arrivals, wire: Wire) -> Transport {
+pub fn transport(cloud: Simulator, arrivals: Arrivals, wire: ProcessLink) -> Transport {
     let router = service_transport(cloud_simulator::router(cloud));
     let calls = Arc::<AtomicUsize>::default();
     Transport::new(service_fn(move |request: Request<Bytes>| {
         let (router, arrivals, wire) = (router.clone(), arrivals.clone(), wire.clone());
         let number = calls.fetch_add(1, Ordering::Relaxed);
         async move {
-            wire.note(|| What::Called(call(number, &request)));
+            wire.note(|| EntryKind::Called(call(number, &request)));
             if let Some((after, error)) = arrivals.closed() {
                 arrivals.0.lock().unwrap().push(arrival(&request));
                 sleep(after).await;
@@ -87,7 +87,7 @@ pub fn transport(cloud: Simulator, arrivals: Arrivals, wire: Wire) -> Transport 
             let answer = wire.interact(LATENCY / 2, effect, LATENCY / 2).await?;
             wire.note(|| {
                 let (status, body) = (answer.status().as_u16(), answer.body().clone());
-                What::Answered(number, Answer { status, body })
+                EntryKind::Answered(number, CloudResponse { status, body })
             });
             Ok(answer)
         }

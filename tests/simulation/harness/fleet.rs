@@ -9,7 +9,7 @@ use cloud_simulator::{BackupSpec, InstanceSpec, KeySpec, Policy};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{OWN_NAMESPACE, World};
+use super::{OWN_NAMESPACE, TestCluster};
 
 pub const SECRET: &str = "RXhhbXBsZVNlY3JldEtleTAwMDAwMDAwMDAwMDAwMDE=";
 pub const API: &str = "/apis/crossregionbackup.io/v1alpha1";
@@ -113,9 +113,9 @@ impl Fleet {
     }
 }
 
-impl World {
+impl TestCluster {
     /// Creates the fleet's cloud resources, namespaces, Secret and account, but no policies.
-    pub fn found(&self, fleet: &Fleet) {
+    pub fn install(&self, fleet: &Fleet) {
         self.cloud
             .put_key(KeySpec { account_id: fleet.account, ..KeySpec::new(fleet.key(), SECRET) })
             .unwrap();
@@ -170,14 +170,14 @@ impl World {
 
     /// Creates fleets that are in sync, with the statuses a run would leave: runs the controllers with one policy of
     /// each fleet, and copies its status to the other policies with their own instance ids.
-    pub async fn settle(&mut self, fleets: &[Fleet]) {
+    pub async fn install_in_sync(&mut self, fleets: &[Fleet]) {
         for fleet in fleets {
-            self.found(fleet);
+            self.install(fleet);
             self.create(fleet, 0..1);
         }
         self.start(self.clock.now());
-        self.until("one policy of each is Ready", Duration::from_secs(60), |world| {
-            fleets.iter().all(|fleet| world.is_ready(fleet, 0))
+        self.until("one policy of each is Ready", Duration::from_secs(60), |cluster| {
+            fleets.iter().all(|fleet| cluster.is_ready(fleet, 0))
         })
         .await;
         sleep(Duration::from_secs(5)).await;
@@ -191,7 +191,7 @@ impl World {
                 self.api.create(&fleet.collection(number), policy);
             }
         }
-        self.forget();
+        self.clear_records();
     }
 
     pub fn is_ready(&self, fleet: &Fleet, number: usize) -> bool {

@@ -3,10 +3,10 @@
 
 pub mod api_server;
 pub mod cloud;
-pub mod figures;
 pub mod fleet;
-pub mod journal;
-pub mod wire;
+pub mod history;
+pub mod link;
+pub mod measurements;
 
 use std::future::pending;
 use std::time::Duration;
@@ -21,16 +21,16 @@ use tokio::time::{Instant, sleep};
 
 use api_server::ApiServer;
 use cloud::{Arrivals, transport};
+use cross_region_backup_operator::accounts::identity::Identity;
 use cross_region_backup_operator::clock::Clock;
 use cross_region_backup_operator::cloud::EndpointRule;
 use cross_region_backup_operator::cluster::elector::{Leadership, Term, Timing};
 use cross_region_backup_operator::cluster::events::Events;
 use cross_region_backup_operator::controllers::{Settings, run};
 use cross_region_backup_operator::metrics::Meters;
-use cross_region_backup_operator::observe::identity::Identity;
 use cross_region_backup_operator::telemetry::health::Health;
-use journal::{Journal, What};
-use wire::Wire;
+use history::{EntryKind, History};
+use link::ProcessLink;
 
 pub const START: &str = "2026-11-22T12:00:00Z";
 /// Namespace that the operator runs in.
@@ -38,14 +38,14 @@ pub const OWN_NAMESPACE: &str = "operator";
 /// Default of the operator's `--concurrency` flag.
 pub const CONCURRENCY: usize = 256;
 /// Interval at which a test polls for its condition.
-const STEP: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-pub struct World {
+pub struct TestCluster {
     pub api: ApiServer,
     pub cloud: Simulator,
     pub arrivals: Arrivals,
     pub clock: Clock,
-    pub journal: Journal,
+    pub journal: History,
     /// Metrics of all processes together.
     pub meters: Meters,
     /// Number of processes started so far.
@@ -72,16 +72,16 @@ fn leadership(previous_renewal: Timestamp) -> Leadership {
 struct Running {
     stop: oneshot::Sender<()>,
     ended: JoinHandle<anyhow::Result<()>>,
-    wire: Wire,
+    wire: ProcessLink,
 }
 
-impl World {
+impl TestCluster {
     /// Returns an empty cluster; the runtime's time must be paused.
     pub fn new() -> Self {
         let start: Timestamp = START.parse().unwrap();
         let clock = Clock::from_tokio(start);
         let cloud = Simulator::new(cloud_simulator::Clock::from_tokio(start));
-        let journal = Journal::default();
+        let journal = History::default();
         Self {
             api: ApiServer::new(clock.clone(), journal.clone()),
             cloud,
@@ -112,15 +112,15 @@ impl World {
     }
 
     /// Returns the connections of one more process.
-    pub fn wire(&mut self) -> Wire {
+    pub fn wire(&mut self) -> ProcessLink {
         self.started += 1;
-        let wire = Wire::new(self.started, self.journal.clone());
-        wire.note(|| What::Started);
+        let wire = ProcessLink::new(self.started, self.journal.clone());
+        wire.note(|| EntryKind::Started);
         wire
     }
 
     /// Returns the controllers' settings for a process that reaches the API server through `kube`.
-    pub fn settings(&self, wire: &Wire, kube: kube::Client) -> Settings {
+    pub fn settings(&self, wire: &ProcessLink, kube: kube::Client) -> Settings {
         Settings {
             events: Events::new(kube.clone(), "operator-0".to_owned(), self.clock.clone()),
             watching: kube.clone(),
@@ -179,13 +179,13 @@ impl World {
                 self.running.as_ref().is_none_or(|r| !r.ended.is_finished()),
                 "the controllers have ended"
             );
-            sleep(STEP).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Clears the recorded requests to API server and cloud.
-    pub fn forget(&self) {
-        self.api.forget();
-        self.arrivals.forget();
+    pub fn clear_records(&self) {
+        self.api.clear_records();
+        self.arrivals.clear_records();
     }
 }

@@ -19,7 +19,7 @@ pub(super) const LIST_PARAMETERS: &[&str] =
 pub(super) const DETAIL_PARAMETERS: &[&str] = &["InstanceId", "BackupId"];
 
 /// Longest time between BeginTime and EndTime.
-const LONGEST_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
+const MAX_TIME_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 impl Call<'_> {
     pub(super) fn describe_instance_backups(&self, params: &Params) -> Result<Value, ApiError> {
@@ -68,7 +68,7 @@ impl Call<'_> {
             if to < from {
                 return Err(error::invalid_parameter("EndTime must not be before BeginTime."));
             }
-            if to.duration_since(from) > LONGEST_SPAN {
+            if to.duration_since(from) > MAX_TIME_SPAN {
                 return Err(error::invalid_parameter("BeginTime and EndTime are more than 30 days apart."));
             }
         }

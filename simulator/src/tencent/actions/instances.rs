@@ -41,7 +41,7 @@ pub(super) const PARAMETERS: &[&str] = &[
 ];
 
 /// Filters that the simulator cannot apply, and refuses.
-const WITHOUT_EFFECT: &[&str] = &[
+const UNSUPPORTED_FILTERS: &[&str] = &[
     "VpcIds",
     "SubnetIds",
     "UniqVpcIds",
@@ -80,7 +80,7 @@ const REGION_IDS: &[(&str, i64)] = &[
 
 impl Call<'_> {
     pub(super) fn describe_instances(&self, params: &Params) -> Result<Value, ApiError> {
-        if let Some(name) = WITHOUT_EFFECT.iter().find(|name| params.has(name)) {
+        if let Some(name) = UNSUPPORTED_FILTERS.iter().find(|name| params.has(name)) {
             return Err(error::unsupported_filter(name));
         }
         let limit = params.integer_of("Limit", 1..=1000, 20)?;

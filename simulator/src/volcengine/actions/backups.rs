@@ -35,7 +35,7 @@ struct Filter {
 
 impl Filter {
     /// Returns whether a filter has to read each backup; scope, instance and time are known from the index.
-    fn looks_closer(&self) -> bool {
+    fn filters_items(&self) -> bool {
         let texts = [&self.status, &self.name, &self.point_id, &self.project];
         self.scope == Scope::DestroyedInstances
             || !self.strategies.is_empty()
@@ -72,7 +72,7 @@ impl Call<'_> {
         let query = Query {
             from: filter.times.map(|(from, _)| from),
             to: filter.times.map(|(_, to)| to),
-            test: filter.looks_closer().then_some(&passes),
+            test: filter.filters_items().then_some(&passes),
             skip,
             take,
             ..Query::default()

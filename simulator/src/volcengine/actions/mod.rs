@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::error;
 use super::params::Params;
-use super::replay::Replays;
+use super::replay::ClientTokens;
 use crate::error::ApiError;
-use crate::ledger::Ledger;
 use crate::model::Settings;
+use crate::request_log::RequestLog;
 use crate::world::{Instance, World};
 
 pub(super) const VERSION: &str = "2020-12-07";
@@ -42,8 +42,8 @@ impl Action {
 /// An authenticated, permitted request and the world that it acts on.
 pub(super) struct Call<'a> {
     pub world: &'a mut World,
-    pub replays: &'a mut Replays,
-    pub ledger: &'a mut Ledger,
+    pub replays: &'a mut ClientTokens,
+    pub ledger: &'a mut RequestLog,
     pub account: u64,
     /// Region of the credential's scope: an instance exists in one region only.
     pub region: &'a str,

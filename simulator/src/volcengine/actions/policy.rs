@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::error;
-use super::super::replay::Asked;
+use super::super::replay::ModifyParams;
 use super::Call;
 use crate::error::ApiError;
 use crate::model::InactiveShape;
@@ -42,7 +42,7 @@ impl Call<'_> {
         if active && target.is_none() {
             return Err(error::missing_parameter("CrossBackupRegion"));
         }
-        let asked = Asked {
+        let asked = ModifyParams {
             region: self.region.to_owned(),
             instance_id: instance_id.to_owned(),
             active,

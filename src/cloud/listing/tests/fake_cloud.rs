@@ -99,7 +99,7 @@ fn read(mut listing: Listing, all: &[Backup], style: Style) -> Result<BTreeSet<S
         let (steps, failure) = listing.take(answers.collect::<Vec<_>>().into_iter().rev().collect());
         for step in steps {
             found.extend(step.backups.into_iter().map(|b| (b.backup_point_id.clone(), b)));
-            assert!(step.next != Next::Again, "nothing moves");
+            assert!(step.next != ListingProgress::SecondPass, "nothing moves");
         }
         if let Some(failure) = failure {
             return Err(failure);
@@ -243,8 +243,8 @@ proptest! {
         while listing.request().is_some() && steps <= most {
             steps += 1;
             let &(total, count) = answers.next().unwrap();
-            match listing.took(Ok(page(total, 0..count))) {
-                Ok(step) => again += usize::from(step.next == Next::Again),
+            match listing.apply(Ok(page(total, 0..count))) {
+                Ok(step) => again += usize::from(step.next == ListingProgress::SecondPass),
                 Err(_) => break,
             }
         }

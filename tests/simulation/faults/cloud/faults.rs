@@ -4,9 +4,9 @@ use cloud_simulator::{Effect, FaultSpec, Malformed, ThrottleStyle};
 use fastrand::Rng;
 use serde_json::json;
 
-use crate::harness::World;
-use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY, REGIONS, VERIFY};
+use crate::harness::TestCluster;
 use crate::harness::fleet::Fleet;
+use crate::harness::measurements::{BACKUPS, DESCRIBE, MODIFY, REGIONS, VERIFY};
 
 /// All actions that the operator calls for policies.
 pub const ACTIONS: [&str; 5] = [DESCRIBE, MODIFY, REGIONS, BACKUPS, VERIFY];
@@ -29,18 +29,18 @@ pub struct Fault {
     pub class: Class,
     /// Reason of Synced when every describe meets the fault for long.
     pub reason: &'static str,
-    trouble: Trouble,
+    trouble: FaultKind,
 }
 
 #[derive(Clone, Debug)]
-enum Trouble {
+enum FaultKind {
     Effects(Vec<Effect>),
     /// Visibility of the accepted changes of some instances, in the simulator's format.
     Visibility(serde_json::Value),
 }
 
 fn fault(name: &'static str, class: Class, reason: &'static str, effect: Effect) -> Fault {
-    Fault { name, class, reason, trouble: Trouble::Effects(vec![effect]) }
+    Fault { name, class, reason, trouble: FaultKind::Effects(vec![effect]) }
 }
 
 fn passing(name: &'static str, effect: Effect) -> Fault {
@@ -119,14 +119,14 @@ pub fn of_content() -> Vec<Fault> {
 /// Returns a fault that is any of these with equal probability.
 pub fn mixed(name: &'static str, faults: &[Fault]) -> Fault {
     let effects = faults.iter().flat_map(|fault| match &fault.trouble {
-        Trouble::Effects(effects) => effects.clone(),
-        Trouble::Visibility(_) => Vec::new(),
+        FaultKind::Effects(effects) => effects.clone(),
+        FaultKind::Visibility(_) => Vec::new(),
     });
     Fault {
         name,
         class: Class::Passing,
         reason: "CloudUnavailable",
-        trouble: Trouble::Effects(effects.collect()),
+        trouble: FaultKind::Effects(effects.collect()),
     }
 }
 
@@ -136,7 +136,7 @@ pub fn of_visibility() -> Vec<Fault> {
         name,
         class: Class::Late,
         reason: "Modifying",
-        trouble: Trouble::Visibility(visibility),
+        trouble: FaultKind::Visibility(visibility),
     };
     vec![
         late("seen after 20 s", json!({"afterSeconds": 20})),
@@ -147,49 +147,49 @@ pub fn of_visibility() -> Vec<Fault> {
 
 /// Fault of one account's calls.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub struct FaultCase {
     pub fault: Fault,
     pub actions: Vec<&'static str>,
     /// Percentage of the account's calls, or of its instances, that meet the fault.
     pub percent: u8,
 }
 
-impl Cell {
+impl FaultCase {
     /// Injects the fault.
-    pub fn begin(&self, world: &World, fleet: &Fleet, seed: u64) {
+    pub fn begin(&self, cluster: &TestCluster, fleet: &Fleet, seed: u64) {
         match &self.fault.trouble {
-            Trouble::Effects(effects) => {
+            FaultKind::Effects(effects) => {
                 let probability = f64::from(self.percent) / 100.0 / effects.len() as f64;
                 for (number, effect) in effects.iter().enumerate() {
                     for (row, action) in self.actions.iter().enumerate() {
                         let fault = FaultSpec::new(effect.clone()).on_key(fleet.key()).on_action(*action);
                         let seed = seed.wrapping_mul(31) + (100 * row + number) as u64;
-                        world.cloud.place_fault(fault.with_probability(probability, seed)).unwrap();
+                        cluster.cloud.place_fault(fault.with_probability(probability, seed)).unwrap();
                     }
                 }
             }
-            Trouble::Visibility(visibility) => {
+            FaultKind::Visibility(visibility) => {
                 let mut dice = Rng::with_seed(seed);
                 for number in (0..fleet.policies).filter(|_| dice.u8(..100) < self.percent) {
                     let patch = json!({"visibility": visibility});
-                    world.cloud.patch_instance(&fleet.instance(number), patch).unwrap();
+                    cluster.cloud.patch_instance(&fleet.instance(number), patch).unwrap();
                 }
             }
         }
     }
 
     /// Restores visibility; faults of calls are cleared for all accounts at once.
-    pub fn end(&self, world: &World, fleet: &Fleet) {
+    pub fn end(&self, cluster: &TestCluster, fleet: &Fleet) {
         if self.fault.class == Class::Late {
             for number in 0..fleet.policies {
                 let patch = json!({"visibility": "atOnce"});
-                world.cloud.patch_instance(&fleet.instance(number), patch).unwrap();
+                cluster.cloud.patch_instance(&fleet.instance(number), patch).unwrap();
             }
         }
     }
 
     /// Formats the fault for failure messages.
-    pub fn told(&self) -> String {
+    pub fn label(&self) -> String {
         let actions =
             if self.actions.len() == ACTIONS.len() { "any call".to_owned() } else { self.actions.join(", ") };
         format!("{} % {} at {actions}", self.percent, self.fault.name)

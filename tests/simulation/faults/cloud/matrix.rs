@@ -1,15 +1,15 @@
 //! Each fault at each action in each phase, with a few policies per account.
 
-use super::faults::{ACTIONS, Cell, Fault, all, of_content, of_visibility};
-use super::judge::{judge, judge_each_policy};
-use super::phases::Stage;
+use super::check::{check, check_each_policy};
+use super::faults::{ACTIONS, Fault, FaultCase, all, of_content, of_visibility};
+use super::phases::PhasesRun;
 use super::table::Table;
-use crate::faults::play::in_time_of_its_own;
-use crate::harness::figures::{BACKUPS, DESCRIBE, MODIFY, REGIONS, VERIFY};
+use crate::faults::run::in_own_runtime;
+use crate::harness::measurements::{BACKUPS, DESCRIBE, MODIFY, REGIONS, VERIFY};
 use crate::shard::shard;
 
-fn cells(faults: Vec<Fault>, actions: &[&'static str], percent: u8) -> Vec<Cell> {
-    let cell = |fault| Cell { fault, actions: actions.to_vec(), percent };
+fn cells(faults: Vec<Fault>, actions: &[&'static str], percent: u8) -> Vec<FaultCase> {
+    let cell = |fault| FaultCase { fault, actions: actions.to_vec(), percent };
     faults.into_iter().map(cell).collect()
 }
 
@@ -20,14 +20,14 @@ fn compare(faults: Vec<Fault>, actions: &[&'static str], percent: u8, policies: 
     let action = ACTIONS.iter().position(|action| *action == actions[0]).unwrap();
     let offset = 2 * action + usize::from(percent == 50);
     let cells = cells(shard(&what, offset, faults), actions, percent);
-    let played = in_time_of_its_own(&what, 1, Stage::new(&cells, policies, 1).play());
+    let played = in_own_runtime(&what, 1, PhasesRun::new(&cells, policies, 1).play());
     println!("{what}: well after {:?}", played.recovered);
-    judge(&cells, &played);
-    judge_each_policy(&cells, &played);
+    check(&cells, &played);
+    check_each_policy(&cells, &played);
     let mut table = Table::default();
     table.add(&cells, &played);
     table.print(&actions.join(", "));
-    table.judge();
+    table.check();
 }
 
 fn with_content() -> Vec<Fault> {

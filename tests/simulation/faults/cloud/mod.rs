@@ -2,11 +2,11 @@
 //! without faults. After the fault everything converges, calls during it are bounded, and the healthy account is not
 //! affected.
 
+mod call_pacing;
+mod check;
+mod degraded_status;
 mod faults;
-mod honest;
-mod judge;
 mod matrix;
-mod pace;
 mod phases;
 mod table;
 mod thousands;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::{Cell, Class};
-use super::judge::factor;
-use super::phases::Played;
+use super::check::factor;
+use super::faults::{Class, FaultCase};
+use super::phases::PhasesResult;
 
 /// Allowed excess, in standard deviations of a random count.
-const CHANCE: f64 = 3.0;
+const ALLOWED_DEVIATIONS: f64 = 3.0;
 
 #[derive(Clone, Copy, Default)]
 struct Row {
@@ -23,7 +23,7 @@ struct Row {
 pub struct Table(BTreeMap<(Class, u8), Row>);
 
 impl Table {
-    pub fn add(&mut self, cells: &[Cell], played: &Played) {
+    pub fn add(&mut self, cells: &[FaultCase], played: &PhasesResult) {
         for (number, cell) in cells.iter().enumerate() {
             let row = self.0.entry((cell.fault.class, cell.percent)).or_default();
             row.accounts += 1;
@@ -47,10 +47,10 @@ impl Table {
     }
 
     /// Checks the totals of each class, where much of the chance of single accounts evens out.
-    pub fn judge(&self) {
+    pub fn check(&self) {
         for ((class, percent), row) in &self.0 {
             let mean = factor(*class, *percent) * row.without as f64;
-            let most = mean + CHANCE * mean.sqrt();
+            let most = mean + ALLOWED_DEVIATIONS * mean.sqrt();
             let Row { calls, without, .. } = row;
             assert!(
                 *calls as f64 <= most,

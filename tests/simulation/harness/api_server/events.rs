@@ -10,19 +10,19 @@ use futures::{Stream, StreamExt, stream};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::answers::metadata;
-use super::asked::Asked;
+use super::request::ParsedRequest;
+use super::responses::metadata;
 use super::store::Change;
-use super::{ApiServer, EVENT, Reply, Seen, Spoilt};
-use crate::harness::journal::{How, What};
-use crate::harness::wire::Wire;
+use super::{ApiServer, Delivery, EVENT, InjectedFault, RecordedRequest};
+use crate::harness::history::{EntryKind, ReceivedFrom};
+use crate::harness::link::ProcessLink;
 
 impl ApiServer {
     /// Returns the fault of a watch's next event.
-    fn spoilt_event(&self, asked: &Asked) -> Spoilt {
+    fn event_fault(&self, request: &ParsedRequest) -> InjectedFault {
         let mut state = self.lock();
-        let seen = Seen { verb: EVENT, ..asked.seen() };
-        state.spoil.as_mut().and_then(|spoil| spoil(&seen)).unwrap_or_default()
+        let seen = RecordedRequest { verb: EVENT, ..request.seen() };
+        state.inject.as_mut().and_then(|inject| inject(&seen)).unwrap_or_default()
     }
 
     /// Returns the lines of a watch. At its timeout it sends a bookmark, if the client requested bookmarks, and ends:
@@ -30,17 +30,17 @@ impl ApiServer {
     pub(super) fn events(
         self,
         changes: UnboundedReceiver<Change>,
-        asked: &Arc<Asked>,
-        wire: &Wire,
+        request: &Arc<ParsedRequest>,
+        wire: &ProcessLink,
     ) -> impl Stream<Item = io::Result<Bytes>> + use<> {
-        let seconds = asked.query.get("timeoutSeconds").and_then(|t| t.parse().ok()).unwrap_or(1800);
+        let seconds = request.query.get("timeoutSeconds").and_then(|t| t.parse().ok()).unwrap_or(1800);
         let end = Instant::now() + Duration::from_secs(seconds);
-        let after = asked.query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
-        let bookmarks = asked.query.get("allowWatchBookmarks") == Some("true");
-        let (server, asked, wire) = (self, asked.clone(), wire.clone());
+        let after = request.query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
+        let bookmarks = request.query.get("allowWatchBookmarks") == Some("true");
+        let (server, request, wire) = (self, request.clone(), wire.clone());
         let dead = wire.clone();
         let lines = stream::unfold(Watch::Open(changes), move |watch| {
-            let (server, asked, wire) = (server.clone(), asked.clone(), wire.clone());
+            let (server, request, wire) = (server.clone(), request.clone(), wire.clone());
             async move {
                 let mut changes = match watch {
                     Watch::Open(changes) => changes,
@@ -51,7 +51,7 @@ impl ApiServer {
                     // Changes go first, so that none is pending at the last line.
                     biased;
                     change = changes.next() => match change {
-                        Some(change) => server.event(change, changes, &asked, &wire).await,
+                        Some(change) => server.event(change, changes, &request, &wire).await,
                         // etcd was restored, and the API server restarted.
                         None => None,
                     },
@@ -73,27 +73,28 @@ impl ApiServer {
         &self,
         change: Change,
         rest: UnboundedReceiver<Change>,
-        asked: &Asked,
-        wire: &Wire,
+        request: &ParsedRequest,
+        wire: &ProcessLink,
     ) -> Option<(io::Result<Bytes>, Watch)> {
-        let spoilt = self.spoilt_event(asked);
-        if !spoilt.delay.is_zero() {
-            sleep(spoilt.delay).await;
+        let fault = self.event_fault(request);
+        if !fault.delay.is_zero() {
+            sleep(fault.delay).await;
         }
-        if let Some(refusal) = spoilt.refusal {
+        if let Some(refusal) = fault.refusal {
             return Some((Ok(line("ERROR", refusal.status().as_bytes())), Watch::Ended));
         }
-        let object = if asked.metadata_only { metadata(&change.object) } else { change.object };
+        let object = if request.metadata_only { metadata(&change.object) } else { change.object };
         let text = line(change.kind, &object);
-        match spoilt.reply {
-            Reply::Whole => {
-                let how = if change.kind == "DELETED" { How::Deleted } else { How::Watched };
-                wire.note(|| What::Told(asked.told(how, object)));
+        match fault.reply {
+            Delivery::Whole => {
+                let how =
+                    if change.kind == "DELETED" { ReceivedFrom::Deleted } else { ReceivedFrom::Watched };
+                wire.note(|| EntryKind::Received(request.received(how, object)));
                 Some((Ok(text), Watch::Open(rest)))
             }
-            Reply::Half => Some((Ok(text.slice(..text.len() / 2)), Watch::Cut)),
-            Reply::Lost => None,
-            Reply::Silent => std::future::pending().await,
+            Delivery::Half => Some((Ok(text.slice(..text.len() / 2)), Watch::Cut)),
+            Delivery::Lost => None,
+            Delivery::Silent => std::future::pending().await,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! An in-process API server in virtual time: versioned objects, paged lists, watches, and writes with optimistic
 //! concurrency. It records requests, and injects the faults of a test.
 
-mod answers;
-mod asked;
 mod events;
-mod spoilt_tests;
+mod injected_fault_tests;
+mod request;
+mod responses;
 mod store;
 mod target;
 mod tests;
@@ -23,55 +23,55 @@ use tokio::time::{Instant, sleep};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder, service_fn};
 
-use super::journal::{Journal, Stored, USER, What};
-use super::wire::Wire;
-use answers::{Answer, halved, tell};
-use asked::Asked;
+use super::history::{EntryKind, History, Stored, USER};
+use super::link::ProcessLink;
 use cross_region_backup_operator::clock::Clock;
-use cross_region_backup_operator::cluster::list_watch::SILENCE;
+use cross_region_backup_operator::cluster::list_watch::SILENCE_TIMEOUT;
+use request::ParsedRequest;
+use responses::{ResponseBody, halved, record_received};
 pub use store::{Refusal, Store};
 use target::Target;
 
 /// Latency of each request: network and etcd.
 const LATENCY: Duration = Duration::from_millis(2);
 /// Read timeout of the operator's client.
-const PATIENCE: Duration = SILENCE;
+const CLIENT_READ_TIMEOUT: Duration = SILENCE_TIMEOUT;
 /// Verb of an event of a watch.
 pub const EVENT: &str = "event";
 /// Verb of a list with `limit=1`, which reads the resourceVersion alone.
-pub const LOOK: &str = "look";
+pub const READ_VERSION: &str = "look";
 
 #[derive(Clone)]
 pub struct ApiServer {
     clock: Clock,
-    journal: Journal,
+    journal: History,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
     store: Store,
-    seen: Vec<Seen>,
-    spoil: Option<Spoiler>,
+    seen: Vec<RecordedRequest>,
+    inject: Option<FaultInjector>,
     /// Upper bound on the items of a list's page.
     page: Option<usize>,
 }
 
-type Spoiler = Box<dyn FnMut(&Seen) -> Option<Spoilt> + Send>;
+type FaultInjector = Box<dyn FnMut(&RecordedRequest) -> Option<InjectedFault> + Send>;
 
 /// Fault of a request or of a watch event: a delay, then a refusal if there is one, and possibly the loss of the
 /// response.
 #[derive(Clone, Debug, Default)]
-pub struct Spoilt {
+pub struct InjectedFault {
     pub delay: Duration,
     pub refusal: Option<Refusal>,
-    pub reply: Reply,
+    pub reply: Delivery,
     /// Number of versions by which a list is stale.
     pub behind: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reply {
+pub enum Delivery {
     #[default]
     Whole,
     /// The connection is closed in the middle of the response.
@@ -84,7 +84,7 @@ pub enum Reply {
 
 /// A client's request, with its response.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct RecordedRequest {
     /// Time of arrival.
     pub at: Instant,
     /// Verb as in audit logs: get, list, watch, create, update, patch, delete. The fault injector also gets each
@@ -101,19 +101,19 @@ pub struct Seen {
     pub object: Bytes,
 }
 
-impl Seen {
+impl RecordedRequest {
     pub fn is_write(&self) -> bool {
         ["create", "update", "patch", "delete"].contains(&self.verb)
     }
 }
 
 impl ApiServer {
-    pub fn new(clock: Clock, journal: Journal) -> Self {
+    pub fn new(clock: Clock, journal: History) -> Self {
         Self { clock, journal, state: Arc::default() }
     }
 
     /// Returns a client like the operator's: with kube's own retries, which a client made without a `Config` lacks.
-    pub fn client(&self, wire: &Wire) -> kube::Client {
+    pub fn client(&self, wire: &ProcessLink) -> kube::Client {
         let (server, wire) = (self.clone(), wire.clone());
         let service = ServiceBuilder::new().layer(RetryLayer::new(RetryPolicy::server_retry())).service(
             service_fn(move |request: Request<kube::client::Body>| {
@@ -124,9 +124,9 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
-    /// Injects faults: calls `spoil` for each request on arrival. `spoil` must not use this server.
-    pub fn spoil(&self, spoil: impl FnMut(&Seen) -> Option<Spoilt> + Send + 'static) {
-        self.lock().spoil = Some(Box::new(spoil));
+    /// Injects faults: calls `inject` for each request on arrival. `inject` must not use this server.
+    pub fn inject(&self, inject: impl FnMut(&RecordedRequest) -> Option<InjectedFault> + Send + 'static) {
+        self.lock().inject = Some(Box::new(inject));
     }
 
     /// Returns the number of open watches.
@@ -140,8 +140,8 @@ impl ApiServer {
     }
 
     /// Removes the injected faults.
-    pub fn heal(&self) {
-        self.lock().spoil = None;
+    pub fn stop_injecting(&self) {
+        self.lock().inject = None;
     }
 
     /// Limits list pages to `most` items.
@@ -150,12 +150,12 @@ impl ApiServer {
     }
 
     /// Returns all requests of clients, in order of arrival.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<RecordedRequest> {
         self.lock().seen.clone()
     }
 
     /// Clears the recorded requests.
-    pub fn forget(&self) {
+    pub fn clear_records(&self) {
         self.lock().seen.clear();
     }
 
@@ -218,94 +218,94 @@ impl ApiServer {
     async fn answer(
         self,
         request: Request<kube::client::Body>,
-        wire: Wire,
+        wire: ProcessLink,
     ) -> Result<Response<Body>, BoxError> {
-        let asked = Arc::new(Asked::read(request).await?);
-        let (number, spoilt) = self.note(&asked);
+        let request = Arc::new(ParsedRequest::read(request).await?);
+        let (number, fault) = self.note(&request);
         let effect = {
-            let (server, asked, refusal, by) = (self.clone(), asked.clone(), spoilt.refusal, wire.process);
+            let (server, request, refusal, by) = (self.clone(), request.clone(), fault.refusal, wire.process);
             async move {
                 match refusal {
                     Some(refusal) => Err(refusal),
-                    None => server.decide(&asked, spoilt.behind, by),
+                    None => server.decide(&request, fault.behind, by),
                 }
             }
         };
-        let answer = wire.interact(LATENCY / 2 + spoilt.delay, effect, LATENCY / 2).await;
+        let answer = wire.interact(LATENCY / 2 + fault.delay, effect, LATENCY / 2).await;
         let code = answer.as_ref().map_or_else(|refusal| refusal.code, |_| 200);
         self.note_answered(number, code, &answer);
-        match spoilt.reply {
-            Reply::Whole => {
+        match fault.reply {
+            Delivery::Whole => {
                 if let Ok(answer) = &answer {
-                    tell(&wire, &asked, answer);
+                    record_received(&wire, &request, answer);
                 }
-                Ok(self.respond(&asked, answer, &wire))
+                Ok(self.respond(&request, answer, &wire))
             }
             // The history counts every event written to a watch as received, so none is written here.
-            Reply::Half if asked.verb == "watch" => {
-                let nothing = Ok(Answer::Changes(unbounded().1));
-                Ok(halved(self.respond(&asked, nothing, &wire)).await)
+            Delivery::Half if request.verb == "watch" => {
+                let nothing = Ok(ResponseBody::Changes(unbounded().1));
+                Ok(halved(self.respond(&request, nothing, &wire)).await)
             }
-            Reply::Half => Ok(halved(self.respond(&asked, answer, &wire)).await),
-            Reply::Lost => Err("the connection was closed".into()),
-            Reply::Silent => {
-                sleep(PATIENCE).await;
+            Delivery::Half => Ok(halved(self.respond(&request, answer, &wire)).await),
+            Delivery::Lost => Err("the connection was closed".into()),
+            Delivery::Silent => {
+                sleep(CLIENT_READ_TIMEOUT).await;
                 Err("the client has waited for too long".into())
             }
         }
     }
 
-    fn note_answered(&self, number: usize, code: u16, answer: &Result<Answer, Refusal>) {
+    fn note_answered(&self, number: usize, code: u16, answer: &Result<ResponseBody, Refusal>) {
         let mut state = self.lock();
         let Some(seen) = state.seen.get_mut(number) else { return };
         seen.code = code;
-        if let Ok(Answer::Object(object)) = answer {
+        if let Ok(ResponseBody::Object(object)) = answer {
             seen.object = if seen.is_write() { object.clone() } else { Bytes::new() };
         }
     }
 
-    fn note(&self, asked: &Asked) -> (usize, Spoilt) {
+    fn note(&self, request: &ParsedRequest) -> (usize, InjectedFault) {
         let mut state = self.lock();
-        let seen = asked.seen();
-        let spoilt = state.spoil.as_mut().and_then(|spoil| spoil(&seen)).unwrap_or_default();
+        let seen = request.seen();
+        let fault = state.inject.as_mut().and_then(|inject| inject(&seen)).unwrap_or_default();
         state.seen.push(seen);
-        (state.seen.len() - 1, spoilt)
+        (state.seen.len() - 1, fault)
     }
 
-    fn decide(&self, asked: &Asked, behind: u64, by: usize) -> Result<Answer, Refusal> {
-        let (now, target) = (self.clock.now(), &asked.target);
+    fn decide(&self, request: &ParsedRequest, behind: u64, by: usize) -> Result<ResponseBody, Refusal> {
+        let (now, target) = (self.clock.now(), &request.target);
         let mut state = self.lock();
         let most = state.page.unwrap_or(usize::MAX);
         let store = &mut state.store;
-        let object = match asked.verb {
+        let object = match request.verb {
             "watch" => {
-                let after = asked.query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
-                return store.watch(target, after).map(Answer::Changes);
+                let after = request.query.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
+                return store.watch(target, after).map(ResponseBody::Changes);
             }
-            "list" | LOOK => {
-                let limit = asked.query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(usize::MAX);
-                let list = store.list(target, limit.min(most), asked.query.get("continue"), behind);
-                return list.map(Answer::Page);
+            "list" | READ_VERSION => {
+                let limit = request.query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(usize::MAX);
+                let list = store.list(target, limit.min(most), request.query.get("continue"), behind);
+                return list.map(ResponseBody::Page);
             }
             "get" => store.get(target),
-            "create" => store.create(target, asked.body.clone(), now),
-            "update" => store.update(target, &asked.body),
+            "create" => store.create(target, request.body.clone(), now),
+            "update" => store.update(target, &request.body),
             "delete" => store.delete(target, now),
-            _ if asked.is_apply => store.apply_status(target, &asked.body),
-            _ => store.patch(target, &asked.body),
+            _ if request.is_apply => store.apply_status(target, &request.body),
+            _ => store.patch(target, &request.body),
         };
         drop(state);
         let object = object?;
-        if asked.verb != "get" {
+        if request.verb != "get" {
             self.note_stored(by, target, &object);
         }
-        Ok(Answer::Object(object))
+        Ok(ResponseBody::Object(object))
     }
 
     fn note_stored(&self, by: usize, target: &Target, object: &Bytes) {
         self.journal.note(by, || {
             let is_gone = self.lock().store.is_gone(target, object);
-            What::Stored(Stored { resource: target.full_resource(), object: object.clone(), is_gone })
+            EntryKind::Stored(Stored { resource: target.full_resource(), object: object.clone(), is_gone })
         });
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::target::Target;
 
 /// Number of changes kept; a watch from before them gets 410 and the client has to relist.
-const REMEMBERED: usize = 10_000;
+const CHANGES_KEPT: usize = 10_000;
 
 /// Error response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Store {
     created: u64,
     kinds: HashMap<String, Kind>,
     /// Remaining items of paged lists, by continue token: each list stays at the version of its first page.
-    unread: HashMap<String, Unread>,
+    unread: HashMap<String, RemainingItems>,
     /// Number of continue tokens issued; makes each unique.
     pages: u64,
 }
@@ -106,7 +106,7 @@ struct Watcher {
 }
 
 #[derive(Clone)]
-struct Unread {
+struct RemainingItems {
     version: u64,
     rest: VecDeque<Bytes>,
 }
@@ -178,7 +178,7 @@ impl Store {
                     .filter(|((home, _), _)| near(home))
                     .map(|(_, object)| object)
                     .collect();
-                Unread { version, rest }
+                RemainingItems { version, rest }
             }
         };
         let items = unread.rest.drain(..limit.min(unread.rest.len())).collect();
@@ -320,7 +320,7 @@ impl Store {
         // A closed watcher is removed at the first change that it would receive.
         kind.watchers.retain(|watcher| far(watcher) || watcher.sender.unbounded_send(change.clone()).is_ok());
         kind.changes.push_back(change);
-        if kind.changes.len() > REMEMBERED {
+        if kind.changes.len() > CHANGES_KEPT {
             kind.forgotten = kind.changes.pop_front().map_or(0, |oldest| oldest.version);
         }
         text

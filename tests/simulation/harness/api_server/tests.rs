@@ -15,7 +15,7 @@ use cross_region_backup_operator::api::CrossRegionBackupPolicy;
 const POLICIES: &str = "/apis/crossregionbackup.io/v1alpha1/namespaces/payments/crossregionbackuppolicies";
 
 fn server() -> ApiServer {
-    ApiServer::new(Clock::from_tokio("2026-11-22T12:00:00Z".parse().unwrap()), Journal::default())
+    ApiServer::new(Clock::from_tokio("2026-11-22T12:00:00Z".parse().unwrap()), History::default())
 }
 
 fn config_map(name: &str) -> Value {
@@ -31,7 +31,7 @@ fn policy() -> Value {
 
 fn policies(server: &ApiServer) -> Api<CrossRegionBackupPolicy> {
     server.create(POLICIES, policy());
-    Api::namespaced(server.client(&Wire::default()), "payments")
+    Api::namespaced(server.client(&ProcessLink::default()), "payments")
 }
 
 fn status(version: Option<&str>, generation: i64) -> Patch<Value> {
@@ -48,7 +48,7 @@ async fn a_list_by_pages_and_the_watch_after_it_miss_nothing() {
         server.create("/api/v1/namespaces/payments/configmaps", config_map(name));
     }
     server.create("/api/v1/namespaces/other/configmaps", config_map("d"));
-    let api = Api::<ConfigMap>::namespaced(server.client(&Wire::default()), "payments");
+    let api = Api::<ConfigMap>::namespaced(server.client(&ProcessLink::default()), "payments");
     let first = api.list(&ListParams::default().limit(2)).await.unwrap();
     // The watch reports an object created between two pages.
     server.create("/api/v1/namespaces/payments/configmaps", config_map("e"));
@@ -60,8 +60,8 @@ async fn a_list_by_pages_and_the_watch_after_it_miss_nothing() {
     let version = second.metadata.resource_version.unwrap();
     let mut watch = api.watch(&WatchParams::default(), &version).await.unwrap().boxed();
     server.patch("/api/v1/namespaces/payments/configmaps/a", &json!({"data": {"a": "2"}}));
-    let told: Vec<_> = watch.by_ref().take(2).try_collect().await.unwrap();
-    let [WatchEvent::Added(e), WatchEvent::Modified(a)] = &told[..] else { panic!("{told:?}") };
+    let received: Vec<_> = watch.by_ref().take(2).try_collect().await.unwrap();
+    let [WatchEvent::Added(e), WatchEvent::Modified(a)] = &received[..] else { panic!("{received:?}") };
     assert_eq!((e.metadata.name.as_deref(), a.metadata.name.as_deref()), (Some("e"), Some("a")));
     assert_eq!(a.data.as_ref().unwrap()["a"], "2");
 }
@@ -69,11 +69,13 @@ async fn a_list_by_pages_and_the_watch_after_it_miss_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_ends_with_a_bookmark_and_one_from_too_long_ago_is_refused() {
     let server = server();
-    let api = Api::<ConfigMap>::all(server.client(&Wire::default()));
+    let api = Api::<ConfigMap>::all(server.client(&ProcessLink::default()));
     let watch = api.watch(&WatchParams::default().timeout(10), "0").await.unwrap().boxed();
     server.create("/api/v1/namespaces/payments/configmaps", config_map("a"));
-    let told: Vec<_> = watch.try_collect().await.unwrap();
-    let [WatchEvent::Added(_), WatchEvent::Bookmark(bookmark)] = &told[..] else { panic!("{told:?}") };
+    let received: Vec<_> = watch.try_collect().await.unwrap();
+    let [WatchEvent::Added(_), WatchEvent::Bookmark(bookmark)] = &received[..] else {
+        panic!("{received:?}")
+    };
     assert_eq!(bookmark.metadata.resource_version, "1");
     for number in 0..10_001 {
         server.patch("/api/v1/namespaces/payments/configmaps/a", &json!({"data": {"a": number.to_string()}}));
@@ -134,10 +136,12 @@ async fn metadata_alone_has_no_values() {
     let secret =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "data": {"a": "MQ=="}});
     server.create("/api/v1/namespaces/payments/secrets", secret);
-    let whole =
-        Api::<Secret>::namespaced(server.client(&Wire::default()), "payments").get("key").await.unwrap();
+    let whole = Api::<Secret>::namespaced(server.client(&ProcessLink::default()), "payments")
+        .get("key")
+        .await
+        .unwrap();
     assert!(whole.data.is_some());
-    let api = Api::<PartialObjectMeta<Secret>>::all(server.client(&Wire::default()));
+    let api = Api::<PartialObjectMeta<Secret>>::all(server.client(&ProcessLink::default()));
     let listed = api.list(&ListParams::default()).await.unwrap();
     assert_eq!(listed.items[0].metadata.name.as_deref(), Some("key"));
     assert_eq!(listed.items[0].types.as_ref().unwrap().kind, "PartialObjectMetadata");
@@ -148,10 +152,10 @@ async fn what_is_spoilt_is_refused_and_retried_as_in_production() {
     let server = server();
     let api = policies(&server);
     let met = AtomicUsize::new(0);
-    server.spoil(move |_| {
+    server.inject(move |_| {
         let refusal = Refusal { retry_after: Some(7), ..Refusal::new(429, "TooManyRequests") };
         (met.fetch_add(1, Ordering::Relaxed) == 0)
-            .then(|| Spoilt { refusal: Some(refusal), ..Spoilt::default() })
+            .then(|| InjectedFault { refusal: Some(refusal), ..InjectedFault::default() })
     });
     let start = Instant::now();
     api.get("sessions").await.unwrap();
