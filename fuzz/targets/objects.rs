@@ -17,7 +17,7 @@ use cross_region_backup_operator::api::{
 use cross_region_backup_operator::controllers::cached::{Cacheable, Cached};
 use cross_region_backup_operator::controllers::guarded::Guarded;
 use cross_region_backup_operator::controllers::inventory::convert::credible;
-use cross_region_backup_operator::controllers::inventory::desired::{ask, selector_of};
+use cross_region_backup_operator::controllers::inventory::desired::{scope_of, selector_of};
 use cross_region_backup_operator::controllers::policy::convert::{
     condition_from, condition_to, facts_from, status_from,
 };
@@ -38,7 +38,7 @@ const MESSAGE_MAX: usize = 400;
 pub fn objects(data: &[u8]) {
     policy(data);
     if let Some(inventory) = read::<BackupInventory>(data) {
-        ask(&inventory.spec, now());
+        scope_of(&inventory.spec, now());
         selector_of(&inventory.spec);
         let status = inventory.status.unwrap_or_default();
         let conditions = status.conditions.iter().map(condition_from).collect();
@@ -79,11 +79,11 @@ fn read<K: Cacheable>(data: &[u8]) -> Option<K> {
     let guarded: Guarded<K> = serde_json::from_slice(data).ok()?;
     match &cached.0 {
         Ok(lean) => {
-            let whole = lean.whole();
-            let (_, spec, status) = whole.clone().into_parts();
+            let expand = lean.expand();
+            let (_, spec, status) = expand.clone().into_parts();
             let (_, before, status_before) = guarded.0.expect("both are read alike").into_parts();
-            assert!(spec == before && status == status_before, "packing has changed it: {whole:?}");
-            Some(whole)
+            assert!(spec == before && status == status_before, "packing has changed it: {expand:?}");
+            Some(expand)
         }
         Err(invalid) => {
             unreadable(invalid, data);

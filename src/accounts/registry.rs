@@ -264,7 +264,7 @@ impl Accounts {
     /// Requests a verification now, for a resource.
     pub fn request_verification(&self, key: &AccountKey) {
         if let Some(account) = lock(&self.known).get(key) {
-            lock(&account.state).memory.ask(self.deps.clock.now());
+            lock(&account.state).memory.request_verification(self.deps.clock.now());
         }
         (self.trigger_account)(key);
     }

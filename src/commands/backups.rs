@@ -20,7 +20,7 @@ use crate::cli::backups::{Backups, ListFormat};
 use crate::clock::Clock;
 use crate::cloud::{Listing, ListingProgress, MAX_CONCURRENT_PAGES, Selection};
 use crate::controllers::inventory::convert::{binary_size, write_result};
-use crate::controllers::inventory::desired::ask;
+use crate::controllers::inventory::desired::scope_of;
 use crate::domain::{Backup, InstanceRef};
 use crate::plan::inventory::listing_summary::{is_usable, of_backups};
 use crate::plan::inventory::{ListingSummary, TwoPassTally};
@@ -103,7 +103,7 @@ async fn list(
     args: &Backups,
 ) -> anyhow::Result<ListingSummary> {
     let (site, now) = (resolved.site(), Clock::system().now());
-    let selection = ask(&inventory.spec, now).selection;
+    let selection = scope_of(&inventory.spec, now).selection;
     let limit = args.limit.unwrap_or(usize::MAX);
     let region = selection.region.clone();
     let mut reading = TwoPassTally::new(limit);

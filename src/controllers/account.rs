@@ -147,8 +147,8 @@ pub async fn reconcile<K: Kind>(
             if asked {
                 context.accounts.trigger_resources(&key);
             }
-            let told = unreadable::report_parse_error(&context, &api, invalid, &[types::READY]).await?;
-            return Ok((told, ReconcileResult::NeedsPerson));
+            let requeue = unreadable::report_parse_error(&context, &api, invalid, &[types::READY]).await?;
+            return Ok((requeue, ReconcileResult::NeedsPerson));
         }
     };
     let spec = stored.settings();

@@ -163,7 +163,7 @@ impl<K: Cacheable> CompactObject<K> {
     }
 
     /// Returns the object as it was written, with the metadata that [`Guarded`] keeps.
-    pub fn whole(&self) -> K {
+    pub fn expand(&self) -> K {
         let (metadata, spec, _) = self.without_status().into_parts();
         let status = self.status.as_ref().map(Compressed::decompress);
         K::of_parts(metadata, spec, status)

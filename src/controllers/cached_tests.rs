@@ -34,15 +34,15 @@ fn an_object_comes_back_whole() {
     let expected: CrossRegionBackupPolicy = serde_json::from_value(object(status.clone())).unwrap();
     let kept = cached(object(status)).0.unwrap();
     assert_eq!(kept.listed, Some(3));
-    assert_eq!(kept.whole(), expected);
+    assert_eq!(kept.expand(), expected);
 }
 
 #[test]
 fn a_status_that_packing_would_change_stays_as_it_is() {
     let status = json!({"protectedSince": "2026-01-01T00:00:00.25Z"});
     let expected: CrossRegionBackupPolicy = serde_json::from_value(object(status.clone())).unwrap();
-    assert_eq!(cached(object(status)).0.unwrap().whole(), expected);
-    assert_eq!(cached(object(Value::Null)).0.unwrap().whole().status, None);
+    assert_eq!(cached(object(status)).0.unwrap().expand(), expected);
+    assert_eq!(cached(object(Value::Null)).0.unwrap().expand().status, None);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_spec_that_packing_would_change_stays_as_it_is() {
     });
     let expected: BackupInventory = serde_json::from_value(inventory.clone()).unwrap();
     let kept: Cached<BackupInventory> = serde_json::from_value(inventory).unwrap();
-    assert_eq!(kept.0.unwrap().whole(), expected);
+    assert_eq!(kept.0.unwrap().expand(), expected);
 }
 
 #[test]
@@ -75,10 +75,10 @@ fn of_the_metadata_only_what_is_used_is_kept() {
     long["metadata"]["labels"] = json!({"team": "payments"});
     long["metadata"]["finalizers"] = json!(["a/b", "crossregionbackup.io/disable-on-delete", "c/d"]);
     long["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
-    assert_eq!(cached(long).0.unwrap().whole(), cached(object(json!({}))).0.unwrap().whole());
+    assert_eq!(cached(long).0.unwrap().expand(), cached(object(json!({}))).0.unwrap().expand());
     let mut plain = object(json!({}));
     plain["metadata"]["annotations"] = json!({of_user: "{}"});
-    assert_eq!(cached(plain).0.unwrap().whole().metadata.annotations, None);
+    assert_eq!(cached(plain).0.unwrap().expand().metadata.annotations, None);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn an_object_that_cannot_be_read_keeps_its_metadata() {
     broken["spec"]["active"] = json!("perhaps");
     let kept = cached(broken);
     assert!(kept.0.as_ref().is_err_and(|invalid| invalid.error.contains("perhaps")));
-    assert_eq!(*kept.meta(), cached(object(json!({}))).0.unwrap().whole().metadata);
+    assert_eq!(*kept.meta(), cached(object(json!({}))).0.unwrap().expand().metadata);
     assert_eq!(kept.request(), Some("now"));
     assert!(kept.is_deleted());
 }
@@ -102,7 +102,7 @@ fn kube_is_told_the_version_while_it_watches_and_then_the_name_alone() {
     assert_eq!((reference.extra.uid, reference.extra.resource_version), (None, None));
     let Ok(copy) = settled.clone().0 else { panic!("it can be read") };
     assert!(copy.metadata.0.get().is_none(), "a copy is without what kube asked for");
-    assert_eq!(copy.whole(), cached(object(json!({}))).0.unwrap().whole());
+    assert_eq!(copy.expand(), cached(object(json!({}))).0.unwrap().expand());
 }
 
 #[test]

@@ -40,9 +40,9 @@ pub fn environment(
             AccountReadiness::Closed(Reason::AccountNotAllowed, format!("{key}: {}", denial.text()))
         }
         (_, _) if unsynced => {
-            let told = after(context.started, ACCOUNT_WAIT_TIMEOUT);
-            match told > now {
-                true => AccountReadiness::Pending(told),
+            let wait_until = after(context.started, ACCOUNT_WAIT_TIMEOUT);
+            match wait_until > now {
+                true => AccountReadiness::Pending(wait_until),
                 false => AccountReadiness::Closed(
                     Reason::AccountNotReady,
                     format!("{key}: it could not be read yet"),

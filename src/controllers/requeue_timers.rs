@@ -47,7 +47,7 @@ impl RequeueTimers {
     }
 
     /// Calls `trigger` for each timer that is due; never returns.
-    pub async fn ring(&self, trigger: impl Fn(&ObjectKey)) {
+    pub async fn fire(&self, trigger: impl Fn(&ObjectKey)) {
         loop {
             let first = self.lock().first().map(|(at, _)| *at);
             let due = async {
@@ -91,7 +91,7 @@ mod tests {
         let (ringing, told, began) = (timers.clone(), rung.clone(), Instant::now());
         let task = tokio::spawn(async move {
             ringing
-                .ring(|object_key| {
+                .fire(|object_key| {
                     told.lock().unwrap().push((object_key.name().to_string(), began.elapsed().as_secs()))
                 })
                 .await;

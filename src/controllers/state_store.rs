@@ -56,7 +56,7 @@ impl<K: Cacheable> ReadYourWrites<K> {
         if !self.is_newer_than(watched) {
             self.0 = None;
         }
-        Arc::new(self.written().unwrap_or(watched).whole())
+        Arc::new(self.written().unwrap_or(watched).expand())
     }
 
     /// Whether the response to our last write is newer than the watched object: the watch has delivered no more than

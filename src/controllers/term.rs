@@ -141,7 +141,7 @@ pub async fn lead(
         async move {
             tokio::select! {
                 () = stop => "alarm",
-                () = context.timers.ring(|object_key| context.triggers.policy(object_key)) => "alarm",
+                () = context.timers.fire(|object_key| context.triggers.policy(object_key)) => "alarm",
             }
         }
         .boxed()

@@ -56,12 +56,12 @@ pub fn with_parse_error(
 ) -> Option<Value> {
     // An older CRD may have admitted a status that is no object.
     let mut status = if stored.is_object() { stored.clone() } else { json!({}) };
-    let told = status
+    let reported = status
         .get("conditions")
         .and_then(|conditions| serde_json::from_value::<Vec<_>>(conditions.clone()).ok())
         .unwrap_or_default();
-    let told: Vec<_> = told.iter().map(condition_from).collect();
-    let old = condition::credible(told.clone(), &types::OF_POLICY, now);
+    let reported: Vec<_> = reported.iter().map(condition_from).collect();
+    let old = condition::credible(reported.clone(), &types::OF_POLICY, now);
     let outcome = Outcome {
         status: ConditionStatus::False,
         reason: Reason::InvalidRequest,
@@ -72,7 +72,7 @@ pub fn with_parse_error(
     let generation = invalid.metadata.generation.unwrap_or_default();
     let new = condition::merge(&old, main, &outcome, generation, now);
     let observed = status.get("observedGeneration").and_then(Value::as_i64);
-    if new == told && observed == Some(generation) {
+    if new == reported && observed == Some(generation) {
         return None;
     }
     let conditions: Vec<_> = new.iter().map(condition_to).collect();

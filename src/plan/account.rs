@@ -52,7 +52,7 @@ pub struct AccountMemory {
     /// Time of the next verification; `None`: after the next change.
     pub next_verification: Option<Timestamp>,
     /// Time of the last verification that a resource requested, or of the next one if it is pending.
-    asked: Option<Timestamp>,
+    requested_at: Option<Timestamp>,
     /// Demand beyond the request budget.
     shortfall: Option<QuotaShortfall>,
     /// Reason for a longer interval although the budget would suffice.
@@ -72,7 +72,7 @@ impl AccountMemory {
             last_good: verified.then_some(now),
             failures: 0,
             next_verification: (!verified).then_some(now),
-            asked: None,
+            requested_at: None,
             shortfall: None,
             slow_listing: None,
             demand_due: None,
@@ -81,19 +81,19 @@ impl AccountMemory {
 
     /// Schedules a verification that a resource requests: now, or `REQUESTED_VERIFICATION_SPACING` after the previous
     /// requested one, since other users share the account.
-    pub fn ask(&mut self, now: Timestamp) {
-        let at = match self.asked {
-            Some(asked) if asked > now => asked,
-            Some(asked) => after(asked, REQUESTED_VERIFICATION_SPACING).max(now),
+    pub fn request_verification(&mut self, now: Timestamp) {
+        let at = match self.requested_at {
+            Some(requested_at) if requested_at > now => requested_at,
+            Some(requested_at) => after(requested_at, REQUESTED_VERIFICATION_SPACING).max(now),
             None => now,
         };
-        self.asked = Some(at);
+        self.requested_at = Some(at);
         self.next_verification = Some(at);
     }
 
     /// Whether a verification is due, or a requested one is pending.
     pub fn is_verifying(&self, now: Timestamp) -> bool {
-        self.is_due(now) || self.asked.is_some_and(|at| at > now)
+        self.is_due(now) || self.requested_at.is_some_and(|at| at > now)
     }
 
     /// Schedules a recomputation of the demand, debounced since many resources change together. Returns whether none
@@ -243,7 +243,7 @@ impl AccountMemory {
         };
         self.next_verification = self.next_verification.map(|at| at.min(after(now, longest)));
         self.demand_due = self.demand_due.map(|at| at.min(after(now, DEMAND_DEBOUNCE)));
-        self.asked = self.asked.map(|at| at.min(after(now, REQUESTED_VERIFICATION_SPACING)));
+        self.requested_at = self.requested_at.map(|at| at.min(after(now, REQUESTED_VERIFICATION_SPACING)));
         self.since = self.since.min(now);
         self.last_good = self.last_good.map(|good| good.min(now));
     }

@@ -442,11 +442,11 @@ fn verifications_that_resources_ask_for_keep_a_distance() {
     let reject = |account: &mut AccountMemory, now| account.refused(&failure, None, now, 0.5);
     reject(&mut account, at(0));
     assert!(!account.is_verifying(at(1)));
-    account.ask(at(1));
+    account.request_verification(at(1));
     assert!(account.is_due(at(1)) && account.is_verifying(at(1)));
     reject(&mut account, at(2));
     for second in 3..11 {
-        account.ask(at(second));
+        account.request_verification(at(second));
         assert!(!account.is_due(at(second)) && account.is_verifying(at(second)), "{second}");
     }
     assert!(account.is_due(at(11)), "ten seconds after the one before");

@@ -129,7 +129,7 @@ fn recovery_point<'a>(backups: impl Iterator<Item = &'a Backup>, change: &Change
         .filter_map(|b| b.start_time.map(|time| (time, b)))
         .max_by(|a, b| (a.0, &a.1.backup_point_id).cmp(&(b.0, &b.1.backup_point_id)))
         .map(|(time, b)| RecoveryPoint {
-            time: super::whole(time),
+            time: super::truncate_to_seconds(time),
             backup_point_id: b.backup_point_id.clone(),
             size_bytes: b.size_bytes,
         })

@@ -2,12 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::backup_state::BackupMemory;
 use super::backups::Known;
 use super::compact_timestamp::CompactTimestamp;
 use super::fast_path::Unchanged;
-use super::memory::Memory;
-use super::{Desired, whole};
+use super::memory::{BackupMemory, Memory};
+use super::{Desired, truncate_to_seconds};
 use crate::domain::facts::BackupSummary;
 use crate::domain::{Backup, BackupDetail, Change, Facts};
 
@@ -56,7 +55,7 @@ pub fn compact(
     let (backups, missing) = std::mem::take(&mut memory.backups.known).into_parts();
     let backups: Vec<_> = backups.into_values().map(as_told).collect();
     for condition in &mut memory.facts.conditions {
-        condition.last_transition = whole(condition.last_transition);
+        condition.last_transition = truncate_to_seconds(condition.last_transition);
     }
     if let Some(summary) = &mut memory.facts.backups {
         summary.items = std::mem::take(&mut summary.items).into_iter().map(as_told).collect();
@@ -143,8 +142,8 @@ fn items(facts: &Facts) -> &[Backup] {
 /// Reduces a backup to the fields that status reports; no other field of a known backup is ever used.
 fn as_told(backup: Backup) -> Backup {
     Backup {
-        start_time: backup.start_time.map(whole),
-        end_time: backup.end_time.map(whole),
+        start_time: backup.start_time.map(truncate_to_seconds),
+        end_time: backup.end_time.map(truncate_to_seconds),
         provider_type: None,
         expiry_time: None,
         project_name: None,

@@ -111,7 +111,7 @@ fn what_happened_between_two_seconds_is_held_no_more_than_status_can_tell_it() {
     }
     let mut told = told(&memory.facts);
     for condition in &mut told.conditions {
-        condition.last_transition = whole(condition.last_transition);
+        condition.last_transition = truncate_to_seconds(condition.last_transition);
     }
     let (resting, others) = compact(memory, &told);
     assert!(matches!(resting, CompactState::InSyncState(_)) && others.is_empty(), "{resting:?}");

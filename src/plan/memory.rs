@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::backup_state::BackupMemory;
-use super::backups::Known;
+use super::backups::{Known, goes_backwards};
 use super::conflict::Refusal;
-use super::polling::{MAX_BACKOFF, NEEDS_PERSON_MAX_INTERVAL, after_failure, next_poll};
-use super::{Desired, after, since, whole};
+use super::polling::{MAX_BACKOFF, NEEDS_PERSON_MAX_INTERVAL, after_failure, backoff, next_poll};
+use super::shared_listing::Fingerprints;
+use super::{Desired, after, recovery, since, truncate_to_seconds};
 use crate::domain::condition::types;
-use crate::domain::facts::Cause;
-use crate::domain::{Change, Class, Facts, Failure, Kind, PolicyState, Reason};
+use crate::domain::facts::{Cause, Modification, ModifyRefused};
+use crate::domain::{Backup, Change, Class, Facts, Failure, Kind, PolicyState, Reason};
 
 /// Number of accepted but never visible changes after which only one attempt per interval is made.
 pub const MAX_UNCONFIRMED_CHANGES: u32 = 3;
 /// Maximum age of the Describe that a Modify is based on.
 pub const MAX_DESCRIBE_AGE: Duration = Duration::from_secs(30);
+/// Times of the describes that confirm an accepted change, in seconds after the acceptance. The first describe precedes
+/// them and is made at once.
+const CONFIRMATION_DELAYS: [u64; 7] = [1, 2, 4, 8, 16, 30, 60];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -102,6 +105,68 @@ pub struct Request {
     pub pending: Option<String>,
     /// A verification of the account was requested for this request.
     pub forwarded: bool,
+}
+
+/// Whether a Modify that was not accepted may have taken effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing was sent, or the cloud refused all attempts.
+    None,
+    /// A request was sent without a response, or with an inconclusive one.
+    Possible,
+}
+
+#[cfg(test)]
+impl Effect {
+    /// Returns the effect of a sent request that failed.
+    pub fn of(failure: &Failure) -> Self {
+        if failure.kind == Kind::CloudUnavailable { Self::Possible } else { Self::None }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupMemory {
+    pub known: Known,
+    /// Time of the last listing.
+    pub read: Option<Timestamp>,
+    /// Whether a listing has completed in this process, successfully or not.
+    pub tried: bool,
+    /// Due time of a listing for this policy alone, apart from the account's shared listings.
+    pub due: Option<Timestamp>,
+    /// The next shared listing is expected to serve the due one.
+    pub awaited: bool,
+    /// The last listing failed.
+    pub(super) last_failed: bool,
+    pub(super) failures: u32,
+    /// Result of a listing that would move the recovery point back, held until a second listing confirms it.
+    pub(super) unconfirmed: Option<Known>,
+    /// Recovery point for which the listing before its deadline was requested.
+    pub deadline_listed_for: Option<Timestamp>,
+}
+
+impl BackupMemory {
+    /// Returns the fingerprints for a policy that joins the shared listings. Status holds the newest backups only, and
+    /// their total.
+    pub fn fingerprints(&self, facts: &Facts) -> Fingerprints {
+        let total = facts.backups.as_ref().map(|backups| backups.total);
+        let all = total.is_some_and(|total| usize::try_from(total) == Ok(self.known.iter().count()));
+        Fingerprints::from_status(&self.known, facts.instance.as_ref(), all && !self.last_failed)
+    }
+
+    /// Whether the last listing is older than regular listings at each interval allow.
+    pub(super) fn is_old(&self, desired: &Desired, now: Timestamp) -> bool {
+        self.read.is_none_or(|read| since(read, now) > desired.staleness())
+    }
+
+    /// Whether a second listing must confirm the first one.
+    pub fn has_unconfirmed(&self) -> bool {
+        self.unconfirmed.is_some()
+    }
+
+    /// Whether a requested listing is still outstanding.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.awaited || self.due.is_some_and(|due| due <= now)
+    }
 }
 
 impl Memory {
@@ -393,7 +458,7 @@ impl Memory {
         if self.drifted && ours {
             let drift = &mut self.facts.drift;
             drift.corrections = drift.corrections.saturating_add(1);
-            drift.recent.push(whole(now));
+            drift.recent.push(truncate_to_seconds(now));
             if drift.recent.len() > 3 {
                 drift.recent.remove(0);
             }
@@ -408,7 +473,7 @@ impl Memory {
         if !desired.change.active {
             self.facts.protected_since = None;
         } else if self.synced.as_ref() != Some(&desired.change) || self.facts.protected_since.is_none() {
-            self.facts.protected_since = Some(whole(now));
+            self.facts.protected_since = Some(truncate_to_seconds(now));
         }
         self.synced = Some(desired.change.clone());
     }
@@ -418,7 +483,7 @@ impl Memory {
         let new = !self.drifted || self.facts.drift.last_difference.as_ref() != Some(&difference);
         if new {
             self.drifted = true;
-            self.facts.drift.last_time = Some(whole(now));
+            self.facts.drift.last_time = Some(truncate_to_seconds(now));
             self.facts.drift.last_difference = Some(difference);
         }
     }
@@ -450,6 +515,223 @@ impl Memory {
         if let Some(value) = self.request.pending.take() {
             self.facts.handled_request = Some(value);
         }
+    }
+
+    /// Records an accepted Modify.
+    pub fn accepted(&mut self, desired: &Desired, to: &Change, request_id: Option<String>, now: Timestamp) {
+        let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+        self.difference_seen = None;
+        self.unanswered = None;
+        self.correction_failed = false;
+        self.sync_error = None;
+        self.failures = 0;
+        self.facts.modify_refused = None;
+        self.modified(desired, from.clone(), to.clone(), request_id, now);
+        self.pending_change = Some(PendingChange { from, to: to.clone(), accepted: now, looks: 0 });
+        self.next_describe = now;
+    }
+
+    pub(super) fn modified(
+        &mut self,
+        desired: &Desired,
+        from: Change,
+        to: Change,
+        request_id: Option<String>,
+        now: Timestamp,
+    ) {
+        let was_synced = self.facts.synced_generation == Some(desired.generation);
+        self.facts.modification = Some(Modification {
+            time: truncate_to_seconds(now),
+            request_id,
+            from,
+            to,
+            cause: if was_synced { Cause::Drift } else { Cause::SpecChanged },
+        });
+    }
+
+    /// Records a Modify that failed after its retries.
+    pub fn not_accepted(
+        &mut self,
+        desired: &Desired,
+        to: &Change,
+        failure: Failure,
+        effect: Effect,
+        now: Timestamp,
+        jitter: f64,
+    ) {
+        self.difference_seen = None;
+        self.correction_failed = true;
+        self.record_effect(to, effect);
+        if matches!(failure.kind, Kind::PermissionDenied | Kind::InstanceNotFound) {
+            self.refuse(&failure.code, now);
+        }
+        let could_be_region = to.active
+            && failure.kind == Kind::InvalidRequest
+            && failure.has_code(|code| matches!(code, "InvalidRegion" | "ParamError"));
+        self.regions = if could_be_region { Regions::Recheck } else { Regions::Unknown };
+        self.pace(desired, &failure, now, jitter);
+        self.sync_error = Some(SyncError::Failed(failure));
+    }
+
+    /// Records a refusal. The time of the first one with the same code stays, so that a retry causes no status write.
+    fn refuse(&mut self, code: &str, now: Timestamp) {
+        let before = self.facts.modify_refused.take().filter(|before| before.code == code);
+        let refused = || ModifyRefused { time: truncate_to_seconds(now), code: code.to_owned() };
+        self.facts.modify_refused = Some(before.unwrap_or_else(refused));
+        self.refusal_unchecked = false;
+    }
+
+    /// Records a Modify that was not sent, or not retried, because the resource has changed, its account is paused, or
+    /// the describe is too old.
+    pub fn superseded(&mut self, to: &Change, effect: Effect, now: Timestamp) {
+        self.record_effect(to, effect);
+        self.difference_seen = None;
+        self.next_describe = now;
+    }
+
+    fn record_effect(&mut self, to: &Change, effect: Effect) {
+        if effect == Effect::Possible {
+            let from = self.facts.policy.as_ref().map(Change::from).unwrap_or_else(|| to.clone());
+            self.unanswered = Some((from, to.clone()));
+        }
+    }
+
+    /// Applies the list of regions that the instance can copy to.
+    pub fn regions_listed(
+        &mut self,
+        desired: &Desired,
+        answer: Result<Vec<String>, Failure>,
+        now: Timestamp,
+    ) {
+        let recheck = self.regions == Regions::Recheck;
+        let wanted = desired.change.cross_backup_region.clone().unwrap_or_default();
+        match answer {
+            Ok(available) if !available.contains(&wanted) => {
+                let mut available = available;
+                available.sort();
+                self.sync_error = Some(SyncError::RegionNotAvailable { wanted, available });
+                self.correction_failed = true;
+                self.difference_seen = None;
+                self.regions = Regions::Unknown;
+                self.next_describe = self.next_capped_poll(desired, now);
+            }
+            Ok(_) if recheck => self.regions = Regions::Unknown,
+            Ok(_) => self.regions = Regions::Listed,
+            Err(_) if recheck => self.regions = Regions::Unknown,
+            Err(_) => self.regions = Regions::NotListable,
+        }
+    }
+
+    /// Returns when the accepted change is polled for next; `None` if it counts as not taken.
+    pub(super) fn next_confirmation(&self, waiting: &PendingChange) -> Option<Timestamp> {
+        if self.unconfirmed_changes >= MAX_UNCONFIRMED_CHANGES {
+            return None;
+        }
+        CONFIRMATION_DELAYS.get(waiting.looks - 1).map(|s| after(waiting.accepted, Duration::from_secs(*s)))
+    }
+
+    pub(super) fn stop_confirming(&mut self, desired: &Desired, now: Timestamp) {
+        self.unconfirmed_changes = self.unconfirmed_changes.saturating_add(1);
+        self.sync_error = None;
+        self.regions = Regions::Unknown;
+        if self.unconfirmed_changes < MAX_UNCONFIRMED_CHANGES {
+            self.difference_seen = Some(now);
+        }
+        self.next_describe = next_poll(desired.poll_offset, desired.interval, now);
+    }
+
+    /// Records that a shared listing will serve the due one.
+    pub fn await_shared_listing(&mut self) {
+        self.backups.due = None;
+        self.backups.awaited = true;
+    }
+
+    /// Makes a listing due with a describe, once per interval, where no shared listing serves the policy.
+    pub fn list_with_describe(&mut self, desired: &Desired, now: Timestamp) {
+        let is_old = match self.backups.read {
+            Some(read) => since(read, now) + desired.interval / 2 >= desired.interval,
+            // While describes fail in quick succession, a failed listing is not repeated with each of them.
+            None => !self.failed_since || !self.backups.tried,
+        };
+        if is_old {
+            self.backups.due.get_or_insert(now);
+        }
+    }
+
+    /// Records a listing at `at` that found no change.
+    pub fn apply_unchanged_listing(&mut self, at: Timestamp) {
+        self.backups.read = self.backups.read.max(Some(at));
+    }
+
+    /// Applies a shared listing that started at `at`, unless a newer one was applied.
+    pub fn apply_shared_listing(
+        &mut self,
+        desired: &Desired,
+        reading: Vec<Backup>,
+        at: Timestamp,
+        jitter: f64,
+    ) {
+        match self.backups.read.is_some_and(|read| read > at) {
+            true => self.backups.awaited = false,
+            false => self.apply_listing(desired, Ok(reading), at, jitter),
+        }
+    }
+
+    /// Marks the requests for a listing as served, at its start.
+    pub fn listing_started(&mut self, desired: &Desired, now: Timestamp) {
+        if recovery::wants_listing(desired, self, now) {
+            self.backups.deadline_listed_for = self.facts.recovery_point.as_ref().map(|point| point.time);
+        }
+        self.backups.due = None;
+        self.backups.awaited = false;
+    }
+
+    /// Applies a complete listing of the instance's backups, or its failure.
+    pub fn apply_listing(
+        &mut self,
+        desired: &Desired,
+        reading: Result<Vec<Backup>, Failure>,
+        now: Timestamp,
+        jitter: f64,
+    ) {
+        self.backups.tried = true;
+        self.backups.awaited = false;
+        self.backups.last_failed = reading.is_err();
+        match reading {
+            Ok(reading) => self.apply_complete_listing(desired, reading, now),
+            Err(failure) => {
+                self.backups.unconfirmed = None;
+                self.backups.due = match failure.kind.class() {
+                    // The next listing comes with the next regular poll.
+                    Class::NeedsPerson => None,
+                    Class::Transient | Class::Throttled => {
+                        self.backups.failures = self.backups.failures.saturating_add(1);
+                        Some(after(now, backoff(self.backups.failures, Duration::MAX, jitter)))
+                    }
+                };
+            }
+        }
+    }
+
+    fn apply_complete_listing(&mut self, desired: &Desired, reading: Vec<Backup>, now: Timestamp) {
+        let before = self.backups.unconfirmed.take();
+        let second = before.is_some();
+        let known = before.as_ref().unwrap_or(&self.backups.known).merge(reading);
+        let newest = known.point_of_last_reading(&desired.change);
+        if !second && goes_backwards(self.facts.recovery_point.as_ref(), newest.as_ref()) {
+            self.backups.unconfirmed = Some(known);
+            self.backups.due = Some(now);
+            return;
+        }
+        self.facts.recovery_point = known.recovery_point(&desired.change);
+        self.facts.backups = Some(known.summary(desired.limit));
+        if let Some(instance) = known.instance() {
+            self.facts.instance = Some(instance);
+        }
+        self.backups.known = known;
+        self.backups.read = Some(now);
+        self.backups.failures = 0;
+        self.backups.due = None;
     }
 }
 

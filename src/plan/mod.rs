@@ -2,13 +2,11 @@
 //! time out. The module is synchronous, has no client and reads no clock.
 
 pub mod account;
-mod backup_state;
 pub mod backups;
 pub mod compact_state;
 mod compact_timestamp;
 pub mod conditions;
 pub mod conflict;
-mod correction;
 pub mod deletion;
 #[cfg(test)]
 mod deletion_tests;
@@ -33,7 +31,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Change, Kind, Reason};
-pub use correction::Effect;
+pub use memory::Effect;
 use polling::PollTiming;
 
 /// A policy's spec, parsed.
@@ -141,6 +139,6 @@ pub fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
 }
 
 /// Truncates to whole seconds, the resolution of a status.
-pub fn whole(time: Timestamp) -> Timestamp {
+pub fn truncate_to_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -84,7 +84,7 @@ struct Instance {
 struct RecentResults {
     found: ListDiff,
     /// Instances whose results were delivered, and are not kept.
-    told: HashSet<Arc<str>>,
+    delivered: HashSet<Arc<str>>,
     began: Timestamp,
     ended: Timestamp,
 }
@@ -104,7 +104,7 @@ impl Drop for Subscription {
 }
 
 impl BackupLister {
-    /// Subscribes a policy, or updates its subscription. `told`: backups that a new subscriber already knows.
+    /// Subscribes a policy, or updates its subscription. `delivered`: backups that a new subscriber already knows.
     pub fn subscribe(
         &self,
         context: &Arc<Context>,
@@ -112,11 +112,11 @@ impl BackupLister {
         key: AccountRegion,
         uid: &Arc<str>,
         subscriber: Subscriber<Arc<str>, Arc<Mailbox>>,
-        told: impl FnOnce() -> Fingerprints,
+        delivered: impl FnOnce() -> Fingerprints,
     ) {
         let current = subscription.take_if(|subscription| subscription.region.key == key);
         let add_subscriber =
-            |region: &RegionLister| region.add_subscriber(uid, subscriber, told, context.clock.now());
+            |region: &RegionLister| region.add_subscriber(uid, subscriber, delivered, context.clock.now());
         let region = match &current {
             Some(current) => {
                 add_subscriber(&current.region);
@@ -214,12 +214,12 @@ impl RegionLister {
         }
     }
 
-    /// Adds or updates a subscriber. `told`: backups that a new subscriber already knows.
+    /// Adds or updates a subscriber. `delivered`: backups that a new subscriber already knows.
     fn add_subscriber(
         &self,
         uid: &Arc<str>,
         subscriber: Subscriber<Arc<str>, Arc<Mailbox>>,
-        told: impl FnOnce() -> Fingerprints,
+        delivered: impl FnOnce() -> Fingerprints,
         now: Timestamp,
     ) {
         let mut state = self.state();
@@ -232,7 +232,7 @@ impl RegionLister {
         if state.subscribers.subscribe(uid.clone(), subscriber, now) {
             let others = state.instances.get(&instance).map_or(0, |instance| instance.policies);
             // Another policy of the same instance may know what this one does not.
-            let fingerprints = if others == 0 { told() } else { Fingerprints::default() };
+            let fingerprints = if others == 0 { delivered() } else { Fingerprints::default() };
             state.instances.insert(instance.clone(), Instance { policies: others + 1, fingerprints });
             if state.serve(&instance, &mailbox, now) {
                 let began = state.recent.as_ref().map(|recent| recent.began);
@@ -300,10 +300,10 @@ impl State {
     /// policy subscribes in a reconcile, which takes the delivery itself.
     fn serve(&mut self, instance: &Arc<str>, mailbox: &Mailbox, now: Timestamp) -> bool {
         self.recent.take_if(|recent| since(recent.ended, now) > LISTING_RETENTION);
-        let Some(recent) = self.recent.as_mut().filter(|recent| !recent.told.contains(instance)) else {
+        let Some(recent) = self.recent.as_mut().filter(|recent| !recent.delivered.contains(instance)) else {
             return false;
         };
-        recent.told.insert(instance.clone());
+        recent.delivered.insert(instance.clone());
         let found = recent.found.remove(instance).unwrap_or_default();
         let began = recent.began;
         let Some(Instance { fingerprints, .. }) = self.instances.get_mut(instance) else { return false };
@@ -366,7 +366,7 @@ mod tests {
     use crate::domain::ObjectKey;
     use crate::plan::backups::Known;
 
-    fn add_subscriber(region: &RegionLister, uid: &str, instance: &str, told: &Fingerprints) {
+    fn add_subscriber(region: &RegionLister, uid: &str, instance: &str, delivered: &Fingerprints) {
         let mailbox = Arc::new(Mailbox::new(ObjectKey::new(uid, "payments", uid), Triggers::default()));
         let interval = Duration::from_secs(600);
         let subscriber = Subscriber {
@@ -378,22 +378,22 @@ mod tests {
             read: Some(at(0)),
             waits: false,
         };
-        region.add_subscriber(&uid.into(), subscriber, || told.clone(), at(0));
+        region.add_subscriber(&uid.into(), subscriber, || delivered.clone(), at(0));
     }
 
     #[test]
     fn what_is_known_of_an_instance_is_what_all_of_its_policies_know() {
         let region = region(1);
-        let told = Fingerprints::told(&Known::default(), None, true);
+        let delivered = Fingerprints::from_status(&Known::default(), None, true);
         let fingerprints = |instance: &str| region.state().fingerprints(instance).cloned();
-        add_subscriber(&region, "a", "redis-1", &told);
-        assert_eq!(fingerprints("redis-1"), Some(told.clone()));
-        add_subscriber(&region, "b", "redis-1", &told);
+        add_subscriber(&region, "a", "redis-1", &delivered);
+        assert_eq!(fingerprints("redis-1"), Some(delivered.clone()));
+        add_subscriber(&region, "b", "redis-1", &delivered);
         assert_eq!(fingerprints("redis-1"), Some(Fingerprints::default()), "they may know different things");
-        add_subscriber(&region, "a", "redis-2", &told);
+        add_subscriber(&region, "a", "redis-2", &delivered);
         assert_eq!(
             [fingerprints("redis-1"), fingerprints("redis-2")],
-            [Some(Fingerprints::default()), Some(told)]
+            [Some(Fingerprints::default()), Some(delivered)]
         );
         region.state().unsubscribe("b");
         region.state().unsubscribe("b");

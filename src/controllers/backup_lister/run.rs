@@ -297,10 +297,10 @@ impl super::State {
         let subscribers = self.subscribers.iter().filter(|(_, subscriber)| takes_part(subscriber));
         let recipients =
             by_instance(subscribers.map(|(uid, subscriber)| (subscriber.what.clone(), uid.clone())));
-        let told: HashSet<_> = recipients.keys().cloned().collect();
-        let (found, rest) = found.into_iter().partition(|(instance, _)| told.contains(instance));
+        let delivered: HashSet<_> = recipients.keys().cloned().collect();
+        let (found, rest) = found.into_iter().partition(|(instance, _)| delivered.contains(instance));
         self.recent = match list_request.instances {
-            None => Some(RecentResults { found: rest, told, began: list_request.began, ended: now }),
+            None => Some(RecentResults { found: rest, delivered, began: list_request.began, ended: now }),
             Some(_) => self.recent.take().filter(|recent| since(recent.ended, now) <= LISTING_RETENTION),
         };
         (recipients, found)

@@ -114,7 +114,7 @@ mod tests {
     }
 
     /// Number of backups in the delivered result.
-    fn told(mailbox: &InventoryMailbox) -> Option<i64> {
+    fn delivered(mailbox: &InventoryMailbox) -> Option<i64> {
         match mailbox.take() {
             Some(ListingResult::InventoryTally { tallied, .. }) => Some(tallied.whole.total()),
             _ => None,
@@ -134,7 +134,7 @@ mod tests {
         served.add(vec![backup()]);
         served.end(false, at(600), |namespace| namespace != "revoked");
         assert_eq!(
-            [&search, &revoked, &late, &anew].map(|mailbox| told(mailbox)),
+            [&search, &revoked, &late, &anew].map(|mailbox| delivered(mailbox)),
             [Some(1), None, None, None]
         );
         drop(changed);
@@ -155,7 +155,7 @@ mod tests {
         assert!(mailbox.request_listing(Some("now".to_owned())));
         region.state().inventories.request_urgent("search", at(2));
         served.end(false, at(1), |_| true);
-        assert_eq!((told(&mailbox), region.state().waiting()), (Some(0), 1));
+        assert_eq!((delivered(&mailbox), region.state().waiting()), (Some(0), 1));
     }
 
     #[test]

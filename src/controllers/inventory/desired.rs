@@ -42,7 +42,7 @@ pub fn account_of(spec: &BackupInventorySpec, namespace: &str) -> AccountKey {
 }
 
 /// Returns the request of the spec at this time: the window of `since` moves with the time.
-pub fn ask(spec: &BackupInventorySpec, now: Timestamp) -> InventoryScope {
+pub fn scope_of(spec: &BackupInventorySpec, now: Timestamp) -> InventoryScope {
     let filter = spec.filter.clone().unwrap_or_default();
     let fixed = filter.start_time.zip(filter.end_time).map(|(start, end)| (start.0, end.0));
     let moving = filter.since.as_deref().and_then(duration::parse);
@@ -81,7 +81,7 @@ pub fn selector_of(spec: &BackupInventorySpec) -> InventorySelector {
         return InventorySelector::default();
     }
     let limit = usize::try_from(spec.limit).unwrap_or(0);
-    let Selection { statuses, strategies, .. } = ask(spec, Timestamp::UNIX_EPOCH).selection;
+    let Selection { statuses, strategies, .. } = scope_of(spec, Timestamp::UNIX_EPOCH).selection;
     let window = spec.filter.as_ref().and_then(|filter| {
         let fixed = filter.start_time.as_ref().zip(filter.end_time.as_ref());
         let fixed = fixed.map(|(start, end)| Window::Fixed(start.0, end.0));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn asked(filter: serde_json::Value) -> Selection {
-        ask(&spec(filter), "2026-11-22T12:00:00Z".parse().unwrap()).selection
+        scope_of(&spec(filter), "2026-11-22T12:00:00Z".parse().unwrap()).selection
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::metrics::ReconcileResult;
 use crate::plan::after;
 use crate::plan::inventory::{DesiredInventory, ListingSummary, Memory, NextAction};
 pub use desired::{account_of, needs_own_listing, own_interval};
-use desired::{ask, wanted};
+use desired::{scope_of, wanted};
 pub use mailbox::InventoryMailbox;
 #[cfg(test)]
 pub use mailbox::ListingResult;
@@ -114,8 +114,8 @@ pub async fn reconcile(
         Err(invalid) => {
             let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
             let api = Api::<Guarded<BackupInventory>>::namespaced(context.kube.clone(), namespace);
-            let told = unreadable::report_parse_error(&context, &api, invalid, &[types::READY]).await?;
-            return Ok((told, ReconcileResult::NeedsPerson));
+            let requeue = unreadable::report_parse_error(&context, &api, invalid, &[types::READY]).await?;
+            return Ok((requeue, ReconcileResult::NeedsPerson));
         }
     };
     if inventory.is_deleted() {
@@ -129,7 +129,7 @@ pub async fn reconcile(
     let namespace = inventory.namespace().unwrap_or_default();
     let key = account_of(&inventory.spec, &namespace);
     let mut run = Reconcile { context: &context, inventory, uid, watched, namespace, key };
-    let result = run.take(&mut entry).await;
+    let result = run.execute(&mut entry).await;
     if run.stored().is_none() {
         context.inventories.forget(&run.uid);
     }
@@ -141,7 +141,7 @@ pub async fn reconcile(
 }
 
 impl Reconcile<'_> {
-    async fn take(&mut self, entry: &mut Slot) -> Action {
+    async fn execute(&mut self, entry: &mut Slot) -> Action {
         let wanted = wanted(self.context, &self.inventory);
         if entry.memory.as_ref().is_none_or(|memory| memory.generation != wanted.generation) {
             self.context.accounts.resources_changed(&self.key);
@@ -254,12 +254,12 @@ impl Reconcile<'_> {
         let mut reading = match entry.reading.take().filter(|reading| reading.is_resumable(now)) {
             Some(reading) => reading,
             None => {
-                let (mut ask, mut request) = (self.ask(now), memory.request.pending.clone());
+                let (mut scope, mut request) = (self.scope(now), memory.request.pending.clone());
                 if let Some(shared) = entry.shared.take() {
-                    ask.shared = Some((shared.tallied, shared.answered));
+                    scope.shared = Some((shared.tallied, shared.answered));
                     request = shared.request;
                 }
-                match InventoryReading::begin(site, ask, now) {
+                match InventoryReading::begin(site, scope, now) {
                     Ok(reading) => {
                         memory.listing_started(request, now);
                         reading
@@ -304,7 +304,7 @@ impl Reconcile<'_> {
         false
     }
 
-    fn ask(&self, now: Timestamp) -> InventoryScope {
+    fn scope(&self, now: Timestamp) -> InventoryScope {
         let region = &self.inventory.spec.region;
         let watched = self
             .context
@@ -319,7 +319,7 @@ impl Reconcile<'_> {
             })
             .map(|(_, spec)| spec.instance_id)
             .collect();
-        InventoryScope { watched, ..ask(&self.inventory.spec, now) }
+        InventoryScope { watched, ..scope_of(&self.inventory.spec, now) }
     }
 
     /// Returns the object as the watch last delivered it.

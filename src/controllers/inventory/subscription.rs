@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::desired::{ask, own_interval, selector_of};
+use super::desired::{own_interval, scope_of, selector_of};
 use super::mailbox::{InventoryMailbox, ListingResult};
 use super::{Reconcile, Slot};
 use crate::accounts::{Account, InventoryReading};
@@ -40,7 +40,7 @@ impl Reconcile<'_> {
             // An invalid filter is reported before any request is sent.
             let lists_accounts = account.site().is_some_and(|site| {
                 site.has_policies()
-                    && InventoryReading::begin(site, ask(&self.inventory.spec, now), now).is_ok()
+                    && InventoryReading::begin(site, scope_of(&self.inventory.spec, now), now).is_ok()
             });
             lists_accounts && self.inventory.spec.scope == Scope::Account
         };

@@ -15,16 +15,16 @@ impl Sources {
         let mut rows = Vec::new();
         for stored in self.inventories.iter().flat_map(|store| store.state()) {
             let Ok(compact) = &stored.0 else { continue };
-            let whole = compact.whole();
-            if !whole.spec.suspend {
-                let key = inventory::account_of(&whole.spec, compact.object_key.namespace());
+            let expand = compact.expand();
+            if !expand.spec.suspend {
+                let key = inventory::account_of(&expand.spec, compact.object_key.namespace());
                 request_interval(
                     intervals,
                     key,
-                    inventory::own_interval(self.interval_override, &whole.spec),
+                    inventory::own_interval(self.interval_override, &expand.spec),
                 );
             }
-            let mut status = whole.status.unwrap_or_default();
+            let mut status = expand.status.unwrap_or_default();
             // No series needs the long lists.
             (status.items, status.instances) = (None, None);
             rows.push((compact.object_key.clone(), status));

@@ -38,8 +38,8 @@ impl Sources {
         let mut info = out.family("crossregionbackup_policy_info", MetricType::Gauge, help)?;
         for policy in self.policies.iter().flat_map(|store| store.state()) {
             let Ok(compact) = &policy.0 else { continue };
-            let whole = compact.whole();
-            let spec = &whole.spec;
+            let expand = compact.expand();
+            let spec = &expand.spec;
             let key = policy::account_of(spec, compact.object_key.namespace());
             let target = spec.cross_backup_region.as_deref().filter(|_| spec.active);
             let labels = [
@@ -56,7 +56,7 @@ impl Sources {
                 request_interval(intervals, key, policy::own_interval(self.interval_override, spec));
             }
             let objective = spec.recovery_point_objective.as_deref().filter(|_| spec.active);
-            let status = whole.status.unwrap_or_default();
+            let status = expand.status.unwrap_or_default();
             let backups =
                 status.backups.as_ref().map(|backups| backups.by_status.iter()).into_iter().flatten();
             rows.push(Row {

@@ -25,7 +25,7 @@ use crate::plan::memory::Memory;
 pub fn seed_claims(context: &Context) {
     for policy in context.policy_stores.iter().flat_map(|store| store.state()) {
         let Ok(compact) = &policy.0 else { continue };
-        let policy = compact.whole();
+        let policy = compact.expand();
         let proven = policy.status.as_ref().is_some_and(|status| status.policy.is_some());
         let account = context.account(&account_of(&policy.spec, compact.object_key.namespace()));
         let provider = account.and_then(|account| account.spec).map(|spec| spec.provider);

@@ -105,7 +105,7 @@ struct Reconcile<'a> {
     /// Result of a describe that the fast path could not apply.
     answer: Option<Result<PolicyState, Failure>>,
     /// Permit to apply a shared listing.
-    told: Option<OwnedSemaphorePermit>,
+    apply_permit: Option<OwnedSemaphorePermit>,
     namespace: String,
     instance: InstanceRef,
     key: AccountKey,
@@ -181,7 +181,7 @@ pub async fn reconcile(
         mailbox: mailbox.clone(),
         call_context: None,
         answer: None,
-        told: None,
+        apply_permit: None,
         namespace,
         instance: instance_of(&watched.spec),
         account: account.as_deref(),
@@ -203,7 +203,7 @@ pub async fn reconcile(
                 run.key = key;
                 (run.call_context, run.answer) = (None, None);
             }
-            run.take(&mut entry).await
+            run.execute(&mut entry).await
         }
     };
     // An unused permit goes back to the request budget.
@@ -219,7 +219,7 @@ pub async fn reconcile(
 }
 
 impl Reconcile<'_> {
-    async fn take(&mut self, entry: &mut PolicyEntry) -> Action {
+    async fn execute(&mut self, entry: &mut PolicyEntry) -> Action {
         let desired = desired(self.context, &self.policy);
         let mut memory = Box::new(self.load_state(entry, &desired));
         let account = hash_of(&self.policy.spec.account_ref);

@@ -95,17 +95,17 @@ impl Reconcile<'_> {
             uid: account.uid.clone(),
             region: self.instance.region.clone(),
         };
-        let told = || memory.backups.fingerprints(&memory.facts);
+        let fingerprints = || memory.backups.fingerprints(&memory.facts);
         self.context.backup_lister.subscribe(
             self.context,
             &mut entry.subscription,
             place,
             &self.uid,
             subscriber,
-            told,
+            fingerprints,
         );
-        let (delivery, told) = self.mailbox.take_listing().unzip();
-        self.told = told.flatten();
+        let (delivery, apply_permit) = self.mailbox.take_listing().unzip();
+        self.apply_permit = apply_permit.flatten();
         match delivery {
             Some(ListingResult::BackupDelta(delta, at)) => match delta.complete(&memory.backups.known) {
                 Some(reading) => memory.apply_shared_listing(desired, reading, at, fastrand::f64()),

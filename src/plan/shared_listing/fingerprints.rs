@@ -186,7 +186,7 @@ impl Fingerprint {
 
 impl Fingerprints {
     /// Builds the fingerprints of a subscriber's known backups. `all`: whether those are all that exist.
-    pub fn told(known: &Known, instance: Option<&Instance>, all: bool) -> Self {
+    pub fn from_status(known: &Known, instance: Option<&Instance>, all: bool) -> Self {
         let mut entries: Vec<_> = known.iter().map(|backup| Fingerprint::of(backup, instance)).collect();
         entries.sort();
         Self { entries: entries.into(), again: !all }
@@ -305,7 +305,7 @@ mod tests {
         let told: Vec<_> = (1..4).map(|id| backup(id, 1)).collect();
         let known = Known::default().merge(told.clone());
         let whole: Vec<_> = told.iter().cloned().map(described).collect();
-        let fingerprints = |all| Fingerprints::told(&known, Some(&instance), all);
+        let fingerprints = |all| Fingerprints::from_status(&known, Some(&instance), all);
         assert_eq!(read(&mut fingerprints(true), &whole), None);
         let delta = read(&mut fingerprints(false), &whole).expect("it told of others, which are gone");
         assert_eq!((delta.present.len(), delta.records.len()), (3, 0));
@@ -321,7 +321,7 @@ mod tests {
         }
         assert_eq!(read(&mut fingerprints(true), &whole[..2]).map(|delta| delta.present.len()), Some(2));
         assert!(
-            read(&mut Fingerprints::told(&known, None, true), &whole).is_some(),
+            read(&mut Fingerprints::from_status(&known, None, true), &whole).is_some(),
             "status did not describe it"
         );
     }
