@@ -1,5 +1,5 @@
-//! What the secrets of many accounts cost the thread that also renews the Lease: making credentials, and cleaning texts of
-//! their values. It prints a table, and holds no figure to a limit.
+//! Measures how long creating credentials and redacting their values from texts block the thread that also renews the Lease.
+//! Prints a table; asserts no limit.
 
 use std::fs;
 use std::hint::black_box;
@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use cross_region_backup_operator::cloud::Credentials;
 
-/// Accounts whose credentials are all replaced in each of the rounds, as once a minute with temporary ones.
+/// Number of accounts; each round replaces the credentials of all, as happens once a minute with temporary ones.
 const ACCOUNTS: usize = 1000;
 const ROUNDS: usize = 60;
-/// A session token of a usual length in bytes, and the longest value that is read from a Secret.
+/// Usual length of a session token, in bytes.
 const TOKEN: usize = 600;
+/// Length of the longest value that is read from a Secret, in bytes.
 const LONGEST: usize = 8192;
 
 fn main() {
@@ -65,7 +66,7 @@ fn credentials(number: usize, token: usize) -> Credentials {
     Credentials::new(&id, &secret, Some(&token))
 }
 
-/// Key id, secret and token of these lengths: 47, 60, `token`.
+/// Returns a key id, a secret and a token of 47, 60 and `token` bytes.
 fn values(number: usize, token: usize) -> (String, String, String) {
     let text = |letter: char, length: usize| {
         format!("{number:x}{}", letter.to_string().repeat(length))[..length].to_owned()
@@ -83,7 +84,7 @@ fn row(what: &str, took: Duration) {
     println!("{what:<56}{:>12.1} us", took.as_secs_f64() * 1e6);
 }
 
-/// Of this process; 0 where the system has no /proc.
+/// Returns the resident memory of this process; 0 where the system has no /proc.
 fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,4 @@
-//! When which call arrived at the simulated cloud.
+//! Records the arrival times of calls at the simulated cloud.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
 
-/// The windows in which a budget is looked at, in seconds.
+/// Window lengths over which the request budget is checked, in seconds.
 const WINDOWS: [f64; 10] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
 
 #[derive(Clone, Debug)]
@@ -19,12 +19,12 @@ pub struct Arrival {
     key: Option<String>,
 }
 
-/// All calls since the beginning, as they arrived.
+/// All calls since the start, in order of arrival.
 #[derive(Clone, Default)]
 pub struct Arrivals(Arc<Mutex<Vec<Arrival>>>);
 
 impl Arrivals {
-    /// Listens until the simulator ends. Of each request only what is needed is kept: there are many.
+    /// Records until the simulator ends, and keeps only the needed fields of each request: there are many.
     pub fn of(cloud: &Simulator) -> Self {
         let arrivals = Self::default();
         let (kept, mut requests) = (arrivals.clone(), cloud.listen());
@@ -41,7 +41,7 @@ impl Arrivals {
         arrivals
     }
 
-    /// The calls signed with this key that arrived in the window, in the order of their arrival.
+    /// Returns the calls signed with this key that arrived in the window, in order of arrival.
     pub fn within(&self, key: &str, from: Timestamp, to: Timestamp) -> Vec<Arrival> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |a: &&Arrival| from <= a.at && a.at < to && a.key.as_deref() == Some(key);
@@ -59,12 +59,12 @@ pub fn by_action(arrivals: &[Arrival]) -> BTreeMap<String, u64> {
     counted
 }
 
-/// The most calls that arrived within any one second.
+/// Returns the largest number of calls that arrived within any one second.
 pub fn most_in_a_second(arrivals: &[Arrival]) -> usize {
     most_within(arrivals, 1.0)
 }
 
-/// By how many requests the fullest window exceeds what a budget allows; negative where none does.
+/// Returns by how many requests the fullest window exceeds the budget; negative where none does.
 pub fn excess(arrivals: &[Arrival], rate: f64, burst: f64) -> f64 {
     let excess = |window: f64| most_within(arrivals, window) as f64 - (rate * window + burst);
     WINDOWS.into_iter().map(excess).fold(f64::NEG_INFINITY, f64::max)

@@ -1,5 +1,5 @@
-//! The bare loop: a process that only signs, sends and parses the calls of one interval, with the operator's own client. What
-//! the operator's CPU is compared with.
+//! The bare loop: a process that only signs, sends and parses the calls of an interval, with the operator's own client. It is the
+//! baseline for the operator's CPU time.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -25,22 +25,22 @@ use crate::process::cpu_seconds;
 use crate::scene::{FLEET, REGION};
 
 const ARGUMENT: &str = "bare-loop";
-/// Backups of a page.
+/// Number of backups on a page.
 const PAGE: u64 = 100;
-/// As many calls as an account may have in flight.
+/// The operator's limit of calls in flight for each account.
 const AT_ONCE: usize = 32;
 
-/// What the process is to do.
+/// The input of the bare loop's process.
 #[derive(Serialize, Deserialize)]
 pub struct Task {
     pub endpoint: String,
     pub policies: usize,
     pub intervals: u32,
-    /// How long one interval takes; `None`: as fast as it goes.
+    /// Length of one interval; `None`: as fast as possible.
     pub pace: Option<Duration>,
 }
 
-/// What it cost.
+/// Measurements of a bare loop.
 #[derive(Serialize, Deserialize)]
 pub struct Cost {
     pub calls: usize,
@@ -49,7 +49,7 @@ pub struct Cost {
 }
 
 impl Task {
-    /// The task of this process, where it was started for one.
+    /// Returns the task from the arguments, where this process was started as a bare loop.
     pub fn of_arguments() -> Result<Option<Self>> {
         let mut arguments = std::env::args().skip(1);
         match (arguments.next().as_deref(), arguments.next()) {
@@ -58,7 +58,7 @@ impl Task {
         }
     }
 
-    /// Does it in a process of its own, so that nothing else is in the figures.
+    /// Runs the task in a process of its own, so that the figures contain nothing else.
     pub async fn elsewhere(&self) -> Result<Cost> {
         let output = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, &serde_json::to_string(self)?])
@@ -70,7 +70,7 @@ impl Task {
         serde_json::from_slice(&output.stdout).context("the bare loop told nothing")
     }
 
-    /// Does it here, and prints the cost. What comes before the first call is not part of it.
+    /// Runs the task in this process, and prints the cost without that of creating the client.
     pub async fn run(self) -> Result<()> {
         let client = self.client()?;
         let (before, begun) = (cpu_seconds("self")?, Instant::now());
@@ -104,8 +104,8 @@ impl Task {
         }))
     }
 
-    /// One Describe for each policy and one listing for all; how many calls that were. At a pace, these go on at the same time,
-    /// as they do in the operator, and the pages come in half of the interval.
+    /// Sends one Describe for each policy and lists all backups once; returns the number of calls. With a pace both run
+    /// concurrently, as in the operator, and the pages are spread over half of the interval.
     async fn interval(&self, client: &Client) -> Result<usize> {
         let begun = Instant::now();
         let (calls, ()) = match self.pace {
@@ -134,7 +134,7 @@ impl Task {
             .await
     }
 
-    /// How many pages it had.
+    /// Lists all backups, and returns the number of pages.
     async fn listing(&self, client: &Client) -> Result<usize> {
         let failed = |failure| anyhow!("{failure:?}");
         let selection = Selection { region: REGION.to_owned(), ..Selection::default() };

@@ -1,4 +1,4 @@
-//! Changes of specs, and how long each takes to the cloud and to Ready.
+//! Changes specs, and measures the latency from each change to the Modify and to Ready.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::arrivals::MODIFY;
 use crate::report::Column;
 use crate::scene::{Fleet, Scene};
 
-/// What is not Ready so long after the last change counts as late.
+/// How long to wait for Ready after the last change; later policies count as late.
 const LATE: Duration = Duration::from_secs(120);
-/// A policy is created with the first, and every change takes the next: the cloud has to be modified.
+/// A policy is created with the first target, and every change switches to the other, so that each needs a Modify.
 const TARGETS: [&str; 2] = ["cn-shanghai", "cn-guangzhou"];
 
-/// A change that is to be made.
+/// A change to make.
 pub struct Plan {
     policies: Api<CrossRegionBackupPolicy>,
     policy: String,
@@ -26,7 +26,7 @@ pub struct Plan {
     target: &'static str,
 }
 
-/// A change that the API server took.
+/// A change that the API server accepted.
 pub struct Change {
     policy: String,
     pub instance: String,
@@ -58,7 +58,7 @@ impl Plan {
     }
 }
 
-/// How long the changes took, from the API server's answer.
+/// Latencies of changes in seconds, from the API server's response to the patch.
 #[derive(Default)]
 pub struct Latencies {
     to_modify: Vec<f64>,
@@ -67,7 +67,7 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Waits until all are Ready.
+    /// Waits until all changed policies are Ready, at most for [`LATE`].
     pub async fn of(scene: &Scene, fleet: &Fleet, changes: &[Change]) -> Self {
         let wanted: Vec<_> = changes.iter().map(|c| (c.policy.clone(), c.generation)).collect();
         let since = scene.ready.since(&wanted, LATE).await;
@@ -75,7 +75,7 @@ impl Latencies {
         let Some(first) = changes.iter().map(|change| change.sent).min() else { return latencies };
         let arrivals = scene.arrivals.within(fleet.key, first, Timestamp::now());
         for (change, ready) in changes.iter().zip(since) {
-            // The operator may well be faster than the API server's answer to whoever made the change.
+            // The operator may act before the response to the patch arrives here.
             let latency = |at: Timestamp| at.duration_since(change.answered).as_secs_f64().max(0.0);
             let its = arrivals.iter().find(|call| {
                 call.action == MODIFY
@@ -101,7 +101,7 @@ impl Latencies {
     }
 }
 
-/// The smallest value that this part of all does not exceed; 0 of none.
+/// Returns the quantile `part` (0 to 1) by nearest rank; 0 for an empty slice.
 fn quantile(sorted: &[f64], part: f64) -> f64 {
     let rank = (sorted.len() as f64 * part).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)

@@ -1,5 +1,5 @@
-//! What a fleet of policies costs: the operator's binary on a real control plane and against the simulated cloud, phase by
-//! phase, as calls to the cloud, requests to the API server, CPU seconds, memory and latencies. See docs/performance.md.
+//! Load benchmark: runs the operator's binary with a fleet of policies on a real control plane against the simulated cloud, and
+//! measures for each phase cloud calls, API server requests, CPU seconds, memory and latencies. See docs/performance.md.
 
 mod arrivals;
 mod bare;
@@ -32,14 +32,14 @@ fn main() -> Result<()> {
         .install_default()
         .map_err(|_| anyhow!("a TLS provider was installed before"))?;
     if let Some(task) = bare::Task::of_arguments()? {
-        // As the operator does.
+        // The operator uses a current-thread runtime too.
         return Builder::new_current_thread().enable_all().build()?.block_on(task.run());
     }
     let options = Options::parse();
     let mut report = Report::new(&options);
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(measure(options.clone(), &mut report));
-    // Also what was measured before a failure: a run takes long.
+    // Printed after a failure too: a run takes minutes.
     println!("{report}");
     report.write(&options.json)?;
     ended

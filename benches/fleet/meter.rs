@@ -1,4 +1,4 @@
-//! What was used between two moments.
+//! Measures resource usage and requests between the start and the end of a phase.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::report::Column;
 use crate::requests::{Requests, writes_by_metric};
 use crate::scene::{FLEET, OTHER, Scene};
 
-/// The API server writes its audit log a moment after its answers.
+/// Delay before the audit log is read: the API server writes an entry shortly after its response.
 const LAG: Duration = Duration::from_millis(500);
 const OURSELVES: &str = "self";
 
-/// The beginning of a phase.
+/// Counters at the start of a phase.
 pub struct Mark {
     pub at: Timestamp,
     operator_cpu: f64,
@@ -37,12 +37,12 @@ impl Mark {
         })
     }
 
-    /// From now on, with an operator that has just been started.
+    /// Resets start time and operator CPU, for an operator that has just been started.
     pub fn restarted(self) -> Self {
         Self { at: Timestamp::now(), operator_cpu: 0.0, ..self }
     }
 
-    /// What was used since, up to now.
+    /// Returns the usage from the mark until now.
     pub async fn column(self, scene: &mut Scene, phase: &str) -> Result<Column> {
         let (from, to) = (self.at, Timestamp::now());
         let pid = scene.operator_pid()?;

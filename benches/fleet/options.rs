@@ -1,4 +1,4 @@
-//! What can be chosen.
+//! Command-line options of the load benchmark.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,9 @@ use clap::{Parser, ValueEnum};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-/// Allowed by the schema of accounts, and more than two cores can do: no limit.
+/// A requestsPerSecond that does not limit: the account schema allows it, and two cores cannot reach it.
 pub const NO_LIMIT: u32 = 10_000;
-/// What `drip` takes where there is no limit otherwise: a usual budget.
+/// Upper bound of the default rate of the phase `drip`: a usual request budget.
 const DRIP_RATE: u32 = 20;
 
 /// What a fleet of policies costs: runs the operator on a real control plane against a simulated cloud.

@@ -1,4 +1,4 @@
-//! What is done in each phase.
+//! The phases of the load benchmark.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::options::Phase;
 use crate::report::Report;
 use crate::scene::{FLEET, LIMIT, OTHER, Scene};
 
-/// How long what a phase has left to do (Events, second looks) may go on before the next phase begins.
+/// Pause between two phases, for late work of the first (Events, second polls).
 const SETTLING: Duration = Duration::from_secs(5);
-/// Shorter than the time after which a call is given up.
+/// Wait for calls to be in flight; shorter than the timeout of a call.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// An operator with a verified account and no policies.
+/// Measures an operator with a verified account and no policies.
 pub async fn start(scene: &mut Scene, report: &mut Report) -> Result<()> {
     scene.stage.start_operator().await?;
     scene.stage.until_account("CredentialsVerified").await?;
@@ -46,7 +46,7 @@ pub async fn create(scene: &mut Scene, report: &mut Report) -> Result<()> {
     scene.set_rate(scene.options.rate).await
 }
 
-/// Whole intervals in which nothing changes, and then their calls in a bare loop.
+/// Measures whole intervals without changes, then the same calls in a bare loop.
 pub async fn steady(scene: &mut Scene, report: &mut Report) -> Result<()> {
     let options = scene.options.clone();
     let mark = Mark::new(scene).await?;
@@ -66,7 +66,7 @@ pub async fn steady(scene: &mut Scene, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Many changes at once, over the whole fleet.
+/// Changes many specs at once, spread over the whole fleet.
 pub async fn burst(scene: &mut Scene, report: &mut Report, name: &str) -> Result<()> {
     let count = scene.options.changes.min(scene.options.policies);
     let stride = (scene.options.policies / count.max(1)).max(1);
@@ -83,17 +83,17 @@ pub async fn burst(scene: &mut Scene, report: &mut Report, name: &str) -> Result
     Ok(())
 }
 
-/// Some changes a second, while polling alone would use up more than the budget.
+/// Changes some specs each second, while polling alone exceeds the request budget.
 pub async fn drip(scene: &mut Scene, report: &mut Report, name: &str) -> Result<()> {
     let (each, seconds) = (scene.options.drip_changes, scene.options.drip_seconds);
     let count = each * seconds;
-    // Neighbours are changed far apart in time, and none twice if there are enough.
+    // The stride spreads the changes over the fleet, and repeats no policy if there are enough.
     let stride = (scene.options.policies / count.max(1) as usize).max(1);
     let number = |n: u32| n as usize * stride % scene.options.policies;
     let numbers: Vec<_> = (0..count).map(number).collect();
     let plans: Vec<_> = numbers.into_iter().map(|number| Plan::of(scene, &FLEET, number)).collect();
     scene.set_rate(scene.options.drip_rate()).await?;
-    // The calls of the budget before are over.
+    // Calls under the previous budget end first.
     sleep(SETTLING).await;
     let mark = Mark::new(scene).await?;
     let from = mark.at;
@@ -119,7 +119,7 @@ pub async fn drip(scene: &mut Scene, report: &mut Report, name: &str) -> Result<
     scene.set_rate(scene.options.rate).await
 }
 
-/// The first minute after a restart.
+/// Measures the first minute after a restart.
 pub async fn restart(scene: &mut Scene, report: &mut Report) -> Result<()> {
     let mark = Mark::new(scene).await?;
     scene.stage.operator().terminate(LIMIT).await?;
@@ -130,7 +130,8 @@ pub async fn restart(scene: &mut Scene, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The first account again, while a second one is refused everything, and then answered nothing.
+/// Repeats `burst` (and `drip`) on the first account while the cloud throttles every call of a second account, then while it
+/// hangs all of them.
 pub async fn second(scene: &mut Scene, report: &mut Report) -> Result<()> {
     let others = scene.options.others;
     scene.furnish(&OTHER, 0..others)?;
@@ -141,7 +142,7 @@ pub async fn second(scene: &mut Scene, report: &mut Report) -> Result<()> {
         let fault = scene.stage.cloud.place_fault(FaultSpec::new(effect).on_key(OTHER.key))?;
         let plans: Vec<_> = (0..others).map(|number| Plan::of(scene, &OTHER, number)).collect();
         try_join_all(plans.into_iter().map(Plan::make)).await?;
-        // Its calls are under way, and have not timed out yet.
+        // The second account's calls are in flight then, and have not timed out.
         sleep(UNDER_WAY).await;
         burst(scene, report, &format!("burst/{name}")).await?;
         if scene.options.phases.contains(&Phase::Drip) {
@@ -152,7 +153,7 @@ pub async fn second(scene: &mut Scene, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Memory at rest with the fleet and with twice as many.
+/// Measures idle memory with the fleet, then with twice as many policies.
 pub async fn memory(scene: &mut Scene, report: &mut Report) -> Result<()> {
     let policies = scene.options.policies;
     let interval = Duration::from_secs(scene.options.resync_seconds);

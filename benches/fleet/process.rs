@@ -1,17 +1,18 @@
-//! What the kernel tells of a process. Only Linux has /proc.
+//! Reads CPU time and memory of a process from /proc (Linux only).
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-/// USER_HZ: the unit of /proc/PID/stat, whatever the kernel's own clock; the same on every Linux that Rust runs on.
+/// USER_HZ, the unit of /proc/PID/stat. It does not depend on the kernel's own tick rate, and is the same on every Linux that
+/// Rust supports.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The seconds of CPU that a process has used so far, in user and kernel mode. `self` is this process.
+/// Returns the CPU seconds that a process has used so far, in user and kernel mode. `self` is this process.
 pub fn cpu_seconds(pid: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    // The name before it may hold anything, parentheses included.
+    // The command name before it may contain any character, parentheses included.
     let fields = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
     let ticks = |index| -> Option<u64> { fields.split(' ').nth(index)?.parse().ok() };
     let (user, system) = ticks(11).zip(ticks(12)).with_context(|| format!("{path}: {stat}"))?;
@@ -21,7 +22,7 @@ pub fn cpu_seconds(pid: &str) -> Result<f64> {
 /// Memory in KiB.
 pub struct Memory {
     pub resident: u64,
-    /// The most that was resident since [`forget_peak`].
+    /// Peak resident memory since [`forget_peak`].
     pub peak: u64,
 }
 
@@ -35,7 +36,7 @@ pub fn memory(pid: &str) -> Result<Memory> {
     Ok(Memory { resident: of("VmRSS:")?, peak: of("VmHWM:")? })
 }
 
-/// Lets the peak begin anew at what is resident now.
+/// Resets the peak to the current resident memory.
 pub fn forget_peak(pid: &str) -> Result<()> {
     let path = format!("/proc/{pid}/clear_refs");
     fs::write(&path, "5").context(path)

@@ -1,4 +1,4 @@
-//! Since when each policy is Ready, as a watch brings it: polling would cost more than what is measured.
+//! Records with a watch when each policy becomes Ready: polling would cost more than what is measured.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, sleep};
 
-/// Between two looks at what the watch has brought. It does not spoil the times, which are those of the watch.
+/// Interval of the checks in [`Readiness::since`]. It does not affect the recorded times, which the watch task takes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// By name the last generation that became Ready, and when that was seen.
+/// Last generation that became Ready, and when the watch reported it, by policy name.
 type Seen = BTreeMap<String, (i64, Timestamp)>;
 
 #[derive(Clone, Default)]
@@ -45,8 +45,8 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until all these generations, or later ones, are Ready, at most for `limit`; since when each is, `None` where it
-    /// is not yet.
+    /// Waits until all these generations, or later ones, are Ready, at most for `limit`; returns when each became Ready, `None`
+    /// where it is not yet.
     pub async fn since(&self, wanted: &[(String, i64)], limit: Duration) -> Vec<Option<Timestamp>> {
         let deadline = Instant::now() + limit;
         loop {

@@ -1,4 +1,4 @@
-//! The figures as a table with a column for each phase, and as JSON.
+//! Prints the figures as a table with a column for each phase, and writes them as JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::options::Options;
 use crate::requests::Requests;
 
-/// What one phase used.
+/// Measurements of one phase.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Column {
@@ -21,17 +21,17 @@ pub struct Column {
     pub cloud_calls_by_action: BTreeMap<String, u64>,
     pub cloud_calls_most_in_a_second: usize,
     pub cloud_calls_of_other_account: usize,
-    /// Of what the account's requestsPerSecond allows.
+    /// Fraction of the calls that the account's requestsPerSecond allows; 1 is all of them.
     pub budget_used: f64,
     pub api: Requests,
     /// Status writes and Events, as the API server's metrics count them.
     pub api_writes_by_metric: u64,
     pub operator_cpu_seconds: f64,
-    /// Of this process: the simulated cloud, the changes and the watch.
+    /// CPU time of this process, which runs the simulated cloud, the changes and the watch.
     pub bench_cpu_seconds: f64,
     pub resident_kib: u64,
     pub peak_kib: u64,
-    /// What only this phase has, by name.
+    /// Figures that only this phase has, by name.
     #[serde(serialize_with = "as_map")]
     pub figures: Vec<(String, f64)>,
 }
@@ -58,7 +58,7 @@ impl Report {
         Self { set_up: options.clone(), phases: Vec::new() }
     }
 
-    /// Takes a phase's column, and tells that it has ended: all take minutes.
+    /// Adds a phase's column, and prints a line of progress: a phase takes minutes.
     pub fn push(&mut self, column: Column) {
         eprintln!("{}: {:.1} s, {} cloud calls", column.phase, column.seconds, column.cloud_calls);
         self.phases.push(column);

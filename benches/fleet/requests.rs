@@ -1,4 +1,4 @@
-//! What the operator asked of the API server.
+//! Counts the operator's requests to the API server.
 
 use std::collections::BTreeMap;
 
@@ -15,17 +15,17 @@ use crate::harness::OPERATOR_NAMESPACE;
 pub struct Requests {
     pub status_writes: u64,
     pub events: u64,
-    /// Reads of the Lease included.
+    /// Reads and writes of the Lease.
     pub lease: u64,
     pub other_writes: u64,
     /// A watch counts when it ends.
     pub reads: u64,
-    /// All of them, as `verb resource/subresource`.
+    /// All requests, by `verb resource/subresource`.
     pub by_kind: BTreeMap<String, u64>,
 }
 
 impl Requests {
-    /// Those of the operator that the API server received in the window, from its audit log, which alone tells whose they are.
+    /// Counts the operator's requests in the window from the API server's audit log; metrics do not have the user.
     pub fn within(plane: &ControlPlane, from: Timestamp, to: Timestamp) -> Result<Self> {
         let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}");
         let mut counted = Self::default();
@@ -53,8 +53,8 @@ impl Requests {
     }
 }
 
-/// How many statuses of our kinds and Events the API server's own metric `apiserver_request_total` says were written so far:
-/// it does not tell by whom, but nobody else writes these.
+/// Returns the number of status writes of our kinds and of Event writes so far, from the API server's metric
+/// `apiserver_request_total`. The metric has no user, but only the operator writes these.
 pub async fn writes_by_metric(kube: &kube::Client) -> Result<u64> {
     let text = kube.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
     let mut written = 0.0;

@@ -1,4 +1,4 @@
-//! The world that is measured: the control plane, the cloud with its instances and backups, accounts and policies.
+//! Fixture of the load benchmark: the control plane, the cloud with its instances and backups, accounts and policies.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,18 +19,18 @@ use crate::harness::{KEY_ID, SECRET_KEY, Stage, condition, settled};
 use crate::options::Options;
 use crate::ready::Readiness;
 
-/// Generous: a wait ends as soon as what it waits for is there.
+/// Upper bound of every wait; generous, as a wait ends as soon as its condition is true.
 pub const LIMIT: Duration = Duration::from_secs(3600);
 pub const REGION: &str = "cn-beijing";
-/// Between two looks at whether the operator still runs.
+/// Interval of the checks that the operator still runs.
 const LOOK: Duration = Duration::from_secs(5);
-/// Enough that it is the API server that sets the pace, also while the operator writes; few enough that it still answers
-/// renewals of the Lease in time, which it has no priorities for in the testbed.
+/// Concurrent creations. Enough to saturate the API server while the operator writes too; few enough that Lease renewals still
+/// get their response in time: the testbed disables API priority and fairness.
 const CREATE_AT_ONCE: usize = 32;
 
 /// One account and the policies that use it.
 pub struct Fleet {
-    /// Of the account and of all that is its own.
+    /// Name of the account and of its Secret; prefix of its policies' names.
     pub name: &'static str,
     pub key: &'static str,
     account_id: u64,
@@ -57,14 +57,14 @@ pub struct Scene {
     pub policies: Api<CrossRegionBackupPolicy>,
     pub arrivals: Arrivals,
     pub ready: Readiness,
-    /// How often the spec of a policy was changed.
+    /// Number of spec changes by policy name.
     pub changed: BTreeMap<String, usize>,
     /// The account's requestsPerSecond in force.
     pub rate: u32,
 }
 
 impl Scene {
-    /// All but the policies: an account that is verified, and an operator that has nothing to do.
+    /// Sets up everything except the operator and the policies.
     pub async fn new(options: Options) -> Result<Self> {
         let mut stage = Stage::new("fleet").await?;
         let interval = format!("--resync-interval-override={}s", options.resync_seconds);
@@ -87,7 +87,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Instances and their backups, one for each hour.
+    /// Adds instances to the cloud with hourly backups.
     pub fn furnish(&self, fleet: &Fleet, numbers: Range<usize>) -> Result<()> {
         let account_id = fleet.account_id;
         for number in numbers {
@@ -125,11 +125,11 @@ impl Scene {
         self.stage.apply(account).await.map(drop)
     }
 
-    /// Gives the account another budget, and waits until the operator has seen it.
+    /// Changes the account's request budget, and waits until the operator has observed it.
     pub async fn set_rate(&mut self, rate: u32) -> Result<()> {
         if self.rate != rate {
             self.apply_account(&FLEET, rate).await?;
-            // Its reason tells where a budget is too small for all; it is in force all the same.
+            // Any reason: one reports a budget that is too small for all policies, which applies nevertheless.
             let in_force =
                 |account: &Value| settled(account) && condition(account, "Ready")["status"] == "True";
             self.stage.until("cacct", FLEET.name, "the budget", in_force).await?;
@@ -138,12 +138,12 @@ impl Scene {
         Ok(())
     }
 
-    /// How many requests may come at once: what the account says nothing of.
+    /// Burst of the request budget, where the account sets none.
     pub fn burst(&self) -> u32 {
         (self.rate / 4).max(1)
     }
 
-    /// Creates the policies, and waits until all are Ready: when the last was created, and when the last became Ready.
+    /// Creates the policies, and waits until all are Ready; returns when the last was created, and when the last became Ready.
     pub async fn create(&mut self, fleet: &Fleet, numbers: Range<usize>) -> Result<(Timestamp, Timestamp)> {
         let wanted: Vec<_> = numbers.clone().map(|number| (fleet.policy(number), 1)).collect();
         let post = &PostParams::default();
@@ -174,10 +174,10 @@ impl Scene {
         }
     }
 
-    /// The operator's process number.
+    /// Returns the operator's process id.
     ///
     /// # Errors
-    /// It has ended, as it does when it loses the Lease; the message has the end of its log.
+    /// When the operator has ended, as it does when it loses the Lease; the message has the end of its log.
     pub fn operator_pid(&mut self) -> Result<String> {
         let operator = self.stage.operator();
         match operator.try_wait()? {

@@ -1,4 +1,5 @@
-//! What is done next: decided by the seed alone, whatever becomes of it, so that a run can be had again.
+//! Chooses the next step of the run from the seed alone, never from the outcome of earlier steps, so that a seed
+//! reproduces its run.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,23 +11,24 @@ use serde_json::{Value, json};
 use crate::trouble::{self, Trouble};
 
 pub const TARGETS: [&str; 2] = ["cn-shanghai", "cn-guangzhou"];
-/// The ClusterCloudAccount.
+/// Name of the ClusterCloudAccount.
 pub const SHARED: &str = "shared";
-/// The longest pause between two steps.
+/// Upper bound of the pause between two steps, in ms.
 const PAUSE_MS: u64 = 400;
-/// Between two blows: a standby waits up to 15 s for the Lease of a leader that was killed, and some shall be in time to work.
+/// Time between two process or API server failures, in ms: a standby waits up to 15 s for the Lease of a killed leader, and some
+/// standbys shall take over before the next failure.
 const BLOWS: std::ops::Range<u64> = 8_000..16_000;
 
-/// What Ready says where the shared account does not allow the namespace.
+/// Reason and status of Ready where the shared account does not allow the namespace.
 pub const NOT_ALLOWED: (&str, &str) = ("AccountNotAllowed", "False");
 
-/// A reference to the account that is shared, or to the namespace's own.
+/// Returns an `accountRef` to the shared account, or to the namespace's own.
 pub fn account(shared: bool) -> Value {
     let (kind, name) = if shared { ("ClusterCloudAccount", SHARED) } else { ("CloudAccount", "prod") };
     json!({"kind": kind, "name": name})
 }
 
-/// What a policy says.
+/// The declared spec of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub active: bool,
@@ -34,7 +36,7 @@ pub struct Wanted {
     pub suspend: bool,
     pub observe: bool,
     pub disable: bool,
-    /// It uses the ClusterCloudAccount.
+    /// Whether the policy uses the ClusterCloudAccount.
     pub shared: bool,
 }
 
@@ -50,24 +52,24 @@ impl Wanted {
         })
     }
 
-    /// Whether the cloud holds what is wanted: without `active` the target does not count.
+    /// Whether the cloud's policy matches the spec; the target counts only with `active`.
     pub fn is_held(&self, policy: &Policy) -> bool {
         policy.active == self.active && (!self.active || policy.region == self.target)
     }
 
-    /// The reason of Ready once there is nothing left to do, and its status.
+    /// Returns the reason and status of Ready that a converged policy reports.
     pub fn verdict(&self, held: &Policy, allowed: bool) -> (&'static str, &'static str) {
         match (self.suspend, self.observe, self.is_held(held)) {
             (true, ..) => ("Suspended", "Unknown"),
             _ if self.shared && !allowed => NOT_ALLOWED,
             (false, true, true) => ("Observed", "True"),
             (false, true, false) => ("DriftDetected", "False"),
-            // Also where the cloud differs: a look that has not come yet is no verdict.
+            // Also where the cloud differs: before its next poll the operator cannot know.
             (false, false, _) => ("InSync", "True"),
         }
     }
 
-    /// Whether the operator looks at its instance, where the shared account allows it or not.
+    /// Whether the operator polls the instance; `allowed`: whether the shared account allows the namespace.
     pub fn looks(&self, allowed: bool) -> bool {
         !self.suspend && (!self.shared || allowed)
     }
@@ -77,7 +79,7 @@ impl Wanted {
     }
 }
 
-/// Which of the two replicas.
+/// One of the two replicas.
 #[derive(Clone, Copy, Debug)]
 pub enum Who {
     Leader,
@@ -97,12 +99,13 @@ pub enum Step {
     Change(usize, &'static str, Wanted),
     Delete(usize),
     Drift(usize, Policy),
-    /// The copy of this number of an instance comes, or the newest one, which has it, goes.
+    /// The backup with the second number is added to the instance with the first.
     Copied(usize, usize),
+    /// The newest backup of the instance, which has the second number, is removed.
     Expired(usize, usize),
-    /// The shared account allows the namespace, or does so no more.
+    /// The shared account's allowedNamespaces starts or stops to include the namespace.
     Allow(bool),
-    /// The account's key is replaced; the old one stays good for a while, or not.
+    /// The account's access key is replaced; with `overlap`, the old one stays valid for a while.
     Rotate {
         overlap: bool,
     },
@@ -111,7 +114,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// How long nothing else is done meanwhile.
+    /// Returns how long the step blocks the next one.
     pub fn takes(&self) -> Duration {
         match self {
             Self::Blow(Blow::ApiServer(length)) => *length,
@@ -119,7 +122,7 @@ impl Step {
         }
     }
 
-    /// Its line in the table of what was done.
+    /// Returns the step's row label in the report.
     pub fn kind(&self) -> String {
         match self {
             Self::Create(..) => "creation".to_owned(),
@@ -143,13 +146,13 @@ impl Step {
 
 pub struct Decider {
     rng: Rng,
-    /// What is declared for each instance, if anything.
+    /// Declared spec by instance number; `None` where the instance has no policy.
     pub wanted: Vec<Option<Wanted>>,
-    /// How many backups of each instance the cloud holds.
+    /// Number of backups in the cloud, by instance number.
     pub backups: Vec<usize>,
     /// Whether the shared account allows the namespace.
     pub allowed: bool,
-    /// The instances without a policy, the one that lost it first in front: its resource is gone by the time it gets a new one.
+    /// Instances without a policy, longest without one first: the deleted resource is gone before the instance gets a new one.
     bare: VecDeque<usize>,
     troubles: Deck<Trouble>,
     blows: Deck<Blow>,
@@ -157,7 +160,7 @@ pub struct Decider {
 }
 
 impl Decider {
-    /// Most instances have a policy at first.
+    /// Gives all but a tenth of the instances a policy.
     pub fn new(seed: u64, policies: u32) -> Self {
         let mut rng = Rng::with_seed(seed);
         let policies = policies as usize;
@@ -180,7 +183,7 @@ impl Decider {
         living.filter_map(|(number, wanted)| Some((number, wanted.clone()?))).collect()
     }
 
-    /// The next step and the pause before it.
+    /// Returns the next step and the pause before it.
     pub fn next(&mut self, with_blows: bool) -> (Duration, Step) {
         let pause = Duration::from_millis(self.rng.u64(0..PAUSE_MS));
         self.until_blow = self.until_blow.saturating_sub(pause);
@@ -215,7 +218,7 @@ impl Decider {
     }
 
     fn delete(&mut self) -> Step {
-        // Half of them are always there.
+        // About half of the instances always keep a policy.
         if self.bare.len() * 2 >= self.wanted.len() {
             return self.create();
         }
@@ -277,7 +280,7 @@ impl Decider {
         Step::Change(number, what, wanted)
     }
 
-    /// An instance that has a policy.
+    /// Picks an instance that has a policy.
     fn one(&mut self) -> usize {
         let living: Vec<_> = (0..self.wanted.len()).filter(|n| self.wanted[*n].is_some()).collect();
         living[self.rng.usize(0..living.len())]
@@ -304,7 +307,7 @@ fn blows() -> Vec<Blow> {
     vec![
         Blow::Terminate(Who::Leader),
         Blow::Kill(Who::Leader),
-        // Shorter than the leader's own term, and longer than the Lease.
+        // The first is shorter than the leader's renew deadline, the second longer than the Lease.
         Blow::Freeze(Who::Leader, seconds(4)),
         Blow::Freeze(Who::Leader, seconds(20)),
         Blow::Terminate(Who::Standby),
@@ -315,7 +318,7 @@ fn blows() -> Vec<Blow> {
     ]
 }
 
-/// All cards in some order, then all in another: even a short run sees each.
+/// Draws all cards in random order, then all in another order: even a short run sees each.
 struct Deck<T> {
     all: fn() -> Vec<T>,
     left: Vec<T>,

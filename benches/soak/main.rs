@@ -1,6 +1,6 @@
-//! Everything that can go wrong at once, for as long as is wanted: two replicas of the operator's binary on a real control plane
-//! and against the simulated cloud, while specs change, the cloud drifts and fails, replicas die and the API server restarts.
-//! Afterwards all must be as declared, and nothing must have been lost on the way. See docs/reliability.md.
+//! Soak test: runs two replicas of the operator's binary on a real control plane against the simulated cloud while specs change,
+//! the cloud drifts and fails, replicas die and the API server restarts. At the end every policy must have converged, and no
+//! replica may have leaked memory, descriptors or connections. See docs/reliability.md.
 
 #[path = "../../tests/e2e/client.rs"]
 #[allow(dead_code, reason = "the client of the end-to-end tests has more than is used here")]
@@ -37,7 +37,7 @@ use report::Report;
 use requests::Requests;
 use scene::Scene;
 
-/// How many complaints a failure shows.
+/// Number of complaints in a failure's message.
 const SHOWN: usize = 10;
 
 fn main() -> Result<()> {
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     let mut report = Report::new(seed, &options);
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(soak(&options, seed, &mut report));
-    // Also what was seen before a failure: a run takes long.
+    // Printed after a failure too: a run takes minutes.
     println!("{report}");
     ended.with_context(|| format!("violated with --seed {seed} --policies {}", options.policies))
 }
@@ -81,8 +81,8 @@ async fn soak(options: &Options, seed: u64, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Two thirds of the time with all that can happen, then one third in which both replicas live on: only what one process was
-/// through from its beginning to its end can tell whether it loses memory or connections.
+/// Runs two thirds of the time with failures of replicas and API server, then one third without them: a leak of memory or
+/// connections shows only in a process that lives through the whole measurement.
 async fn play(
     options: &Options,
     decider: &mut Decider,
@@ -113,7 +113,7 @@ async fn play(
 
 async fn go_on(scene: &mut Scene<'_>, decider: &mut Decider, length: Duration, blows: bool) -> Result<()> {
     let mut spent = Duration::ZERO;
-    // Measured in what was decided, so that a busy machine takes longer and decides the same.
+    // Counts the planned time, not the elapsed one: a busy machine takes longer but takes the same steps.
     while spent < length {
         let (pause, step) = decider.next(blows);
         spent += pause + step.takes();

@@ -1,4 +1,4 @@
-//! What can be chosen.
+//! Command-line options of the soak test.
 
 use std::time::Duration;
 

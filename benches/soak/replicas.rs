@@ -1,4 +1,4 @@
-//! Two replicas of the operator, and the kubelet that starts them again.
+//! Runs two replicas of the operator and, as a kubelet does, restarts a replica that ended.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,16 +13,16 @@ use crate::decide::Who;
 use crate::harness::{OPERATOR_NAMESPACE, Stage};
 use crate::usage::Usage;
 
-/// Reconciles that are under way have 10 s, and giving up the Lease 5 s.
+/// Limit for a stop after SIGTERM: reconciles in progress have 10 s, releasing the Lease 5 s.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 const LEADING: &str = r#""message":"leading""#;
 const KEPT: &str = "target/soak";
 
 struct Replica {
     process: Process,
-    /// When it goes on, where it is frozen.
+    /// When SIGCONT follows, where the replica is frozen.
     thaws: Option<Instant>,
-    /// Since when it has been asked to end.
+    /// When SIGTERM was sent.
     asked: Option<Instant>,
     killed: bool,
 }
@@ -32,9 +32,9 @@ pub struct Replicas {
     resync: Duration,
     both: Vec<Replica>,
     pub started: u64,
-    /// How often one ended, by how.
+    /// Number of ended replicas by cause.
     pub ended: BTreeMap<&'static str, u64>,
-    /// What no replica may do.
+    /// Violations: unexpected exits and error lines in logs.
     pub complaints: Vec<String>,
     logs: Vec<PathBuf>,
 }
@@ -69,7 +69,7 @@ impl Replicas {
         Ok(Replica { process: Process::spawn(command, log)?, thaws: None, asked: None, killed: false })
     }
 
-    /// Starts again what has ended, and lets go on what was frozen for long enough; with `all`, everything that is frozen.
+    /// Restarts replicas that ended, and continues those whose freeze is over; with `all`, every frozen one.
     pub fn tend(&mut self, stage: &Stage<'_>, all: bool) -> Result<()> {
         for index in 0..self.both.len() {
             let replica = &mut self.both[index];
@@ -116,7 +116,7 @@ impl Replicas {
 
     fn one(&mut self, who: Who) -> &mut Replica {
         let leads = |replica: &Replica| replica.process.log().contains(LEADING);
-        // One that is frozen may have lost the Lease.
+        // A frozen replica may have lost the Lease.
         let leader = self.both.iter().rposition(|r| leads(r) && r.thaws.is_none());
         let leader = leader.unwrap_or_default();
         let index = match who {
@@ -126,7 +126,7 @@ impl Replicas {
         &mut self.both[index]
     }
 
-    /// What the leader uses, and the standby.
+    /// Returns the resource usage of the leader and of the standby.
     pub fn usage(&mut self) -> Result<[Usage; 2]> {
         let leaders = self.both.iter().filter(|r| r.process.log().contains(LEADING)).count();
         ensure!(leaders == 1, "{leaders} replicas lead");
@@ -134,7 +134,7 @@ impl Replicas {
         Ok([of(self.one(Who::Leader))?, of(self.one(Who::Standby))?])
     }
 
-    /// Adds to the complaints what the logs of all replicas have that none may write.
+    /// Adds a complaint for each error line in the logs of all replicas.
     pub fn look_through_logs(&mut self) {
         for log in &self.logs {
             let text = fs::read_to_string(log).unwrap_or_default();
@@ -143,7 +143,7 @@ impl Replicas {
         }
     }
 
-    /// Copies the logs, and what the API server was asked, to where they outlive the control plane.
+    /// Copies the replicas' logs and the API server's audit log to a folder that outlives the control plane.
     pub fn keep_logs(&self, stage: &Stage<'_>, seed: u64) -> Result<PathBuf> {
         let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(KEPT).join(seed.to_string());
         fs::create_dir_all(&kept)?;
@@ -162,7 +162,10 @@ impl Replica {
         }
     }
 
-    /// How it ended, where that is as it should be.
+    /// Returns the cause of the end.
+    ///
+    /// # Errors
+    /// When nothing explains the exit code.
     fn judge(&self, code: Option<i32>) -> Result<&'static str> {
         match code {
             None if self.killed => Ok("killed"),
@@ -172,7 +175,7 @@ impl Replica {
     }
 }
 
-/// Everything but errors.
+/// Whether the line is a JSON log line below the level ERROR.
 fn is_harmless(line: &str) -> bool {
     serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"] != "ERROR")
 }

@@ -1,4 +1,4 @@
-//! The figures as a table.
+//! Prints the figures of a run as a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct Report {
     pub done: BTreeMap<String, u64>,
     pub cloud: Counters,
     pub api: Requests,
-    /// Of leader and standby, before and after what both lived through.
+    /// Usage of leader and standby, before and after the phase that both replicas survive.
     pub usage: Vec<[Usage; 2]>,
 }
 
@@ -38,7 +38,7 @@ impl Report {
         self.figures.push((name.into(), value.to_string()));
     }
 
-    /// Tells it at once as well: a run takes minutes.
+    /// Adds a figure and prints it immediately: a run takes minutes.
     pub fn seconds(&mut self, name: &str, length: Duration) {
         let seconds = format!("{:.1}", length.as_secs_f64());
         eprintln!("{name}: {seconds}");

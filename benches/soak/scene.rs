@@ -1,4 +1,4 @@
-//! The world in which things go wrong, and the hands that do it.
+//! Test fixture of the soak test: sets up cloud, accounts and inventories, performs the steps and undoes their faults.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,15 +20,15 @@ use crate::options::Options;
 use crate::replicas::Replicas;
 use crate::trouble::Remedy;
 
-/// Between two looks at what has to be undone or started again.
+/// Interval of the checks for faults to undo and replicas to restart.
 const TEND: Duration = Duration::from_millis(100);
-/// For whatever the API server is asked, which may be away, or may still be deleting a namesake.
+/// Limit for a request to the API server, which may be down, or may still be deleting an object of the same name.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How long a key that was replaced is still good, or the new one not yet known.
+/// How long a replaced key stays valid, or how long the Secret lacks the new one.
 const ROTATION: Duration = Duration::from_secs(2);
-/// Of the shared account: it is never replaced.
+/// Key of the shared account, which is never rotated.
 const SHARED_KEY: (&str, &str) = ("AKLTSoakSharedKeyId0000000001", "U2hhcmVkU2VjcmV0S2V5T2ZUaGVTb2Fr");
-/// The instance of which an inventory lists the backups through the shared account; another one is of the whole account.
+/// Instance whose backups one inventory lists through the shared account; the other inventory lists the whole account.
 pub const LISTED: usize = 0;
 pub const INVENTORIES: [&str; 2] = ["of-one", "of-all"];
 
@@ -40,12 +40,12 @@ pub fn policy(number: usize) -> String {
     format!("soak-{number:05}")
 }
 
-/// The id of an instance's backup of this number.
+/// Returns the id of an instance's backup with this number.
 pub fn backup(number: usize, of_instance: usize) -> String {
     format!("bp-{number:05}-{of_instance:05}")
 }
 
-/// What is undone once its time has come.
+/// A pending cleanup with a due time.
 enum Undo {
     Trouble(Remedy),
     /// The cloud forgets a key that was replaced.
@@ -58,7 +58,7 @@ pub struct Scene<'a> {
     pub inventories: Api<BackupInventory>,
     pub replicas: Replicas,
     pub resync: Duration,
-    /// How often each kind of step was made.
+    /// Number of performed steps by kind.
     pub done: BTreeMap<String, u64>,
     shared: Api<ClusterCloudAccount>,
     secrets: Api<Secret>,
@@ -75,7 +75,7 @@ impl<'a> Scene<'a> {
         }
         stage.apply_account().await?;
         share(&stage).await?;
-        // What restarts meet refusals for a moment is not what this is about.
+        // A restarted API server refuses requests until it has loaded its RBAC roles; that is no failure here.
         stage.may_be_refused = true;
         let kubeconfig = Kubeconfig::read_from(plane.kubeconfig())?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -96,7 +96,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Lets time pass, and does what falls due in it.
+    /// Sleeps, and meanwhile runs cleanups that become due and restarts replicas.
     pub async fn pause(&mut self, length: Duration) -> Result<()> {
         let end = Instant::now() + length;
         loop {
@@ -109,7 +109,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Ends all that is wrong by itself.
+    /// Removes all faults and continues frozen replicas.
     pub fn end_troubles(&mut self) -> Result<()> {
         self.tend(true)
     }
@@ -199,7 +199,7 @@ impl<'a> Scene<'a> {
         self.insist(async || secrets.patch("cloud-key", &PatchParams::default(), &patch).await).await
     }
 
-    /// Asks the API server until it agrees, while everything else goes on.
+    /// Retries a request until the API server accepts it; cleanups and restarts go on meanwhile.
     async fn insist<T>(&mut self, attempt: impl AsyncFn() -> kube::Result<T>) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -218,7 +218,7 @@ fn allowed_namespaces(name: &str) -> Value {
     json!({"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": name}}})
 }
 
-/// The ClusterCloudAccount, which allows the stage's namespace at first, and an inventory through either account.
+/// Creates the ClusterCloudAccount, which initially allows the stage's namespace, and an inventory for each account.
 async fn share(stage: &Stage<'_>) -> Result<()> {
     let (id, secret_key) = SHARED_KEY;
     stage.cloud.put_key(KeySpec::new(id, secret_key))?;

@@ -1,4 +1,4 @@
-//! What can be wrong with the cloud for a while.
+//! Temporary faults of the simulated cloud.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ const ACTIONS: [&str; 4] = [
 #[derive(Clone, Debug)]
 enum What {
     Fault(Box<FaultSpec>),
-    /// An instance does not run, and cannot be changed.
+    /// The instance is not Running, and cannot be modified.
     Scaling(usize),
-    /// An instance shows a change late.
+    /// Modifies of the instance become visible late.
     Late(usize),
-    /// The account may make few requests.
+    /// The cloud throttles the account to a low rate.
     Limit,
 }
 
@@ -45,13 +45,13 @@ impl Trouble {
         Self { name: name.into(), length: Duration::ZERO, what }
     }
 
-    /// Chooses whom it meets, and for how long.
+    /// Chooses the target of the fault and its duration.
     pub fn somewhere(mut self, rng: &mut Rng, instances: usize) -> Self {
         self.length = Duration::from_millis(rng.u64(500..6_000));
         match &mut self.what {
             What::Fault(fault) => {
                 fault.seed = rng.u64(..);
-                // Often only some requests: then what was begun ends otherwise.
+                // Half of the faults hit only some requests, so that an operation can fail midway.
                 fault.probability = rng.bool().then_some(0.5);
                 fault.action = rng.bool().then(|| ACTIONS[rng.usize(0..ACTIONS.len())].to_owned());
             }
@@ -101,7 +101,7 @@ impl Remedy {
     }
 }
 
-/// One of each kind.
+/// Returns one fault of each kind.
 pub fn all() -> Vec<Trouble> {
     let mut effects: Vec<(String, Effect)> = Vec::new();
     for (status, code) in [
@@ -151,7 +151,7 @@ pub fn all() -> Vec<Trouble> {
         .into_iter()
         .map(|(name, effect)| Trouble::new(name, What::Fault(FaultSpec::new(effect).into())))
         .collect();
-    // Each of these is some megabytes, which this very process has to make.
+    // Limited to five: each response is 9 MiB, and this process generates it.
     let oversized = FaultSpec::new(Effect::Oversized { bytes: 9 << 20 }).times(5);
     all.push(Trouble::new("answers are too large", What::Fault(oversized.into())));
     all.push(Trouble::new("an instance does not run", What::Scaling(0)));

@@ -1,4 +1,4 @@
-//! What a replica holds of the machine.
+//! Memory, descriptors and TCP connections of a replica.
 
 use std::fs;
 
@@ -10,20 +10,20 @@ use crate::process::memory;
 const ESTABLISHED: &str = "01";
 const CLOSE_WAIT: &str = "08";
 
-/// A replica at rest holds what its policies need and what its allocator has not given back. That differs from one rest to the
-/// next by some pages, and not by a share of all that went through it meanwhile.
+/// Allowed relative growth of resident memory. An idle replica holds the state of its policies and what its allocator has not
+/// returned: this varies by some pages, and not in proportion to the work done since.
 const GROWTH: f64 = 0.2;
 const GROWTH_KIB: u64 = 4 << 10;
-/// Watches are opened anew now and then, the old connection may still be there; a pool keeps a few.
+/// Allowed growth of descriptors: a reopened watch may coexist with its old connection, and a pool keeps a few.
 const MORE_DESCRIPTORS: usize = 8;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     pub resident_kib: u64,
     pub descriptors: usize,
-    /// TCP connections that are open on both sides.
+    /// TCP connections in ESTABLISHED.
     pub connections: usize,
-    /// TCP connections that the other side has closed, and this one holds on to.
+    /// TCP connections in CLOSE_WAIT: closed by the peer, not by the replica.
     pub half_closed: usize,
 }
 
@@ -35,7 +35,7 @@ impl Usage {
         let mut sockets = Vec::new();
         for entry in fs::read_dir(&folder).context(folder)? {
             descriptors += 1;
-            // One that was closed meanwhile has no target any more.
+            // A descriptor closed since the listing has no target.
             let Ok(target) = fs::read_link(entry?.path()) else { continue };
             let target = target.to_string_lossy().into_owned();
             sockets
@@ -58,7 +58,10 @@ impl Usage {
     }
 }
 
-/// Holds what both use after much has happened to what they used before.
+/// Compares the usage of both replicas before and after load.
+///
+/// # Errors
+/// When a replica leaks memory, descriptors or connections.
 pub fn compare(before: &[Usage; 2], after: &[Usage; 2]) -> Result<()> {
     for (role, (before, after)) in ["leader", "standby"].iter().zip(before.iter().zip(after)) {
         let most = (before.resident_kib as f64 * (1.0 + GROWTH)) as u64 + GROWTH_KIB;

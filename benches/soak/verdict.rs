@@ -1,4 +1,4 @@
-//! Whether all is as declared, and stays so without another word.
+//! Checks that every policy and inventory converges, and that the operator then stops writing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,30 +14,30 @@ use crate::decide::{Decider, NOT_ALLOWED, TARGETS, Wanted};
 use crate::harness::{OPERATOR_NAMESPACE, condition, settled};
 use crate::scene::{INVENTORIES, LISTED, Scene, backup, instance, policy};
 
-/// What is left of the worst that can be: a standby waits up to 17 s for a Lease that nobody gave up, a policy up to its
-/// backoff, which after troubles of seconds is at most half a minute, and an interval for what only a look can tell.
+/// Limit for convergence after the last fault. In the worst case a standby waits up to 17 s for a Lease that was not released,
+/// a policy for its backoff, at most 30 s after faults of seconds, and one interval for what only a poll detects.
 const CONVERGES_WITHIN: Duration = Duration::from_secs(120);
-/// Between two looks at all policies.
+/// Interval between two checks of all policies.
 const LOOK: Duration = Duration::from_millis(500);
-/// Longer than connections are kept that nobody needs: to the cloud up to 60 s, as a pool looks only every 30 s whether one was idle
-/// for 30 s.
+/// Length of an observation without writes. Longer than idle connections to the cloud live: up to 60 s, as the pool checks only
+/// every 30 s for connections that were idle for 30 s.
 const QUIET: Duration = Duration::from_secs(95);
-/// So many times it may take a breath before it is quiet: Events and readings of backups come later than Ready.
+/// Number of observations of which one must be without writes: Events and backup listings come later than Ready.
 const BREATHS: usize = 3;
-/// How many policies that are not as wanted a failure shows.
+/// Number of non-converged policies in a failure's message.
 const SHOWN: usize = 3;
 
 impl Scene<'_> {
-    /// Ends all troubles, and waits until everything is as wanted.
+    /// Removes all faults, and waits for convergence.
     pub async fn calm(&mut self, decider: &Decider) -> Result<Duration> {
         self.end_troubles()?;
         self.converge(decider).await
     }
 
-    /// How long it took until everything was as wanted.
+    /// Waits until every policy and inventory has converged, and returns how long that took.
     ///
     /// # Errors
-    /// It takes too long; the message has what is not as wanted.
+    /// When it takes longer than [`CONVERGES_WITHIN`]; the message shows the first objects that have not converged.
     pub async fn converge(&mut self, decider: &Decider) -> Result<Duration> {
         let begun = Instant::now();
         loop {
@@ -93,7 +93,8 @@ impl Scene<'_> {
         Ok(wrong)
     }
 
-    /// Waits until nothing is written or modified for longer than an interval; how long it took to begin.
+    /// Waits until the operator neither writes nor modifies for longer than an interval; returns when that quiet time began,
+    /// measured from the call.
     pub async fn until_rest(&mut self) -> Result<Duration> {
         let begun = Instant::now();
         let mut last = Vec::new();
@@ -108,7 +109,7 @@ impl Scene<'_> {
         bail!("it does not come to rest: {last:#?}");
     }
 
-    /// What the operator has written since, the Lease aside.
+    /// Lists the operator's writes since `from`, except those of the Lease.
     fn written_since(&self, from: Timestamp) -> Result<Vec<String>> {
         let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}");
         let filter = AuditFilter { user: Some(&user), writes_only: true, ..AuditFilter::default() };
@@ -122,13 +123,14 @@ impl Scene<'_> {
     }
 }
 
-/// Whether that is what Ready says of the spec as it is.
+/// Whether Ready has this reason and status, for the current generation.
 fn says(object: &Value, (reason, status): (&str, &str)) -> bool {
     let ready = condition(object, "Ready");
     settled(object) && ready["reason"] == reason && ready["status"] == status
 }
 
-/// Whether the newest backup of its instance is the recovery point, where its target holds it: all copies are in the first one.
+/// Whether the recovery point is the instance's newest backup, or absent where the target has none: all copies are in the first
+/// target.
 fn has_recovery_point(object: &Value, wanted: &Wanted, newest: Option<String>) -> bool {
     let expected = newest.filter(|_| wanted.active && wanted.target == TARGETS[0]);
     object["status"]["recoveryPoint"]["backupPointId"].as_str() == expected.as_deref()

@@ -1,4 +1,4 @@
-//! The official Python SDKs as clients of the server: what they can talk to speaks the real protocols.
+//! Runs the official Python SDKs against the server, as evidence that it speaks the real protocols.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 const PYTHON: &str = "CRBO_SDK_PYTHON";
 
-/// Runs a script of `tests/sdk` against a server of its own.
+/// Runs a script of `tests/sdk` against a new server.
 async fn served(script: &str) {
     let Ok(python) = std::env::var(PYTHON) else {
         panic!("{PYTHON} names no Python with the official SDKs; run `make test`, which installs one");
@@ -16,7 +16,7 @@ async fn served(script: &str) {
     let output = Command::new(python)
         .arg(format!("{}/tests/sdk/{script}", env!("CARGO_MANIFEST_DIR")))
         .env("SIMULATOR_URL", server.url())
-        // The SDK for Tencent Cloud asks for a proxy otherwise, where the environment names one.
+        // Otherwise the Tencent Cloud SDK uses a proxy from the environment.
         .env("no_proxy", "127.0.0.1")
         .stdin(Stdio::null())
         .kill_on_drop(true)

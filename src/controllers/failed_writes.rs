@@ -31,8 +31,10 @@ pub struct FailedWrites {
 }
 
 struct Failed {
-    /// Number of consecutive failures.
-    failures: u32,
+    /// Number of refusals, and of tries that the API server did not answer. Each has a count of its own: right after an
+    /// outage an API server refuses what it permits a moment later, until it has read the roles.
+    refusals: u32,
+    unanswered: u32,
     until: Instant,
     /// Hash of the resourceVersion that the last write was made for.
     version: u64,
@@ -63,13 +65,18 @@ impl FailedWrites {
         let requested = hash_of(&(object.generation, request_of(object)));
         let mut all = self.lock();
         let last = all.get(&(uid(object), part));
-        let failures =
-            last.filter(|last| last.requested == requested).map_or(1, |last| last.failures.saturating_add(1));
+        let (mut refusals, mut unanswered) = last
+            .filter(|last| last.requested == requested)
+            .map_or((0, 0), |last| (last.refusals, last.unanswered));
         let is_new = last.is_none_or(|last| last.error != hash);
-        let longest = if is_refusal { MAX_BACKOFF } else { MAX_UNANSWERED_BACKOFF };
-        let wait = backoff(failures, longest, fastrand::f64());
+        let (count, longest) = match is_refusal {
+            true => (&mut refusals, MAX_BACKOFF),
+            false => (&mut unanswered, MAX_UNANSWERED_BACKOFF),
+        };
+        *count = count.saturating_add(1);
+        let wait = backoff(*count, longest, fastrand::f64());
         let version = version(object);
-        let entry = Failed { failures, until: now + wait, version, requested, error: hash };
+        let entry = Failed { refusals, unanswered, until: now + wait, version, requested, error: hash };
         all.insert((uid(object), part), entry);
         drop(all);
         let lines = self.log.note(&likewise, is_new, now);
@@ -149,6 +156,18 @@ mod tests {
             }
             assert!(*waits.iter().max().unwrap() > seconds(longest) * 9 / 10);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_after_an_outage_waits_as_the_first_one_and_an_outage_ends_no_growth() {
+        let (writes, object) = (FailedWrites::default(), object("1", 1, ""));
+        let wait = |error: &StatusError| writes.failed("Kind", &object, Part::Status, error);
+        for _ in 0..30 {
+            wait(&StatusError::Timeout);
+        }
+        assert!(wait(&refusal()) <= Duration::from_secs(2));
+        let longest = (0..200).map(|_| (wait(&refusal()), wait(&StatusError::Timeout)).0).max().unwrap();
+        assert!(longest > Duration::from_secs(270), "{longest:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The optional admission policy of deploy/.
+//! The optional admission policy in deploy/ that requires a label on inactive policies.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::harness::{LIMIT, POLICY, Stage};
 
 const LABEL: &str = "crossregionbackup.io/allow-inactive";
 
-/// Installs the file as it is, but for this stage's namespace alone: all tests share one control plane.
+/// Installs the manifest with its binding limited to this test's namespace, because all tests share one control plane.
 async fn install(stage: &Stage<'_>) -> Result<()> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/admission/inactive-needs-a-label.yaml");
     let printed = stage.kubectl().run(["create", "--dry-run=server", "-f", file, "-o", "json"]).await?;
@@ -39,7 +39,7 @@ async fn a_policy_is_switched_off_with_the_label_only() -> Result<()> {
         }
         manifest
     };
-    // It is in force a moment after it was stored.
+    // The API server enforces the policy a moment after storing it, so the test retries until it refuses.
     let refusal = wait_until(LIMIT, "a refusal", async || match stage.apply(inactive(POLICY, None)).await {
         Ok(_) => {
             stage.apply_policy(json!({"deletionPolicy": "Disable"})).await?;
@@ -58,7 +58,7 @@ async fn a_policy_is_switched_off_with_the_label_only() -> Result<()> {
     stage.apply(labelled).await?;
     stage.until_reason("InSync").await?;
     ensure!(!stage.held()?.active);
-    // What is inactive already may lose the label, be changed, and be deleted: the operator takes its finalizer off.
+    // A policy that is already inactive may lose the label, change, and be deleted; the operator can remove its finalizer.
     stage.run(["label", "crbp", POLICY, &format!("{LABEL}-")]).await?;
     stage.patch_policy(json!({"resyncInterval": "20m"})).await?;
     stage.delete("crbp", POLICY).await?;

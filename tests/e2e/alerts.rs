@@ -1,4 +1,4 @@
-//! Alerts and dashboard: promtool takes and tests them, and what they name is there.
+//! Alerts and dashboard: promtool accepts and tests the rules, and everything that they refer to exists.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::tools::{read, run, tool, yaml};
 const RULES: &str = "deploy/prometheus/rules.yaml";
 const DASHBOARD: &str = "deploy/grafana/dashboard.json";
 
-/// All values of this key, wherever it is.
+/// Collects all values of a key at any depth.
 fn values_of<'v>(value: &'v Value, key: &str, found: &mut Vec<&'v Value>) {
     match value {
         Value::Object(map) => {
@@ -33,14 +33,14 @@ fn texts(value: &Value, key: &str) -> Vec<String> {
     found.into_iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
-/// The operator's metrics in a text, a histogram's by its own name.
+/// Returns the operator's metric names in a text; a histogram appears under its base name.
 fn metrics(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
     let own = words.filter(|word| word.starts_with("crossregionbackup_"));
     own.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// Returns the anchors that GitHub generates for a page's headings.
 pub fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let stays = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
@@ -115,7 +115,7 @@ fn promtool_takes_every_query_of_the_dashboard() -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), groups.to_string())?;
     run(tool("promtool")?.args(["check", "rules"]).arg(file.path()))?;
-    // A panel has an id of its own, and its place.
+    // Every panel has a unique id and a grid position.
     let panels = dashboard["panels"].as_array().context("no panels")?;
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
     ensure!(ids.len() == panels.len() && !ids.contains(&None));

@@ -1,4 +1,4 @@
-//! A request budget that the resources of an account ask too much of, and how they share it.
+//! Account request budgets that are smaller than the demand of the account's resources, and how they are shared.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::checks::{DESCRIBE, MODIFY, With, expect, message, seconds};
 use crate::client;
 use crate::harness::{KEY_ID, OPERATOR_NAMESPACE, SECRET_KEY, Stage, condition, install};
 
-/// Instances that are in sync from the beginning, so that nothing is modified.
+/// Adds an instance that is already in sync, so that no Modify is sent.
 fn add(stage: &Stage<'_>, instance: &str) -> Result<()> {
     Ok(stage.cloud.put_instance(InstanceSpec {
         instance_id: instance.to_owned(),
@@ -36,7 +36,7 @@ async fn a_budget_that_is_too_small_is_told_and_makes_looks_rarer_until_it_suffi
         stage.apply(stage.policy_manifest(name, json!({"instanceId": instance}))).await?;
     }
     stage.start_operator().await?;
-    // One call for each of six policies, and one for the backups of all, every 2 s; 2 a second are allowed.
+    // Every 2 s: one call for each of six policies plus one list of all backups. The budget allows 2 calls a second.
     let account = stage.until_account("BudgetTooSmall").await?;
     expect(&account, "True", "BudgetTooSmall", With::Nothing)?;
     ensure!(
@@ -66,7 +66,6 @@ async fn a_budget_that_is_too_small_is_told_and_makes_looks_rarer_until_it_suffi
     let events = stage.events("prod").await?;
     ensure!(events.iter().filter(|e| e.starts_with("AccountVerified")).count() == 1, "{events:#?}");
 
-    // Fewer resources need less.
     for name in &names[1..] {
         stage.delete("crbp", name).await?;
     }
@@ -106,10 +105,10 @@ async fn a_larger_budget_ends_it_and_a_suspended_resource_asks_for_nothing() -> 
     Ok(())
 }
 
-/// Three policies in each of these share one account.
+/// Number of namespaces; each holds three policies, and all use one account.
 const NAMESPACES: usize = 100;
 const POLICIES: usize = 3 * NAMESPACES;
-/// Three calls for each of them at 10 a second, and as much again.
+/// Time limit for the roll-out: three calls per policy at 10 a second take 90 s, doubled.
 const ROLL_OUT: Duration = Duration::from_secs(180);
 
 #[tokio::test]
@@ -143,7 +142,7 @@ async fn three_hundred_policies_of_a_hundred_namespaces_wait_for_the_budget_with
         policy["metadata"]["namespace"] = json!(format!("team-{}", number % NAMESPACES));
         objects.push(policy);
     }
-    // All are there when the operator begins.
+    // All objects exist before the operator starts.
     stage.apply(json!({"apiVersion": "v1", "kind": "List", "items": objects})).await?;
     stage.start_operator().await?;
     wait_until(ROLL_OUT, "all to be modified", async || {
@@ -163,7 +162,7 @@ async fn three_hundred_policies_of_a_hundred_namespaces_wait_for_the_budget_with
             *reasons.entry(event["reason"].as_str().unwrap_or_default()).or_default() += 1;
         }
     }
-    // After its Modify each is looked at once, and again only when its own turn comes, which is once an hour.
+    // Each policy is polled once after its Modify; the next scheduled poll is an hour away.
     let modified: BTreeMap<_, _> =
         stage.requests(MODIFY).into_iter().map(|modify| (modify.instance_id, modify.at)).collect();
     let looks = stage.requests(DESCRIBE);

@@ -1,4 +1,5 @@
-//! Canaries: secret values that must appear nowhere, in whatever form, and access key ids that appear as hints alone.
+//! Leak tests with canary values: credentials must not appear in any encoding in logs, metrics or objects; an access key id
+//! may appear only as its hint.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +14,11 @@ use crate::harness::{LIMIT, OPERATOR_NAMESPACE, POLICY, Stage, condition};
 use crate::process::get;
 
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
-/// What every crate has to say.
+/// Log filter that enables trace output of every crate.
 pub const EVERYTHING: &str = "--log-level=trace,hyper=trace,hyper_util=trace,reqwest=trace,h2=trace,kube=trace,\
      kube_client=trace,kube_runtime=trace,kube_core=trace,rustls=trace,tower=trace,tower_http=trace,axum=trace,\
      mio=trace,tokio=trace,want=trace,tokio_util=trace,serde=trace,log=trace";
-/// RFC 3986's unreserved characters stay, as most encoders have it.
+/// Percent-encoding set that keeps RFC 3986's unreserved characters, as most encoders do.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub struct Keys {
@@ -26,7 +27,7 @@ pub struct Keys {
     pub token: &'static str,
 }
 
-/// Of an encrypted backup: the answer of Tencent Cloud has it, and nobody may see it.
+/// Decryption key of an encrypted backup; Tencent Cloud returns it in its response, and the operator must not show it.
 pub const DECRYPT_KEY: &str = r#"Dk7+Qx/3Vb-2.Nj_6~H"t\Wc&Lm<9>'Mf8%Su5=="#;
 
 pub const OLD: Keys = Keys {
@@ -55,7 +56,7 @@ impl Keys {
         }
     }
 
-    /// As they stand in the Secret: with white space around, as editors and `echo` leave it.
+    /// Returns the values as stored in the Secret: with the surrounding white space that editors and `echo` leave.
     fn stored(&self) -> [String; 3] {
         [format!(" {}\n", self.id), format!("\t{}\r\n", self.secret), format!("\n{}  ", self.token)]
     }
@@ -66,7 +67,7 @@ fn escaped(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// How a value can be written so that whoever reads it has it.
+/// Returns the encodings from which a reader could recover the value.
 pub fn forms(value: &str) -> Vec<String> {
     let upper = utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
     let unreserved = utf8_percent_encode(value, UNRESERVED).to_string();
@@ -80,20 +81,20 @@ pub fn forms(value: &str) -> Vec<String> {
         unreserved,
         escaped(value),
         escaped(&escaped(value)),
-        // As Go writes JSON, and Kubernetes with it.
+        // Go's JSON encoder, and so Kubernetes, escapes these characters.
         escaped(value).replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e"),
         escaped(value).replace('/', "\\/"),
     ]
 }
 
-/// `%2b` for `%2B`.
+/// Converts percent escapes to lower case: `%2b` for `%2B`.
 fn lower(percent: &str) -> String {
     let mut pieces = percent.split('%');
     let first = pieces.next().unwrap_or_default().to_owned();
     pieces.fold(first, |text, piece| format!("{text}%{}{}", piece[..2].to_lowercase(), &piece[2..]))
 }
 
-/// What of the canaries a text holds: whole forms, and parts of ten characters.
+/// Returns the canary values found in a text: complete encodings, and fragments of ten characters.
 fn leaks(text: &str) -> Vec<String> {
     let mut found = BTreeSet::new();
     for keys in [&OLD, &NEW] {
@@ -116,7 +117,7 @@ fn hex(value: &str) -> String {
     value.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The lines around what leaked, for the failure's message.
+/// Fails if a text contains a canary; the error shows the lines with the leak.
 pub fn nothing_leaks(place: &str, text: &str) -> Result<()> {
     let found = leaks(text);
     let lines: Vec<_> =
@@ -137,7 +138,7 @@ impl Stage<'_> {
         .map(drop)
     }
 
-    /// The cloud refuses each look in these words, until the condition shows them; gives the condition's message.
+    /// Makes every Describe fail with this code and message, waits for the condition, and returns the condition's message.
     async fn refused(&self, code: &str, reason: &str, words: &str) -> Result<String> {
         self.cloud.clear_faults();
         let effect =
@@ -151,7 +152,7 @@ impl Stage<'_> {
         Ok(message)
     }
 
-    /// All that the cluster shows to those who may not read Secrets.
+    /// Returns everything in the cluster that a user without access to Secrets can read.
     pub async fn everything(&self) -> Result<String> {
         let kinds =
             self.kubectl().run(["api-resources", "--verbs=list", "--namespaced", "-o", "name"]).await?;
@@ -186,7 +187,7 @@ async fn no_canary_is_shown(name: &str, format: &str) -> Result<()> {
 
     say_everything(&stage, &OLD).await?;
 
-    // What the cloud itself says of a key: the gateway names its id.
+    // Errors that the gateway itself generates contain the access key id.
     stage.cloud.deny(OLD.id, [DESCRIBE.to_owned()].into())?;
     let policy = stage.until_reason("PermissionDenied").await?;
     nothing_leaks("AccessDenied", &policy.to_string())?;
@@ -194,7 +195,7 @@ async fn no_canary_is_shown(name: &str, format: &str) -> Result<()> {
     let account = stage.until_account("CredentialsRejected").await?;
     nothing_leaks("InvalidAccessKey", &account.to_string())?;
 
-    // Values that no credential can have are named, and not repeated.
+    // The message names the key with a malformed value and does not repeat the value.
     let [id, secret, token] = NEW.stored();
     for (key, secret) in [(id.as_str(), format!("{secret}\n{}", NEW.secret)), ("", secret.clone())] {
         let data =
@@ -212,7 +213,6 @@ async fn no_canary_is_shown(name: &str, format: &str) -> Result<()> {
         nothing_leaks("CredentialsMissing", &account.to_string())?;
     }
 
-    // Rotated.
     stage.store(&NEW).await?;
     let account = stage.until_account("CredentialsVerified").await?;
     ensure!(account["status"]["accessKeyIdHint"] == NEW.hint(), "{account:#}");
@@ -230,7 +230,8 @@ async fn no_canary_is_shown(name: &str, format: &str) -> Result<()> {
     Ok(())
 }
 
-/// The cloud repeats the credentials in its messages, in every form, and each of them is shown in a condition and an Event.
+/// Makes the cloud repeat the credentials in its error messages, in every encoding. Each message reaches a condition and an
+/// Event.
 async fn say_everything(stage: &Stage<'_>, keys: &Keys) -> Result<()> {
     let codes = [
         ("ParamError", "InvalidRequest"),
@@ -243,7 +244,7 @@ async fn say_everything(stage: &Stage<'_>, keys: &Keys) -> Result<()> {
         [(keys.id, keys.hint()), (keys.secret, hidden.clone()), (keys.token, hidden.clone())]
     {
         messages.push((forms(value).join(" "), shown.clone()));
-        // A half that the cut leaves, and control characters that would hide it.
+        // Truncation leaves half of the value; control characters inside the value could hide it from a search.
         messages.push((format!("{} {value} {}", "x".repeat(240), "y".repeat(2000)), "xxx".to_owned()));
         let (left, right) = value.split_at(value.len() / 2);
         messages.push((format!("\u{1b}[31m{left}\u{0}{right}\u{7f}\u{85} \r\nend"), shown));
@@ -253,13 +254,13 @@ async fn say_everything(stage: &Stage<'_>, keys: &Keys) -> Result<()> {
         let message = stage.refused(code, reason, &words).await?;
         ensure!(message.contains(&shown), "{message}");
     }
-    // A code of its own making, which is shown; and the same before the signature is looked at.
+    // The credential as the error code itself, which conditions show.
     for code in [keys.secret, keys.token, keys.id] {
         stage.cloud.clear_faults();
         let effect =
             Effect::Error { status: 400, code: code.to_owned(), message: code.to_owned(), code_n: None };
         stage.fault(DESCRIBE, None, effect)?;
-        // A new generation's outcome is told at once.
+        // A failure is reported at once only for a new generation.
         stage
             .patch_policy(
                 json!({"backups": {"limit": 10 + code.len() % 7 + stage.calls(DESCRIBE) as usize % 80}}),

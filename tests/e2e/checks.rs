@@ -1,4 +1,4 @@
-//! What the tests of failures share: whole verdicts on an object, the cloud's request log, keys and faults.
+//! Helpers shared by the failure tests: complete checks of an object's conditions, the cloud's request log, keys and faults.
 
 use anyhow::{Context, Result, ensure};
 use cloud_simulator::{FaultSpec, KeySpec, RequestRecord};
@@ -13,7 +13,7 @@ pub const REGIONS: &str = "DescribeAvailableCrossRegion";
 pub const BACKUPS: &str = "DescribeCrossRegionBackups";
 pub const VERIFY: &str = "DescribeDBInstances";
 
-/// What an object's Ready (and a policy's Synced) says, with the condition that kstatus reads.
+/// The kstatus condition expected in addition to Ready (and to a policy's Synced).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum With {
     Nothing,
@@ -21,7 +21,7 @@ pub enum With {
     Stalled,
 }
 
-/// Holds an object to one row of the contract's table, all conditions of it.
+/// Checks all conditions of an object against one row of the documented condition table.
 pub fn expect(object: &Value, status: &str, reason: &str, with: With) -> Result<()> {
     let shown = || format!("wanted {status} {reason} {with:?}: {object:#}");
     ensure!(settled(object), "{}", shown());
@@ -45,7 +45,7 @@ pub fn expect(object: &Value, status: &str, reason: &str, with: With) -> Result<
     Ok(())
 }
 
-/// Ready's message.
+/// Returns the message of the Ready condition.
 pub fn message(object: &Value) -> &str {
     condition(object, "Ready")["message"].as_str().unwrap_or_default()
 }
@@ -54,13 +54,13 @@ pub fn time(value: &Value) -> Result<Timestamp> {
     Ok(value.as_str().context("no time")?.parse()?)
 }
 
-/// Seconds from one request, or moment, to another.
+/// Returns the seconds between two times.
 pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }
 
 impl Stage<'_> {
-    /// The requests of one action, the oldest first.
+    /// Returns the requests of one action, oldest first.
     pub fn requests(&self, action: &str) -> Vec<RequestRecord> {
         let mut all = self.cloud.requests();
         all.retain(|r| r.action.as_deref() == Some(action));
@@ -71,7 +71,7 @@ impl Stage<'_> {
         Ok(self.cloud.place_fault(fault)?)
     }
 
-    /// How many requests a fault has spoilt.
+    /// Returns the number of requests that a fault affected.
     pub fn fired(&self, id: u64) -> u64 {
         self.cloud.faults().iter().find(|f| f.id == id).map_or(0, |f| f.fired)
     }
@@ -84,7 +84,7 @@ impl Stage<'_> {
         Ok(self.cloud.allow(KEY_ID, [action.to_owned()].into())?)
     }
 
-    /// A key that the cloud knows; `more` is merged over it.
+    /// Adds a key to the cloud; `more` is merged into its specification.
     pub fn add_key(&self, id: &str, secret: &str, more: Value) -> Result<()> {
         let mut key = json!({"accessKeyId": id, "secretAccessKey": secret});
         if let (Some(key), Value::Object(more)) = (key.as_object_mut(), more) {
@@ -94,7 +94,7 @@ impl Stage<'_> {
         Ok(self.cloud.put_key(key)?)
     }
 
-    /// Replaces the account's Secret with exactly these keys.
+    /// Replaces the data of the account's Secret with exactly these keys.
     pub async fn put_secret(&self, data: Value) -> Result<()> {
         self.put_secret_named("cloud-key", data).await
     }
@@ -114,7 +114,7 @@ impl Stage<'_> {
         self.run(["patch", "cacct", "prod", "--type=merge", "-p", &patch]).await.map(drop)
     }
 
-    /// A second account `other` with a key, an instance and a policy of its own, all named so.
+    /// Adds a second account, `other`, with its own key, instance and policy.
     pub async fn add_other_account(&self, key_id: &str, instance: &str) -> Result<()> {
         self.add_key(key_id, "the-other-secret", json!({}))?;
         self.add_instance(instance)?;
@@ -128,12 +128,12 @@ impl Stage<'_> {
         self.apply(self.policy_manifest("other", policy)).await.map(drop)
     }
 
-    /// Waits until a policy of any name has this reason at its present generation.
+    /// Waits until the named policy has this reason at its current generation.
     pub async fn until_reason_of(&self, name: &str, reason: &str) -> Result<Value> {
         self.until("crbp", name, reason, |o| settled(o) && condition(o, "Ready")["reason"] == reason).await
     }
 
-    /// Waits until the annotation's value was acted on.
+    /// Waits until the operator handled this value of the reconcile-request annotation.
     pub async fn until_handled(&self, kind: &str, name: &str, value: &str) -> Result<Value> {
         self.until(kind, name, "the request to be handled", |o| {
             o["status"]["lastHandledReconcileAt"] == value
@@ -141,14 +141,14 @@ impl Stage<'_> {
         .await
     }
 
-    /// The Events about the policy that begin so.
+    /// Returns the policy's Events whose text starts with `start`.
     pub async fn policy_events(&self, start: &str) -> Result<Vec<String>> {
         let mut all = self.events(POLICY).await?;
         all.retain(|e| e.starts_with(start));
         Ok(all)
     }
 
-    /// Waits for one more good look at the instance of the first policy.
+    /// Waits for one more successful Describe of the first policy's instance.
     pub async fn until_another_look(&self) -> Result<()> {
         let good = || {
             let ok = |r: &RequestRecord| {

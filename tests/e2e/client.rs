@@ -1,4 +1,4 @@
-//! The API server by the Kubernetes client: a poll is a request on an open connection, where kubectl is a process of its own.
+//! Access to the API server through a client, because polling with kubectl would start a process for each request.
 
 use std::path::Path;
 
@@ -30,21 +30,21 @@ const KINDS: [(&str, &str, &str, &str, bool); 13] = [
     ("CustomResourceDefinition", "customresourcedefinitions", "crd", "apiextensions.k8s.io/v1", false),
 ];
 
-/// A client for a kubeconfig file. It works only in the runtime of the test that makes it.
+/// Returns a client for a kubeconfig file. The client works only in the Tokio runtime of the test that created it.
 ///
 /// # Errors
 /// When the file is not a kubeconfig.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
-    // Fails where another test has installed it.
+    // Fails, harmlessly, if another test already installed the provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-    // kube reads HTTPS_PROXY; the API server listens on loopback.
+    // kube honours HTTPS_PROXY, but the API server listens on loopback.
     config.proxy_url = None;
     Ok(Client::try_from(config)?)
 }
 
-/// The resource of that kind, plural or short name, and whether its objects have a namespace.
+/// Returns the resource for a kind, plural or short name, and whether it is namespaced.
 fn resource(name: &str) -> (ApiResource, bool) {
     let of =
         |&&(kind, plural, short, ..): &&(&str, &str, &str, &str, bool)| [kind, plural, short].contains(&name);
@@ -54,7 +54,7 @@ fn resource(name: &str) -> (ApiResource, bool) {
     (ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural), *namespaced)
 }
 
-/// The objects of a kind. The namespace is ignored where the kind has none.
+/// Returns the API of a kind. The namespace is ignored for cluster-scoped kinds.
 pub fn api(client: &Client, kind: &str, namespace: &str) -> Api<DynamicObject> {
     match resource(kind) {
         (resource, true) => Api::namespaced_with(client.clone(), namespace, &resource),
@@ -62,10 +62,10 @@ pub fn api(client: &Client, kind: &str, namespace: &str) -> Api<DynamicObject> {
     }
 }
 
-/// An object as `kubectl get -o json` shows it: all that is stored, without managedFields.
+/// Returns an object as `kubectl get -o json` shows it: all stored fields, without managedFields.
 ///
 /// # Errors
-/// When there is no such object, or the API server does not answer.
+/// When the object does not exist, or the API server does not answer.
 pub async fn get(client: &Client, kind: &str, namespace: &str, name: &str) -> Result<Value> {
     let path = format!("{}/{name}", path(kind, Some(namespace)));
     let mut object = read(client, &path).await.with_context(|| format!("{kind} {name}"))?;
@@ -73,7 +73,7 @@ pub async fn get(client: &Client, kind: &str, namespace: &str, name: &str) -> Re
     Ok(object)
 }
 
-/// [`get`], and None where there is no such object.
+/// Returns an object like [`get`], or None if it does not exist.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -84,7 +84,7 @@ pub async fn get_opt(client: &Client, kind: &str, namespace: &str, name: &str) -
     }
 }
 
-/// All objects of a kind, in one namespace or in all.
+/// Lists the objects of a kind, in one namespace or in all.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -95,7 +95,7 @@ pub async fn list(client: &Client, kind: &str, namespace: Option<&str>) -> Resul
     Ok(items)
 }
 
-/// Whether the client's user may do this to a resource of one namespace.
+/// Returns whether the client's user may use a verb on a resource in one namespace.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -117,7 +117,7 @@ pub async fn may(client: &Client, verb: &str, group: &str, resource: &str, names
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// What an Event says, as `reason: note`.
+/// Formats an Event as `reason: note`.
 pub fn event_text(event: &Value) -> String {
     let of = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
     format!("{}: {}", of("reason"), of("note"))
@@ -128,7 +128,7 @@ fn path(kind: &str, namespace: Option<&str>) -> String {
     DynamicObject::url_path(&resource, namespace.filter(|_| namespaced))
 }
 
-/// As JSON and not as kube's types, which do not read every time that the API server stores.
+/// Reads raw JSON, because kube's types cannot parse every time that the API server stores.
 async fn read(client: &Client, path: &str) -> Result<Value> {
     let request = http::Request::get(path).body(Vec::new())?;
     Ok(client.request(request).await?)

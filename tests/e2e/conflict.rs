@@ -1,4 +1,4 @@
-//! Several policies, or somebody else, for one instance.
+//! Ownership of an instance: competing policies, and changes made outside the operator.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{KeySpec, Policy};
@@ -14,7 +14,7 @@ fn to(region: &str) -> (bool, String) {
     (true, region.to_owned())
 }
 
-/// An elder that copies to cn-shanghai, and a younger one that wants cn-guangzhou and has lost.
+/// Creates an older policy that copies to cn-shanghai, and a younger one that requests cn-guangzhou and is in conflict.
 async fn rivals(name: &str) -> Result<Stage<'static>> {
     let stage = Stage::running(name).await?;
     stage.apply_elder(ELDER, json!({})).await?;
@@ -123,7 +123,7 @@ async fn who_observes_does_not_compete() -> Result<()> {
     stage.apply(stage.policy_manifest(YOUNGER, json!({}))).await?;
     stage.until_reason_of(YOUNGER, "InSync").await?;
     stage.until_reason_of(ELDER, "Observed").await?;
-    // It competes as soon as it manages.
+    // The policy competes as soon as it manages again.
     stage.patch_spec_of(ELDER, json!({"managementPolicy": "Manage"})).await?;
     stage.until_reason_of(ELDER, "InSync").await?;
     stage.until_reason_of(YOUNGER, "Conflict").await?;
@@ -150,7 +150,7 @@ async fn what_is_changed_back_again_and_again_is_contested() -> Result<()> {
     stage.until_event(POLICY, "Contested").await
 }
 
-/// An elder whose key may not modify, and a younger one of another account that manages instead.
+/// Creates an older policy whose key may not modify, and a younger one with another account that manages instead.
 async fn refused_elder(name: &str) -> Result<Stage<'static>> {
     let stage = Stage::running(name).await?;
     let second = "AKLTSecondAccessKeyId0000000088";
@@ -167,13 +167,13 @@ async fn refused_elder(name: &str) -> Result<Stage<'static>> {
     stage.apply(stage.policy_manifest(YOUNGER, spec)).await?;
     stage.until_reason_of(YOUNGER, "InSync").await?;
     stage.until_reason_of(ELDER, "Conflict").await?;
-    // The loser goes on looking, and sees what the other has made of the instance.
+    // The losing policy keeps polling, and observes the other policy's change to the instance.
     let sees = |o: &Value| o["status"]["policy"]["crossBackupRegion"] == "cn-guangzhou";
     stage.until("crbp", ELDER, "what the younger has made", sees).await?;
     Ok(stage)
 }
 
-/// The elder and the younger, with their versions.
+/// Returns the older and the younger policy, with their resource versions.
 async fn both(stage: &Stage<'_>) -> Result<[Value; 2]> {
     Ok([stage.get("crbp", ELDER).await?, stage.get("crbp", YOUNGER).await?])
 }
@@ -192,7 +192,7 @@ async fn who_may_not_modify_ranks_behind_over_restarts() -> Result<()> {
     }
     ensure!(stage.accepted() == [to("cn-guangzhou")], "{:#?}", stage.accepted());
 
-    // A Secret that is changed meanwhile ends it: its key may modify by now.
+    // A change of the Secret while the operator is down ends the lower rank, because the new key may have the permission.
     stage.operator().terminate(LIMIT).await?;
     stage.cloud.allow(KEY_ID, ["*".to_owned()].into())?;
     let refused =

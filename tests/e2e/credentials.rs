@@ -1,4 +1,5 @@
-//! Keys that are wrong, missing, not valid yet, revoked, temporary, or rotated: what account and policies say, and that they recover.
+//! Keys that are wrong, missing, not yet valid, revoked, temporary or rotated: the conditions of account and policies, and their
+//! recovery.
 
 mod accounts;
 mod load;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::checks::{BACKUPS, DESCRIBE, MODIFY, VERIFY, With, expect, message};
 use crate::harness::{KEY_ID, POLICY, SECRET_KEY, Stage, condition};
 
-/// An operator that comes by itself once an hour: what happens within a minute is caused by something.
+/// Returns a stage whose operator polls once an hour, so that anything within a minute has another trigger.
 async fn patient(name: &str) -> Result<Stage<'static>> {
     let mut stage = Stage::new(name).await?;
     stage.flag("--resync-interval-override=1h");
@@ -21,7 +22,7 @@ fn key(secret: &str) -> Value {
     json!({"accessKeyId": KEY_ID, "secretAccessKey": secret})
 }
 
-/// What both say while the cloud rejects the key with this code, the policy without an Event of its own.
+/// Waits until account and policy report that the cloud rejected the key with this code; only the account gets an Event.
 async fn until_rejected(stage: &Stage<'_>, code: &str) -> Result<()> {
     let text = format!("the cloud rejected the credentials: {code}");
     let account = stage.until_account("CredentialsRejected").await?;
@@ -107,7 +108,7 @@ async fn what_is_missing_in_a_secret_is_named_until_it_is_there() -> Result<()> 
     ];
     for (secret, wanted) in broken {
         if let Some(secret) = secret {
-            // Keys that an earlier one had would stay under apply.
+            // Without the deletion, `apply` would keep keys of the previous Secret.
             stage.run(["delete", "secret", "cloud-key", "--ignore-not-found"]).await?;
             stage.put_secret(secret).await?;
         }
@@ -156,7 +157,7 @@ async fn a_key_that_becomes_valid_later_is_tried_at_the_policys_request() -> Res
     stage.apply_policy(json!({})).await?;
     stage.start_operator().await?;
     until_rejected(&stage, "InvalidAccessKey").await?;
-    // In vain at first, but handled.
+    // The request is handled although the verification fails again.
     stage.request_now("crbp", POLICY, "one").await?;
     let policy = stage.until_handled("crbp", POLICY, "one").await?;
     expect(&policy, "False", "CredentialsRejected", With::Stalled)?;
@@ -326,13 +327,13 @@ async fn temporary_credentials_carry_their_token_and_a_wrong_one_is_rejected() -
 
     stage.put_secret(secret("AnotherToken0123456789")).await?;
     until_rejected(&stage, "InvalidSecretToken").await?;
-    // The token has expired in the cloud: the right one does not help either.
+    // The token has expired in the cloud, so the right token is rejected as well.
     stage.add_key(ID, "temporary-secret", json!({"sessionToken": TOKEN, "expiresInSeconds": 0}))?;
     stage.put_secret(secret(TOKEN)).await?;
     stage.request_now("cacct", "prod", "one").await?;
     let account = stage.until_handled("cacct", "prod", "one").await?;
     expect(&account, "False", "CredentialsRejected", With::Stalled)?;
-    // And a new one does.
+    // A new token is accepted.
     stage.add_key(
         ID,
         "temporary-secret",

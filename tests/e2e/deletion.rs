@@ -1,4 +1,4 @@
-//! Deletion: what stays, what is switched off, and that nothing gets stuck.
+//! Deletion of policies: what stays on in the cloud, what is disabled, and that no deletion gets stuck.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, Policy};
@@ -18,7 +18,7 @@ fn outage() -> Effect {
     Effect::Error { status: 500, code: "InternalError".to_owned(), message: String::new(), code_n: None }
 }
 
-/// A stage whose only policy is in sync and has this `deletionPolicy`.
+/// Returns a stage whose only policy is in sync and has this `deletionPolicy`.
 async fn synced(name: &str, deletion_policy: &str) -> Result<Stage<'static>> {
     let stage = Stage::running(name).await?;
     stage.apply_policy(json!({"deletionPolicy": deletion_policy})).await?;
@@ -38,7 +38,7 @@ async fn retain_goes_at_once_and_leaves_the_cloud_alone() -> Result<()> {
     let stage = synced("delete-retain", "Retain").await?;
     ensure!(finalizers(&stage.policy().await?).is_empty());
     stage.run(["delete", "crbp", POLICY, "--timeout=10s"]).await?;
-    // What the operator does next shows that it has seen the deletion.
+    // Reconciling a newer policy proves that the operator has seen the deletion.
     stage.add_instances(&["redis-other"])?;
     stage.apply(stage.policy_manifest("other", json!({"instanceId": "redis-other"}))).await?;
     stage.until_reason_of("other", "InSync").await?;
@@ -132,7 +132,7 @@ async fn a_whole_namespace_goes_and_its_instance_is_off() -> Result<()> {
     let namespace = stage.namespace.as_str();
     stage.kubectl().run(["delete", "namespace", namespace, "--timeout=60s"]).await?;
     ensure!(!stage.held()?.active && stage.modifies() == 2);
-    // A namespace that is going takes no new Events.
+    // A terminating namespace accepts no new Events, so the Event is in the namespace `default`.
     wait_until(LIMIT, "the Event in default", async || {
         let events = client::list(&stage.client, "Event", Some("default")).await?;
         let told = events.iter().any(|e| {

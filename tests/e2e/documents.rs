@@ -1,4 +1,4 @@
-//! The commands of the documents, run one after the other as a reader would: the blocks marked `sh test`.
+//! The commands in the documentation (code blocks marked `sh test`), run in order as a reader would run them.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -12,20 +12,20 @@ use testbed::{ControlPlane, Options};
 use crate::harness::{LIMIT, Stage, root};
 use crate::tools::{read, run};
 
-/// What world.json knows, and what the key is replaced by.
+/// The key in world.json, and the key that replaces it.
 const KEYS: [(&str, &str); 2] = [
     ("AKLTExampleAccessKeyId0000000001", "ExampleSecretAccessKeyReplaceIt"),
     ("AKLTExampleAccessKeyId0000000003", "ExampleSecretAccessKeyReplaced3"),
 ];
 
-/// A reader at work: in a folder of its own with what the documents name, and one kubectl.
+/// A reader's shell: a folder with the files that the documents name, and kubectl.
 struct Reader<'a> {
     plane: &'a ControlPlane,
     folder: tempfile::TempDir,
     blocks: usize,
 }
 
-/// The blocks of a page with this mark, without the indentation of their fences.
+/// Returns a page's code blocks with this info string, without the indentation of their fences.
 pub fn blocks(page: &str, mark: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = page.lines();
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
             symlink(root(name), folder.path().join(name))?;
         }
         for (prefix, (id, secret_key)) in ["", "new-"].into_iter().zip(KEYS) {
-            // As an editor leaves it.
+            // Editors leave a trailing line break.
             std::fs::write(folder.path().join(format!("{prefix}access-key-id")), format!("{id}\n"))?;
             std::fs::write(
                 folder.path().join(format!("{prefix}secret-access-key")),
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         run(&mut shell)
     }
 
-    /// All blocks of a page.
+    /// Runs all blocks of a page and returns their outputs.
     fn follow(&mut self, page: &str) -> Result<Vec<String>> {
         let blocks = blocks(&read(page)?, "sh test");
         ensure!(!blocks.is_empty(), "{page} has no commands");
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-// The simulator goes on while a command runs.
+// The second thread serves the simulator while a command runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_commands_of_the_documents_work_in_their_order() -> Result<()> {
     let plane = ControlPlane::start(Options::default()).await?;
@@ -99,7 +99,7 @@ async fn the_commands_of_the_documents_work_in_their_order() -> Result<()> {
     for manifest in blocks(&readme, "yaml") {
         stage.kubectl().apply(&manifest).await?;
     }
-    // The one difference to a real cloud.
+    // The endpoint is the one difference from a real cloud.
     let endpoint = json!({"spec": {"endpoint": stage.endpoint}}).to_string();
     let patch = ["patch", "cacct", "prod", "-n", "payments", "--type=merge", "-p", &endpoint];
     stage.kubectl().run(patch).await?;
@@ -130,7 +130,7 @@ async fn the_commands_of_the_documents_work_in_their_order() -> Result<()> {
     let kinds = reader.follow("docs/versioning.md")?;
     ensure!(kinds[0].lines().count() == 4, "{kinds:#?}");
     stage.operator().terminate(LIMIT).await?;
-    // It takes rights away, which the operator had.
+    // Runs after the operator has stopped, because the commands of this page revoke its rights.
     reader.follow("docs/security.md")?;
 
     let marked: usize = pages(&root("docs"))?.iter().map(|(_, page)| blocks(page, "sh test").len()).sum();
@@ -138,7 +138,7 @@ async fn the_commands_of_the_documents_work_in_their_order() -> Result<()> {
     Ok(())
 }
 
-/// A folder's Markdown pages, with their names.
+/// Returns the Markdown pages of a folder, with their paths.
 fn pages(folder: &Path) -> Result<Vec<(std::path::PathBuf, String)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {

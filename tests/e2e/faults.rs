@@ -1,4 +1,4 @@
-//! What goes wrong in the cloud: instances that are not there, targets that are not available, changes that are not visible, lost answers.
+//! Cloud failures: missing instances, unavailable targets, changes that do not become visible, lost responses.
 
 mod passing;
 mod recovery;
@@ -202,7 +202,7 @@ async fn a_change_whose_answer_is_lost_is_asked_for_again_with_its_token() -> Re
     stage.until_event(POLICY, "PolicyModified").await?;
     ensure!(stage.policy_events("PolicyModified").await?.len() == 1);
 
-    // Another change is another attempt.
+    // A different change is a new attempt with a new client token.
     stage.patch_policy(json!({"crossBackupRegion": "cn-guangzhou"})).await?;
     stage.until_reason("InSync").await?;
     let tries = stage.requests(MODIFY);

@@ -1,5 +1,5 @@
-//! What GitOps tools say of each state, by their own code: the tables in docs/gitops.md, what the operator itself has written, and the
-//! test data of the Argo CD scripts.
+//! Health of each object state as GitOps tools compute it with their own code: checks the tables in docs/gitops.md, objects
+//! that the operator has written, and the test data of the Argo CD scripts.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const GROUP: &str = "crossregionbackup.io";
 const KINDS: [&str; 4] =
     ["BackupInventory", "CloudAccount", "ClusterCloudAccount", "CrossRegionBackupPolicy"];
 
-/// What the tools say of these objects, in their order.
+/// Returns the tools' health assessments of these objects, in the same order.
 fn judged(objects: &[Value]) -> Result<Vec<Value>> {
     let mut judge = tool("judge")?;
     judge
@@ -30,7 +30,7 @@ fn judged(objects: &[Value]) -> Result<Vec<Value>> {
     Ok(verdicts)
 }
 
-/// A row of the page: the kinds it is about, its first cell, and the others by their headings.
+/// A table row of the page: the kinds that it covers, its first cell, and the other cells by column heading.
 struct Row {
     kinds: Vec<&'static str>,
     state: String,
@@ -105,7 +105,7 @@ fn status(kind: &str, ready: &str, with: &str, reason: &str) -> Value {
     json!({"observedGeneration": 1, "conditions": conditions})
 }
 
-/// An object in the API server, and what the page says of it.
+/// An object in the API server, and the health that the page documents for it.
 struct Case {
     kind: &'static str,
     name: String,
@@ -184,7 +184,7 @@ async fn every_tool_says_of_each_state_what_the_page_says() -> Result<()> {
             let said = &case.said[heading];
             ensure!(verdict[judge]["status"] == said.as_str(), "{}: {verdict:#}\n{object:#}", case.shown);
         }
-        // Once, and no waiting.
+        // `--timeout=0` checks once without waiting.
         let args =
             ["-n", &stage.namespace, "wait", case.kind, &case.name, "--for=condition=Ready", "--timeout=0"];
         let returned = stage.kubectl().output(args).await?.status.success();
@@ -201,7 +201,7 @@ async fn every_tool_says_of_each_state_what_the_page_says() -> Result<()> {
     Ok(())
 }
 
-/// What the page says of such an object, by its conditions. An inventory's other reasons are a policy's.
+/// Returns the row for an object by its conditions. An inventory uses the policy rows for reasons that it has no own row for.
 fn said_of<'r>(rows: &'r [Row], object: &Value) -> Result<&'r Row> {
     let reason = format!("`{}`", condition(object, "Ready")["reason"].as_str().unwrap_or_default());
     let with = ["Reconciling", "Stalled"].into_iter().find(|kind| !condition(object, kind).is_null());
@@ -246,7 +246,7 @@ async fn what_the_operator_itself_has_written_is_judged_as_the_page_says() -> Re
     stage.patch_policy(json!({"managementPolicy": "Manage"})).await?;
     written.push(stage.until_reason("Modifying").await?);
     stage.patch_instance(json!({"visibility": "atOnce"}))?;
-    // Or else the next look but one is 60 s away.
+    // Without this request, the poll after the next would be 60 s away.
     stage.request_now("crbp", "sessions", "now").await?;
     written.push(stage.until_reason("InSync").await?);
     let mut limit = 20;
@@ -263,7 +263,7 @@ async fn what_the_operator_itself_has_written_is_judged_as_the_page_says() -> Re
         stage.cloud.clear_faults();
         let effect = Effect::Error { status, code: code.to_owned(), message: "no".to_owned(), code_n: None };
         stage.fault(DESCRIBE, None, effect)?;
-        // A new generation's outcome is told at once.
+        // A failure is reported at once only for a new generation.
         limit += 1;
         stage.patch_policy(json!({"backups": {"limit": limit}})).await?;
         written.push(stage.until_reason(reason).await?);

@@ -1,4 +1,4 @@
-//! A stage for each test: its own namespace, its own simulated cloud, its own operator, on the shared control plane.
+//! Test fixture: each test has its own namespace, simulated cloud and operator process on the shared control plane.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,11 +14,11 @@ use tokio::sync::OnceCell;
 
 use crate::client;
 
-/// Long enough for a busy machine; every wait ends as soon as what it waits for is there.
+/// Timeout of every wait, long enough for a busy machine; a wait ends as soon as its condition is met.
 pub const LIMIT: Duration = Duration::from_secs(60);
 pub const OPERATOR_NAMESPACE: &str = "cross-region-backup-operator";
 pub const KEY_ID: &str = "AKLTCanaryAccessKeyId0000000077";
-/// Must appear nowhere but in the Secret.
+/// Canary value that must appear nowhere but in the Secret.
 pub const SECRET_KEY: &str = "Q2FuYXJ5U2VjcmV0S2V5TXVzdE5vdEFwcGVhcg==";
 pub const INSTANCE: &str = "redis-cn0a1b2c3d4e5f6";
 pub const POLICY: &str = "sessions";
@@ -31,7 +31,7 @@ pub fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Installs the CRDs and the operator's RBAC, as a user would; every warning is a failure.
+/// Installs the CRDs and the operator's RBAC as a user would; every warning is a failure.
 pub async fn install(plane: &ControlPlane) -> Result<()> {
     let kubectl = plane.kubectl();
     install_without_crds(plane).await?;
@@ -54,7 +54,7 @@ async fn apply_file(kubectl: &Kubectl, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The control plane of all tests, with everything installed.
+/// Returns the control plane that all tests share, with CRDs and RBAC installed.
 pub async fn plane() -> Result<&'static ControlPlane> {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let plane = testbed::shared().await?;
@@ -62,10 +62,10 @@ pub async fn plane() -> Result<&'static ControlPlane> {
     Ok(plane)
 }
 
-/// One test's world.
+/// The environment of one test: a namespace, a simulated cloud and an operator.
 pub struct Stage<'a> {
     pub plane: &'a ControlPlane,
-    /// As the administrator.
+    /// Client with the administrator's rights.
     pub client: kube::Client,
     pub namespace: String,
     pub cloud: Simulator,
@@ -74,19 +74,19 @@ pub struct Stage<'a> {
     operator: Option<Process>,
     flags: Vec<String>,
     started: usize,
-    /// An API server that has just started refuses everything until it has read its roles.
+    /// Allows "forbidden" in the operator's log, for an API server that refuses everything until it has loaded its roles.
     pub may_be_refused: bool,
-    /// The operator is not limited to this stage's namespace: only on a control plane that no other test uses.
+    /// Whether the operator watches all namespaces; only for a control plane that no other test uses.
     pub watches_all: bool,
 }
 
 impl Stage<'static> {
-    /// A namespace, a cloud with one key and one instance; no operator yet.
+    /// Creates a namespace and a cloud with one key and one instance, without an operator.
     pub async fn new(name: &str) -> Result<Self> {
         Self::on(plane().await?, name).await
     }
 
-    /// [`Stage::new`] with an account, its Secret, and the operator at work.
+    /// Creates a stage like [`Stage::new`], with an account, its Secret, and a running operator.
     pub async fn running(name: &str) -> Result<Self> {
         let mut stage = Self::new(name).await?;
         stage.apply_account().await?;
@@ -148,7 +148,7 @@ impl<'a> Stage<'a> {
         Ok(self.cloud.put_backup(spec)?)
     }
 
-    /// Changes what the cloud holds without a Modify.
+    /// Changes the policy in the cloud without a Modify.
     pub fn drift(&self, policy: Policy) -> Result<()> {
         Ok(self.cloud.set_policy(INSTANCE, policy)?)
     }
@@ -159,24 +159,24 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Spoils the next `count` requests of an action.
+    /// Injects a fault into the next `count` requests of an action; `None` affects all of them.
     pub fn fault(&self, action: &str, count: Option<u64>, effect: Effect) -> Result<u64> {
         let spec = json!({"action": action, "count": count, "effect": serde_json::to_value(effect)?});
         let spec: FaultSpec = serde_json::from_value(spec)?;
         Ok(self.cloud.place_fault(spec)?)
     }
 
-    /// The policy that the cloud holds.
+    /// Returns the policy stored in the cloud.
     pub fn held(&self) -> Result<Policy> {
         Ok(self.cloud.policy(INSTANCE)?.current)
     }
 
-    /// Modifies that took effect.
+    /// Returns the number of Modifies that took effect.
     pub fn modifies(&self) -> u64 {
         self.cloud.counters().modifies_applied
     }
 
-    /// Requests of one action, however they ended.
+    /// Returns the number of requests of one action, whatever their outcome.
     pub fn calls(&self, action: &str) -> u64 {
         self.cloud.counters().by_action.get(action).copied().unwrap_or_default()
     }
@@ -187,18 +187,18 @@ impl<'a> Stage<'a> {
         self.plane.kubectl()
     }
 
-    /// kubectl in the test's namespace.
+    /// Runs kubectl in the test's namespace.
     pub async fn run(&self, args: impl IntoIterator<Item = impl AsRef<str>>) -> Result<String> {
         let args = self.in_namespace(args);
         self.kubectl().run(args).await
     }
 
-    /// An object of the test's namespace, or of none.
+    /// Returns an object of the test's namespace, or a cluster-scoped one.
     pub async fn get(&self, kind: &str, name: &str) -> Result<Value> {
         client::get(&self.client, kind, &self.namespace, name).await
     }
 
-    /// All objects of a kind in the test's namespace.
+    /// Lists all objects of a kind in the test's namespace.
     pub async fn list(&self, kind: &str) -> Result<Vec<Value>> {
         client::list(&self.client, kind, Some(&self.namespace)).await
     }
@@ -222,7 +222,7 @@ impl<'a> Stage<'a> {
         .map(drop)
     }
 
-    /// A `CloudAccount` named `prod` that reaches this stage's cloud.
+    /// Returns a `CloudAccount` named `prod` that uses this stage's cloud.
     pub fn account_manifest(&self) -> Value {
         json!({
             "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CloudAccount",
@@ -242,7 +242,7 @@ impl<'a> Stage<'a> {
         self.apply(self.account_manifest()).await.map(drop)
     }
 
-    /// An active policy to cn-shanghai; `spec` is merged over it.
+    /// Returns an active policy with the target cn-shanghai; `spec` is merged into it.
     pub fn policy_manifest(&self, name: &str, spec: Value) -> Value {
         let mut manifest = json!({
             "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "CrossRegionBackupPolicy",
@@ -262,7 +262,7 @@ impl<'a> Stage<'a> {
         self.apply(self.policy_manifest(POLICY, spec)).await.map(drop)
     }
 
-    /// Merges `spec` into the stored one.
+    /// Merges `spec` into the stored policy's spec.
     pub async fn patch_policy(&self, spec: Value) -> Result<()> {
         let patch = json!({"spec": spec}).to_string();
         self.run(["patch", "crbp", POLICY, "--type=merge", "-p", &patch]).await.map(drop)
@@ -277,7 +277,7 @@ impl<'a> Stage<'a> {
         self.get("crbp", POLICY).await
     }
 
-    /// Waits until the object passes, and gives it; the failure shows the object.
+    /// Waits until the object meets the condition and returns it; a failure shows the last object and the operator's log.
     pub async fn until(
         &self,
         kind: &str,
@@ -294,7 +294,7 @@ impl<'a> Stage<'a> {
         found.with_context(|| format!("last seen: {last:#}\noperator:\n{}", self.log_tail()))
     }
 
-    /// Waits for Ready's reason at the present generation.
+    /// Waits until the policy's Ready has this reason at the current generation.
     pub async fn until_reason(&self, reason: &str) -> Result<Value> {
         self.until("crbp", POLICY, reason, |o| settled(o) && condition(o, "Ready")["reason"] == reason).await
     }
@@ -303,14 +303,14 @@ impl<'a> Stage<'a> {
         self.until("cacct", "prod", reason, |o| settled(o) && condition(o, "Ready")["reason"] == reason).await
     }
 
-    /// Waits for something that is no object.
+    /// Waits for a condition that is not about an object.
     pub async fn wait(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
         wait_until(LIMIT, what, async || Ok(holds().then_some(())))
             .await
             .with_context(|| format!("operator:\n{}", self.log_tail()))
     }
 
-    /// The Events about an object, as `reason: note`.
+    /// Returns the Events about an object, as `reason: note`.
     pub async fn events(&self, name: &str) -> Result<Vec<String>> {
         let events = self.list("Event").await?;
         Ok(events.iter().filter(|e| e["regarding"]["name"] == name).map(client::event_text).collect())
@@ -328,14 +328,14 @@ impl<'a> Stage<'a> {
 
     // The operator
 
-    /// Flags for the next start, besides those that every stage has.
+    /// Sets a flag for the next start, replacing one of the same name.
     pub fn flag(&mut self, flag: &str) {
         let name = flag.split('=').next().unwrap_or(flag).to_owned();
         self.flags.retain(|f| f.split('=').next() != Some(name.as_str()));
         self.flags.push(flag.to_owned());
     }
 
-    /// The operator for this stage's cloud, with nothing but the flags that every one needs.
+    /// Returns a command for the operator with only the flags that every start needs.
     pub fn operator_command(&self, kubeconfig: &Path) -> Command {
         let mut command = Command::new(operator_binary());
         command
@@ -346,7 +346,7 @@ impl<'a> Stage<'a> {
         command
     }
 
-    /// Starts the operator as its ServiceAccount, with the rights that deploy/ gives it.
+    /// Starts the operator as its ServiceAccount, with the RBAC from deploy/.
     pub async fn start_operator(&mut self) -> Result<()> {
         let kubeconfig =
             self.plane.service_account_kubeconfig(OPERATOR_NAMESPACE, OPERATOR_NAMESPACE).await?;
@@ -374,7 +374,7 @@ impl<'a> Stage<'a> {
 }
 
 impl Drop for Stage<'_> {
-    /// No test leads the operator to something that deploy/ gives it no right to.
+    /// Fails the test if the operator logged a request that its RBAC from deploy/ forbids.
     fn drop(&mut self) {
         if std::thread::panicking() || self.may_be_refused {
             return;
@@ -388,7 +388,7 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// The condition of that type, null where there is none.
+/// Returns the condition of a type, or null.
 pub fn condition<'v>(object: &'v Value, kind: &str) -> &'v Value {
     object["status"]["conditions"]
         .as_array()
@@ -396,7 +396,7 @@ pub fn condition<'v>(object: &'v Value, kind: &str) -> &'v Value {
         .unwrap_or(&Value::Null)
 }
 
-/// Whether status and its Ready describe the present spec.
+/// Returns whether the status and its Ready condition describe the current generation.
 pub fn settled(object: &Value) -> bool {
     let generation = &object["metadata"]["generation"];
     object["status"]["observedGeneration"] == *generation

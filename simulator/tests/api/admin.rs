@@ -1,4 +1,4 @@
-//! The admin API: every example of the README works as it is written.
+//! The admin API: every example of the README works as written.
 
 use axum::body::Body;
 use cloud_simulator::{Clock, Simulator};
@@ -15,7 +15,7 @@ struct Example {
     body: String,
 }
 
-/// The lines `curl -X METHOD "$SIM/path" [-d 'body']` of the README, in their order.
+/// Returns the README's lines `curl -X METHOD "$SIM/path" [-d 'body']`, in order.
 fn examples() -> Vec<Example> {
     let read = |line: &str| {
         let rest = line.strip_prefix("curl -sX ")?;

@@ -8,7 +8,7 @@ use crate::client::{Ask, BACKUPS, ID, ask, backup, cloud};
 
 const OTHER: &str = "redis-other";
 
-/// Five backups of two instances, ten seconds apart, `b-1` the newest.
+/// Returns a cloud with five backups of two instances, ten seconds apart, newest `b-1`.
 fn shelf() -> Simulator {
     let simulator = cloud();
     simulator.put_instance(InstanceSpec::new(OTHER, "cn-beijing")).unwrap();

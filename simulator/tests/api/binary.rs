@@ -1,4 +1,4 @@
-//! The program: how it says where it listens, takes a seed, and ends.
+//! Tests of the binary: printed address, initial state, and shutdown.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! A signing client of the in-process router.
+//! A client for Volcengine's protocol that signs requests and sends them to the in-process router.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub fn start() -> Timestamp {
     "2026-01-02T03:04:05Z".parse().unwrap()
 }
 
-/// A cloud on tokio's time with one key and one running instance in cn-beijing.
+/// Returns a cloud on tokio's clock with one key and one running instance in cn-beijing.
 pub fn cloud() -> Simulator {
     let simulator = Simulator::new(Clock::from_tokio(start()));
     simulator.put_key(KeySpec::new(KEY, SECRET)).unwrap();
@@ -34,7 +34,7 @@ pub fn backup(id: &str, age_seconds: f64) -> BackupSpec {
     BackupSpec::new(id, ID, age_seconds)
 }
 
-/// What was answered.
+/// A response with its parsed body.
 #[derive(Debug)]
 pub struct Told {
     pub status: StatusCode,
@@ -52,14 +52,14 @@ impl Told {
         Self { status: parts.status, headers: parts.headers, text, json }
     }
 
-    /// The result of a success.
+    /// Returns the `Result` of a success.
     pub fn result(&self) -> &Value {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text);
         assert!(self.json["ResponseMetadata"].get("Error").is_none(), "{}", self.text);
         self.json.get("Result").expect("a success has a Result")
     }
 
-    /// Status and code of a failure.
+    /// Returns the HTTP status and error code of a failure.
     pub fn error(&self) -> (u16, &str) {
         assert!(self.json.get("Result").is_none(), "{}", self.text);
         let code = self.json["ResponseMetadata"]["Error"]["Code"].as_str();
@@ -71,7 +71,7 @@ impl Told {
     }
 }
 
-/// A request that can be bent before it is signed and sent.
+/// A request that a test can alter before it is signed and sent.
 #[derive(Clone)]
 pub struct Ask {
     pub method: &'static str,
@@ -83,7 +83,7 @@ pub struct Ask {
     pub token: Option<String>,
     pub scope: Scope,
     pub x_date: String,
-    /// Put on the request and signed.
+    /// Additional headers, which are sent and signed.
     pub signed: Vec<(&'static str, String)>,
     pub separator: &'static str,
 }
@@ -152,7 +152,7 @@ impl Ask {
     }
 }
 
-/// The response before its body is read.
+/// Sends the request, and returns the response with its body unread.
 pub async fn raw(simulator: &Simulator, request: Request<Body>) -> Response {
     cloud_simulator::router(simulator.clone()).oneshot(request).await.unwrap()
 }
@@ -165,7 +165,7 @@ pub async fn describe(simulator: &Simulator) -> Value {
     ask(simulator, DESCRIBE, json!({ "InstanceId": ID })).await.result().clone()
 }
 
-/// Switches the policy on.
+/// Activates the policy with a Modify.
 pub async fn enable(simulator: &Simulator, region: &str, token: &str) -> Told {
     let body = json!({
         "InstanceId": ID, "Active": true, "CrossBackupRegion": region, "ClientToken": token,
@@ -177,12 +177,12 @@ pub async fn pass(seconds: f64) {
     tokio::time::advance(Duration::from_secs_f64(seconds)).await;
 }
 
-/// A token of identity with these claims, signed by nobody.
+/// Returns an OIDC token with these claims and an invalid signature.
 pub fn jwt(claims: &Value) -> String {
     format!("{}.{}.c2lnbmF0dXJl", base64url(r#"{"alg":"RS256"}"#), base64url(&claims.to_string()))
 }
 
-/// Without padding, as JWTs have it.
+/// Encodes as base64url without padding, the form in JWTs.
 pub fn base64url(text: &str) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits: Vec<u8> = text.bytes().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();

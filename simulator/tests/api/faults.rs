@@ -21,7 +21,7 @@ fn request(simulator: &Simulator) -> Ask {
     Ask::new(simulator, DESCRIBE, json!({ "InstanceId": ID }))
 }
 
-/// Which of `count` requests failed.
+/// Sends `count` requests, and returns whether each failed.
 async fn failures(simulator: &Simulator, count: usize) -> Vec<bool> {
     let mut failed = Vec::new();
     for _ in 0..count {

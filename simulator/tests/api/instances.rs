@@ -1,4 +1,4 @@
-//! The list of instances.
+//! Volcengine's list of instances.
 
 use cloud_simulator::{InstanceSpec, Simulator, Tag};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::client::{Ask, ID, ask, cloud};
 
 const LIST: &str = "DescribeDBInstances";
 
-/// Twelve instances in cn-beijing and one in cn-shanghai.
+/// Returns a cloud with twelve instances in cn-beijing and one in cn-shanghai.
 fn fleet() -> Simulator {
     let simulator = cloud();
     for number in 1..=11 {

@@ -1,4 +1,4 @@
-//! Tests of the simulator as its clients see it.
+//! Tests of the simulator through its client-facing API.
 
 mod admin;
 mod backups;

@@ -1,4 +1,4 @@
-//! The policy of an instance: reading it, setting it, and the many ways to be refused.
+//! An instance's policy: Describe, Modify, and the refusals.
 
 use cloud_simulator::{InactiveShape, InstanceSpec, KeySpec, Policy, Settings, Simulator};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! A large world: each cloud's list of an account's 100,000 backups, read page by page.
+//! Lists an account's 100,000 backups page by page, for each cloud.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ fn names(kind: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{kind}-{number}")).collect()
 }
 
-/// Seeds, then reads all pages; checks that each backup comes once, the newest first.
+/// Seeds, then reads all pages; checks that each backup is listed once, newest first.
 async fn read_all(
     cloud: &str,
     simulator: Simulator,

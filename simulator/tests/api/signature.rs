@@ -1,4 +1,4 @@
-//! Who is let in, and the order and shape of the gateway's errors.
+//! Authentication of the simulated Volcengine API, and the order and shape of the gateway's errors.
 
 use axum::body::Body;
 use cloud_simulator::volcengine::signing::sha256_hex;
@@ -16,7 +16,7 @@ fn describe(simulator: &Simulator) -> Ask {
     Ask::new(simulator, DESCRIBE, json!({ "InstanceId": ID }))
 }
 
-/// The request with one header replaced, or taken away, after it was signed.
+/// Sends a request with one header replaced or removed after signing.
 async fn forged(simulator: &Simulator, name: &'static str, value: Option<&str>) -> Told {
     let mut request = describe(simulator).request();
     match value {

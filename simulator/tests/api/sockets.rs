@@ -1,4 +1,4 @@
-//! What broken connections look like to a client of a real socket.
+//! Tests of connection faults over real sockets.
 
 use std::io::ErrorKind;
 
@@ -18,7 +18,7 @@ async fn server() -> (Simulator, Server) {
     (simulator, server)
 }
 
-/// Sends a Modify as raw bytes and reads until the connection ends, one way or the other.
+/// Sends a Modify as raw bytes, and reads until the connection is closed or fails.
 async fn exchange(simulator: &Simulator, server: &Server) -> (Vec<u8>, Option<ErrorKind>) {
     let body = json!({ "InstanceId": ID, "Active": true, "CrossBackupRegion": "cn-shanghai" });
     let mut ask = Ask::new(simulator, MODIFY, body);

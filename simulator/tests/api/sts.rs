@@ -1,4 +1,4 @@
-//! Volcengine's STS: who may assume a role, with what, and what the temporary key is good for.
+//! Volcengine's STS: permission to assume a role, parameters, and the use of the temporary key.
 
 use axum::body::Body;
 use cloud_simulator::{Effect, FaultSpec, KeySpec, KeyStatus, OidcSpec, RoleSpec, Seed, Settings, Simulator};
@@ -15,7 +15,7 @@ const ASSUME_OIDC: &str = "AssumeRoleWithOIDC";
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// A cloud with a role that trusts the account's keys and one token.
+/// Returns a cloud with a role that trusts the account's keys and one token.
 fn cloud_with(change: impl FnOnce(&mut RoleSpec)) -> Simulator {
     let simulator = cloud();
     let oidc = OidcSpec { tokens: [TOKEN.to_owned()].into(), ..OidcSpec::default() };
@@ -31,13 +31,13 @@ fn form(fields: Fields<'_>) -> String {
     parts.join("&")
 }
 
-/// The fields of a call in order, with some of them replaced; an empty value leaves one out.
+/// Returns the fields of a call in order, with some of them replaced; an empty value omits a field.
 fn with<'a>(usual: Fields<'a>, other: Fields<'a>) -> Vec<(&'a str, &'a str)> {
     let kept = usual.iter().filter(|(name, _)| other.iter().all(|(changed, _)| changed != name));
     kept.chain(other.iter().filter(|(_, value)| !value.is_empty())).copied().collect()
 }
 
-/// AssumeRole as the SDKs send it: a signed GET.
+/// Builds an AssumeRole request as the SDKs send it: a signed GET.
 fn assumption(simulator: &Simulator, fields: Fields<'_>) -> Ask {
     let fields = with(&[("RoleTrn", ROLE), ("RoleSessionName", "backup")], fields);
     let mut ask = Ask::new(simulator, ASSUME, json!({}));
@@ -67,7 +67,7 @@ async fn assume_oidc(simulator: &Simulator, fields: Fields<'_>) -> Told {
     Told::read(raw(simulator, oidc_request(fields)).await).await
 }
 
-/// A request for the policy with the key that was given.
+/// Describes the policy with the issued temporary key.
 async fn describe_with(simulator: &Simulator, credentials: &Value) -> Told {
     let text = |name: &str| credentials[name].as_str().unwrap().to_owned();
     let mut ask = Ask::new(simulator, DESCRIBE, json!({ "InstanceId": ID }));
@@ -148,7 +148,7 @@ async fn bad_parameters_are_refused() {
         ([("RoleSessionName", name.as_str())], 400, "InvalidParameter"),
         ([("RoleSessionName", "with space")], 400, "InvalidParameter"),
         ([("DurationSeconds", "899")], 400, "InvalidParameter"),
-        // What the Go SDK makes of an hour.
+        // Sent by the Go SDK for an hour.
         ([("DurationSeconds", "3660")], 400, "InvalidParameter"),
         ([("DurationSeconds", "long")], 400, "InvalidParameter"),
         ([("Policy", long.as_str())], 400, "InvalidParameter"),
@@ -304,7 +304,7 @@ async fn of_many_expired_keys_the_last_thousand_are_remembered() {
         );
         pass(1.0).await;
     }
-    // What somebody put in the place of a granted key is not forgotten with it.
+    // A key that was put explicitly under the id of an issued one is not evicted.
     let first = made[0]["AccessKeyId"].as_str().unwrap();
     simulator.put_key(KeySpec::new(first, SECRET)).unwrap();
     pass(900.0).await;
@@ -340,7 +340,7 @@ async fn sts_can_be_slow_or_down() {
         assert_eq!(simulator.keys().len(), keys + 1, "{action} made a key that nobody was told");
         Told::read(call().await).await.result();
     }
-    // A fault of one key meets what the key signs.
+    // A fault for one key affects the requests that it signs.
     place(json!({ "accessKeyId": KEY, "effect": { "type": "reset" } }));
     assume_oidc(&simulator, &[]).await.result();
     let response = raw(&simulator, assumption(&simulator, &[]).request()).await;

@@ -1,4 +1,4 @@
-//! Tencent's list of backups and their details: filters, pages, shapes, settings.
+//! Tencent's backup list and backup details: filters, pages, shapes, settings.
 
 use cloud_simulator::{
     BackupSetKey, Settings, Simulator, StatusesAllowed, TencentBackupSpec, TencentInstanceSpec,
@@ -12,7 +12,7 @@ use crate::tencent_client::{Ask, BACKUPS, DETAIL, ID, ask, backup, cloud, ids, l
 
 const OTHER: &str = "crs-other";
 
-/// Five backups of two instances, ten seconds apart, `b-1` the newest; `b-3` is running, `b-4` expired.
+/// Returns a cloud with five backups of two instances, ten seconds apart, newest `b-1`; `b-3` is running, `b-4` expired.
 fn shelf() -> Simulator {
     let simulator = cloud();
     let other = TencentInstanceSpec::new(OTHER, "ap-guangzhou");
@@ -28,7 +28,7 @@ fn shelf() -> Simulator {
     simulator
 }
 
-/// That long ago, as Beijing writes it.
+/// Formats a past time in Beijing's time zone.
 fn ago(simulator: &Simulator, seconds: i64) -> String {
     let zone = tz::TimeZone::fixed(tz::offset(8));
     (simulator.now() - seconds.seconds()).to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -135,7 +135,7 @@ async fn an_item_has_the_documented_fields() {
             ..backup("165706342-5832225-1641692389", 0.0)
         })
         .unwrap();
-    // The sample of the documentation, but for its count.
+    // The sample of the documentation, except for its count.
     let sample = json!({
         "BackupId": "165706342-5832225-1641692389", "BackupSize": 537, "BackupType": "1", "Encrypted": false,
         "EndTime": "2026-06-01 02:01:09", "ExpireTime": "2026-06-08 02:00:48", "FileType": "RDB-Redis 6.2",
@@ -169,7 +169,7 @@ async fn what_a_backup_does_not_say_its_instance_says() {
     for (field, value) in [("InstanceType", 9), ("MemSize", 4096), ("ShardNum", 5), ("ReplicasNum", 2)] {
         assert_eq!(detail[field], value, "{field}");
     }
-    // The backups of an instance that is gone stay, for the account alone.
+    // The backups of a deleted instance stay, visible only in the account's list.
     simulator.remove_tencent_instance("crs-far").unwrap();
     let told = there(BACKUPS, json!({})).send(&simulator).await;
     assert_eq!(told.response()["BackupSet"][0]["InstanceName"], "");
@@ -189,7 +189,7 @@ async fn a_running_backup_has_no_end() {
     let response = listed(&simulator, json!({ "Status": [1] })).await;
     let item = &response["BackupSet"][0];
     assert_eq!((&item["EndTime"], &item["Remark"], &item["Extra"]), (&json!(""), &Value::Null, &json!(1)));
-    // Nothing changes by itself, however long it runs.
+    // Without a setting, time changes nothing.
     pass(30.0 * 86_400.0).await;
     assert_eq!(listed(&simulator, json!({ "Status": [1] })).await["BackupSet"], json!([item]));
 }
@@ -239,7 +239,7 @@ async fn a_detail_has_the_documented_fields() {
     let mut detail = told.response().clone();
     detail.as_object_mut().unwrap().remove("RequestId");
     assert_eq!(detail, expected);
-    // The list tells of the encryption but not of the key.
+    // The list has the encryption flag but not the key.
     let item = &listed(&simulator, of_instance()).await["BackupSet"][0];
     assert_eq!((&item["Encrypted"], item.get("DecryptKey")), (&json!(true), None));
 }
@@ -266,7 +266,7 @@ async fn a_detail_is_asked_for_with_both_ids() {
         let refused = ask(&simulator, DETAIL, json!({ "InstanceId": ID, "BackupId": id })).await;
         assert_eq!(refused.refusal(), "InvalidParameterValue.BackupNotExists");
     }
-    // Whatever its status, which the list would leave out.
+    // Details exist for any status, also for one that the list omits.
     let told = ask(&simulator, DETAIL, json!({ "InstanceId": ID, "BackupId": "b-4" })).await;
     assert_eq!(told.response()["Status"], -1);
 }

@@ -1,4 +1,4 @@
-//! A signing client of the in-process router that speaks Tencent's protocol.
+//! A client for Tencent's protocol that signs requests and sends them to the in-process router.
 
 use axum::body::Body;
 use cloud_simulator::tencent::signing::{self, Scope};
@@ -19,8 +19,8 @@ pub const BACKUPS: &str = "DescribeInstanceBackups";
 pub const DETAIL: &str = "DescribeBackupDetail";
 pub const INSTANCES: &str = "DescribeInstances";
 
-/// A cloud on tokio's time with one key and one running instance in ap-guangzhou, and without the limits, which
-/// stand in the way of tests that ask much at one moment.
+/// Returns a cloud on tokio's clock with one key and one running instance in ap-guangzhou, without rate limits, which
+/// would fail tests that send many requests at one moment.
 pub fn cloud() -> Simulator {
     let simulator = Simulator::new(Clock::from_tokio(start()));
     simulator.put_key(KeySpec::new(KEY, SECRET)).unwrap();
@@ -32,7 +32,7 @@ pub fn cloud() -> Simulator {
     simulator
 }
 
-/// These settings, without the limits.
+/// Applies these settings, without rate limits.
 pub fn set(simulator: &Simulator, settings: TencentSettings) {
     let tencent = TencentSettings { limits: TencentLimits::Off, ..settings };
     simulator.set_settings(Settings { tencent, ..Settings::default() });
@@ -43,7 +43,7 @@ pub fn backup(id: &str, age_seconds: f64) -> TencentBackupSpec {
 }
 
 impl Told {
-    /// The content of a success.
+    /// Returns the `Response` of a success.
     pub fn response(&self) -> &Value {
         assert_eq!(self.status, 200, "{}", self.text);
         let response = &self.json["Response"];
@@ -52,7 +52,7 @@ impl Told {
         response
     }
 
-    /// The code of a failure, which is HTTP 200 too.
+    /// Returns the code of a failure, which is HTTP 200 too.
     pub fn refusal(&self) -> &str {
         assert_eq!(self.status, 200, "{}", self.text);
         assert_eq!(self.headers["content-type"], "application/json");
@@ -65,7 +65,7 @@ impl Told {
     }
 }
 
-/// A request that can be bent before it is signed and sent.
+/// A request that a test can alter before it is signed and sent.
 #[derive(Clone)]
 pub struct Ask {
     pub method: &'static str,
@@ -74,9 +74,9 @@ pub struct Ask {
     pub key: String,
     pub secret: String,
     pub scope: Scope,
-    /// All headers but Authorization; names in lower case.
+    /// All headers except Authorization; names in lower case.
     pub headers: Vec<(&'static str, String)>,
-    /// In the order of their signing.
+    /// Names of the signed headers, in the order of SignedHeaders.
     pub signed: Vec<&'static str>,
 }
 
@@ -101,7 +101,7 @@ impl Ask {
         .at(simulator.now())
     }
 
-    /// Signed at another time.
+    /// Signs the request with another time.
     pub fn at(mut self, at: Timestamp) -> Self {
         self.scope.date = at.strftime("%Y-%m-%d").to_string();
         self.with("x-tc-timestamp", &at.as_second().to_string())
@@ -168,7 +168,7 @@ pub async fn listed(simulator: &Simulator, body: Value) -> Value {
     ask(simulator, BACKUPS, body).await.response().clone()
 }
 
-/// The ids of the backups of an answer, in its order.
+/// Returns the backup ids of a response, in its order.
 pub fn ids(response: &Value) -> String {
     let items = response["BackupSet"].as_array().unwrap();
     items.iter().map(|item| item["BackupId"].as_str().unwrap()).collect::<Vec<_>>().join(" ")

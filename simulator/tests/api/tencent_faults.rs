@@ -1,4 +1,4 @@
-//! Faults and limits on Tencent's side, and what is remembered of its requests.
+//! Faults, rate limits and the request log of the simulated Tencent API.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn limits(simulator: &Simulator, limits: TencentLimits) {
     simulator.set_settings(Settings { tencent, ..Settings::default() });
 }
 
-/// How many of `count` requests at one moment are let through.
+/// Sends `count` requests at one moment, and returns how many pass the rate limit.
 async fn let_through(simulator: &Simulator, action: &str, region: &str, count: usize) -> usize {
     let mut passed = 0;
     for _ in 0..count {
@@ -43,7 +43,7 @@ async fn the_documented_limits_hold_by_themselves() {
     simulator.set_settings(Settings::default());
     for (action, per_second) in [(BACKUPS, 50), (DETAIL, 20), (INSTANCES, 35)] {
         assert_eq!(let_through(&simulator, action, "ap-guangzhou", per_second + 5).await, per_second);
-        // Each region has its own.
+        // Each region has its own limit.
         assert_eq!(let_through(&simulator, action, "ap-beijing", per_second + 5).await, per_second);
     }
     let refused = ask(&simulator, DETAIL, json!({})).await;
@@ -77,7 +77,7 @@ async fn the_limits_can_be_others_or_none() {
     limits(&simulator, TencentLimits::PerSecond(per_second));
     assert_eq!(let_through(&simulator, BACKUPS, "ap-guangzhou", 10).await, 3);
     assert_eq!(let_through(&simulator, DETAIL, "ap-guangzhou", 30).await, 20);
-    // Another limit begins anew.
+    // A changed limit starts with a full token bucket.
     limits(&simulator, TencentLimits::PerSecond([(BACKUPS.to_owned(), 7.try_into().unwrap())].into()));
     assert_eq!(let_through(&simulator, BACKUPS, "ap-guangzhou", 10).await, 7);
 }
@@ -124,7 +124,7 @@ async fn throttling_has_several_faces() {
     }
     place(&simulator, Effect::Throttle { style: ThrottleStyle::UinLimit, retry_after: Some("7".into()) });
     assert_eq!(ask(&simulator, BACKUPS, of_instance()).await.headers["retry-after"], "7");
-    // To Volcengine, Tencent's styles are its own first one.
+    // Volcengine maps Tencent's throttle styles to its own first style.
     simulator.put_instance(cloud_simulator::InstanceSpec::new(ID, "cn-beijing")).unwrap();
     simulator.put_key(KeySpec::new(crate::client::KEY, crate::client::SECRET)).unwrap();
     place(&simulator, Effect::Throttle { style: ThrottleStyle::UinLimit, retry_after: None });

@@ -1,4 +1,4 @@
-//! Who is let in to Tencent's side, and the order and shape of the gateway's errors.
+//! Authentication of the simulated Tencent API, and the order and shape of the gateway's errors.
 
 use axum::body::Body;
 use cloud_simulator::{KeySpec, KeyStatus, Simulator};
@@ -44,7 +44,7 @@ async fn every_header_that_says_so_is_signed() {
         let ask = Ask { signed: signed.to_vec(), ..list(&simulator) };
         ask.send(&simulator).await.response();
     }
-    // The SDKs sign the port; the document's sample has a charset.
+    // The SDKs sign the Host with its port; the documentation's sample has a charset.
     list(&simulator).with("host", "127.0.0.1:18080").send(&simulator).await.response();
     let charset = list(&simulator).with("content-type", "application/json; charset=utf-8");
     charset.send(&simulator).await.response();
@@ -88,7 +88,7 @@ async fn an_authorization_of_another_form_is_told_apart() {
         let refused = Ask { signed, ..list(&simulator) }.send(&simulator).await;
         assert_eq!(refused.refusal(), "AuthFailure.InvalidAuthorization");
     }
-    // Without any, the action alone shows whose request it is.
+    // Without Authorization, only the action identifies the protocol.
     let mut none = ask.request();
     none.headers_mut().remove("authorization");
     assert_eq!(told(&simulator, none).await.refusal(), "AuthFailure.InvalidAuthorization");

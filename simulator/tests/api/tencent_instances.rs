@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::tencent_client::{ID, INSTANCES, ask, cloud};
 
-/// Three instances beside the first, which is older than they.
+/// Returns a cloud with three more instances, all younger than the first.
 fn yard() -> Simulator {
     let simulator = cloud();
     for (number, name) in [(1, "carts"), (2, "sessions"), (3, "archive")] {
@@ -121,7 +121,7 @@ async fn an_item_has_the_documented_fields() {
     ] {
         assert_eq!(item[field], value, "{field}");
     }
-    // Every field of the SDKs' InstanceSet that is always there.
+    // All fields of the SDKs' InstanceSet that are always present.
     for field in
         "InstanceName InstanceId Appid ProjectId RegionId ZoneId VpcId SubnetId Status WanIp Port Createtime Size \
          SizeUsed Type AutoRenewFlag DeadlineTime Engine ProductType UniqVpcId UniqSubnetId BillingMode \

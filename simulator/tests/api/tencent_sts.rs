@@ -1,4 +1,4 @@
-//! Tencent's STS: who may assume a role, with what, and what the temporary key is good for.
+//! Tencent's STS: permission to assume a role, parameters, and the use of the temporary key.
 
 use cloud_simulator::{FaultSpec, OidcSpec, RoleSpec, Settings, Simulator};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ const TOKEN: &str = "opaque-token-of-the-cluster";
 const ASSUME: &str = "AssumeRole";
 const ASSUME_WEB: &str = "AssumeRoleWithWebIdentity";
 
-/// A cloud with a role that trusts the account's keys and one token of one provider.
+/// Returns a cloud with a role that trusts the account's keys and one token of one provider.
 fn cloud_with(change: impl FnOnce(&mut RoleSpec)) -> Simulator {
     let simulator = cloud();
     let oidc = OidcSpec {
@@ -25,7 +25,7 @@ fn cloud_with(change: impl FnOnce(&mut RoleSpec)) -> Simulator {
     simulator
 }
 
-/// A call of STS with some of its usual fields replaced; null leaves one out.
+/// Builds an STS call with some of its usual fields replaced; null omits a field.
 fn call(simulator: &Simulator, action: &str, other: Value) -> Ask {
     let mut body = json!({ "RoleArn": ROLE, "RoleSessionName": "backup" });
     if action == ASSUME_WEB {
@@ -51,7 +51,7 @@ async fn assume_web(simulator: &Simulator, other: Value) -> Told {
     Told::read(raw(simulator, request).await).await
 }
 
-/// A request for the backups with the key that was given.
+/// Lists the backups with the issued temporary key.
 async fn listed_with(simulator: &Simulator, response: &Value) -> Told {
     let text = |name: &str| response["Credentials"][name].as_str().unwrap().to_owned();
     let mut ask = Ask::new(simulator, BACKUPS, of_instance()).with("x-tc-token", &text("Token"));
@@ -82,7 +82,7 @@ async fn a_token_assumes_a_role_without_a_signature() {
     assert_eq!(listed_with(&simulator, told.response()).await.response()["TotalCount"], 0);
     let records = simulator.requests();
     assert_eq!((records[0].authentic, records[1].authentic), (None, Some(true)));
-    // A signature is no obstacle if it is right.
+    // A valid signature is accepted although the action needs none.
     call(&simulator, ASSUME_WEB, json!({})).send(&simulator).await.response();
     let mut forged = call(&simulator, ASSUME_WEB, json!({}));
     forged.secret = "wrong".into();
@@ -117,7 +117,7 @@ async fn bad_parameters_are_refused() {
         let told = assume_web(&simulator, json!({ name: null })).await;
         assert_eq!(told.refusal(), "MissingParameter", "{name}");
     }
-    // Twelve hours, whatever the role says.
+    // At most twelve hours, even where the role allows more.
     let simulator = cloud_with(|role| role.max_duration_seconds = 100_000);
     assume(&simulator, json!({ "DurationSeconds": 43_200 })).await.response();
     let told = assume(&simulator, json!({ "DurationSeconds": 43_201 })).await;

@@ -1,4 +1,4 @@
-//! The verifier against signatures of the official signers and of the documentation.
+//! Tests the signature verifier with signatures of the official signers and of the documentation.
 
 use cloud_simulator::tencent::auth::{Claim, authenticate, expected};
 use cloud_simulator::{KeySpec, Signed};
@@ -12,7 +12,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// The headers as they were sent, with this Host.
+/// Returns the vector's headers as sent, with this Host.
 fn headers(vector: &Value, host: &str) -> HeaderMap {
     let inputs = &vector["inputs"];
     let mut headers = HeaderMap::new();
@@ -45,7 +45,7 @@ fn signed<'a>(vector: &'a Value, headers: &'a HeaderMap) -> Signed<'a> {
     }
 }
 
-/// Works out every step with the Host that was signed.
+/// Recomputes every step of the signature with the Host that was signed.
 fn recompute(vector: &Value) {
     let (name, inputs) = (text(vector, "name"), &vector["inputs"]);
     let host = inputs["signed_host"].as_str().unwrap_or(text(inputs, "host"));
@@ -61,7 +61,7 @@ fn recompute(vector: &Value) {
     assert_eq!(worked_out.signature, text(vector, "signature"), "{name}");
 }
 
-/// Whether the request is let in as it was sent.
+/// Whether the verifier accepts the request as it was sent.
 fn believed(vector: &Value) -> bool {
     let inputs = &vector["inputs"];
     let mut key = KeySpec::new(text(inputs, "secret_id"), text(inputs, "secret_key"));
@@ -84,8 +84,8 @@ fn every_vector_is_worked_out_and_those_of_redis_are_believed() {
             refused.push(text(vector, "name"));
         }
     }
-    // Node signs another host than it sends and another service; the documentation's examples are of another
-    // service. The GET of Python is believed here, and refused by the gateway for its method.
+    // Node signs another host than it sends, and another service; the documentation's examples are for another
+    // service. The verifier accepts Python's GET; the gateway refuses its method.
     assert_eq!(refused, ["node-localhost-port", "doc-cvm-example-key", "doc-cvm-asterisk-key-signed-action"]);
 }
 

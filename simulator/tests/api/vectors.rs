@@ -1,4 +1,4 @@
-//! The verifier against signatures of the official signers.
+//! Tests the signature verifier with signatures of the official signers.
 
 use cloud_simulator::KeySpec;
 use cloud_simulator::Signed;
@@ -28,7 +28,7 @@ fn headers(vector: &Value, expectation: &Value) -> HeaderMap {
             put(name, value.as_str().unwrap());
         }
     }
-    // The Go signer adds a Content-Type to GET that the input does not have.
+    // The Go signer adds a Content-Type to a GET, which the input lacks.
     let signed = text(expectation, "canonical_headers").lines();
     let added = signed.filter_map(|line| line.strip_prefix("content-type:")).next();
     if let Some(content_type) = input["content_type"].as_str().or(added) {
@@ -43,7 +43,7 @@ fn check(vector: &Value, expectation: &Value) {
     let input = &vector["input"];
     let headers = headers(vector, expectation);
     let pairs = input["query"].as_array().unwrap().iter();
-    // As a client writes it on the wire, in its own order.
+    // The query as a client sends it, unsorted.
     let query: Vec<_> = pairs
         .map(|pair| {
             let encode = |part: &Value| {

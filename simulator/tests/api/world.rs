@@ -1,4 +1,4 @@
-//! How the world changes with the time, and that it does not unless told.
+//! Changes of the simulated state over time, which happen only where a test configures them.
 
 use cloud_simulator::{BackupSpec, Cadence, InstanceSpec, Policy, Simulator};
 use serde_json::{Value, json};

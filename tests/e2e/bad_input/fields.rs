@@ -1,23 +1,23 @@
-//! Every field of a spec, by the CRD's own schema, and values that it may not be meant to have.
+//! Test cases from a CRD's schema: every field of a spec, each with values that a user would hardly intend.
 
 use serde_json::{Map, Value, json};
 
 /// A manifest with one field changed.
 pub struct Case {
-    /// Such as `spec.filter.statuses[0]`.
+    /// JSON path of the changed field, such as `spec.filter.statuses[0]`.
     pub path: String,
-    /// The last name in it.
+    /// Last field name in the path.
     pub field: String,
     pub manifest: Value,
 }
 
-/// The schema of a CRD's spec.
+/// Returns the schema of a CRD's spec.
 pub fn schema(crd: &str) -> Value {
     let crd: Value = serde_saphyr::from_str(crd).expect("a CRD is YAML");
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
 }
 
-/// A case for every field of the schema that the manifest has or may have, and every value.
+/// Returns one case per field and test value, for every schema field that the manifest has or can have.
 pub fn cases(schema: &Value, manifest: &Value) -> Vec<Case> {
     let mut all = Vec::new();
     walk(schema, "/spec", &mut |pointer, schema| {
@@ -46,7 +46,7 @@ fn walk(schema: &Value, pointer: &str, visit: &mut impl FnMut(&str, &Value)) {
     }
 }
 
-/// Where the value stands, made where only its parent is there.
+/// Returns the value at a pointer; a missing member of an existing object is created as null.
 fn place<'v>(manifest: &'v mut Value, pointer: &str) -> Option<&'v mut Value> {
     let (parent, name) = pointer.rsplit_once('/')?;
     match manifest.pointer_mut(parent)? {
@@ -57,7 +57,7 @@ fn place<'v>(manifest: &'v mut Value, pointer: &str) -> Option<&'v mut Value> {
 }
 
 fn values(schema: &Value) -> Vec<Value> {
-    // Of other types, one of which is the field's own.
+    // Values of every JSON type; only one type is the field's own.
     let mut all = vec![
         json!(true),
         json!(7),

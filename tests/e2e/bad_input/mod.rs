@@ -1,5 +1,5 @@
-//! Every field of every manifest with values that nobody means: the API server refuses them and names the field, or the operator
-//! lives with them, says what they lead to, and serves the others as before.
+//! Every field of every manifest with unintended values: either the API server refuses the value and names the field, or the
+//! operator accepts it, reports the outcome in the status, and serves the other objects as before.
 
 mod fields;
 
@@ -17,12 +17,12 @@ use crate::harness::{INSTANCE, LIMIT, Stage, condition, install, settled};
 use crate::objects::OPERATOR_USER;
 
 const GROUP: &str = "crossregionbackup.io";
-/// Requests to the API server at the same time.
+/// Maximum number of concurrent requests to the API server.
 const AT_ONCE: usize = 16;
-/// A window in which everything bad has been told, and several looks are due.
+/// Measurement window that starts after every odd object has a status; several polls fall into it.
 const WINDOW: Duration = Duration::from_secs(12);
 const INTERVAL: Duration = Duration::from_secs(4);
-/// So many of the values of one field that are taken are created as well.
+/// Maximum number of accepted values per field that are also created as objects.
 const EACH: usize = 4;
 const ODD: &str = "odd-";
 const KINDS: [(&str, &str); 4] = [
@@ -35,7 +35,7 @@ const KINDS: [(&str, &str); 4] = [
     ("ClusterCloudAccount", include_str!("../../../crds/crossregionbackup.io_clustercloudaccounts.yaml")),
 ];
 
-/// Manifests that together have every object and list of the kind's schema.
+/// Returns manifests that together contain every object and list of the kind's schema.
 fn good(stage: &Stage<'_>, kind: &str) -> Vec<Value> {
     let of = |spec: Value| {
         json!({
@@ -93,7 +93,7 @@ fn good(stage: &Stage<'_>, kind: &str) -> Vec<Value> {
     }
 }
 
-/// Whether the API server takes it; else its words.
+/// Returns whether a dry-run create passes; the inner error is the API server's message.
 async fn takes(stage: &Stage<'_>, manifest: &Value) -> Result<Result<(), String>> {
     let (kind, namespace) = (&manifest["kind"], &manifest["metadata"]["namespace"]);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -106,7 +106,7 @@ async fn takes(stage: &Stage<'_>, manifest: &Value) -> Result<Result<(), String>
     }
 }
 
-/// Tries every value of every field, and returns the manifests that are taken.
+/// Tries every value of every field and returns the accepted manifests.
 async fn odd_ones(stage: &Stage<'_>) -> Result<Vec<Value>> {
     let (mut taken, mut all, mut refused, mut paths) = (Vec::new(), 0, 0, BTreeSet::new());
     for (kind, crd) in KINDS {
@@ -145,7 +145,7 @@ async fn odd_ones(stage: &Stage<'_>) -> Result<Vec<Value>> {
     Ok(taken)
 }
 
-/// Records of backups such as no cloud sends.
+/// Adds backup records with values that no cloud sends.
 fn put_hostile_backups(stage: &Stage<'_>) -> Result<()> {
     for (number, overrides) in [
         json!({"StartTime": "-009999-01-02T01:59:59Z", "EndTime": "9999-12-30T22:00:00Z"}),
@@ -163,7 +163,7 @@ fn put_hostile_backups(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// All objects of ours, by kind and name.
+/// Returns all objects of the operator's kinds, keyed by kind and name.
 async fn all(stage: &Stage<'_>) -> Result<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
     for (kind, ..) in KINDS {
@@ -175,7 +175,7 @@ async fn all(stage: &Stage<'_>) -> Result<BTreeMap<String, Value>> {
     Ok(found)
 }
 
-/// Whether it says something about its present spec, in plain words.
+/// Returns whether Ready describes the current generation with a reason and a message without control characters.
 fn is_told(object: &Value) -> bool {
     let ready = condition(object, "Ready");
     let plain = ready["message"].as_str().is_some_and(|text| !text.chars().any(char::is_control));
@@ -254,7 +254,7 @@ async fn every_field_of_every_manifest_is_refused_by_name_or_lived_with() -> Res
     Ok(())
 }
 
-/// Calls about the instance of the healthy policy: each look is one.
+/// Returns the number of cloud calls for the healthy policy's instance; each poll is one call.
 fn looks_at(stage: &Stage<'_>) -> u64 {
     stage.cloud.counters().by_instance.get(INSTANCE).copied().unwrap_or_default()
 }

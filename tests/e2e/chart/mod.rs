@@ -1,4 +1,4 @@
-//! The Helm chart: what it renders, and its life on a control plane.
+//! The Helm chart: its rendered manifests, and the life cycle of a release.
 
 mod release;
 mod render;
@@ -10,10 +10,10 @@ use anyhow::Result;
 use crate::harness::{OPERATOR_NAMESPACE, root};
 use crate::tools::tool;
 
-/// The release's name; with it the objects have the names of deploy/.
+/// Name of the release; it gives the objects the same names as the manifests in deploy/.
 pub const RELEASE: &str = OPERATOR_NAMESPACE;
 
-/// `helm template` of the chart in this namespace.
+/// Returns a `helm template` command for the chart in this namespace.
 pub fn template(namespace: &str) -> Result<Command> {
     let mut command = tool("helm")?;
     command.args(["template", RELEASE]).arg(root("deploy/helm")).args(["--namespace", namespace]);

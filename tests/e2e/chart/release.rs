@@ -1,5 +1,5 @@
-//! A release's life on a control plane of its own: installed as the first chart was, upgraded, uninstalled. The operator runs outside,
-//! as the release's ServiceAccount, with exactly the arguments and environment of its Deployment.
+//! Life cycle of a Helm release on its own control plane: install the first chart, upgrade, uninstall. The operator runs as a
+//! local process with the release's ServiceAccount and exactly the arguments and environment of its Deployment.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::harness::{LIMIT, OPERATOR_NAMESPACE, POLICY, Stage, operator_binary, 
 use crate::replicas::until_logged;
 use crate::tools::{read, run, set, tool};
 
-/// As it was packed first. Never changed: what is upgraded from.
+/// The first packed chart, from which the test upgrades. Never changed.
 const FIRST: &str = "tests/data/charts/cross-region-backup-operator-0.1.0.tgz";
 
 struct Release<'a> {
@@ -27,13 +27,13 @@ impl<'a> Release<'a> {
         Ok(Self { plane, home: tempfile::tempdir()?, started: 0 })
     }
 
-    /// helm with these words in front, as the administrator.
+    /// Returns a helm command with these leading arguments, run as the administrator.
     fn helm(&self, words: &[&str]) -> Result<Command> {
         let mut helm = tool("helm")?;
         helm.args(words)
             .args(["--namespace", OPERATOR_NAMESPACE])
             .env("KUBECONFIG", self.plane.kubeconfig())
-            // Nothing of the user's own.
+            // Isolates helm from the user's own configuration.
             .env("HELM_CACHE_HOME", self.home.path())
             .env("HELM_CONFIG_HOME", self.home.path())
             .env("HELM_DATA_HOME", self.home.path());
@@ -53,7 +53,7 @@ impl<'a> Release<'a> {
         Ok(self.plane.kubectl().json(args).await?["spec"]["template"]["spec"].take())
     }
 
-    /// Does what the kubelet does with the Deployment's pod, as far as a process outside can have it.
+    /// Starts the operator as the kubelet would start the Deployment's pod, as far as a local process allows.
     async fn start_operator(&mut self) -> Result<Process> {
         let pod = self.pod().await?;
         let container = &pod["containers"][0];
@@ -76,7 +76,7 @@ impl<'a> Release<'a> {
         Process::spawn(command, self.plane.file(&format!("release-{}.log", self.started)))
     }
 
-    /// The names of what the release has made, but for the CRDs.
+    /// Returns the names of the release's objects, except CRDs.
     async fn left(&self) -> Result<String> {
         let kinds = "deployments,services,serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets,\
             clusterroles,clusterrolebindings";
@@ -85,7 +85,7 @@ impl<'a> Release<'a> {
     }
 }
 
-/// The simulator, and a port that no other test uses.
+/// Returns chart values for the simulator's endpoint and a free port.
 fn values(stage: &Stage<'_>) -> Vec<String> {
     vec![
         format!("allowedEndpoints={{{}}}", stage.endpoint),
@@ -102,7 +102,7 @@ async fn ends_well(mut operator: Process) -> Result<()> {
     Ok(())
 }
 
-/// The present chart as the next version, with one more short name in a CRD.
+/// Copies the current chart as the next version, with an additional short name in a CRD.
 fn next_chart(folder: &Path) -> Result<PathBuf> {
     let next = folder.join("next");
     run(Command::new("cp").arg("-R").arg(root("deploy/helm")).arg(&next))?;
@@ -130,7 +130,7 @@ async fn installed_upgraded_and_uninstalled_it_leaves_what_is_told() -> Result<(
     let in_sync = stage.until_reason("InSync").await.map_err(|error| operator.with_log(&error))?;
     ends_well(operator).await?;
 
-    // The CRDs are upgraded with the release, and keep what they hold.
+    // The upgrade changes the CRDs and keeps the stored objects.
     let told = release.upgrade(&next_chart(release.home.path())?, &["replicaCount=3".to_owned()])?;
     ensure!(told.contains("deletionPolicy: Disable have a finalizer"), "{told}");
     let crd = ["get", "crd", "crossregionbackuppolicies.crossregionbackup.io"];
@@ -143,7 +143,7 @@ async fn installed_upgraded_and_uninstalled_it_leaves_what_is_told() -> Result<(
     corrected.map_err(|error| operator.with_log(&error))?;
     ends_well(operator).await?;
 
-    // Its rights go before it has ended, so that it cannot give the Lease up.
+    // Uninstalling removes the operator's RBAC before the process ends, so the operator cannot release its Lease.
     let mut operator = release.start_operator().await?;
     until_logged(&operator, ": leading").await?;
     run(&mut release.helm(&["uninstall", RELEASE])?)?;
@@ -156,7 +156,7 @@ async fn installed_upgraded_and_uninstalled_it_leaves_what_is_told() -> Result<(
         if left.is_empty() { Ok(Some(())) } else { bail!("{left}") }
     })
     .await?;
-    // CRDs and resources are left, and a finalizer that nobody takes off, but by hand as the documents say.
+    // CRDs and custom resources remain. The finalizer remains too, and must be removed by hand as docs/install.md describes.
     let mut policy = stage.policy().await?;
     ensure!(
         policy["metadata"]["finalizers"] == json!(["crossregionbackup.io/disable-on-delete"]),
@@ -171,7 +171,7 @@ async fn installed_upgraded_and_uninstalled_it_leaves_what_is_told() -> Result<(
     stage.until_gone("crbp", POLICY).await?;
     ensure!(stage.held()?.active, "the cloud stays as it was");
 
-    // Installed again, it takes the CRDs that it left.
+    // A new installation adopts the CRDs that remained.
     release.install(&root("deploy/helm"), &values(&stage))?;
     Ok(())
 }
@@ -191,7 +191,7 @@ async fn it_takes_over_from_the_plain_manifests_and_is_limited_to_namespaces() -
     run(set(helm.arg(&chart), &values))?;
     let shared =
         ["clusterrole/cross-region-backup-operator", "clusterrolebinding/cross-region-backup-operator"];
-    // Limited, the release has no use for these, and does not know them.
+    // A release limited to namespaces neither needs nor manages the cluster-wide roles of the plain manifests.
     stage.kubectl().run(["delete"].into_iter().chain(shared)).await?;
 
     let operator = release.start_operator().await?;

@@ -1,4 +1,5 @@
-//! What the chart renders: valid objects for every combination of values, those of deploy/ by default, and nothing from wrong ones.
+//! Rendering of the chart: every combination of values gives valid objects, the default values give the manifests of deploy/, and
+//! wrong values are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use super::template;
 use crate::harness::{OPERATOR_NAMESPACE, plane, root};
 use crate::tools::{documents, output, read, run, set, tool, yaml};
 
-/// Independent choices; all combinations are rendered.
+/// Independent groups of values; the test renders every combination.
 const CHOICES: [&[&str]; 6] = [
     &["watchNamespaces={chart-one,chart-two}"],
     &["replicaCount=1", "leaderElection.enabled=false", "podDisruptionBudget.minAvailable=0"],
@@ -29,7 +30,7 @@ fn rendered(namespace: &str, values: &[&str]) -> Result<String> {
     run(set(&mut template(namespace)?, values))
 }
 
-/// By kind, namespace and name, without what only helm adds.
+/// Indexes objects by kind, namespace and name, without the fields that only helm adds.
 fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
     let key = |o: &Value| format!("{} {} {}", o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]);
     let plain = |mut object: Value| {
@@ -46,7 +47,7 @@ fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
     objects.into_iter().map(|object| (key(&object), plain(object))).collect()
 }
 
-/// A namespace where nothing is, and which warns of what the Pod Security Standard "restricted" forbids.
+/// Creates an empty namespace that enforces, and warns about, the Pod Security Standard "restricted".
 async fn empty(namespace: &str) -> Result<()> {
     let kubectl = plane().await?.kubectl();
     kubectl.run(["create", "namespace", namespace]).await?;
@@ -57,7 +58,7 @@ async fn empty(namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// A dry run of all these manifests; returns how many objects the API server took. Every warning is a failure.
+/// Applies the manifests as a server-side dry run and returns the number of accepted objects. Every warning is a failure.
 async fn taken(name: &str, manifests: &str) -> Result<usize> {
     let plane = plane().await?;
     let file = plane.file(name);
@@ -108,7 +109,7 @@ async fn the_api_server_takes_every_combination_of_values() -> Result<()> {
     let (kubectl, crds) = (plane().await?.kubectl(), root("tests/data/crds").display().to_string());
     kubectl.run(["apply", "--server-side", "-f", &crds]).await?;
     kubectl.run(["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds]).await?;
-    // Most objects are the same in many combinations: each different one is sent once.
+    // Many combinations render the same objects, so each distinct object is sent once.
     let mut different = BTreeSet::new();
     for chosen in 0..1_usize << CHOICES.len() {
         let values: Vec<&str> = CHOICES
@@ -140,18 +141,18 @@ async fn the_api_server_takes_every_value() -> Result<()> {
     empty(namespace).await?;
     let mut helm = template(namespace)?;
     let text = run(helm.arg("--values").arg(root("tests/data/charts/every-value.yaml")))?;
-    // Those that need more CRDs are sent by the test of combinations.
+    // The test of all combinations covers the objects that need additional CRDs.
     let is_native =
         |o: &Value| !o["apiVersion"].as_str().is_some_and(|v| v.starts_with("monitoring.coreos.com"));
     let objects: Vec<Value> = documents(&text)?.into_iter().filter(is_native).collect();
     let texts: Vec<_> = objects.iter().map(Value::to_string).collect();
     ensure!(taken("every-value.yaml", &texts.join("\n")).await? == objects.len());
-    // And each has an effect: without it, something else is rendered.
+    // Each value has an effect: removing it changes the rendered output.
     let all = yaml("tests/data/charts/every-value.yaml")?;
     let names = all.as_object().context("no map")?.keys();
     let schema: Value = serde_json::from_str(&read("deploy/helm/values.schema.json")?)?;
     let known = schema["properties"].as_object().context("no properties")?.keys();
-    // Covered by the test of combinations.
+    // Covered by the test of all combinations.
     let elsewhere =
         ["replicaCount", "leaderElection", "crds", "watchNamespaces", "rbac", "userRoles", "global"];
     let missing: Vec<_> =
@@ -183,7 +184,7 @@ fn every_value_is_in_the_schema_and_in_the_readme() -> Result<()> {
             ensure!(is_told, "the README has no {name}.{inner}");
         }
     }
-    // helm lets every chart have `global`.
+    // The schema also allows `global`, which helm accepts in every chart.
     ensure!(known.len() == 1 + values.as_object().map_or(0, Map::len));
     Ok(())
 }
@@ -224,10 +225,10 @@ async fn the_plain_manifests_are_the_same_objects() -> Result<()> {
     let kustomize =
         plane().await?.kubectl().run(["kustomize", &root("deploy").display().to_string()]).await?;
     let mut plain = by_name(documents(&kustomize)?);
-    // helm makes it with --create-namespace.
+    // With helm, --create-namespace creates the namespace.
     ensure!(plain.remove(&format!("\"Namespace\" null \"{OPERATOR_NAMESPACE}\"")).is_some());
     let mut chart = by_name(documents(&rendered(OPERATOR_NAMESPACE, &[])?)?);
-    // Made and deleted when the release is uninstalled; of the plain manifests the whole namespace goes then.
+    // A post-delete hook of the chart; the plain manifests are uninstalled by deleting the whole namespace.
     let lease = format!("\"Lease\" \"{OPERATOR_NAMESPACE}\" \"{OPERATOR_NAMESPACE}\"");
     let lease = chart.remove(&lease).context("no Lease")?;
     ensure!(lease["metadata"]["annotations"]["helm.sh/hook"] == "post-delete", "{lease:#}");

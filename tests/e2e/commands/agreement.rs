@@ -1,5 +1,5 @@
-//! `plan` says what `run` then does: for each situation of a policy's life cycle, the same manifests are planned by one process
-//! and reconciled by another, and the Modifies that the cloud was sent are compared with the plan.
+//! Agreement of `plan` and `run`: for each situation of a policy's life cycle, one process plans the manifests and another
+//! reconciles them, and the Modifies that the cloud received must match the plan.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use super::{Said, command, in_cluster, said, write};
 use crate::checks::MODIFY;
 use crate::harness::{Stage, condition, settled};
 
-/// One policy and its instance.
+/// A policy and the instance that it manages.
 struct Situation {
     name: &'static str,
-    /// What the cloud holds; `None`: there is no such instance.
+    /// Cloud-side configuration; `None` if the instance does not exist.
     instance: Option<Value>,
     spec: Value,
-    /// What the plan says, and the reason that `run` then tells.
+    /// Action of the plan, and the reason that `run` reports in the status.
     action: &'static str,
     reason: &'static str,
 }
@@ -41,7 +41,7 @@ fn situations() -> Vec<Situation> {
         situation("elsewhere", with(on("cn-guangzhou")), json!({}), "changeTarget", "InSync"),
         situation("to-be-off", with(on("cn-guangzhou")), json!({"active": false}), "disable", "InSync"),
         situation("off-already", Some(json!({})), json!({"active": false}), "none", "InSync"),
-        // The cloud names the last target while it is off: the target means nothing then.
+        // The cloud still returns the last target while the policy is off; the target has no meaning then.
         situation(
             "off-with-target",
             with(json!({"active": false, "region": "cn-guangzhou", "ttl": 7})),
@@ -60,9 +60,9 @@ fn situations() -> Vec<Situation> {
             "error",
             "RegionNotAvailable",
         ),
-        // So does that to one of a class that can have no copies.
+        // The cloud refuses the Modify for an instance class without cross-region backups.
         situation("standalone", Some(json!({"class": "Standalone"})), json!({}), "enable", "NotSupported"),
-        // Only the answer to the Modify tells that it does not run.
+        // The cloud reports that the instance is not running only in its response to the Modify.
         situation("starts", Some(json!({"status": "Restarting"})), json!({}), "enable", "InstanceNotReady"),
         situation(
             "of-nobody",
@@ -114,7 +114,7 @@ fn id(name: &str) -> String {
     format!("redis-{name}")
 }
 
-/// The files' accounts: one for each way in which one can be wrong.
+/// Returns the Secrets and accounts of the manifest files: a valid account, and one for each kind of problem.
 fn accounts(stage: &Stage<'_>) -> Vec<Value> {
     let account = |name: &str, secret: &str, more: Value| {
         let mut account = stage.account_manifest();
@@ -150,7 +150,7 @@ fn accounts(stage: &Stage<'_>) -> Vec<Value> {
     ]
 }
 
-/// What a plan says of each policy.
+/// Returns the planned policies by name.
 fn planned(plan: &Said) -> Result<BTreeMap<String, Value>> {
     let plan: Value = serde_json::from_str(&plan.out).with_context(|| format!("{}{}", plan.out, plan.err))?;
     let policies = plan["policies"].as_array().context("no policies")?.clone();
@@ -164,7 +164,7 @@ impl Stage<'_> {
         command
     }
 
-    /// How often each instance's policy was modified, as the cloud saw it.
+    /// Returns the number of Modify requests that the cloud received for each instance.
     fn modified(&self) -> BTreeMap<String, usize> {
         let mut modified = BTreeMap::new();
         for request in self.requests(MODIFY) {
@@ -223,7 +223,7 @@ async fn run_does_what_plan_says() -> Result<()> {
     }
     let changes = ["enable", "changeTarget", "disable"];
     let mut modified = stage.modified();
-    // What is refused is tried again.
+    // The operator retries refused Modifies.
     for refused in ["starts", "standalone"] {
         modified.entry(id(refused)).and_modify(|count| *count = 1);
     }
@@ -233,13 +233,13 @@ async fn run_does_what_plan_says() -> Result<()> {
     stage.cloud.patch_instance(&id("starts"), json!({"status": "Running"}))?;
     stage.until_reason_of("starts", "InSync").await?;
 
-    // Once more, with what the cluster knows by now: nothing is left to be done.
+    // A second plan with the cluster's current state contains no changes.
     let again = said(in_cluster(stage.plan(&["--from-cluster"], folder.path()), &plane)).await?;
     for (name, said) in planned(&again)?.into_iter().filter(|(name, _)| name != "standalone") {
         ensure!(!changes.contains(&said["action"].as_str().unwrap_or_default()), "{name}: {said:#}");
     }
 
-    // Who comes later finds the instance managed.
+    // A policy that is created later conflicts with the one that manages the instance.
     let later = tempfile::tempdir()?;
     let rival = json!({"instanceId": id("in-sync"), "crossBackupRegion": "cn-guangzhou"});
     let rival = stage.policy_manifest("rival", rival);
@@ -250,7 +250,7 @@ async fn run_does_what_plan_says() -> Result<()> {
     stage.apply(rival).await?;
     let policy = stage.until_reason_of("rival", "Conflict").await?;
     ensure!(condition(&policy, "Ready")["message"] == told["message"], "{told:#}\n{policy:#}");
-    // Also where neither is there yet: who comes first in the files.
+    // With both policies only in the files, the first in file order manages the instance.
     write(
         later.path(),
         &[
@@ -266,7 +266,7 @@ async fn run_does_what_plan_says() -> Result<()> {
     let both = planned(&said(stage.plan(&[], later.path())).await?)?;
     ensure!(both["first"]["action"] == "none" && both["second"]["reason"] == "Conflict", "{both:#?}");
 
-    // What changes behind the operator's back is drift, which it corrects.
+    // The operator corrects changes made outside of it as drift.
     stage.operator().terminate(crate::harness::LIMIT).await?;
     stage.cloud.set_policy(&id("in-sync"), cloud_simulator::Policy::default())?;
     let drifted = said(in_cluster(stage.plan(&["--from-cluster"], folder.path()), &plane)).await?;
@@ -280,7 +280,7 @@ async fn run_does_what_plan_says() -> Result<()> {
 
     stage.run(["delete", "crbp", "rival", "--timeout=60s"]).await?;
 
-    // What deleting them would do, and does.
+    // The plan for a deletion matches what the deletion does.
     let disable = ["in-sync", "is-off", "elsewhere", "observed", "not-there", "no-key"];
     for name in disable {
         stage

@@ -1,4 +1,4 @@
-//! `plan`, `backups`, `report` and `import` as processes, against the simulated cloud.
+//! The commands `plan`, `backups`, `report` and `import`, run as processes against the simulated cloud.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::checks::{DESCRIBE, MODIFY};
 use crate::harness::{KEY_ID, SECRET_KEY, Stage};
 use crate::inventory::T_INSTANCE;
 
-/// What a cloud may call something.
+/// Hostile text as a cloud could return it for a name.
 const HOSTILE: &str = "<script>alert(1)</script>|=cmd()\u{1b}[31m\u{202e}@team";
 
-/// Two instances that are protected, one that is not, and one of each sort that can tell nothing good.
+/// Adds two protected instances, an unprotected one, and one of a class that does not support cross-region backups.
 fn furnish(stage: &Stage<'_>) -> Result<()> {
     let on = |target: &str| json!({"active": true, "region": target, "ttl": 7});
     for (id, patch) in [
@@ -44,7 +44,7 @@ fn furnish(stage: &Stage<'_>) -> Result<()> {
 }
 
 impl Stage<'_> {
-    /// A command that reaches this stage's cloud with the key of the environment.
+    /// Returns a command that reaches this stage's cloud with a key from the environment.
     fn with_environment(&self, args: &[&str]) -> std::process::Command {
         let mut command = with_key(command(args));
         command.args(["--endpoint", &self.endpoint, "--allowed-endpoint", &self.endpoint]);
@@ -58,7 +58,7 @@ impl Stage<'_> {
     }
 }
 
-/// Nothing that steers a terminal, and no secret.
+/// Checks that the output contains no terminal control characters and no secret.
 fn is_clean(said: &Said) -> Result<()> {
     for text in [&said.out, &said.err] {
         let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
@@ -144,7 +144,7 @@ async fn credentials_go_where_their_owner_sends_them_and_nowhere_else() -> Resul
     let path = folder.path().display().to_string();
     let policy = stage.policy_manifest("same", json!({"instanceId": "redis-a1"}));
 
-    // The environment's, for an account that the files do not have.
+    // The environment's key is used for an account that the files do not define.
     write(folder.path(), std::slice::from_ref(&policy))?;
     let fine = said(stage.with_environment(&["plan", &path])).await?;
     ensure!(fine.code == 0 && fine.out.contains("InSync"), "{}{}", fine.out, fine.err);
@@ -155,7 +155,7 @@ async fn credentials_go_where_their_owner_sends_them_and_nowhere_else() -> Resul
         nothing.out
     );
 
-    // An account of the files says where they would go.
+    // An account in a file sets the endpoint, so the environment's key must not be sent there.
     let before = stage.cloud.requests().len();
     let folder = tempfile::tempdir()?;
     let path = folder.path().display().to_string();
@@ -163,7 +163,7 @@ async fn credentials_go_where_their_owner_sends_them_and_nowhere_else() -> Resul
     let refused = said(stage.with_environment(&["plan", &path])).await?;
     ensure!(refused.code == 1 && refused.out.contains("spec.endpoint is set by a file"), "{}", refused.out);
 
-    // The same with the cluster's, unless the account is the cluster's own.
+    // A key from the cluster is not sent there either, unless the account itself is in the cluster.
     let from_cluster = async || {
         let command = command(&["plan", &path, "--from-cluster", "--allowed-endpoint", &stage.endpoint]);
         said(in_cluster(command, stage.plane)).await
@@ -179,7 +179,7 @@ async fn credentials_go_where_their_owner_sends_them_and_nowhere_else() -> Resul
         is_clean(said)?;
     }
 
-    // Nor where another account of the same Secret, which is the cluster's own, has had it read already.
+    // A file's account gets no access even after another account, from the cluster, already read the same Secret.
     let mut another = stage.account_manifest();
     another["metadata"]["name"] = json!("zzz");
     another["spec"]["endpoint"] = json!(stage.endpoint.replace("127.0.0.1", "localhost"));
@@ -420,7 +420,7 @@ async fn a_secret_that_is_none_is_named_without_its_values() -> Result<()> {
     Ok(())
 }
 
-/// As `sops encrypt --encrypted-regex '^(data|stringData)$'` leaves a value.
+/// A value as `sops encrypt --encrypted-regex '^(data|stringData)$'` writes it.
 const ENCRYPTED: &str = "ENC[AES256_GCM,data:p673w==,iv:YY=,aad:UQ=,tag:A=,type:str]";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,7 +476,7 @@ async fn an_encrypted_secret_is_not_sent_and_beats_no_other_credentials() -> Res
     Ok(())
 }
 
-/// It went through with other credentials, and one note says that these were not given.
+/// Checks that the command succeeded with other credentials, and that exactly one note reports the encrypted Secret as not given.
 fn is_encrypted_and_noted(said: &Said, told: &str) -> Result<()> {
     is_clean(said)?;
     ensure!(said.code == 0, "{told}: {}{}", said.out, said.err);

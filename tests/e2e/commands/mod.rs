@@ -1,4 +1,4 @@
-//! The commands besides `run`, as processes.
+//! The commands other than `run`, executed as processes.
 
 mod agreement;
 mod cloud;
@@ -14,19 +14,19 @@ use testbed::ControlPlane;
 
 use crate::harness::{KEY_ID, SECRET_KEY, Stage, operator_binary};
 
-/// The binary without anything of the caller's environment that it could read.
+/// Returns a command for the binary without the caller's environment.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(operator_binary());
     command.args(args).env_clear().env("HOME", "/nonexistent");
     command
 }
 
-/// Runs it while the simulator of this process answers.
+/// Runs the command on a blocking thread, so that the simulator in this process can answer.
 pub async fn run(mut command: Command) -> Result<Output> {
     Ok(tokio::task::spawn_blocking(move || command.output()).await??)
 }
 
-/// What a process wrote, as text.
+/// Exit code and text output of a process.
 pub struct Said {
     pub code: i32,
     pub out: String,
@@ -42,19 +42,19 @@ pub async fn said(command: Command) -> Result<Said> {
     })
 }
 
-/// With the environment's key, of the one cloud that is there.
+/// Sets the key of the simulated cloud in the environment.
 pub fn with_key(mut command: Command) -> Command {
     command.env("VOLCENGINE_ACCESS_KEY", KEY_ID).env("VOLCENGINE_SECRET_KEY", SECRET_KEY);
     command
 }
 
-/// With the rights of a cluster's administrator.
+/// Gives the command the cluster administrator's kubeconfig.
 pub fn in_cluster(mut command: Command, plane: &ControlPlane) -> Command {
     command.env("KUBECONFIG", plane.kubeconfig());
     command
 }
 
-/// Writes manifests into a folder, a file for each.
+/// Writes each manifest to its own file in a folder.
 pub fn write(folder: &Path, manifests: &[Value]) -> Result<()> {
     for (at, manifest) in manifests.iter().enumerate() {
         let kind = manifest["kind"].as_str().unwrap_or_default().to_lowercase();

@@ -1,4 +1,4 @@
-//! Commands behind a proxy: they reach the API server as kubectl does, and show the proxy's password nowhere.
+//! Commands behind a proxy: they reach the API server as kubectl does, and never show the proxy's password.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use super::{Said, command, said, write};
 use crate::harness::Stage;
 
-/// `ci:Pa55word` in base64.
+/// Proxy credentials `ci:Pa55word` in base64.
 const BASIC: &str = "Proxy-Authorization: Basic Y2k6UGE1NXdvcmQ=";
 const HOST: &str = "kube.no-such-host.invalid:6443";
 
-/// A proxy that leads from a host that nobody resolves to the API server, for `ci` with the password `Pa55word`.
+/// Proxy that forwards an unresolvable host name to the API server, for user `ci` with the password `Pa55word`.
 struct Forward {
     address: SocketAddr,
     opened: Arc<AtomicUsize>,
@@ -48,7 +48,7 @@ async fn forward(mut client: TcpStream, server: String, opened: Arc<AtomicUsize>
     let length = client.read(&mut head).await.unwrap_or_default();
     let head = String::from_utf8_lossy(&head[..length]).into_owned();
     if !head.starts_with(&format!("CONNECT {HOST} ")) || !head.contains(BASIC) {
-        // However it ends, it has ended for both.
+        // The connection is closed in any case, so a failed write does not matter.
         let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
         return;
     }
@@ -59,7 +59,7 @@ async fn forward(mut client: TcpStream, server: String, opened: Arc<AtomicUsize>
     }
 }
 
-/// The administrator's kubeconfig, but that the API server is behind the proxy.
+/// Writes the administrator's kubeconfig with the API server's address behind the proxy.
 fn kubeconfig(stage: &Stage<'_>, own: Option<&str>) -> Result<PathBuf> {
     let text = std::fs::read(stage.plane.kubeconfig())?;
     let mut config: Value = serde_json::from_slice(&text)?;
@@ -74,7 +74,7 @@ fn kubeconfig(stage: &Stage<'_>, own: Option<&str>) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Each command that asks a cluster.
+/// Returns every command that accesses a cluster.
 fn every_command(stage: &Stage<'_>, folder: &str) -> Vec<Vec<String>> {
     let account = format!("{}/{}", stage.namespace, "prod");
     let of = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
@@ -101,7 +101,7 @@ fn shows_no_password(said: &Said, of: &str) -> Result<()> {
 async fn commands_reach_the_api_server_through_the_proxy_that_kubectl_would_use() -> Result<()> {
     let stage = Stage::new("commands-proxied").await?;
     stage.apply_account().await?;
-    // Of its own: `plan` sees the policies of all namespaces.
+    // Uses its own instance, because `plan` includes the policies of all namespaces.
     stage.add_instances(&["redis-proxied"])?;
     let policy = stage.policy_manifest("sessions", json!({"instanceId": "redis-proxied"}));
     stage.apply(policy.clone()).await?;
@@ -129,7 +129,7 @@ async fn commands_reach_the_api_server_through_the_proxy_that_kubectl_would_use(
             ensure!([0, 2].contains(&through.code), "{args:?}: {}{}", through.out, through.err);
             ensure!(proxy.opened.load(Ordering::SeqCst) > before, "{args:?} went another way");
         }
-        // Its own proxy holds, whatever the environment says.
+        // The kubeconfig's proxy-url takes precedence over the environment.
         let before = proxy.opened.load(Ordering::SeqCst);
         let through = ended(&own, &[("NO_PROXY", "*")]).await?;
         ensure!([0, 2].contains(&through.code), "{args:?}: {}{}", through.out, through.err);

@@ -1,4 +1,4 @@
-//! `validate` as a process, and against the API server: both take and refuse the same manifests.
+//! The command `validate` as a process, compared with the API server: both accept and refuse the same manifests.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -64,7 +64,7 @@ fn bases(namespace: &str) -> Vec<Value> {
     ]
 }
 
-/// The pointers of everything below a value.
+/// Collects the JSON pointers of everything below a value.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -85,7 +85,7 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Each base, whole and with each of its fields changed in each of these ways.
+/// Returns each base manifest unchanged, and with each of its fields changed in each of these ways.
 fn mutations(namespace: &str) -> Vec<Value> {
     let strange = [
         json!(null),
@@ -132,14 +132,14 @@ fn mutations(namespace: &str) -> Vec<Value> {
     all
 }
 
-/// Texts, and whether they are taken as startTime and as endTime.
+/// Returns time texts, and whether each is accepted as startTime and as endTime.
 fn forms_of_times() -> Result<Vec<(String, bool)>> {
     let forms: Value = serde_json::from_str(include_str!("../../data/times.json"))?;
     let form = |form: &Value| Some((form["text"].as_str()?.to_owned(), form["taken"].as_bool()?));
     forms.as_array().into_iter().flatten().map(|one| form(one).context("no form of a time")).collect()
 }
 
-/// An inventory for each form of a time in each field that is a time: the fields with the format date-time of all specs.
+/// Returns inventories with each time text in each field of the format date-time (no other spec has such fields).
 fn with_times(namespace: &str) -> Result<Vec<(Value, bool)>> {
     let base =
         bases(namespace).into_iter().find(|base| base["kind"] == "BackupInventory").context("no base")?;
@@ -180,7 +180,7 @@ async fn it_takes_and_refuses_what_the_api_server_does() -> Result<()> {
     agrees(&stage, &all).await
 }
 
-/// The names of those manifests.
+/// Returns the names of the manifests that the API server accepts.
 async fn taken_by_the_api_server(stage: &Stage<'_>, all: &[Value]) -> Result<BTreeSet<String>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("all.yaml");
@@ -195,7 +195,7 @@ fn documents(all: &[Value]) -> String {
     all.iter().map(|manifest| format!("---\n{manifest}\n")).collect()
 }
 
-/// `validate` takes those manifests that the API server takes, and no others.
+/// Checks that `validate` accepts exactly the manifests that the API server accepts.
 async fn agrees(stage: &Stage<'_>, all: &[Value]) -> Result<()> {
     let taken = taken_by_the_api_server(stage, all).await?;
     let folder = tempfile::tempdir()?;
@@ -324,7 +324,7 @@ async fn wrong_usage_ends_with_1() -> Result<()> {
 async fn shells_complete_the_commands() -> Result<()> {
     let script = said(command(&["completion", "bash"])).await?;
     ensure!(script.code == 0 && script.err.is_empty());
-    // What bash itself says that may follow.
+    // Asks bash itself for the completions.
     let asks = format!(
         "{}\nname=cross-region-backup-operator; asked=$(complete -p $name | sed 's/.*-F \\([^ ]*\\).*/\\1/'); \
          COMP_WORDS=($name va); COMP_CWORD=1; $asked $name va $name; echo \"${{COMPREPLY[@]}}\"",

@@ -1,4 +1,4 @@
-//! Accounts that are not there, may not be reached, or cannot be reached yet.
+//! Accounts that do not exist, that a policy may not use, or that cannot be reached yet.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Clock, Effect, FaultSpec, Server, Simulator, ThrottleStyle};
@@ -141,7 +141,7 @@ async fn a_new_spec_of_an_account_is_told_at_once_also_where_the_cloud_is_away()
     stage.patch_account(json!({"requestTimeout": "3s"})).await?;
     let account = stage.until_account("EndpointUnreachable").await?;
     expect(&account, "False", "EndpointUnreachable", With::Reconciling)?;
-    // Its resources judge by their own looks.
+    // Policies of the account are judged by their own polls, not by the account's verification.
     stage.apply_policy(json!({})).await?;
     expect(&stage.until_reason("InSync").await?, "True", "InSync", With::Nothing)?;
     stage.cloud.remove_fault(fault)?;
@@ -196,7 +196,7 @@ async fn a_restart_believes_what_was_verified_and_repeats_nothing() -> Result<()
 async fn a_secret_that_may_not_be_read_is_asked_for_now_and_then() -> Result<()> {
     let stage = Stage::new("accounts-blind").await?;
     stage.run(["create", "serviceaccount", "blind"]).await?;
-    // Nor may it see inventories, as an older installation's: that stops nothing else.
+    // The role also lacks access to inventories, as in an older installation, which must not stop anything else.
     for (name, verb, resources) in [
         (
             "kinds",
@@ -219,7 +219,7 @@ async fn a_secret_that_may_not_be_read_is_asked_for_now_and_then() -> Result<()>
     stage.wait("the first try", || tries() > 0).await?;
     let account = stage.until_account("CredentialsMissing").await?;
     ensure!(message(&account) == "Secret cloud-key cannot be read by the operator", "{}", message(&account));
-    // Every 5 s, and at each change of the account, its status included.
+    // One read every 5 s, and one for each change of the account, its status included.
     ensure!((3..=10).contains(&tries()), "{} tries: {}", tries(), operator.log_tail());
     expect(
         &stage.until_reason("CredentialsMissing").await?,
@@ -239,11 +239,11 @@ async fn a_spec_that_was_not_tried_yet_is_not_said_to_be_verified() -> Result<()
     stage.apply_policy(json!({})).await?;
     stage.until_reason("InSync").await?;
     stage.until_account("CredentialsVerified").await?;
-    // A pause of the whole account, in which nothing can be verified.
+    // The cloud throttles the whole account; nothing can be verified during the pause.
     let pause = Effect::Throttle { style: ThrottleStyle::Flow429, retry_after: Some("5".to_owned()) };
     let fault = stage.place(FaultSpec::new(pause).on_action(DESCRIBE).times(1))?;
     stage.wait("the pause", || stage.fired(fault) == 1).await?;
-    // Whichever call the cloud accepts first verifies the account: after the pause it may be the policy's.
+    // The first accepted call verifies the account; after the pause that may be the policy's call.
     let calls = || stage.calls(VERIFY) + stage.calls(DESCRIBE);
     let tried = calls();
     stage.patch_account(json!({"requestTimeout": "6s"})).await?;

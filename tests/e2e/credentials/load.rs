@@ -1,4 +1,4 @@
-//! Keys that are rotated, and revoked at once, under many policies that are looked at all the time.
+//! Rotation of keys, with immediate revocation of the old key, under continuous polling of many policies.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,25 +14,25 @@ use crate::harness::{KEY_ID, LIMIT, OPERATOR_NAMESPACE, SECRET_KEY, Stage, condi
 
 const POLICIES: usize = 200;
 const ROTATIONS: usize = 20;
-/// How often each policy is looked at, in seconds.
+/// Poll interval of each policy, in seconds.
 const PACE: f64 = 2.0;
-/// How long after a change of the Secret its old key may still sign, in seconds.
+/// Grace period in seconds after a change of the Secret, in which the operator may still sign with the old key.
 const GRACE: f64 = 2.0;
-/// Of the looks that the pace makes, how many there are at least: the rest is left to a machine that is busy with the
+/// Minimum share of the scheduled polls that must happen; the rest allows for a machine that is busy with the
 /// control plane, the simulated cloud and other tests.
 const LEAST_SHARE: f64 = 0.6;
-/// How many calls are made with a key before it is replaced.
+/// Number of calls made with a key before it is replaced.
 const CALLS: u64 = 100;
-/// How often the operator may read the Secret, on average for a rotation: not for each call that is rejected.
+/// Maximum number of Secret reads per rotation, on average; a read for each rejected call would exceed it.
 const MOST_READS: usize = POLICIES / 4;
-/// What all rotations may take on a machine that is busy.
+/// Time limit for all rotations on a busy machine.
 const ROTATIONS_LIMIT: Duration = Duration::from_secs(120);
 
 fn instance(number: usize) -> String {
     format!("redis-load{number:03}")
 }
 
-/// As many instances, each with a backup and a policy that finds it as it wants it.
+/// Adds the instances, each with a backup and a policy that is already in sync.
 async fn fleet(stage: &Stage<'_>) -> Result<()> {
     let mut items = Vec::new();
     for number in 0..POLICIES {
@@ -63,7 +63,7 @@ async fn all_ready(stage: &Stage<'_>) -> Result<()> {
     .with_context(|| format!("operator:\n{}", stage.log_tail()))
 }
 
-/// Every Event of the namespace: about what, why, and how often it was told.
+/// Returns every Event of the namespace: object, reason and count.
 async fn events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let read = |e: &Value| {
@@ -75,7 +75,7 @@ async fn events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> {
     Ok(events)
 }
 
-/// All that was asked, which the cloud itself remembers for some seconds only.
+/// Complete request log; the simulator itself keeps requests only for some seconds.
 #[derive(Default)]
 struct Log(Vec<RequestRecord>);
 
@@ -95,7 +95,7 @@ impl Log {
     }
 }
 
-/// Waits until so many requests were signed with the key, keeping the log complete.
+/// Waits until `calls` requests were signed with the key, then collects the request log.
 async fn until_in_use(stage: &Stage<'_>, key: &str, calls: u64, log: &mut Log) -> Result<()> {
     wait_until(LIMIT, format!("{calls} calls with {key}"), async || {
         let used = stage.cloud.counters().by_key.get(key).copied().unwrap_or_default();
@@ -111,7 +111,7 @@ async fn until_in_use(stage: &Stage<'_>, key: &str, calls: u64, log: &mut Log) -
 async fn twenty_rotations_under_two_hundred_policies_are_noticed_by_none() -> Result<()> {
     let mut stage = Stage::new("creds-load").await?;
     stage.flag("--resync-interval-override=2s");
-    // A line for each of 200 requests a second otherwise.
+    // The debug level would log a line for each of 200 requests a second.
     stage.flag("--log-level=info");
     let mut account = stage.account_manifest();
     account["spec"]["requestBudget"] = json!({"requestsPerSecond": 1000, "burst": 200});
@@ -129,7 +129,7 @@ async fn twenty_rotations_under_two_hundred_policies_are_noticed_by_none() -> Re
     let mut log = Log::default();
     let (began, started) = (stage.cloud.now(), Instant::now());
     let mut old = KEY_ID.to_owned();
-    // The keys that were replaced, and when the Secret no longer had them.
+    // The replaced keys, and when each was removed from the Secret.
     let mut replaced = BTreeMap::<String, Timestamp>::new();
     for number in 1..=ROTATIONS {
         let new = format!("AKLTRotatedAccessKeyId{number:09}");
@@ -151,7 +151,7 @@ async fn twenty_rotations_under_two_hundred_policies_are_noticed_by_none() -> Re
     log.collect(&stage)?;
     let took = seconds(began, stage.cloud.now());
 
-    // No policy was written at all, and so no condition changed, not for a moment either.
+    // An unchanged resource version proves that no policy was written, so that no condition changed even briefly.
     let after = policies(&stage).await?;
     ensure!(after.len() == before.len());
     for (before, after) in before.iter().zip(&after) {

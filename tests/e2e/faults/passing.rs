@@ -1,4 +1,4 @@
-//! Failures that pass: unnoticed where the last good look is young, told at once where the spec is new.
+//! Transient failures: hidden while the last successful poll is recent, reported at once for a new generation.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, FaultSpec, Malformed};
@@ -11,7 +11,7 @@ const NOT_PROMISED: &str = "an answer that is not what the API promises";
 const OTHER_INSTANCE: &str =
     "an answer that is not what the API promises: InstanceId is that of another instance";
 
-/// Each way to fail, with what the condition calls it.
+/// Returns each kind of failure: a name, its effect, and its text in the condition.
 fn ways() -> Vec<(&'static str, Effect, &'static str)> {
     let error = |status, code: &str| Effect::Error {
         status,
@@ -55,7 +55,7 @@ fn named<'p>(all: &'p [Value], name: &str) -> &'p Value {
     all.iter().find(|p| p["metadata"]["name"] == name).unwrap_or(&Value::Null)
 }
 
-/// Good looks at an instance.
+/// Returns the number of successful polls of a policy's instance.
 fn looks(stage: &Stage<'_>, name: &str) -> usize {
     let good = stage.requests(DESCRIBE);
     let of = instance(name);
@@ -74,7 +74,7 @@ async fn passing_failures_are_told_for_a_new_spec_alone_and_heal() -> Result<()>
     stage.start_operator().await?;
     let before = until_all(&stage, "InSync").await?;
 
-    // The same spec: two looks fail, a third one does not, and nobody was told.
+    // Same generation: two polls fail, the third succeeds, and nothing is reported.
     let mut faults = Vec::new();
     for (name, effect, _) in ways() {
         let fault = FaultSpec::new(effect).on_action(DESCRIBE).on_instance(instance(name)).times(2);
@@ -90,7 +90,7 @@ async fn passing_failures_are_told_for_a_new_spec_alone_and_heal() -> Result<()>
         ensure!(version(&policy) == version(old), "nothing is written: {:#}", policy["status"]);
     }
 
-    // A new spec: told at once, with the facts of before.
+    // New generation: the failure is reported at once, and the last observed state stays in the status.
     stage.cloud.clear_faults();
     for (name, effect, _) in ways() {
         stage.place(FaultSpec::new(effect).on_action(DESCRIBE).on_instance(instance(name)))?;

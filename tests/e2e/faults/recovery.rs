@@ -1,4 +1,4 @@
-//! Recovery points and their objective, by looks and by the clock.
+//! Recovery points and their objective (RPO), evaluated at polls and as time passes between them.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ fn met(policy: &Value) -> &Value {
     condition(policy, "RecoveryPointMet")
 }
 
-/// An operator that looks once an hour, so that what happens meanwhile is the clock's doing.
+/// Returns a stage whose operator polls once an hour, so that changes in between come from the passing of time.
 async fn patient(name: &str) -> Result<Stage<'static>> {
     let mut stage = Stage::new(name).await?;
     stage.flag("--resync-interval-override=1h");
@@ -67,7 +67,7 @@ async fn the_objective_is_exceeded_by_the_clock_and_restored_by_a_newer_backup()
     ensure!(stage.calls(DESCRIBE) == looks && stage.calls(BACKUPS) == readings, "the clock alone");
     stage.until_event(POLICY, "RecoveryPointExceeded").await?;
 
-    // The newest attempt failed: its name is part of the news.
+    // The newest attempt failed, and the message names it.
     stage
         .add_backup_with(json!({"backupPointId": "b-2", "instanceId": INSTANCE, "status": "Unavailable"}))?;
     stage.request_now("crbp", POLICY, "one").await?;

@@ -1,4 +1,4 @@
-//! A cloud that says "too fast": Retry-After is honoured, and other accounts do not notice.
+//! Throttling by the cloud: the operator honours Retry-After, and other accounts are not affected.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ async fn retry_after_holds_the_whole_account_and_no_other() -> Result<()> {
 
     let fault = stage.place(throttle(ThrottleStyle::Flow429, Some("6")).on_action(DESCRIBE).times(1))?;
     stage.wait("the throttled look", || stage.fired(fault) == 1).await?;
-    // A request of the user's does not break the cloud's.
+    // A user's reconcile request does not end a pause that the cloud asked for.
     stage.request_now("crbp", POLICY, "during-the-pause").await?;
     let throttled = |r: &RequestRecord| r.outcome.as_deref().is_some_and(|o| o != "ok");
     let start =
@@ -120,7 +120,7 @@ async fn a_pause_does_not_keep_an_account_from_being_suspended() -> Result<()> {
     stage.apply_account().await?;
     stage.start_operator().await?;
     stage.until_account("Throttled").await?;
-    // A request is the account's turn to verify, which the cloud's pause holds back; reading the Secret is its first step.
+    // A reconcile request triggers verification, which the cloud's pause delays; reading the Secret is its first step.
     let of_secrets = AuditFilter {
         verb: Some("get"),
         resource: Some("secrets"),

@@ -1,14 +1,14 @@
 //! Finds the control plane's binaries.
 //!
-//! `KUBEBUILDER_ASSETS` is the field's convention (controller-runtime's envtest): the binaries it holds win. What it
-//! lacks comes from `.build/bin` of this repository, which `make control-plane` fills; kubectl at last from `PATH`.
+//! Binaries in `KUBEBUILDER_ASSETS` (the convention of controller-runtime's envtest) take precedence. Missing ones come from
+//! `.build/bin` of this repository, which `make control-plane` fills; kubectl also from `PATH`.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The paths of the programs that a control plane consists of.
+/// Paths of the control plane's programs.
 #[derive(Debug, Clone)]
 pub struct Assets {
     pub etcd: PathBuf,

@@ -1,4 +1,4 @@
-//! The API server's audit log: who did what to which object, and with which result.
+//! Reads the API server's audit log: the user, verb, object and status code of each request.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// Every request once, without its body, when its answer is complete. So a watch appears when it ends, and an entry may
-/// come a moment after the client has its answer.
+/// Audit policy: logs every request once, without its body, when its response is complete. A watch therefore appears when it
+/// ends, and an entry may be written shortly after the client has its response.
 pub const POLICY: &str = r#"{
   "apiVersion": "audit.k8s.io/v1",
   "kind": "Policy",
@@ -16,28 +16,28 @@ pub const POLICY: &str = r#"{
 }
 "#;
 
-/// One request.
+/// One request in the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Event")]
 pub struct AuditEntry {
-    /// For a ServiceAccount `system:serviceaccount:NAMESPACE:NAME`.
+    /// Username; for a ServiceAccount `system:serviceaccount:NAMESPACE:NAME`.
     pub user: String,
     pub user_agent: String,
     /// get, list, watch, create, update, patch, delete, deletecollection; for other paths the HTTP method.
     pub verb: String,
-    /// With the query, which has the field manager, `watch=true`, and so on.
+    /// Path and query; the query has the field manager, `watch=true`, and so on.
     pub request_uri: String,
-    /// Empty for the core group and for paths that are no objects, as are the next five.
+    /// Empty for the core group and, like the next four fields, for paths that are no objects.
     pub group: String,
     pub resource: String,
     /// `status`, for example.
     pub subresource: String,
     pub namespace: String,
-    /// Empty at a list, a watch, and a create with a generated name.
+    /// Empty for a list, a watch, and a create with a generated name.
     pub name: String,
     /// The HTTP status; 0 when there was none.
     pub code: u16,
-    /// When the request came, RFC 3339 with microseconds.
+    /// When the API server received the request, RFC 3339 with microseconds.
     pub received: String,
 }
 
@@ -49,12 +49,12 @@ impl AuditEntry {
     }
 }
 
-/// Which entries are asked for: those that agree with every member that is set.
+/// Selects the entries that match every field that is set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuditFilter<'a> {
     pub user: Option<&'a str>,
     pub verb: Option<&'a str>,
-    /// The plural, such as `secrets`; includes its subresources.
+    /// Plural name, such as `secrets`; matches subresources too.
     pub resource: Option<&'a str>,
     pub subresource: Option<&'a str>,
     pub namespace: Option<&'a str>,
@@ -77,12 +77,12 @@ impl AuditFilter<'_> {
     }
 }
 
-/// Reads the log so far. The last line may still be in the writing: without its line feed it is left out.
+/// Reads the log so far, without a last line that is incomplete (lacks its line feed).
 pub fn read(path: &Path, filter: &AuditFilter) -> Result<Vec<AuditEntry>> {
     let bytes = fs::read(path).with_context(|| format!("no audit log {}", path.display()))?;
     let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &bytes[..end]);
     let mut entries = Vec::new();
-    // Most lines are those of other tests: parsing them all takes longer than all else that a test does with the log.
+    // Most lines belong to other tests; parsing them all would dominate the time that a test spends on the log.
     let words = [filter.user, filter.namespace, filter.name].map(|word| word.unwrap_or_default());
     for line in complete.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         if std::str::from_utf8(line).is_ok_and(|line| words.iter().any(|word| !line.contains(word))) {
@@ -97,7 +97,7 @@ pub fn read(path: &Path, filter: &AuditFilter) -> Result<Vec<AuditEntry>> {
     Ok(entries)
 }
 
-/// The members of `audit.k8s.io/v1` Event that are read.
+/// The fields of an `audit.k8s.io/v1` Event that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {

@@ -1,4 +1,4 @@
-//! What a test logs.
+//! Captures the `tracing` output of a test's thread.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -13,10 +13,11 @@ thread_local! {
     static LISTENING: RefCell<Option<Lines>> = const { RefCell::new(None) };
 }
 
-/// The process's one subscriber, which hands each thread's lines to whoever listens on that thread.
+/// The process's only subscriber; it writes each thread's lines to the [`Capture`] of that thread, if any.
 ///
-/// It is there before anybody listens and stays: `tracing` asks only the subscribers of the thread that first passes an event, and
-/// remembers the answer for all threads. With a subscriber of one's own thread, a test beside it decides what is logged.
+/// It is installed before the first capture and stays: `tracing` asks only the subscribers of the thread that first reaches a
+/// callsite, and caches their interest for all threads. With thread-local subscribers, a test on another thread would decide what
+/// is logged.
 static SUBSCRIBER: LazyLock<()> = LazyLock::new(|| {
     let out = || LISTENING.with_borrow(|lines| lines.clone().unwrap_or_default());
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(out);
@@ -44,7 +45,7 @@ impl Write for Lines {
     }
 }
 
-/// Listens on this thread until it is dropped.
+/// Captures the thread's log lines until it is dropped.
 pub struct Capture(Lines);
 
 impl Capture {
@@ -59,7 +60,7 @@ impl Drop for Capture {
     }
 }
 
-/// Everything that this thread logs, at any level, by any crate.
+/// Starts to capture everything that this thread logs, at any level, from any crate.
 pub fn capture() -> Capture {
     every_event_is_asked_about();
     let lines = Lines::default();
@@ -67,7 +68,7 @@ pub fn capture() -> Capture {
     Capture(lines)
 }
 
-/// A subscriber of one thread alone misses nothing after this.
+/// Installs the process's subscriber, after which a thread-local subscriber misses no event.
 pub fn every_event_is_asked_about() {
     LazyLock::force(&SUBSCRIBER);
 }

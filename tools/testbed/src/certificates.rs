@@ -1,4 +1,4 @@
-//! The keys and certificates of one control plane, made anew for each.
+//! Generates the keys and certificates of one control plane.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// Where the files are.
+/// Paths of the generated files.
 #[derive(Debug)]
 pub struct Certificates {
-    /// What clients trust.
+    /// CA certificate that clients trust.
     pub authority: PathBuf,
     pub serving_certificate: PathBuf,
     pub serving_key: PathBuf,
-    /// Signs ServiceAccount tokens.
+    /// Private key that signs ServiceAccount tokens.
     pub token_key: PathBuf,
-    /// Checks them. The API server does not take it from a private key in PKCS#8, the form that we can write.
+    /// Public key that verifies them. The API server cannot derive it from a private key in PKCS#8, the only form generated here.
     pub token_public_key: PathBuf,
 }
 
 impl Certificates {
-    /// Generates everything into the folder.
+    /// Generates all keys and certificates into the folder.
     pub fn generate(folder: &Path) -> Result<Self> {
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::default();

@@ -1,4 +1,4 @@
-//! The command lines of the control plane's three programs.
+//! Command lines of etcd, kube-apiserver and kube-controller-manager.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use std::process::Command;
 use crate::assets::Assets;
 use crate::certificates::Certificates;
 
-/// The controllers that tests rely on. No others: they would watch kinds for workloads, which nothing here runs, and
-/// which an older API server of `KUBEBUILDER_ASSETS` may not have.
+/// The controllers that tests rely on. Others would watch workload kinds, which nothing here uses and which an older API server
+/// from `KUBEBUILDER_ASSETS` may lack.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
     serviceaccount-token-controller,root-ca-certificate-publisher-controller,clusterrole-aggregation-controller";
 
-/// Where one control plane keeps its files.
+/// Paths of one control plane's files.
 #[derive(Debug)]
 pub struct Layout {
     pub folder: PathBuf,
@@ -36,7 +36,7 @@ impl Layout {
         self.file("tokens.csv")
     }
 
-    /// etcd listens on sockets in the private folder: no port can be taken, and no other user of the machine gets in.
+    /// Unix socket of etcd in the private folder: no port conflicts, and no access for other users of the machine.
     pub fn etcd_socket(&self) -> PathBuf {
         self.file("etcd.sock")
     }
@@ -50,21 +50,21 @@ impl Layout {
     }
 }
 
-/// etcd, without the calls of fsync that would make every write wait for the disk.
+/// Returns the command of etcd, without fsync, which would make every write wait for the disk.
 pub fn etcd(assets: &Assets, layout: &Layout) -> Command {
     let mut command = Command::new(&assets.etcd);
     command
         .arg(option("data-dir", layout.etcd_data()))
         .arg(option("listen-client-urls", layout.etcd_url()))
-        // A formality, which has to be a host and port, as has the default of what it advertises to peers: no client
-        // asks for it, and there are no peers.
+        // Required to be a host and port, like the default of the advertised peer URL, but unused: no client asks for
+        // it, and there are no peers.
         .arg("--advertise-client-urls=http://127.0.0.1:2379")
         .arg(option("listen-peer-urls", format!("unix://{}", layout.file("peer.sock").display())))
         .args(["--unsafe-no-fsync", "--log-level=warn"]);
     command
 }
 
-/// The API server on 127.0.0.1.
+/// Returns the command of an API server on 127.0.0.1.
 pub fn apiserver(assets: &Assets, layout: &Layout, port: u16, more: &[String]) -> Command {
     let certificates = &layout.certificates;
     let mut command = Command::new(&assets.apiserver);
@@ -85,16 +85,16 @@ pub fn apiserver(assets: &Assets, layout: &Layout, port: u16, more: &[String]) -
         .arg(option("audit-log-path", layout.audit_log()))
         // In megabytes. A rotated log would hide its first part from the tests that count.
         .arg("--audit-log-maxsize=4096")
-        // Tests on one machine may all ask at once; being throttled by the server is not what they are about.
+        // Many tests may send requests at once; throttling by the server would only slow them down.
         .args(["--enable-priority-and-fairness=false", "--max-requests-inflight=0"])
         .arg("--max-mutating-requests-inflight=0")
-        // At a stop, watches are ended after this time. Without it they keep the server for a minute.
+        // On shutdown, watches are closed after this time. Without it they delay the exit by a minute.
         .arg("--shutdown-watch-termination-grace-period=1s")
         .args(more);
     command
 }
 
-/// The controller-manager with the few controllers that tests rely on.
+/// Returns the command of a controller-manager with the controllers that tests rely on.
 pub fn controller_manager(assets: &Assets, layout: &Layout, kubeconfig: &Path) -> Command {
     let mut command = Command::new(&assets.controller_manager);
     command
@@ -102,13 +102,13 @@ pub fn controller_manager(assets: &Assets, layout: &Layout, kubeconfig: &Path) -
         .arg(option("controllers", CONTROLLERS))
         .arg(option("service-account-private-key-file", &layout.certificates.token_key))
         .arg(option("root-ca-file", &layout.certificates.authority))
-        // Neither a Lease to wait for nor a port to listen on; and no limit of its own on requests, so that
-        // namespaces vanish soon.
+        // No leader election, no port, and no effective client-side rate limit, so that namespaces are deleted
+        // quickly.
         .args(["--leader-elect=false", "--secure-port=0", "--kube-api-qps=1000", "--kube-api-burst=1000"]);
     command
 }
 
-/// `--name=value`, where the value may be a path.
+/// Formats `--name=value`; the value may be a path.
 fn option(name: &str, value: impl Into<OsString>) -> OsString {
     let mut option = OsString::from(format!("--{name}="));
     option.push(value.into());

@@ -1,4 +1,4 @@
-//! One control plane: starts the programs in order, restarts the API server, hands out ways to use it.
+//! Lifecycle of one control plane: starts its programs in order, restarts the API server, provides kubeconfigs and kubectl.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,26 +18,26 @@ use crate::process::Process;
 use crate::wait::wait_until;
 use crate::watchdog::Watchdog;
 
-/// Ready takes 5 s on two idle cores; the rest is for machines that are busy with other tests.
+/// Limit for a program to become ready; it takes 5 s on two idle cores, longer on machines that are busy with other tests.
 const READY_WITHIN: Duration = Duration::from_secs(120);
-/// The API server lets requests under way end, which takes it less than 2 s where none hangs.
+/// Limit for a graceful stop; the API server drains requests in progress, in less than 2 s where none hangs.
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
-/// How often another port is tried.
+/// Number of ports to try.
 const PORTS: usize = 5;
 
-/// What a control plane has beyond the administrator.
+/// Options of a control plane.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Users with kubeconfigs of their own, see [`ControlPlane::user_kubeconfig`].
     pub users: Vec<User>,
-    /// More arguments for kube-apiserver; the last one of a kind wins.
+    /// Additional arguments for kube-apiserver; they override the defaults.
     pub apiserver_args: Vec<String>,
 }
 
 /// A running control plane; dropping it ends its processes and removes its files.
 #[derive(Debug)]
 pub struct ControlPlane {
-    // The order of the members is that of their ends: clients before servers, processes before files.
+    // Fields drop in this order: clients before servers, processes before files.
     _controller_manager: Process,
     /// None while it is stopped.
     apiserver: Mutex<Option<Process>>,
@@ -53,13 +53,13 @@ pub struct ControlPlane {
     _folder_watchdog: Watchdog,
 }
 
-/// The control plane that all tests of this process share, started by the first that asks.
+/// Returns the control plane that all tests of this process share; the first call starts it, and it ends with the process.
 ///
-/// A test that stops the API server, or changes what is not in a namespace of its own, starts its own instead. It ends
-/// with the process.
+/// A test that stops the API server, or changes objects outside of a namespace of its own, starts its own control plane
+/// instead.
 ///
 /// # Errors
-/// When it could not be started; that is tried once, and every caller gets the reason.
+/// When it could not be started; the start is tried once, and every caller gets the reason.
 pub async fn shared() -> Result<&'static ControlPlane> {
     static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
     let start =
@@ -68,10 +68,10 @@ pub async fn shared() -> Result<&'static ControlPlane> {
 }
 
 impl ControlPlane {
-    /// Starts the programs, and returns when the API server is ready and the controllers are at work.
+    /// Starts the programs, and returns when the API server is ready and the controllers work.
     ///
     /// # Errors
-    /// When a binary is missing or a program does not get ready in two minutes; the message has the end of its log.
+    /// When a binary is missing or a program is not ready within two minutes; the message has the end of its log.
     pub async fn start(options: Options) -> Result<Self> {
         let assets = Assets::find()?;
         let folder = tempfile::Builder::new().prefix("testbed-").tempdir().context("no temporary folder")?;
@@ -96,7 +96,7 @@ impl ControlPlane {
         let command = components::controller_manager(&assets, &layout, &kubeconfig);
         let controller_manager =
             Process::spawn(command, layout.file("kube-controller-manager.log"))?.silent_on_panic();
-        // Made by a controller, in a namespace that the API server makes a moment after it is ready.
+        // A controller creates it, in a namespace that the API server creates shortly after it is ready.
         let at_work = wait_until(READY_WITHIN, "the ServiceAccount default/default", async || {
             kubectl.run(["get", "serviceaccount", "default", "-n", "default"]).await.map(Some)
         });
@@ -117,19 +117,19 @@ impl ControlPlane {
         })
     }
 
-    /// The API server's address, `https://127.0.0.1:PORT`; the same after a restart.
+    /// Returns the API server's address, `https://127.0.0.1:PORT`; a restart keeps it.
     #[must_use]
     pub fn server(&self) -> String {
         server_url(self.port)
     }
 
-    /// kubectl as the administrator, who may do everything.
+    /// Returns kubectl as the administrator, whom RBAC does not restrict.
     #[must_use]
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
     }
 
-    /// The administrator's kubeconfig file.
+    /// Returns the path of the administrator's kubeconfig file.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         self.kubectl.kubeconfig()
@@ -143,7 +143,7 @@ impl ControlPlane {
         self.write_kubeconfig(name, self.identities.token(name)?)
     }
 
-    /// Writes a kubeconfig file with a token of this ServiceAccount, good for a day, and returns its path.
+    /// Writes a kubeconfig file with a token of this ServiceAccount, valid for a day, and returns its path.
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
@@ -152,14 +152,14 @@ impl ControlPlane {
         self.write_kubeconfig(&format!("{namespace}.{name}"), token.trim())
     }
 
-    /// A path in the control plane's folder, for logs and other files that end with it.
+    /// Returns a path in the control plane's folder, for logs and other files that are removed with it.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.layout.file(name)
     }
 
-    /// The requests that the API server has answered so far and that the filter lets through, oldest first. Survives
-    /// restarts of the API server. An entry may come a moment after the client has its answer: poll for the last ones.
+    /// Returns the completed requests so far that match the filter, oldest first, also those before a restart of the API
+    /// server. An entry may be written shortly after the client has its response: poll for the last ones.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -167,10 +167,10 @@ impl ControlPlane {
         audit::read(&self.layout.audit_log(), filter)
     }
 
-    /// Stops the API server with SIGTERM, as a node does. Nothing happens when it is stopped already.
+    /// Stops the API server with SIGTERM, as a node does; a no-op when it is stopped already.
     ///
     /// # Errors
-    /// When it does not end in 20 s; it is killed then.
+    /// When it does not end within 20 s; it is killed then.
     pub async fn stop_apiserver(&self) -> Result<()> {
         // Dropped when taken: a failed stop leaves no half-stopped server behind.
         match self.apiserver.lock().await.take() {
@@ -179,10 +179,10 @@ impl ControlPlane {
         }
     }
 
-    /// Starts the API server again: same port, same data, same users. Nothing happens when it runs.
+    /// Restarts the API server with the same port, data and users; a no-op when it runs.
     ///
     /// # Errors
-    /// When it is not ready in two minutes.
+    /// When it is not ready within two minutes.
     pub async fn start_apiserver(&self) -> Result<()> {
         let mut slot = self.apiserver.lock().await;
         if slot.is_none() {
@@ -198,17 +198,17 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Copies etcd's data, for [`ControlPlane::restore_data`]; etcd and the API server are away meanwhile.
+    /// Copies etcd's data, for [`ControlPlane::restore_data`]; etcd and the API server are down meanwhile.
     ///
     /// # Errors
-    /// When one of them does not end, or is not ready again in time, or the data cannot be copied.
+    /// When etcd or the API server does not stop or restart in time, or the data cannot be copied.
     pub async fn copy_data(&self) -> Result<PathBuf> {
         let copy = self.layout.file("etcd-copy");
         self.with_stopped_etcd(|data| copy_folder(data, &copy)).await?;
         Ok(copy)
     }
 
-    /// Starts etcd and the API server again on a copy of etcd's data, as from a backup: resourceVersions go back.
+    /// Restarts etcd and the API server on a copy of etcd's data, like a restored backup: resourceVersions go back.
     ///
     /// # Errors
     /// As [`ControlPlane::copy_data`].
@@ -255,10 +255,10 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     copy().with_context(|| format!("cannot copy {}", from.display()))
 }
 
-/// Starts etcd, and returns when it listens: an API server that comes earlier waits a second before it tries again.
+/// Starts etcd, and returns when it listens: an API server started earlier waits a second before its next attempt.
 async fn start_etcd(assets: &Assets, layout: &Layout) -> Result<Process> {
     let command = components::etcd(assets, layout);
-    // One that was killed leaves its socket behind.
+    // A killed etcd leaves its socket behind.
     let _ = std::fs::remove_file(layout.etcd_socket());
     let mut etcd = Process::spawn(command, layout.file("etcd.log"))?.silent_on_panic();
     let listens = wait_until(READY_WITHIN, "etcd to listen", async || match etcd.try_wait()? {
@@ -269,7 +269,7 @@ async fn start_etcd(assets: &Assets, layout: &Layout) -> Result<Process> {
     Ok(etcd)
 }
 
-/// Starts the API server on a port of its choice. Only its own attempt to bind tells whether a port is really free.
+/// Starts the API server on a free port; retries with another port, as only the server's own bind shows whether it is free.
 async fn first_apiserver(
     assets: &Assets,
     layout: &Layout,

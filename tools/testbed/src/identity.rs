@@ -1,4 +1,4 @@
-//! Who may talk to the API server: static users with random tokens, and the kubeconfig files that carry them.
+//! Static users of the API server with random tokens, and the kubeconfig files that carry the tokens.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,11 +9,11 @@ use serde_json::json;
 
 /// The administrator, of the group that RBAC does not restrict.
 pub const ADMIN: &str = "admin";
-/// The controller-manager under its usual name, so that the audit log tells it from the administrator.
+/// The controller-manager's usual name, so that the audit log distinguishes it from the administrator.
 pub const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 const MASTERS: &str = "system:masters";
 
-/// A user that the API server knows, with no rights beyond those that RBAC gives to the name and the groups.
+/// A static user of the API server, with the rights that RBAC grants to the name and the groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
@@ -21,12 +21,12 @@ pub struct User {
 }
 
 impl User {
-    /// A user without groups.
+    /// Creates a user without groups.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), groups: Vec::new() }
     }
 
-    /// The same user as a member of this group too.
+    /// Adds the user to a group.
     #[must_use]
     pub fn in_group(mut self, group: impl Into<String>) -> Self {
         self.groups.push(group.into());
@@ -41,14 +41,14 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// The two users that every control plane has, and these.
+    /// Generates tokens for the two users that every control plane has, and for these.
     pub fn generate(more: &[User]) -> Result<Self> {
         let own = [ADMIN, CONTROLLER_MANAGER].map(|name| User::new(name).in_group(MASTERS));
         let users = own.iter().chain(more).map(|user| Ok((user.clone(), random_token()?)));
         Ok(Self { users: users.collect::<Result<_>>()? })
     }
 
-    /// The file for `--token-auth-file`: token, name, uid and the quoted groups.
+    /// Writes the file for `--token-auth-file`: token, name, uid and the quoted groups.
     pub fn write_token_file(&self, path: &Path) -> Result<()> {
         let lines = self.users.iter().map(|(user, token)| {
             format!("{token},{},{},\"{}\"\n", user.name, user.name, user.groups.join(","))
@@ -56,7 +56,7 @@ impl Identities {
         fs::write(path, lines.collect::<String>()).context("cannot write the token file")
     }
 
-    /// The user's token.
+    /// Returns the user's token.
     pub fn token(&self, name: &str) -> Result<&str> {
         let found = self.users.iter().find(|(user, _)| user.name == name);
         found.map(|(_, token)| token.as_str()).with_context(|| format!("the API server knows no user {name}"))
@@ -79,7 +79,7 @@ pub fn write_kubeconfig(
         "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": user}}],
         "current-context": "testbed",
     });
-    // Renamed when it is whole: another test's program may be reading the file of the same user.
+    // Written to a temporary file, then renamed: another test's program may be reading the same user's file.
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).context("no temporary file")?;
     file.write_all(format!("{config:#}").as_bytes())?;

@@ -1,4 +1,4 @@
-//! kubectl, as one user of one control plane.
+//! Runs kubectl as one user of one control plane.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// For one call; beyond `kubectl wait --timeout` of any reasonable test.
+/// Limit for one call; above any `kubectl wait --timeout` of a test.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Runs kubectl with a kubeconfig. Cheap to clone; usable from any runtime.
@@ -26,28 +26,28 @@ impl Kubectl {
         Self { program, kubeconfig, cache }
     }
 
-    /// The same kubectl as another user.
+    /// Returns a kubectl that uses another kubeconfig.
     #[must_use]
     pub fn with_kubeconfig(&self, kubeconfig: impl Into<PathBuf>) -> Self {
         Self { kubeconfig: kubeconfig.into(), ..self.clone() }
     }
 
-    /// The program, for what runs it in another way.
+    /// Returns the path of the binary, for callers that run it themselves.
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.program
     }
 
-    /// The kubeconfig file that is used.
+    /// Returns the path of the kubeconfig file.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Runs kubectl to its end, whatever its exit code.
+    /// Runs kubectl to its end, with any exit code.
     ///
     /// # Errors
-    /// When it cannot be started or does not end in three minutes (it is killed then, also when the future is dropped).
+    /// When it cannot be started or does not end within three minutes. It is killed then, as when the future is dropped.
     pub async fn output<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Output> {
         self.call(&collect(args), "").await
     }
@@ -71,7 +71,7 @@ impl Kubectl {
         serde_json::from_str(&text).with_context(|| format!("kubectl {} printed no JSON", shown(&args)))
     }
 
-    /// `kubectl apply -f -` of these manifests, and returns its stdout.
+    /// Runs `kubectl apply -f -` with these manifests, and returns its stdout.
     ///
     /// # Errors
     /// Those of [`Kubectl::run`]: also a refusal by the API server.
@@ -92,9 +92,9 @@ impl Kubectl {
         let mut child = Command::new(&self.program)
             .args(args)
             .env("KUBECONFIG", &self.kubeconfig)
-            // The cache is kept by host and port, which an earlier control plane may have had: not the user's own.
+            // Not the user's cache: its keys are host and port, which an earlier control plane may have used.
             .env("KUBECACHEDIR", &self.cache)
-            // Nor the user's preferences, which change what commands do.
+            // Ignores the user's kuberc, which changes the behavior of commands.
             .env("KUBECTL_KUBERC", "false")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -104,7 +104,7 @@ impl Kubectl {
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let mut pipe = child.stdin.take().context("kubectl has no standard input")?;
         let feed = async {
-            // Fails when kubectl ended without reading; its exit code and stderr tell more.
+            // Fails when kubectl ended without reading; its exit code and stderr have the cause.
             let _ = pipe.write_all(stdin.as_bytes()).await;
             drop(pipe);
         };

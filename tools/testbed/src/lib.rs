@@ -1,10 +1,10 @@
 //! A real Kubernetes control plane and the processes under test, for the integration tests and the demo.
 //!
-//! [`ControlPlane`] runs etcd, kube-apiserver and kube-controller-manager on loopback; [`Kubectl`] does what a user
-//! does; [`Process`] runs the operator or whatever else is tested; [`wait_until`] replaces every sleep.
+//! [`ControlPlane`] runs etcd, kube-apiserver and kube-controller-manager on loopback; [`Kubectl`] runs a user's commands;
+//! [`Process`] runs the operator or another program under test; [`wait_until`] replaces fixed sleeps.
 //!
-//! All of it is independent of the tokio runtime it was started in, since each `#[tokio::test]` has its own while the
-//! control plane of [`shared`] serves them all. Nothing survives the process that started it, however that ends.
+//! Nothing here is bound to the tokio runtime that started it: each `#[tokio::test]` has its own runtime, and all share the
+//! control plane of [`shared`]. All processes and files are removed when the starting process ends, even by SIGKILL.
 
 mod assets;
 mod audit;

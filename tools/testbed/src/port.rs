@@ -6,14 +6,14 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result};
 
-/// Below what Linux (32768) and macOS (49152) hand out by themselves for connections and for port 0: no other program
-/// gets one of these by chance, also not while the API server is down between a stop and a start.
+/// Below the ephemeral ports of Linux (from 32768) and macOS (from 49152), which serve connections and port 0: the system gives
+/// none of these to another program, even while the API server is down between a stop and a start.
 const RANGE: std::ops::Range<u16> = 20000..32768;
 
 const TRIES: usize = 100;
 
-/// A port of 127.0.0.1 on which nothing listens now. Another process of this crate may still be faster: the caller
-/// starts its server, and when that cannot bind, asks for another one.
+/// Returns a port of 127.0.0.1 on which nothing listens now. Another process of this crate may still bind it first: a caller
+/// whose server cannot bind asks for another port.
 pub fn free_port() -> Result<u16> {
     let mut random = File::open("/dev/urandom").context("no random numbers")?;
     for _ in 0..TRIES {

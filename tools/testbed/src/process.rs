@@ -1,4 +1,4 @@
-//! A child process with its output in a file, that never outlives its owner.
+//! A child process that logs to a file and never outlives its owner.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -16,30 +16,29 @@ use crate::watchdog::Watchdog;
 
 pub use rustix::process::Signal;
 
-/// How much of the log a failure shows.
+/// Number of log lines in a failure's message.
 const TAIL_LINES: usize = 40;
 
-/// A running (or ended) child and all that it starts itself: they are one process group.
+/// A running (or ended) child and its descendants, as one process group.
 ///
-/// Dropping it kills the group, also in a panicking test; then the end of the log goes to stderr. When this process
-/// is killed itself, a watchdog kills the group.
+/// Dropping it kills the group; in a panicking test it also prints the end of the log to stderr. When this process itself is
+/// killed, a watchdog kills the group.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     pid: Pid,
     ended: Option<ExitStatus>,
-    /// None once the child was reaped: from then on its number may belong to someone else.
+    /// None once the child was reaped: its process id may be reused from then on.
     watchdog: Option<Watchdog>,
     log: PathBuf,
-    /// Where this process's own output begins in the log.
+    /// Byte offset in the log at which this process's output begins.
     log_start: u64,
     tells_on_panic: bool,
 }
 
 impl Process {
-    /// Starts the command (program, arguments, environment and folder are the caller's), without standard input, with
-    /// stdout and stderr appended to the file `log`.
+    /// Starts the command without standard input, and appends its stdout and stderr to the file `log`.
     ///
     /// # Errors
     /// When the log cannot be written or the program cannot be started.
@@ -69,19 +68,19 @@ impl Process {
         Ok(Self { name, child, pid, ended: None, watchdog, log, log_start, tells_on_panic: true })
     }
 
-    /// For the control plane's own programs, whose logs say nothing about why a test failed.
+    /// Omits the log on panic; for the control plane's programs, whose logs do not explain why a test failed.
     pub(crate) fn silent_on_panic(mut self) -> Self {
         self.tells_on_panic = false;
         self
     }
 
-    /// The program's process number.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends the signal to the process alone, as a kubelet does. One that has ended already is no error.
+    /// Sends the signal to the process alone, as a kubelet does; a no-op when it has ended already.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -92,7 +91,7 @@ impl Process {
         kill_process(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
-    /// The exit status if the process has ended; what it left running is killed then.
+    /// Returns the exit status if the process has ended, and then kills the rest of its group.
     ///
     /// # Errors
     /// When the kernel does not know the child.
@@ -100,7 +99,7 @@ impl Process {
         if self.ended.is_some() {
             return Ok(self.ended);
         }
-        // Looks without reaping: the dead child keeps its number, so that the group killed is the right one.
+        // Checks without reaping: the dead child keeps its id, so that the kill reaches the right group.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if waitid(WaitId::Pid(self.pid), options)?.is_none() {
             return Ok(None);
@@ -117,10 +116,10 @@ impl Process {
         wait_until(limit, what, async || self.try_wait()).await.map_err(|error| self.with_log(&error))
     }
 
-    /// Sends SIGTERM and waits for the end; after `limit` it kills the group, which is an error.
+    /// Sends SIGTERM and waits for the end; kills the group after `limit`.
     ///
     /// # Errors
-    /// When SIGTERM was not enough.
+    /// When the process did not end within `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         let ended = self.wait(limit).await;
@@ -130,22 +129,22 @@ impl Process {
         ended
     }
 
-    /// What the process has written so far, to stdout and stderr.
+    /// Returns the process's output so far, stdout and stderr.
     ///
     /// # Panics
-    /// When the file is gone.
+    /// When the log cannot be read.
     #[must_use]
     pub fn log(&self) -> String {
         self.read_log().unwrap_or_else(|error| panic!("cannot read the log {}: {error}", self.log.display()))
     }
 
-    /// The file of the log, to follow it from outside.
+    /// Returns the path of the log.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
-    /// The last lines of the log under a heading, for a failure's message.
+    /// Returns the last lines of the log under a heading, for a failure's message.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let text = self.read_log().unwrap_or_else(|error| format!("(no log: {error})"));
@@ -154,7 +153,7 @@ impl Process {
         format!("--- the end of the log of {} ({}) ---\n{}", self.name, self.id(), tail.join("\n"))
     }
 
-    /// The error with the end of the log below it.
+    /// Appends the end of the log to the error.
     #[must_use]
     pub fn with_log(&self, error: &Error) -> Error {
         anyhow!("{error:#}\n{}", self.log_tail())
@@ -174,7 +173,7 @@ impl Process {
             Ok(()) | Err(Errno::SRCH | Errno::PERM) => {}
             Err(error) => return Err(error).with_context(|| format!("cannot kill {}", self.name)),
         }
-        // Called off before the number becomes free.
+        // Disarmed before the process id becomes free.
         self.watchdog = None;
         self.ended = Some(self.child.wait()?);
         Ok(self.ended)
@@ -187,7 +186,7 @@ impl Drop for Process {
             eprintln!("{}", self.log_tail());
         }
         if self.ended.is_none() {
-            // A destructor has nobody to tell; the watchdog, still armed on failure, is the second try.
+            // Drop cannot return an error; on failure the watchdog is still armed and tries again later.
             let _ = self.kill_group_and_reap();
         }
     }

@@ -1,20 +1,20 @@
-//! Waiting for what happens in other processes: polls with a deadline, never a fixed sleep.
+//! Waits for conditions in other processes: polls with a deadline, never a fixed sleep.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-/// Between two looks. Short, as a look mostly costs more than the pause.
+/// Pause between two polls. Short: most polls take longer than the pause.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Calls `look` until it returns `Ok(Some(value))`, at most for `limit`.
 ///
-/// `Ok(None)` and `Err` both mean "not yet"; an `Err` also says what was seen instead, and the last one is part of the
-/// failure's message. So a look best returns `Err(anyhow!("phase is {phase}"))` where it knows more than "no".
+/// `Ok(None)` and `Err` both mean "not yet"; the last `Err` is part of the failure's message. A poll that knows more than "no"
+/// therefore returns, for example, `Err(anyhow!("phase is {phase}"))`.
 ///
 /// # Errors
-/// When the limit has passed; a look that is under way then is dropped.
+/// When the limit has passed; a poll in progress is dropped then.
 pub async fn wait_until<T>(
     limit: Duration,
     what: impl Display,

@@ -1,10 +1,9 @@
-//! Cleans up after a process that had no chance to do it itself.
+//! Cleans up after a process that was killed before it could do so.
 //!
-//! Destructors do not run on SIGKILL, and never for statics. A watchdog is a shell that reads from a pipe whose only
-//! writing end this process holds: the kernel closes it when the process ends, however it ends, the read returns, and
-//! the shell does the work. This needs no unsafe code, works on every Unix, and reaches whole process groups. The
-//! kernel's own PR_SET_PDEATHSIG does not: it reaches one process, and fires already when the *thread* ends that
-//! spawned it, which in a test binary is long before the process does.
+//! Destructors do not run on SIGKILL, and never for statics. A watchdog is a shell that reads from a pipe whose only write
+//! end this process holds: when the process ends, for any reason, the kernel closes the pipe, the read returns, and the
+//! shell cleans up. This needs no unsafe code, works on every Unix, and reaches whole process groups. PR_SET_PDEATHSIG
+//! reaches only one process, and fires when the *thread* that spawned it ends, in a test binary long before the process does.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -13,20 +12,20 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 use rustix::process::Pid;
 
-/// Acts when this process ends; dropping it calls it off.
+/// Cleans up when this process ends; dropping it disarms it.
 #[derive(Debug)]
 pub struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Will kill the process group with this number.
+    /// Arms a watchdog that kills the process group.
     pub fn kill_group(group: Pid) -> Result<Self> {
         Self::start(r#"read -r _; kill -s KILL -- "-$1""#, group.to_string().as_ref())
     }
 
-    /// Will remove the folder. Its users are being killed at the same time and may still be adding files: hence the
-    /// repetitions.
+    /// Arms a watchdog that removes the folder. It retries, because programs that are being killed at the same time may still
+    /// add files.
     pub fn remove_folder(folder: &Path) -> Result<Self> {
         Self::start(
             r#"read -r _; for _ in 1 2 3 4 5 6 7 8 9; do rm -rf -- "$1" && exit; sleep 0.2; done"#,
@@ -38,7 +37,7 @@ impl Watchdog {
         let shell = Command::new("/bin/sh")
             .args(["-c", script, "watchdog"])
             .arg(argument)
-            // A group of its own: what kills the group of this process (Ctrl-C, a runner's timeout) must spare it.
+            // A group of its own: a signal to this process's group (Ctrl-C, a runner's timeout) must not reach it.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -51,7 +50,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // Killed before `shell` is dropped, which closes the pipe. Failure means that it is gone already.
+        // Killed before `shell` is dropped, which closes the pipe. A failure means that the shell has already ended.
         let _ = self.shell.kill();
         let _ = self.shell.wait();
     }

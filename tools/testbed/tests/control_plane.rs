@@ -1,4 +1,4 @@
-//! The control plane does what the tests of the operator rely on.
+//! Tests of the control plane's features that the operator's tests rely on.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The manifests of deploy/: the API server takes them, and they give the rights that are meant and no others.
+//! Tests of the manifests in deploy/: the API server accepts them, and their RBAC grants the intended rights and no others.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,14 +17,13 @@ async fn apply(kubectl: &Kubectl, files: &[&str]) -> Result<()> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(file);
         let output = kubectl.output(["apply", "-f", &path.display().to_string()]).await?;
         let stderr = String::from_utf8_lossy(&output.stderr);
-        // Pod Security and deprecations only warn.
+        // Violations of Pod Security and deprecations are only warnings on stderr.
         assert!(output.status.success() && stderr.is_empty(), "{file}: {stderr}");
     }
     Ok(())
 }
 
-/// Whether RBAC lets the user do this. It is asked by a review and not by `kubectl auth can-i`, which needs the kinds to
-/// be installed.
+/// Whether RBAC lets the user do this. Uses an access review, as `kubectl auth can-i` needs the kinds to be installed.
 async fn may(
     kubectl: &Kubectl,
     user: &str,
@@ -105,7 +104,7 @@ async fn users_get_the_kinds_with_the_roles_that_they_have() -> Result<()> {
     apply(kubectl, &["user-roles.yaml"]).await?;
     kubectl.run(["create", "namespace", tenant]).await?;
     for role in ["view", "edit", "admin"] {
-        // The user's name is the role's.
+        // The user has the role's name.
         let (cluster_role, user) = (format!("--clusterrole={role}"), format!("--user={role}"));
         kubectl.run(["create", "rolebinding", role, &cluster_role, &user, "-n", tenant]).await?;
         wait_until(

@@ -1,4 +1,4 @@
-//! A process ends with its owner, whatever happens to that.
+//! Tests that a process ends with its owner, however the owner ends.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,9 @@ use rustix::process::{Pid, test_kill_process};
 use testbed::{Process, Signal, wait_until};
 
 const SOON: Duration = Duration::from_secs(60);
-/// Tells the test below that it runs as the parent that will be killed, and where to write.
+/// Environment variable that makes the test below act as the parent to be killed; its value is the folder for the log.
 const FOLDER: &str = "TESTBED_TEST_FOLDER";
-/// Starts a grandchild, tells both numbers, and goes on for longer than any test.
+/// Starts a grandchild, prints both process ids, and runs longer than any test.
 const FAMILY: &str = "sleep 1000 & echo $$ $!; wait";
 
 fn shell(script: &str) -> Command {
@@ -21,7 +21,7 @@ fn shell(script: &str) -> Command {
     command
 }
 
-/// The process numbers in the first line of a log, once it is complete.
+/// Waits for the complete first line of a log, and returns its process ids.
 async fn numbers(log: impl AsyncFn() -> String) -> Result<Vec<Pid>> {
     wait_until(SOON, "the process numbers", async || {
         let text = log().await;
@@ -37,7 +37,7 @@ async fn gone(pids: &[Pid]) -> Result<()> {
     wait_until(SOON, format!("the end of {pids:?}"), async || Ok(pids.iter().all(ended).then_some(()))).await
 }
 
-/// In a container the first process may leave orphans unreaped.
+/// Whether the process is a zombie: in a container, process 1 may not reap orphans.
 fn is_zombie(pid: Pid) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
@@ -99,7 +99,7 @@ async fn a_killed_parent_takes_the_whole_group_with_it() -> Result<()> {
         .spawn()?;
     let log = folder.path().join("family");
     let family = numbers(async || fs::read_to_string(&log).unwrap_or_default()).await;
-    // SIGKILL: the parent has no chance to do anything.
+    // SIGKILL: the parent cannot clean up.
     parent.kill()?;
     parent.wait()?;
     gone(&family?).await

@@ -1,4 +1,4 @@
-//! One request to the simulator's admin API, as plain HTTP/1.1: no client library for three calls on loopback.
+//! One request to the simulator's admin API, as plain HTTP/1.0: no client library for three calls on loopback.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Sends the request and returns the body of its answer, which must be a 200.
+/// Sends the request and returns the response's body.
 ///
 /// # Errors
-/// When there is no answer within ten seconds, or another one.
+/// When there is no response within ten seconds, or its status is not 200.
 pub async fn request(method: &str, url: &str, body: &str) -> Result<String> {
     tokio::time::timeout(LIMIT, exchange(method, url, body))
         .await
@@ -24,7 +24,7 @@ async fn exchange(method: &str, url: &str, body: &str) -> Result<String> {
     let rest = url.strip_prefix("http://").context("not an http:// URL")?;
     let (host, path) = rest.split_at(rest.find('/').context("a URL without a path")?);
     let length = body.len();
-    // HTTP/1.0: the answer is not chunked, and its end is the end of the connection.
+    // HTTP/1.0: the response is not chunked, and ends with the connection.
     let request =
         format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}");
     let mut stream = TcpStream::connect(host).await?;

@@ -21,7 +21,7 @@ const SESSIONS: &str = "/admin/instances/redis-cnlfq69d9abcdefgh/policy";
 const CARTS: &str = "/admin/instances/redis-cnlfq69d9carts001/policy";
 const REPORTS: &str = "/admin/instances/redis-cnlfq69d9reports1/policy";
 
-/// Ctrl-C reaches kubectl too, whose end may be noticed before the signal.
+/// How long a failure waits for a signal that explains it: Ctrl-C ends kubectl too, and its exit may be noticed first.
 const GRACE: Duration = Duration::from_millis(200);
 
 #[tokio::main]
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
 }
 
 async fn perform() -> Result<ExitCode> {
-    // Before anything is started. Dropping the demo ends its processes and removes its files.
+    // Installed before anything starts. Dropping the demo's future ends its processes and removes its files.
     let mut interrupt = Interrupt::new()?;
     let result = tokio::select! {
         biased;
@@ -51,7 +51,7 @@ async fn perform() -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// The exit code that a shell expects after the signal.
+/// Returns the exit code that a shell expects after the signal.
 fn interrupted(number: u8) -> ExitCode {
     eprintln!("\nInterrupted. All processes and files of the demo are removed.");
     ExitCode::from(128 + number)
@@ -59,7 +59,7 @@ fn interrupted(number: u8) -> ExitCode {
 
 async fn demo() -> Result<()> {
     let started = Instant::now();
-    // The paths in the printed commands are the repository's.
+    // The paths in the printed commands are relative to the repository's root.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::env::set_current_dir(&root).with_context(|| format!("no folder {}", root.display()))?;
 
@@ -221,7 +221,7 @@ async fn delete(stage: &mut Stage) -> Result<()> {
     stage.curl("GET", CARTS, "").await
 }
 
-/// Ctrl-C, and the other signals that ask for an end.
+/// SIGHUP, SIGINT and SIGTERM with their numbers.
 struct Interrupt([(u8, Signal); 3]);
 
 impl Interrupt {

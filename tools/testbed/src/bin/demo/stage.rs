@@ -1,4 +1,4 @@
-//! Where the demo plays: control plane, simulated cloud and operator, and the commands that are typed.
+//! The demo's environment: control plane, simulated cloud and operator, and the printed commands.
 
 use std::env;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::terminal::{Terminal, shell_line};
 
 /// Namespace and name of the operator's ServiceAccount in deploy/.
 const OPERATOR: &str = "cross-region-backup-operator";
-/// For what takes a moment on an idle machine.
+/// Limit for steps that take a moment on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Stage {
-    // The order of the members is that of their ends.
+    // Fields drop in this order: clients before servers.
     operator: Option<Process>,
     simulator: Option<Process>,
     plane: ControlPlane,
@@ -28,13 +28,13 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A control plane with nothing installed.
+    /// Starts a control plane with nothing installed.
     pub async fn new(terminal: Terminal) -> Result<Self> {
         let plane = ControlPlane::start(Options::default()).await?;
         Ok(Self { operator: None, simulator: None, plane, terminal, cloud: String::new() })
     }
 
-    /// The version of the API server.
+    /// Returns the version of the API server.
     pub async fn version(&self) -> Result<String> {
         let version = self.plane.kubectl().json(["version"]).await?;
         let git = version["serverVersion"]["gitVersion"].as_str();
@@ -46,7 +46,7 @@ impl Stage {
         self.terminal.command(&shell_line(["kubectl"].into_iter().chain(args.iter().copied())))?;
         let output = tokio::select! {
             output = self.plane.kubectl().output(args) => output?,
-            // Without it, what kubectl waits for would be waited for to the end.
+            // Otherwise `kubectl wait` would run into its timeout.
             error = ended([&mut self.operator, &mut self.simulator]) => return Err(error),
         };
         self.terminal.output(&String::from_utf8_lossy(&output.stderr))?;
@@ -77,10 +77,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts the operator's binary as the ServiceAccount that deploy/ gives it, and returns when it leads.
+    /// Starts the operator's binary as its ServiceAccount of deploy/, and returns when it is the leader.
     pub async fn start_operator(&mut self) -> Result<()> {
         let kubeconfig = self.plane.service_account_kubeconfig(OPERATOR, OPERATOR).await?;
-        // A port of its own choice: the usual one may be taken.
+        // A port chosen by the system: the usual one may be in use.
         let args = ["run", "--http-address", "127.0.0.1:0", "--log-format", "text"];
         let more = ["--resync-interval-override", "5s", "--allowed-endpoint", &self.cloud];
         let args = [&args[..], &more].concat();
@@ -92,7 +92,7 @@ impl Stage {
         self.terminal.output(&line)
     }
 
-    /// Prints the curl command and makes its request, so that no curl is needed.
+    /// Prints a curl command and sends its request without curl, which need not be installed.
     pub async fn curl(&mut self, method: &str, path: &str, body: &str) -> Result<()> {
         let url = format!("{}{path}", self.cloud);
         let mut words = vec!["curl", "-s"];
@@ -107,12 +107,15 @@ impl Stage {
         self.terminal.output(&http::request(method, &url, body).await?)
     }
 
-    /// What the operator has logged.
+    /// Prints the operator's log.
     pub fn show_log(&self) -> Result<()> {
         self.terminal.output(&self.operator.as_ref().map(Process::log).unwrap_or_default())
     }
 
-    /// Ends the operator as a kubelet does, which must end well.
+    /// Stops the operator with SIGTERM, as a kubelet does.
+    ///
+    /// # Errors
+    /// When its exit code is not 0.
     pub async fn stop_operator(&mut self) -> Result<()> {
         let operator = self.operator.as_mut().context("no operator runs")?;
         let status = operator.terminate(LIMIT).await?;
@@ -121,7 +124,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The error with the ends of the logs.
+    /// Appends the ends of the logs to the error.
     pub fn with_logs(&self, error: Error) -> Error {
         let logs = self.simulator.iter().chain(&self.operator).map(Process::log_tail);
         let logs: Vec<String> = logs.collect();
@@ -129,7 +132,7 @@ impl Stage {
     }
 }
 
-/// A program that was built into the folder of this one.
+/// Returns the path of a program in the folder of this one.
 fn sibling(name: &str) -> Result<PathBuf> {
     let path = env::current_exe()?.with_file_name(name);
     if !path.is_file() {
@@ -138,7 +141,7 @@ fn sibling(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The first line of the log that has the word.
+/// Waits for a log line that contains the word, and returns the first.
 async fn first_line(process: &mut Process, word: &str) -> Result<String> {
     let found = wait_until(LIMIT, format!("a line with {word:?}"), async || {
         if let Some(status) = process.try_wait()? {
@@ -149,7 +152,7 @@ async fn first_line(process: &mut Process, word: &str) -> Result<String> {
     found.await.and_then(|ended| ended)
 }
 
-/// Resolves when one of the processes has ended.
+/// Resolves with an error when one of the processes has ended.
 async fn ended<const N: usize>(mut processes: [&mut Option<Process>; N]) -> Error {
     let forever = Duration::from_secs(24 * 3600);
     let found = wait_until(forever, "the end of a process", async || {

@@ -1,10 +1,10 @@
-//! What the demo prints: chapters, explanations, the commands that a user would type, and what came of them.
+//! The demo's output: chapters, explanations, the commands that a user would type, and their output.
 
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 
-/// Width of the explanations.
+/// Line width of the explanations, in characters.
 const WIDTH: usize = 100;
 
 /// Standard output; a closed one (`make demo | head`) is an error like any other.
@@ -22,7 +22,7 @@ impl Terminal {
         self.print(&format!("\n{}\n", self.bold(&format!("== {title}"))))
     }
 
-    /// A few words about what follows, broken into lines.
+    /// Prints an explanation, wrapped into lines.
     pub fn say(&self, text: &str) -> Result<()> {
         let mut lines = String::new();
         let mut line = String::from("#");
@@ -59,7 +59,7 @@ impl Terminal {
     }
 }
 
-/// The words as one line for a shell.
+/// Quotes and joins the words into a shell command line.
 pub fn shell_line<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     let plain = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c));
     let quoted =
