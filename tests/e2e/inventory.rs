@@ -1,4 +1,4 @@
-//! Inventories, of both clouds.
+//! BackupInventory on Volcengine and Tencent Cloud, end to end.
 
 use std::time::Duration;
 
@@ -37,11 +37,11 @@ pub const T_INSTANCES: &str = "DescribeInstances";
 
 pub const T_INSTANCE: &str = "crs-ei43p3gr";
 pub const T_SECRET_ID: &str = "AKIDCanarySecretId0000000000000077";
-/// Must appear nowhere but in the Secret.
+/// Secret key that must appear nowhere but in its Secret.
 const T_SECRET_KEY: &str = "VGVuY2VudENhbmFyeVNlY3JldEtleQ==";
 
 impl Stage<'_> {
-    /// An inventory on the account `prod`; `spec` is merged over it.
+    /// Returns an inventory on the account `prod`; `spec` is merged over its spec.
     pub fn inventory_manifest(&self, name: &str, spec: Value) -> Value {
         let mut manifest = json!({
             "apiVersion": "crossregionbackup.io/v1alpha1", "kind": "BackupInventory",
@@ -58,12 +58,12 @@ impl Stage<'_> {
         self.apply(self.inventory_manifest(name, spec)).await.map(drop)
     }
 
-    /// Waits for Ready's reason at the present generation.
+    /// Waits until Ready has this reason for the current generation.
     pub async fn until_inventory(&self, name: &str, reason: &str) -> Result<Value> {
         self.until("bkinv", name, reason, |o| settled(o) && condition(o, "Ready")["reason"] == reason).await
     }
 
-    /// An inventory and its first complete listing.
+    /// Applies an inventory and returns its status after the first complete listing.
     pub async fn listed(&self, name: &str, spec: Value) -> Result<Value> {
         self.apply_inventory(name, spec).await?;
         Ok(self.until_inventory(name, "Listed").await?["status"].clone())
@@ -85,13 +85,13 @@ impl Stage<'_> {
         self.cloud.set_settings(settings);
     }
 
-    /// What was asked of one action, the oldest first.
+    /// Returns the request bodies of one action, oldest first.
     pub fn asked(&self, action: &str) -> Vec<Value> {
         let of = |r: &RequestRecord| r.action.as_deref() == Some(action);
         self.cloud.requests().into_iter().filter(of).map(|r| r.body).collect()
     }
 
-    /// A CloudAccount `tencent` with a key of its own, on the same simulated host.
+    /// Applies a CloudAccount `tencent` with a key of its own, on the same simulated host.
     pub async fn apply_tencent_account(&self) -> Result<()> {
         self.cloud.put_key(KeySpec {
             access_key_id: T_SECRET_ID.to_owned(),
@@ -111,7 +111,7 @@ impl Stage<'_> {
         self.apply(account).await.map(drop)
     }
 
-    /// What an inventory says on either account; `spec` is merged over it.
+    /// Returns the spec of an inventory on one of the two accounts; `spec` is merged over it.
     pub fn whole(account: &str, spec: Value) -> Value {
         let region = if account == "tencent" { "ap-guangzhou" } else { "cn-beijing" };
         let mut whole = json!({"accountRef": {"name": account}, "region": region});
@@ -126,7 +126,7 @@ impl Stage<'_> {
         self.run(["patch", "bkinv", name, "--type=merge", "-p", &patch]).await.map(drop)
     }
 
-    /// A stage with both accounts, and the operator that asks the cloud so often.
+    /// Starts a stage with both accounts and an operator with this resync interval.
     pub async fn with_both_accounts(name: &str, interval: &str) -> Result<Stage<'static>> {
         let mut stage = Stage::new(name).await?;
         stage.flag(&format!("--resync-interval-override={interval}"));
@@ -136,7 +136,7 @@ impl Stage<'_> {
         Ok(stage)
     }
 
-    /// So many backups of one instance of each cloud: a hundred are a page.
+    /// Adds `pages` × 100 backups to one instance of each cloud: a page holds a hundred.
     pub fn add_pages(&self, pages: usize) -> Result<()> {
         self.add_tencent_instance(json!({"instanceId": T_INSTANCE}))?;
         for number in 0..pages * 100 {
@@ -159,16 +159,16 @@ impl Stage<'_> {
     }
 }
 
-/// An account of each cloud, its instance, and the action that lists backups.
+/// Account of each cloud, its instance, and the action that lists backups.
 pub const CLOUDS: [(&str, &str, &str); 2] = [("prod", INSTANCE, LIST), ("tencent", T_INSTANCE, T_LIST)];
 
-/// The page that each request asked for, from 1.
+/// Returns the page number of each request, from 1.
 pub fn pages(asked: &[Value]) -> Vec<i64> {
     let page = |body: &Value| body["PageNumber"].as_i64().or(body["Offset"].as_i64().map(|o| o / 100 + 1));
     asked.iter().filter_map(page).collect()
 }
 
-/// The ids of status.items, in their order.
+/// Returns the ids in status.items, in their order.
 pub fn ids(status: &Value) -> Result<Vec<&str>> {
     let items = status["items"].as_array().context("status.items is missing")?;
     Ok(items.iter().filter_map(|item| item["backupPointId"].as_str()).collect())

@@ -1,4 +1,4 @@
-//! Terms of several replicas: whose each was, by the API server's audit log, and that nobody acts in another's.
+//! Leadership terms of several replicas, taken from the API server's audit log: no replica acts in the term of another.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::objects::ends_with;
 use crate::proxy::Proxy;
 use crate::replicas::{leads, until_logged};
 
-/// How long a leader may act after the beginning of its last renewal.
+/// Time after the start of its last renewal during which a leader may act.
 const TERM: SignedDuration = SignedDuration::from_secs(10);
-/// How long a standby waits after it saw the last renewal, and a little less for its way there.
+/// Time that a standby waits after it observed the last renewal, less an allowance for transport.
 const LEASE: SignedDuration = SignedDuration::from_millis(14_900);
 
-/// Replicas of one stage, each a ServiceAccount of its own, by which the API server knows it.
+/// Replicas of one stage. Each has a ServiceAccount of its own, which identifies it in the audit log.
 struct Crew<'a> {
     stage: &'a Stage<'static>,
     all: Vec<(&'static str, Process)>,
 }
 
-/// From when one took the Lease until its last write of it.
+/// Time from a replica's acquisition of the Lease to its last write of it.
 #[derive(Debug)]
 struct Term {
     by: String,
@@ -34,7 +34,7 @@ struct Term {
     last_write: Timestamp,
 }
 
-/// Something that only a leader may do.
+/// An action that only a leader may take.
 #[derive(Debug)]
 struct Act {
     by: String,
@@ -74,7 +74,7 @@ impl<'a> Crew<'a> {
         until_logged(&self.all[index].1, words).await.map(drop)
     }
 
-    /// Waits until one leads that is none of these, and gives its place.
+    /// Waits until a replica other than these leads, and returns its index.
     async fn until_another_leads(&self, but: &[usize]) -> Result<usize> {
         let found = wait_until(LIMIT, "another leader", async || {
             let of = |(index, (_, process)): (usize, &(_, Process))| (leads(process), index);
@@ -84,7 +84,7 @@ impl<'a> Crew<'a> {
         found.await
     }
 
-    /// Gives the leader work, and waits until it is done.
+    /// Changes the policy, and waits until the leader has applied the change.
     async fn works(&self, target: &str) -> Result<()> {
         self.stage.patch_policy(json!({"crossBackupRegion": target})).await?;
         self.stage.until_reason("InSync").await?;
@@ -118,7 +118,8 @@ impl<'a> Crew<'a> {
         Ok(terms)
     }
 
-    /// What was written to our kinds, by the audit log, and every Modify that came to an end, by the replicas' own logs: the
+    /// Returns the writes to our kinds, from the audit log, and every Modify that ended, from the replicas' own logs:
+    /// the
     /// cloud cannot tell one replica from another.
     fn acts(&self) -> Result<Vec<Act>> {
         let stage = self.stage;
@@ -141,7 +142,7 @@ impl<'a> Crew<'a> {
         Ok(acts)
     }
 
-    /// Nobody acts outside of its own term.
+    /// Checks that every act lies within a term of its replica, and returns the terms.
     fn judge(&self) -> Result<Vec<Term>> {
         let (terms, acts) = (self.terms()?, self.acts()?);
         for act in &acts {
@@ -163,7 +164,7 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// Every Modify in a log, from when it was begun to when it had ended.
+/// Returns every Modify in a log, from its start to its end.
 fn modifies(name: &str, log: &str) -> Result<Vec<Act>> {
     let mut acts = Vec::new();
     for line in log.lines().filter(|line| line.contains("cloud call") && line.contains(MODIFY)) {
@@ -190,7 +191,7 @@ async fn three_lead_one_after_the_other_and_none_acts_in_another_s_term() -> Res
     stage.until_reason("InSync").await?;
     crew.works("cn-guangzhou").await?;
 
-    // Asked to end, it gives the Lease up, and another one works at once.
+    // On SIGTERM the leader releases the Lease, and another replica takes over at once.
     crew.all[0].1.signal(Signal::TERM)?;
     ends_with(&mut crew.all[0].1, 0, Duration::from_secs(10)).await?;
     let released = crew.terms()?.last().context("no term")?.last_write;
@@ -204,7 +205,7 @@ async fn three_lead_one_after_the_other_and_none_acts_in_another_s_term() -> Res
     let second = crew.until_another_leads(&[0]).await?;
     crew.works("cn-guangzhou").await?;
 
-    // Killed, it leaves the Lease to run out.
+    // After SIGKILL the Lease has to expire.
     crew.join("first", None).await?;
     crew.until_logged(3, "standing by").await?;
     crew.all[second].1.signal(Signal::KILL)?;
@@ -213,7 +214,7 @@ async fn three_lead_one_after_the_other_and_none_acts_in_another_s_term() -> Res
     let third = crew.until_another_leads(&[0, second]).await?;
     crew.works("cn-guangzhou").await?;
 
-    // Frozen for longer than the Lease lasts, it finds another one at work when it goes on.
+    // A replica that was stopped for longer than the Lease lasts finds another leader when it continues.
     crew.all[third].1.signal(Signal::STOP)?;
     stage.patch_policy(json!({"crossBackupRegion": "cn-shanghai"})).await?;
     crew.until_another_leads(&[0, second, third]).await?;
@@ -242,7 +243,7 @@ async fn a_leader_cut_off_from_the_api_server_stops_before_another_can_lead() ->
     stage.apply_policy(json!({})).await?;
     stage.until_reason("InSync").await?;
 
-    // The cloud still answers, and there is always something to correct.
+    // The cloud still answers, and there is always a drift to correct.
     proxy.cut();
     let cut = Timestamp::now();
     let leader = &crew.all[0].1;
@@ -261,7 +262,7 @@ async fn a_leader_cut_off_from_the_api_server_stops_before_another_can_lead() ->
     let corrected = modifies("first", &crew.all[0].1.log())?.iter().any(|act| act.from > cut);
     ensure!(corrected, "cut off, it went on for a while: {}", crew.all[0].1.log_tail());
 
-    // The same process leads again when it is its turn, and has seen what has changed meanwhile.
+    // The same process leads again later, and has observed the changes made meanwhile.
     proxy.restore();
     crew.until_logged(0, "standing by for the Lease").await?;
     crew.works("cn-guangzhou").await?;

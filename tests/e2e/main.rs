@@ -1,4 +1,4 @@
-//! What a user does, end to end: a real control plane, kubectl, the operator's own binary, and the simulated cloud.
+//! End-to-end tests of user workflows: a real control plane, kubectl, the operator's binary, and the simulated cloud.
 
 mod admission;
 mod alerts;

@@ -1,4 +1,4 @@
-//! What a scrape and a probe of the real process answer.
+//! Responses of a real process to scrapes and probes.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::harness::{self, LIMIT, POLICY, Stage};
 use crate::process::{get, until_healthy};
 use crate::tools::{run_with, tool};
 
-/// All that the contract names; the first ten have a series for each resource.
+/// All metric names in the contract; the first ten have a series for each resource.
 const NAMES: [&str; 21] = [
     "policy_info",
     "policy_condition",
@@ -69,7 +69,7 @@ async fn a_scrape_has_what_the_contract_names_and_promtool_finds_nothing_wrong()
     ensure!(scraped.contains("\nprocess_resident_memory_bytes "), "{scraped}");
     run_with(tool("promtool")?.args(["check", "metrics"]), &scraped)?;
 
-    // What says it in the log says it once, and in one line.
+    // The log reports the change once, in one line.
     let decisions = stage.log().lines().filter(|line| line.contains("the cloud accepted a change")).count();
     ensure!(decisions == 1, "{decisions}");
     Ok(())

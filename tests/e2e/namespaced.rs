@@ -1,4 +1,4 @@
-//! An operator that is limited to namespaces, and has no more rights than `deploy/namespaced/` gives it in each.
+//! An operator that is limited to namespaces and has only the rights that `deploy/namespaced/` grants in each.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::checks::{With, expect, message};
 use crate::harness::{KEY_ID, LIMIT, POLICY, SECRET_KEY, Stage, condition};
 
-/// The role of `deploy/namespaced/` in this namespace, for another ServiceAccount.
+/// Grants the role of `deploy/namespaced/` in this namespace to another ServiceAccount.
 async fn grant(stage: &Stage<'_>, namespace: &str, account: &str) -> Result<()> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/namespaced/role.yaml");
     let (head, subject) = std::fs::read_to_string(file)?

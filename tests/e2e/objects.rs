@@ -1,4 +1,4 @@
-//! More of a stage, for tests with several policies, namespaces and operators.
+//! More helpers of the stage, for tests with several policies, namespaces and operators.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::client;
 use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage};
 
 pub const FINALIZER: &str = "crossregionbackup.io/disable-on-delete";
-/// The user that the operator is for the API server.
+/// User name of the operator in the API server.
 pub const OPERATOR_USER: &str =
     "system:serviceaccount:cross-region-backup-operator:cross-region-backup-operator";
 
 impl Stage<'_> {
-    /// Asks for the deletion, and does not wait for it.
+    /// Requests the deletion without waiting for it.
     pub async fn delete(&self, kind: &str, name: &str) -> Result<()> {
         self.run(["delete", kind, name, "--wait=false"]).await.map(drop)
     }
 
-    /// Waits until there is no such object.
+    /// Waits until the object does not exist.
     pub async fn until_gone(&self, kind: &str, name: &str) -> Result<()> {
         let found = wait_until(LIMIT, format!("{kind} {name} to be gone"), async || {
             match client::get_opt(&self.client, kind, &self.namespace, name).await? {
@@ -34,7 +34,7 @@ impl Stage<'_> {
         found.await.with_context(|| format!("operator:\n{}", self.log()))
     }
 
-    /// [`Stage::until`] in another namespace.
+    /// Waits like [`Stage::until`], in another namespace.
     pub async fn until_in(
         &self,
         namespace: &str,
@@ -50,13 +50,13 @@ impl Stage<'_> {
         found.await.with_context(|| format!("operator:\n{}", self.log()))
     }
 
-    /// Merges `spec` into the stored one of one of several policies.
+    /// Merges `spec` into the spec of the policy `name`.
     pub async fn patch_spec_of(&self, name: &str, spec: Value) -> Result<()> {
         let patch = json!({"spec": spec}).to_string();
         self.run(["patch", "crbp", name, "--type=merge", "-p", &patch]).await.map(drop)
     }
 
-    /// [`Stage::patch_spec_of`] as soon as the API server takes it: a changed CRD is in force a moment later.
+    /// Retries [`Stage::patch_spec_of`] until the API server accepts it: a changed CRD takes effect a moment later.
     pub async fn wait_for_patch(&self, name: &str, spec: Value) -> Result<()> {
         let patched = wait_until(LIMIT, "the API server to take it", async || {
             self.patch_spec_of(name, spec.clone()).await.map(Some)
@@ -64,7 +64,7 @@ impl Stage<'_> {
         patched.await
     }
 
-    /// Applies a policy that is older than all that come after it: creation times are whole seconds.
+    /// Applies a policy that is older than all later ones: creation times are whole seconds.
     pub async fn apply_elder(&self, name: &str, spec: Value) -> Result<()> {
         self.apply(self.policy_manifest(name, spec)).await?;
         let policy = self.get("crbp", name).await?;
@@ -73,7 +73,7 @@ impl Stage<'_> {
         self.wait("the next second", || jiff::Timestamp::now().as_second() > created.as_second()).await
     }
 
-    /// Active and CrossBackupRegion of every Modify that was accepted, the oldest first.
+    /// Returns Active and CrossBackupRegion of every accepted Modify, oldest first.
     pub fn accepted(&self) -> Vec<(bool, String)> {
         let values = |body: &Value| {
             let target = body["CrossBackupRegion"].as_str().unwrap_or_default();
@@ -86,18 +86,18 @@ impl Stage<'_> {
         all.iter().filter(of).map(|r| values(&r.body)).collect()
     }
 
-    /// Waits until the operator has looked at the cloud so many times more.
+    /// Waits until the operator has polled the cloud `count` times more.
     pub async fn more_looks(&self, count: u64) -> Result<()> {
         let before = self.calls(DESCRIBE);
         self.wait("more looks", || self.calls(DESCRIBE) >= before + count).await
     }
 
-    /// The Modifies of one instance that took effect.
+    /// Returns the number of Modifies of one instance that took effect.
     pub fn modifies_of(&self, instance: &str) -> u64 {
         self.cloud.counters().modifies_applied_by_instance.get(instance).copied().unwrap_or_default()
     }
 
-    /// A CloudAccount with a Secret of its own, for another key of the same cloud.
+    /// Applies a CloudAccount with a Secret of its own, for another key of the same cloud.
     pub async fn apply_account_of(&self, name: &str, namespace: &str, key: &str, secret: &str) -> Result<()> {
         self.apply(json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
@@ -110,7 +110,7 @@ impl Stage<'_> {
         self.apply(account).await.map(drop)
     }
 
-    /// Another operator for this stage, as a ServiceAccount of its choice, with nothing but the flags that every one needs.
+    /// Starts another operator for this stage, under this ServiceAccount, with only the required flags and `flags`.
     pub async fn another_operator(
         &self,
         name: &str,
@@ -121,7 +121,7 @@ impl Stage<'_> {
         self.another_operator_by(name, &kubeconfig, flags)
     }
 
-    /// [`Stage::another_operator`] with a kubeconfig of its own.
+    /// Starts an operator like [`Stage::another_operator`], with a kubeconfig of its own.
     pub fn another_operator_by(&self, name: &str, kubeconfig: &Path, flags: &[&str]) -> Result<Process> {
         let mut command = self.operator_command(kubeconfig);
         command
@@ -131,14 +131,14 @@ impl Stage<'_> {
         Process::spawn(command, self.plane.file(&format!("operator-{}-{name}.log", self.namespace)))
     }
 
-    /// Lets the operator's ServiceAccount have a Lease in this stage's namespace, as deploy/ does in the operator's own.
+    /// Lets the operator's ServiceAccount use a Lease in this stage's namespace, as deploy/ does in the operator's own.
     pub async fn grant_lease(&self) -> Result<()> {
         let subject = format!("--serviceaccount={OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}");
         self.run(["create", "role", "lease", "--verb=create,get,update", "--resource=leases"]).await?;
         self.run(["create", "rolebinding", "lease", "--role=lease", &subject]).await.map(drop)
     }
 
-    /// The operator's memory in KiB: `VmRSS`, the present, or `VmHWM`, the peak.
+    /// Returns the operator's memory in KiB: `VmRSS` is the current size, `VmHWM` the peak.
     pub fn memory_kib(&mut self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.operator().id()))?;
         let line = status.lines().find(|line| line.starts_with(field)).context("no such line")?;
@@ -154,7 +154,7 @@ impl Stage<'_> {
     }
 }
 
-/// Fails with the log unless the process ends by itself with that code in that time.
+/// Fails with the log unless the process exits by itself with this code within `limit`.
 pub async fn ends_with(process: &mut Process, code: i32, limit: Duration) -> Result<()> {
     let status = process.wait(limit).await?;
     ensure!(status.code() == Some(code), "{status}\n{}", process.log_tail());

@@ -1,4 +1,4 @@
-//! The operator as a process: killed, restarted, stopped, asked for its health; and hands that meddle with its objects.
+//! The operator as a process: crashes, restarts, shutdown, probes, and manual edits of its objects.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,16 +28,16 @@ pub async fn until_healthy(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// The first line of what a process answers.
+/// Returns the first line of the response of a process.
 async fn probe(process: &Process, path: &str) -> Result<String> {
     Ok(get(process, path).await?.lines().next().unwrap_or_default().to_owned())
 }
 
-/// What a process that has logged its address answers, head and body.
+/// Returns the response, head and body, of a process that has logged its address.
 pub async fn get(process: &Process, path: &str) -> Result<String> {
     let address = wait_until(LIMIT, "the address of the probes", async || {
         let log = process.log();
-        // In either format of the log.
+        // Matches either log format.
         let line = log.lines().find(|line| line.contains("listening"));
         let found = line.and_then(|line| line.split("address").nth(1)).map(|rest| {
             let is_of_address = |c: &char| c.is_ascii_digit() || ['.', ':'].contains(c);
@@ -48,14 +48,14 @@ pub async fn get(process: &Process, path: &str) -> Result<String> {
     .await?;
     let mut stream = TcpStream::connect(&address).with_context(|| address.clone())?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    // 1.0, which knows no chunks.
+    // HTTP/1.0 has no chunked encoding.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: probe\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
 }
 
-/// How often the operator has written something in the stage's namespace, as far as the audit log tells.
+/// Returns the number of the operator's writes in the stage's namespace, from the audit log.
 fn writes(stage: &Stage<'_>) -> Result<usize> {
     let filter = AuditFilter {
         user: Some(OPERATOR_USER),
@@ -130,10 +130,10 @@ async fn probes_answer_and_sigterm_ends_it_promptly_also_while_the_cloud_hangs()
     Ok(())
 }
 
-/// The longest time from SIGTERM to the end of the process, with some for a machine that is busy.
+/// Upper bound on the time from SIGTERM to the exit of the process, with an allowance for a busy machine.
 const STOPPED: Duration = Duration::from_millis(2_500);
 
-/// A server that takes connections and never says anything.
+/// Starts a server that accepts connections and never answers.
 fn silent_server() -> Result<(TcpListener, String)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
@@ -196,7 +196,7 @@ async fn a_signal_ends_a_leader_within_two_seconds_though_neither_cloud_nor_api_
         let begun = Instant::now();
         operator.signal(Signal::TERM)?;
         if twice {
-            // Asked again, it waits for nothing. Two signals of one kind may arrive as one.
+            // A second signal makes it exit at once. Two signals of one kind may arrive as one.
             operator.signal(Signal::INT)?;
             operator.wait(LIMIT).await?;
             ensure!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
@@ -288,7 +288,7 @@ async fn a_status_edited_by_hand_is_put_right_again() -> Result<()> {
     let patch = json!({"status": null}).to_string();
     stage.run(["patch", "crbp", POLICY, "--subresource=status", "--type=merge", "-p", &patch]).await?;
     stage.until("crbp", POLICY, "the whole status", |o| o["status"] == before).await?;
-    // And then it rests.
+    // Nothing is written any more.
     let writes_then = writes(&stage)?;
     stage.more_looks(3).await?;
     ensure!(writes(&stage)? == writes_then, "it writes on and on");
@@ -318,7 +318,7 @@ async fn a_namesake_starts_from_nothing() -> Result<()> {
     }
     ensure!(condition(&second, "Ready")["status"] == "True");
     ensure!(stage.modifies_of(INSTANCE) == 2);
-    // It does not compete with the one that it replaced.
+    // The new policy does not compete with the one that it replaced.
     stage.drift(Policy::default())?;
     stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! A way to the API server that only one operator takes, and that can be made to hang.
+//! A TCP proxy to the API server for one operator, which a test can make hang.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Passes on what comes over TCP, TLS and all, until it is cut; then connections stay open, and nothing comes through any more,
-/// as behind a firewall that drops packets. Or the connections that are open are swallowed, and new ones work, as behind a load
-/// balancer that has forgotten them.
+/// Forwards TCP, TLS included, until it is cut. A cut keeps connections open and forwards nothing any more, like a
+/// firewall that drops packets. Swallowing does so to the connections that are open and lets new ones work, like a load
+/// balancer that has lost its connection table.
 pub struct Proxy {
     address: SocketAddr,
     cut: watch::Sender<bool>,
@@ -32,7 +32,7 @@ impl Proxy {
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                // What was swallowed before does not concern this one.
+                // An earlier swallow does not concern this connection.
                 is_swallowed.mark_unchanged();
                 connections.spawn(pass_on(client, server.clone(), is_cut.clone(), is_swallowed.clone()));
             }
@@ -44,17 +44,17 @@ impl Proxy {
         self.cut.send_replace(true);
     }
 
-    /// New connections come through again; those that were cut stay so.
+    /// Forwards new connections again; those that were cut stay cut.
     pub fn restore(&self) {
         self.cut.send_replace(false);
     }
 
-    /// Nothing comes through any more on the connections that are open now.
+    /// Stops forwarding on the connections that are open now.
     pub fn swallow(&self) {
         self.swallowed.send_replace(());
     }
 
-    /// A kubeconfig of this ServiceAccount that leads here.
+    /// Returns a kubeconfig of this ServiceAccount that points to the proxy.
     pub async fn kubeconfig(&self, plane: &ControlPlane, namespace: &str, name: &str) -> Result<PathBuf> {
         let direct = plane.service_account_kubeconfig(namespace, name).await?;
         let mut config: Value = serde_json::from_slice(&std::fs::read(direct)?)?;
@@ -74,12 +74,12 @@ async fn pass_on(
 ) {
     let passing = async {
         if let Ok(mut server) = TcpStream::connect(server).await {
-            // However it ends, it has ended for both.
+            // Any end of the copy ends both directions.
             let _ = copy_bidirectional(&mut client, &mut server).await;
         }
     };
     let cut = async {
-        // Without a sender the test is over.
+        // A dropped sender means that the test is over.
         tokio::select! {
             _ = is_cut.wait_for(|is_cut| *is_cut) => {}
             _ = is_swallowed.changed() => {}

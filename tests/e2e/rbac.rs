@@ -1,4 +1,4 @@
-//! The operator's rights are those that it uses: all others find them too many, or find out.
+//! The operator is granted exactly the rights that it uses.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::client;
 use crate::harness::{self, LIMIT, OPERATOR_NAMESPACE, POLICY, Stage};
 use crate::tools::{documents, read};
 
-/// One thing that may be done: `secrets get`.
+/// Rights in the form `secrets get`.
 type Rights = BTreeSet<String>;
 
-/// What a file of deploy/ grants by its Roles and ClusterRoles.
+/// Returns the rights that a file of deploy/ grants by its Roles and ClusterRoles.
 fn granted(file: &str) -> Result<Rights> {
     let mut rights = Rights::new();
     for object in documents(&read(file)?)? {
@@ -31,7 +31,7 @@ fn granted(file: &str) -> Result<Rights> {
     Ok(rights)
 }
 
-/// What the operator has asked the API server for.
+/// Returns the rights that the operator has used, from the audit log.
 fn used(plane: &ControlPlane) -> Result<Rights> {
     let user = format!("system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}");
     let entries = plane.audit_entries(&AuditFilter { user: Some(&user), ..AuditFilter::default() })?;
@@ -46,8 +46,8 @@ fn used(plane: &ControlPlane) -> Result<Rights> {
 const OBJECTS: [(&str, &str); 4] =
     [("crbp", POLICY), ("bkinv", "all"), ("cacct", "prod"), ("ccacct", "shared")];
 
-/// Has each resource's status change, and what is read again where somebody else writes meanwhile. The same drift twice is one
-/// Event, counted.
+/// Changes the status of each resource and causes conflicts, after which the operator reads again. A repeated drift
+/// updates the count of its Event.
 async fn stir(stage: &Stage<'_>, round: usize) -> Result<()> {
     let suspend = round.is_multiple_of(2);
     for (kind, name) in OBJECTS {
@@ -61,7 +61,8 @@ async fn stir(stage: &Stage<'_>, round: usize) -> Result<()> {
     Ok(())
 }
 
-/// Writes each resource without a pause, as long as it is polled: what the operator has read is outdated when it writes.
+/// Writes each resource without a pause for as long as the future is polled, so that the operator's writes meet
+/// conflicts.
 async fn meddle(stage: &Stage<'_>) -> Result<()> {
     let all = OBJECTS.map(|(kind, name)| (client::api(&stage.client, kind, &stage.namespace), name));
     let params = PatchParams::default();
@@ -103,7 +104,7 @@ async fn each_right_that_deploy_grants_is_used_and_no_other_is_needed() -> Resul
     let stirring = wait_until(2 * LIMIT, "every right to be used", async || {
         stir(&stage, round).await?;
         round += 1;
-        // A watch is in the audit log when it ends.
+        // The audit log records a watch when it ends.
         let unused: Vec<_> = unused()?.into_iter().filter(|right| !right.ends_with(" watch")).collect();
         if unused.is_empty() { Ok(Some(())) } else { bail!("not used: {unused:?}") }
     });

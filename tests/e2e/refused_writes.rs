@@ -1,4 +1,4 @@
-//! Writes that the API server refuses, and Secrets that are created again.
+//! Writes that the API server refuses, and Secrets that are recreated.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::Policy;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{INSTANCE, KEY_ID, POLICY, SECRET_KEY, Stage, condition};
 
-/// An admission policy that refuses every status of a policy in this namespace.
+/// Applies an admission policy that refuses every status of a policy in this namespace.
 async fn refuse_statuses(stage: &Stage<'_>) -> Result<String> {
     let name = format!("no-status-{}", stage.namespace);
     let rule = json!({
@@ -55,7 +55,7 @@ async fn refused_statuses_hold_no_correction_up_and_are_told_when_they_may_be() 
     stage.until_reason("InSync").await?;
 
     let name = refuse_statuses(&stage).await?;
-    // The admission policy is in force a moment later: until then each correction is still told.
+    // The admission policy takes effect a moment later; until then each correction is still reported.
     let is_refused = |stage: &Stage<'_>| stage.log().contains("no status today");
     let mut drifts = 0;
     while !is_refused(&stage) {
@@ -83,7 +83,8 @@ async fn refused_statuses_hold_no_correction_up_and_are_told_when_they_may_be() 
 
     stage.run(["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", &name]).await?;
     let corrections = stage.modifies_of(INSTANCE) - 1;
-    // A request is tried at once, however long the pause is by now; and again, where the refusal is in force for a moment.
+    // A reconcile request is tried at once, however long the backoff; the test repeats it while the refusal is still in
+    // force.
     let mut round = 0;
     loop {
         round += 1;

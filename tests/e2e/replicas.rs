@@ -1,4 +1,4 @@
-//! Several replicas: one leads, and never two.
+//! Several replicas: at most one leads at any time.
 
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,8 @@ pub fn leads(process: &Process) -> bool {
     process.log().lines().any(|line| line.contains(": leading"))
 }
 
-/// Every replica lists once when it starts, whether it leads or stands by, and once more when it takes over: what it was told while it
-/// stood by may be old. A look at the resourceVersion alone, with `limit=1`, is none.
+/// Counts the lists. Every replica lists once when it starts, as leader or standby, and once more when it takes over,
+/// since its cache may be stale. A read of the resourceVersion alone, with `limit=1`, does not count.
 fn lists(stage: &Stage<'_>) -> Result<usize> {
     let filter = AuditFilter {
         user: Some(OPERATOR_USER),
@@ -58,7 +58,7 @@ async fn one_leads_and_the_other_takes_over_when_it_goes() -> Result<()> {
     stage.apply_policy(json!({})).await?;
     stage.until_reason("InSync").await?;
     stage.more_looks(4).await?;
-    // The first one took the lead while it listed, or right after.
+    // The first replica took the lead during its list, or right after.
     let listed = lists(&stage)?;
     ensure!(!leads(&second) && (2..=3).contains(&listed), "{listed} lists: {}", second.log());
 
@@ -110,7 +110,7 @@ async fn a_leader_that_was_frozen_does_nothing_any_more() -> Result<()> {
     until_logged(&first, "standing by for the Lease").await?;
     ensure!(first.try_wait()?.is_none(), "{}", first.log_tail());
     ensure!(stage.calls(MODIFY) == modifies && modifies == 2);
-    // The Lease still belongs to the other.
+    // The other replica still holds the Lease.
     stage.drift(Policy::default())?;
     stage.until("crbp", POLICY, "a correction", |o| o["status"]["drift"]["corrections"] == 2).await?;
     ensure!((3..=4).contains(&lists(&stage)?) && stage.modifies() == 3);
@@ -149,7 +149,7 @@ async fn an_outage_of_the_api_server_stops_no_correction_and_ends_a_leadership()
     alone.until_reason("InSync").await?;
     led.until_reason("InSync").await?;
 
-    // A token is asked for while somebody answers.
+    // The kubeconfig's token is requested while the API server still answers.
     let mut next = led.another_operator("next", OPERATOR, &[]).await?;
     until_logged(&next, "standing by").await?;
     plane.stop_apiserver().await?;
@@ -169,7 +169,7 @@ async fn an_outage_of_the_api_server_stops_no_correction_and_ends_a_leadership()
     alone.until("crbp", POLICY, "the correction", |o| o["status"]["drift"]["corrections"] == 1).await?;
     alone.until_reason("InSync").await?;
     ensure!(alone.modifies() == 2);
-    // The Lease still carries the name of the one that led, which so has it at once.
+    // The Lease still names the former leader, which can therefore renew it at once.
     let leads_again = wait_until(LIMIT, "a leader", async || {
         Ok((leader.log().matches(": leading").count() == 2 || leads(&next)).then(|| back.elapsed()))
     });
@@ -187,7 +187,8 @@ async fn an_outage_of_the_api_server_stops_no_correction_and_ends_a_leadership()
     Ok(())
 }
 
-/// An outage is a line when it begins and one when it ends, one for each thing that is lost, and none of a library.
+/// Checks that an outage logs one line at its start and one at its end for each lost dependency, and none from a
+/// library.
 fn is_terse(log: &str) -> Result<()> {
     let of = |words: &str| log.lines().filter(|line| line.contains(words)).count();
     ensure!(of("lost the API server") == 1 && of("reached the API server again") == 1, "{log}");

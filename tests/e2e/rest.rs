@@ -1,4 +1,4 @@
-//! At rest: a world that does not change is looked at, and neither written to nor modified.
+//! Steady state: an unchanged environment is polled, and neither status nor cloud is written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::client;
 use crate::harness::{LIMIT, OPERATOR_NAMESPACE, Stage, condition};
 
 const POLICIES: usize = 50;
-/// One round takes two seconds, and the machine may be busy.
+/// A round takes two seconds; the rest is an allowance for a busy machine.
 const ROUNDS_LIMIT: Duration = Duration::from_secs(240);
 const DESCRIBE: &str = "DescribeCrossRegionBackupPolicy";
 const MODIFY: &str = "ModifyCrossRegionBackupPolicy";
 
-/// How often all policies are looked at: `make test-extended` sets TEST_EXTENDED.
+/// Returns the number of polls of every policy: `make test-extended` sets TEST_EXTENDED.
 fn how_many_rounds() -> u64 {
     if std::env::var_os("TEST_EXTENDED").is_some() { 20 } else { 4 }
 }
@@ -30,13 +30,13 @@ fn instance(number: usize) -> String {
     format!("redis-rest{number:02}")
 }
 
-/// Whether the policy of that number finds its instance other than it wants it.
+/// Returns whether the policy of this number has to modify its instance.
 fn is_modified(number: usize) -> bool {
     number % 10 >= 6
 }
 
-/// Instances and policies of every peaceful kind: inactive, observed, with an objective that is far away, in sync from the
-/// beginning, and to be modified once.
+/// Creates instances and policies of every kind that settles: inactive, observed, with a distant objective, in sync
+/// from the start, and modified once.
 async fn fleet(stage: &Stage<'_>) -> Result<()> {
     let mut items = Vec::new();
     for number in 0..POLICIES {
@@ -70,7 +70,7 @@ async fn fleet(stage: &Stage<'_>) -> Result<()> {
     stage.apply(json!({"apiVersion": "v1", "kind": "List", "items": items})).await.map(drop)
 }
 
-/// Waits until all policies are Ready, and their Events are written.
+/// Waits until all policies are Ready and their Events are written.
 async fn all_ready(stage: &Stage<'_>) -> Result<()> {
     wait_until(LIMIT, "all policies to be Ready", async || {
         let items = stage.list("crbp").await?;
@@ -88,7 +88,7 @@ async fn all_ready(stage: &Stage<'_>) -> Result<()> {
     .with_context(|| stage.log().lines().rev().take(40).collect::<Vec<_>>().join("\n"))
 }
 
-/// The Events about policies: name, reason, and how often each was told.
+/// Returns name, reason and count of the Events about policies.
 async fn policy_events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let items = stage.list("Event").await?;
@@ -102,9 +102,9 @@ async fn policy_events(stage: &Stage<'_>) -> Result<Vec<(String, String, i64)>> 
         .collect())
 }
 
-/// What the operator wrote in the stage's namespace so far, renewals of the Lease excepted.
+/// Returns the operator's writes in the stage's namespace so far, without renewals of the Lease.
 pub async fn writes(stage: &Stage<'_>, marker: &str) -> Result<Vec<AuditEntry>> {
-    // The log is complete up to an entry of our own.
+    // A request of the test marks the point up to which the audit log is complete.
     client::get_opt(&stage.client, "configmap", &stage.namespace, marker).await?;
     let own = AuditFilter { namespace: Some(&stage.namespace), name: Some(marker), ..AuditFilter::default() };
     wait_until(LIMIT, "the audit log", async || Ok(stage.plane.audit_entries(&own)?.pop())).await?;
@@ -120,7 +120,7 @@ pub async fn writes(stage: &Stage<'_>, marker: &str) -> Result<Vec<AuditEntry>> 
     Ok(entries)
 }
 
-/// Each policy's first status said everything, and what was done was told once.
+/// Checks that each policy has one complete status write and each Modify one Event; returns the writes.
 async fn was_written_once(stage: &Stage<'_>) -> Result<Vec<AuditEntry>> {
     let entries = writes(stage, "marker-before").await?;
     let mut statuses = BTreeMap::<String, usize>::new();
@@ -141,14 +141,14 @@ async fn was_written_once(stage: &Stage<'_>) -> Result<Vec<AuditEntry>> {
     Ok(entries)
 }
 
-/// Waits until every instance was looked at so many times, counted from here.
+/// Waits until every instance was polled `rounds` times more.
 async fn rounds(stage: &Stage<'_>, rounds: u64) -> Result<()> {
     let looks = || -> u64 { stage.calls(DESCRIBE) };
     let of_instances = || stage.cloud.counters().by_instance;
     let (before, each_before) = (looks(), of_instances());
     wait_until(ROUNDS_LIMIT, format!("{rounds} rounds of looks"), async || {
         let now = of_instances();
-        // Each look is followed by a reading of the backups, where it succeeded.
+        // A successful describe is followed by a listing of the backups.
         let least = (0..POLICIES)
             .map(|number| {
                 let count = |all: &BTreeMap<String, u64>| all.get(&instance(number)).copied().unwrap_or(0);
@@ -198,12 +198,12 @@ async fn an_unchanged_world_causes_no_write_also_when_some_looks_fail() -> Resul
         json!({"type": "error", "status": 500, "code": "InternalError", "message": "boom"}),
     )?;
     rounds(&stage, count).await?;
-    // One look in ten fails.
+    // One describe in ten fails; half of that is enough here.
     ensure!(fired(&stage) >= count * POLICIES as u64 / 20, "{} looks failed", fired(&stage));
     let failing = writes(&stage, "marker-failing").await?;
     ensure!(failing == before, "written while looks fail: {:#?}", &failing[before.len()..]);
 
-    // A throttled answer holds the whole account up for a second or two: fewer rounds.
+    // A throttled response pauses the whole account for a second or two, hence fewer rounds.
     stage.cloud.clear_faults();
     fail_some(&stage, 8, json!({"type": "throttle"}))?;
     rounds(&stage, 3).await?;
@@ -215,7 +215,7 @@ async fn an_unchanged_world_causes_no_write_also_when_some_looks_fail() -> Resul
     Ok(())
 }
 
-/// Lets the operator's own user hold its Lease in the stage's namespace, with the rights that deploy/ gives it in its own.
+/// Lets the operator's user hold its Lease in the stage's namespace, with the rights that deploy/ grants in its own.
 async fn allow_lease(stage: &Stage<'_>) -> Result<()> {
     for kind in ["role", "rolebinding"] {
         let name = "cross-region-backup-operator-leader-election";
@@ -233,7 +233,7 @@ async fn with_leader_election_only_the_lease_is_written() -> Result<()> {
     stage.flag("--leader-elect=true");
     stage.flag("--operator-namespace=rest-leading");
     stage.apply_account().await?;
-    // All are there before the operator is: the order of coming makes no difference.
+    // All objects exist before the operator starts; the order of creation does not matter.
     fleet(&stage).await?;
     stage.start_operator().await?;
     all_ready(&stage).await?;

@@ -1,4 +1,4 @@
-//! `status`, as kubectl runs its plugins: found on the path by its name.
+//! The `status` command as a kubectl plugin: kubectl finds it on the path by its name.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{POLICY, Stage, operator_binary};
 
-/// `kubectl crossregionbackup …`, with the binary on the path under that name.
+/// Runs `kubectl crossregionbackup …`, with the binary on the path under that name.
 fn plugin(stage: &Stage<'_>, kubeconfig: &Path, args: &[&str]) -> Result<Output> {
     let folder = tempfile::tempdir()?;
     std::os::unix::fs::symlink(operator_binary(), folder.path().join("kubectl-crossregionbackup"))?;
@@ -34,7 +34,7 @@ async fn kubectl_explains_a_policy_by_its_plugin() -> Result<()> {
     ensure!(output.status.success(), "{told}");
     ensure!(text.starts_with(&format!("{name}\nThe newest usable copy in cn-shanghai is ")), "{text}");
     ensure!(text.contains("within its objective of 26h") && text.contains("Nothing to do."), "{text}");
-    // No terminal, no colours.
+    // Without a terminal the output has no colours.
     ensure!(!text.contains('\u{1b}'), "{text:?}");
 
     let output = plugin(&stage, &ours, &["status", POLICY, "-n", &stage.namespace, "-o", "json"])?;

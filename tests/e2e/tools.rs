@@ -1,4 +1,4 @@
-//! The programs that deploy/ is tested with, and what they read and print.
+//! The programs that test deploy/, with their input and output.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::harness::root;
 
-/// helm, promtool or judge.
+/// Returns the command of helm, promtool or judge.
 pub fn tool(name: &str) -> Result<Command> {
     let path: PathBuf = root(".build/bin").join(name);
     ensure!(path.is_file(), "no {}; `make ship` builds it", path.display());
     Ok(Command::new(path))
 }
 
-/// Runs it to its end with this input, whatever its exit code.
+/// Runs the command to its end with this input, regardless of its exit code.
 pub fn output(command: &mut Command, input: &str) -> Result<Output> {
     let shown = format!("{command:?}");
     let mut child = command
@@ -28,14 +28,14 @@ pub fn output(command: &mut Command, input: &str) -> Result<Output> {
         .with_context(|| shown.clone())?;
     let mut pipe = child.stdin.take().context("no standard input")?;
     let input = input.to_owned();
-    // By itself, since the program may print before it has read all.
+    // A separate thread writes, since the program may print before it has read everything.
     let feed = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
     let output = child.wait_with_output().context(shown)?;
     drop(feed.join());
     Ok(output)
 }
 
-/// Runs it; it must succeed. Returns what it prints.
+/// Runs the command, which must succeed, and returns its output.
 pub fn run(command: &mut Command) -> Result<String> {
     run_with(command, "")
 }
@@ -51,12 +51,12 @@ pub fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(root(path)).with_context(|| path.to_owned())
 }
 
-/// A file of one YAML document.
+/// Reads a file of one YAML document.
 pub fn yaml(path: &str) -> Result<Value> {
     serde_saphyr::from_str(&read(path)?).with_context(|| path.to_owned())
 }
 
-/// The objects in a stream of YAML documents.
+/// Returns the objects in a stream of YAML documents.
 pub fn documents(text: &str) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     let mut document = String::new();
@@ -75,7 +75,7 @@ pub fn documents(text: &str) -> Result<Vec<Value>> {
     Ok(found)
 }
 
-/// `name=value` for each, behind `--set`.
+/// Adds `--set name=value` for each value.
 pub fn set<S: AsRef<OsStr>>(command: &mut Command, values: impl IntoIterator<Item = S>) -> &mut Command {
     for value in values {
         command.arg("--set").arg(value);

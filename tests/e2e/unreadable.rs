@@ -1,4 +1,4 @@
-//! Stored objects that this version cannot read: an older or newer CRD let them in.
+//! Stored objects that this version cannot read, since an older or newer CRD accepted them.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::Policy;
@@ -8,7 +8,7 @@ use testbed::{ControlPlane, Options, wait_until};
 use crate::checks::MODIFY;
 use crate::harness::{INSTANCE, LIMIT, POLICY, Stage, condition, install};
 
-/// Lets any word through where the schema has a list.
+/// Relaxes an enum in the schema to any string.
 pub async fn relax(plane: &ControlPlane, crd: &str, field: &str) -> Result<()> {
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/{field}/enum");
     let patch = json!([{"op": "remove", "path": path}]).to_string();
@@ -52,7 +52,7 @@ async fn what_cannot_be_read_is_told_and_holds_nothing_up() -> Result<()> {
     ensure!(condition(&account, "Stalled")["status"] == "True", "{account:#}");
     stage.until_reason_of("third", "AccountNotReady").await?;
 
-    // Told once, and then nothing happens any more.
+    // The error is reported once; later reconciles leave status unchanged.
     stage.request_now("crbp", POLICY, "now").await?;
     stage.request_now("cacct", "strange", "now").await?;
     stage.more_looks(2).await?;
@@ -67,7 +67,7 @@ async fn what_cannot_be_read_is_told_and_holds_nothing_up() -> Result<()> {
     stage.until_gone("crbp", POLICY).await?;
     stage.until_event(POLICY, "DisableSkipped").await?;
     ensure!(stage.modifies_of(INSTANCE) == 1 && stage.held()? == Policy::to_region("cn-shanghai"));
-    // Readable again, and the others never noticed.
+    // With a readable spec the policy works again, and the other resources were never affected.
     stage.apply_policy(json!({})).await?;
     stage.until_reason("InSync").await?;
     ensure!(stage.calls(MODIFY) == 2);

@@ -1,4 +1,4 @@
-//! Wrong manifests are refused at `kubectl apply`, with a message that names the field.
+//! Validation: wrong manifests are refused at `kubectl apply` with a message that names the field.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::documents::blocks;
 use crate::harness::{Stage, plane};
 
-/// Applies and expects a refusal that holds every word.
+/// Applies a manifest and expects a refusal that contains every word.
 pub async fn refused(stage: &Stage<'_>, manifest: Value, words: &[&str]) -> Result<()> {
     let error = match stage.apply(manifest.clone()).await {
         Ok(_) => anyhow::bail!("was taken: {manifest:#}"),
@@ -165,7 +165,7 @@ async fn the_examples_and_the_whole_deployment_are_taken_without_a_warning() -> 
 async fn every_manifest_in_the_documents_is_taken() -> Result<()> {
     let plane = plane().await?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // The namespace of the examples, which those of the documents are in too.
+    // Namespace of the examples and of the manifests in the documentation.
     let example = root.join("examples/account.yaml");
     plane.kubectl().run(["apply", "-f", &example.display().to_string()]).await?;
     let mut pages = vec![root.join("README.md")];
@@ -174,12 +174,17 @@ async fn every_manifest_in_the_documents_is_taken() -> Result<()> {
     }
     let mut taken = 0;
     for page in pages.iter().filter(|page| page.extension().is_some_and(|e| e == "md")) {
-        // Those marked `yaml fragment` are no whole manifests.
+        // Blocks marked `yaml fragment` are not complete manifests.
         for manifest in blocks(&std::fs::read_to_string(page)?, "yaml") {
             let file = plane.file("document.yaml");
             std::fs::write(&file, &manifest)?;
-            let args = ["apply", "--dry-run=server", "-f", &file.display().to_string()];
-            let output = plane.kubectl().output(args).await?;
+            let path = file.display().to_string();
+            let args = ["apply", "--dry-run=server", "-f", &path];
+            let mut output = plane.kubectl().output(args).await?;
+            // The tests of the documents create the same objects: one may come into being between kubectl's get and its create.
+            if String::from_utf8_lossy(&output.stderr).contains("(AlreadyExists)") {
+                output = plane.kubectl().output(args).await?;
+            }
             let stderr = String::from_utf8_lossy(&output.stderr);
             let fine = output.status.success() && stderr.is_empty();
             ensure!(fine, "{}: {stderr}\n{manifest}", page.display());

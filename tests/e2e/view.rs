@@ -1,4 +1,4 @@
-//! What the operator believes of the API server: connections that are swallowed, and an etcd that was restored from an older copy.
+//! Validity of the operator's watch cache: connections that drop silently, and an etcd restored from an older copy.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::proxy::Proxy;
 use crate::replicas::{leads, until_logged};
 
 const OPERATOR: (&str, &str) = (OPERATOR_NAMESPACE, OPERATOR_NAMESPACE);
-/// A watch is silent for 45 s at most; then everything is listed anew.
+/// A watch may be silent for 45 s at most; then the operator lists again.
 const NOTICED: Duration = Duration::from_secs(50);
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until the policy is InSync with this target in the cloud, and tells how long that took.
+/// Waits until the policy is InSync with this target in the cloud, and returns how long that took.
 async fn follows(stage: &Stage<'_>, target: &str) -> Result<Duration> {
     let begun = Instant::now();
     let is_followed = |policy: &Value| {
@@ -108,7 +108,7 @@ async fn an_etcd_restored_from_an_older_copy_is_followed_by_one_replica_and_by_t
         stage.grant_lease().await?;
         stage.apply_policy(json!({})).await?;
     }
-    // Whatever the copy says of policies was true when it was made.
+    // The policies are in sync when the copy is made, so that the restored status is correct for that time.
     let mut early = Vec::new();
     for stage in [&alone, &led] {
         early.push(stage.another_operator("early", OPERATOR, &["--leader-elect=false"]).await?);
@@ -132,7 +132,7 @@ async fn an_etcd_restored_from_an_older_copy_is_followed_by_one_replica_and_by_t
     let (by_one, by_two) = tokio::try_join!(follows(&alone, "cn-shanghai"), follows(&led, "cn-shanghai"))?;
     println!("followed by one replica after {by_one:?}, by two after {by_two:?}");
     ensure!(by_one < NOTICED && by_two < NOTICED, "{by_one:?} and {by_two:?}");
-    // What comes then is seen at once, although its resourceVersions were there before.
+    // Later changes are observed at once, although their resourceVersions were used before the restore.
     for stage in [&alone, &led] {
         stage.patch_policy(json!({"crossBackupRegion": "cn-guangzhou"})).await?;
         let took = follows(stage, "cn-guangzhou").await?;

@@ -1,4 +1,4 @@
-//! What an inventory says while its account cannot be used.
+//! Status of an inventory while its account cannot be used.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::Rotation;
@@ -65,7 +65,7 @@ async fn a_key_that_is_wrong_or_missing_is_told_and_the_right_one_is_taken_at_on
         let inventory = stage.until_inventory(account, "Listed").await?;
         ensure!(inventory["status"]["total"] == 100, "{inventory:#}");
 
-        // Revoked later on: a listing finds out, and what was found stays.
+        // After a later revocation a listing reports the rejection, and the listed facts stay in status.
         stage.cloud.set_key_status(id, cloud_simulator::KeyStatus::Revoked)?;
         stage.request_now("bkinv", account, "revoked").await?;
         let inventory = stage.until_inventory(account, "CredentialsRejected").await?;
@@ -88,7 +88,7 @@ async fn a_key_that_is_rotated_over_and_over_takes_nothing_away() -> Result<()> 
     let spec = json!({"scope": "Instance", "instanceId": INSTANCE});
     stage.listed("one", spec).await?;
     for number in 0..8 {
-        // The old key is of no use before the operator can have seen the new one.
+        // The cloud rejects the old key before the operator can have read the new one.
         let secret_access_key = format!("rotated-secret-key-{number}");
         let rotation = Rotation { secret_access_key: secret_access_key.clone(), ..Rotation::default() };
         stage.cloud.rotate_key(KEY_ID, rotation)?;

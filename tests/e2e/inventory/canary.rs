@@ -1,4 +1,4 @@
-//! Tencent Cloud's secrets, and the key that decrypts a backup, appear nowhere.
+//! Tencent Cloud's secrets, and the key that decrypts a backup, appear in no output.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, KeyStatus};
@@ -9,7 +9,7 @@ use crate::canary::{DECRYPT_KEY, EVERYTHING, OLD, forms, nothing_leaks};
 use crate::checks::message;
 use crate::harness::{LIMIT, Stage, condition};
 
-/// Encrypted backups whose details are as documented, of other types, and of other names.
+/// Adds encrypted backups with details as documented, with other types, and with other field names.
 fn add_encrypted(stage: &Stage<'_>) -> Result<()> {
     stage.add_tencent_instance(json!({"instanceId": T_INSTANCE, "instanceName": "orders"}))?;
     for (number, details) in [
@@ -30,7 +30,7 @@ fn add_encrypted(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The cloud repeats the secrets in what it says of a listing; all of it is shown in a condition and an Event.
+/// Has the cloud repeat the secrets in its error messages; each message reaches a condition and an Event.
 async fn say_everything(stage: &Stage<'_>) -> Result<()> {
     let codes = [
         ("InvalidParameter.Words", "InvalidRequest"),
@@ -59,7 +59,7 @@ async fn say_everything(stage: &Stage<'_>) -> Result<()> {
             "{inventory:#}"
         );
     }
-    // A code of its own making, which is shown.
+    // The secret is the error code itself; unknown codes reach the condition too.
     for (limit, code) in [OLD.secret, OLD.token, OLD.id].into_iter().enumerate() {
         stage.cloud.clear_faults();
         let effect =

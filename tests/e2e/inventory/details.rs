@@ -1,4 +1,4 @@
-//! Details of Tencent Cloud's backups: fetched once, and never what holds a listing up.
+//! Details of Tencent Cloud's backups: fetched once per backup, and a failure never delays a listing.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, FaultSpec};
@@ -47,7 +47,7 @@ async fn a_backup_that_disappears_is_shown_without_details() -> Result<()> {
     );
     let without = &status["items"][1];
     ensure!(without["memSizeMiB"].is_null() && without["status"] == "Available", "{status:#}");
-    // Of an instance that is gone, backups are listed and details are not.
+    // Details are not requested for backups of a deleted instance; the backups are listed.
     stage.add_tencent_instance(json!({"instanceId": "crs-gone0000"}))?;
     let gone = json!({"backupId": "t-gone", "instanceId": "crs-gone0000", "ageSeconds": 1});
     stage.add_tencent_backup(gone)?;
@@ -73,7 +73,7 @@ async fn details_are_fetched_once_also_over_a_restart() -> Result<()> {
     let listings = stage.calls(T_LIST);
     stage.wait("more listings", || stage.calls(T_LIST) >= listings + 3).await?;
     ensure!(stage.calls(T_DETAIL) == 4, "{} details", stage.calls(T_DETAIL));
-    // A new backup is asked for alone.
+    // Only the new backup's details are requested.
     stage.add_tencent_backup(json!({"backupId": "t-new", "instanceId": T_INSTANCE, "ageSeconds": 1}))?;
     let has_it = |o: &Value| o["status"]["total"] == 5;
     let inventory = stage.until("bkinv", "all", "the fifth", has_it).await?;

@@ -1,4 +1,4 @@
-//! Filters of Volcengine and BytePlus: what is found, and what the cloud was asked for.
+//! Filters of Volcengine and BytePlus: the backups that match, and the requests sent to the cloud.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -8,8 +8,8 @@ use super::{LIST, ids};
 use crate::checks::{With, expect, message, seconds, time};
 use crate::harness::{INSTANCE, Stage};
 
-/// Filter, what fits of the account's backups, and what the cloud must be asked for; null: nothing, since the listing of all
-/// backups answers it.
+/// Cases for scope Account: filter, ids of the matching backups, and parameters of the second request; null: no second
+/// request, since the listing of all backups is enough.
 fn of_account() -> Vec<(Value, &'static [&'static str], Value)> {
     let fits = |filter: Value, wanted: &'static [&'static str]| (filter, wanted, Value::Null);
     vec![
@@ -52,7 +52,7 @@ fn of_account() -> Vec<(Value, &'static [&'static str], Value)> {
     ]
 }
 
-/// The same of `INSTANCE` alone.
+/// Cases for scope Instance: filter, ids of the matching backups of `INSTANCE`, and parameters of the request.
 fn of_instance() -> Vec<(Value, &'static [&'static str], Value)> {
     vec![
         (json!({}), &["b-3", "b-2", "b-1"], json!({"Status": null, "ProjectName": null})),
@@ -75,7 +75,7 @@ fn was_asked(body: &Value, wanted: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Each of them in an inventory of its own, or every `step`th.
+/// Lists every `step`th case of [`of_account`] in an inventory of its own.
 async fn every_filter(stage: &Stage<'_>, account: &str, step: usize) -> Result<()> {
     for (number, (filter, wanted, sent)) in of_account().into_iter().enumerate().step_by(step) {
         let spec = json!({"accountRef": {"name": account}, "filter": filter});
@@ -83,7 +83,8 @@ async fn every_filter(stage: &Stage<'_>, account: &str, step: usize) -> Result<(
         expect_found(&status, wanted).with_context(|| filter.to_string())?;
         expect_all_instances(&status).with_context(|| filter.to_string())?;
         ensure!(status["backupsOf"] == "CrossRegion");
-        // All are listed in any case, for the instances; once more only with what the cloud alone can filter by.
+        // All backups are always listed, for status.instances. Filters that only the cloud can apply take a second
+        // listing.
         ensure!(asked.len() == if sent.is_null() { 1 } else { 2 }, "{asked:#?}");
         for body in &asked {
             was_asked(body, &json!({"Scope": "AccountInstances", "InstanceId": null}))?;
@@ -172,6 +173,6 @@ async fn a_status_that_the_cloud_does_not_have_is_named_and_nothing_is_listed() 
         stage.until_event(&name, "ReconcileFailed: InvalidRequest").await?;
     }
     ensure!(stage.calls(LIST) == 0, "{} listings", stage.calls(LIST));
-    // Corrected, it is listed.
+    // With a corrected filter the inventory is listed.
     stage.listed("locked", json!({"filter": {"statuses": ["Available"]}})).await.map(drop)
 }

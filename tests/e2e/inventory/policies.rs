@@ -1,4 +1,4 @@
-//! Which instances no policy protects, and what it costs to know.
+//! Instances that no policy protects, and the number of calls that finding them takes.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, FaultSpec, InstanceSpec, Policy};
@@ -31,7 +31,7 @@ async fn policies_that_may_not_be_described_are_counted_and_delay_nothing() -> R
     for instance in inventory["status"]["instances"].as_array().into_iter().flatten() {
         ensure!(instance["policyActive"].is_null(), "{inventory:#}");
     }
-    // Not asked for at each listing.
+    // Later listings do not describe the policies again.
     let listings = stage.calls(super::LIST);
     stage.wait("more listings", || stage.calls(super::LIST) >= listings + 3).await?;
     ensure!(stage.calls(DESCRIBE) == 3, "{} descriptions", stage.calls(DESCRIBE));
@@ -74,7 +74,7 @@ async fn what_a_policy_knows_is_not_asked_for_again() -> Result<()> {
     ensure!(status["unprotected"]["total"] == 1, "{status:#}");
     ensure!(status["unprotected"]["items"][0]["instanceId"] == "redis-second", "{status:#}");
     ensure!(stage.descriptions_of(INSTANCE) == before && stage.descriptions_of("redis-second") == 1);
-    // Nor by a second inventory.
+    // A second inventory does not describe them again either.
     stage.listed("again", json!({"limit": 1})).await?;
     ensure!(stage.descriptions_of(INSTANCE) == before && stage.descriptions_of("redis-second") == 1);
     Ok(())
@@ -126,7 +126,7 @@ async fn long_lists_are_cut_and_say_so() -> Result<()> {
     );
     let instances = status["instances"].as_array().cloned().unwrap_or_default();
     ensure!(instances.len() == 200 && ids(&status)?.len() == 204, "{status:#}");
-    // The one without a backup, then the oldest.
+    // The instance without a backup comes first, then the instance whose newest backup is the oldest.
     ensure!(instances[0]["instanceId"] == INSTANCE && instances[0]["newestBackup"].is_null(), "{status:#}");
     ensure!(instances[1]["instanceId"] == "redis-n203" && instances[199]["instanceId"] == "redis-n005");
     let unprotected = &status["unprotected"];
@@ -152,11 +152,11 @@ async fn instances_come_in_the_order_of_their_need() -> Result<()> {
     for (instance, age, status) in [
         (INSTANCE, 500, "Available"),
         ("redis-old", 9000, "Available"),
-        // Newer than all, and of no use.
+        // Newest backup, but not usable.
         ("redis-old", 5, "Creating"),
         ("redis-bad", 10, "Unavailable"),
         ("redis-new", 100, "Available"),
-        // Of an instance that is gone.
+        // Backup of a deleted instance.
         ("redis-gone", 50, "Available"),
     ] {
         stage.add_backup_with(json!({

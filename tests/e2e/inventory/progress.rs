@@ -1,4 +1,4 @@
-//! A listing takes long: what is told meanwhile, and what ends it.
+//! Listings that take long: the status meanwhile, and the events that end a listing.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, FaultSpec, ThrottleStyle};
@@ -20,7 +20,7 @@ fn without_conditions(inventory: &Value) -> Value {
     status
 }
 
-/// The pages that were read, each once: pages are asked for side by side.
+/// Returns the distinct pages in order: pages are requested in parallel.
 fn sorted(mut pages: Vec<i64>) -> Vec<i64> {
     pages.sort();
     pages.dedup();
@@ -37,7 +37,7 @@ async fn the_first_listing_is_told_while_it_is_under_way() -> Result<()> {
         let inventory = stage.until_inventory(account, "Listing").await?;
         expect(&inventory, "Unknown", "Listing", With::Reconciling)?;
         ensure!(inventory["status"]["total"].is_null(), "{inventory:#}");
-        // What others note on it does not begin it anew.
+        // Changes of annotations and labels do not restart the listing.
         stage.run(["annotate", "bkinv", account, "example.com/note=one"]).await?;
         stage.run(["label", "bkinv", account, "example.com/note=one"]).await?;
         let inventory = stage.until_inventory(account, "Listed").await?;
@@ -55,7 +55,7 @@ async fn a_listing_that_fails_half_way_changes_the_condition_alone_and_goes_on()
     let stage = Stage::with_both_accounts("inv-half-way", "9999h").await?;
     stage.add_pages(12)?;
     for (account, _, list) in CLOUDS {
-        // The first listing of a spec: of the eight pages that are asked for together after the first one six fail, twice.
+        // First listing of a spec: six of the eight pages requested in parallel after the first page fail, twice.
         stage.place(FaultSpec::new(boom()).on_action(list).after(3).times(12))?;
         stage.place(FaultSpec::new(Effect::Delay { seconds: 1.0 }).on_action(list).after(21))?;
         stage.apply_inventory(account, Stage::whole(account, json!({}))).await?;
@@ -68,7 +68,7 @@ async fn a_listing_that_fails_half_way_changes_the_condition_alone_and_goes_on()
         let read = pages(&stage.asked(list));
         ensure!(read.len() == 12 + 12, "only what failed is asked for again: {read:?}");
         ensure!(sorted(read.clone()) == (1..=12).collect::<Vec<_>>(), "{read:?}");
-        // The first of another spec: what the one before found stays meanwhile.
+        // First listing of the next spec: the facts of the previous listing stay in status meanwhile.
         stage.cloud.clear_faults();
         let fault = stage.place(FaultSpec::new(boom()).on_action(list).after(4))?;
         let asked = stage.asked(list).len();
@@ -116,7 +116,7 @@ async fn a_deleted_inventory_and_another_spec_end_the_listing() -> Result<()> {
         let delay = stage.fault(list, None, Effect::Delay { seconds: 1.0 })?;
         stage.apply_inventory("long", Stage::whole(account, json!({}))).await?;
         stage.wait("some pages", || stage.calls(list) >= 3).await?;
-        // The new spec needs no more than an instance without backups.
+        // The new spec needs one listing of an instance without backups.
         let one = if account == "prod" { "redis-empty" } else { "crs-empty000" };
         stage.add_instances(&["redis-empty"])?;
         stage.patch_inventory("long", json!({"scope": "Instance", "instanceId": one})).await?;
@@ -131,7 +131,7 @@ async fn a_deleted_inventory_and_another_spec_end_the_listing() -> Result<()> {
         stage.wait("some pages", || stage.calls(list) >= before as u64 + 3).await?;
         stage.run(["delete", "bkinv", "long"]).await?;
         let at_deletion = stage.calls(list);
-        // Time passes: others are listed, at the pace of that fault.
+        // Other listings, which the fault delays as well, give late requests time to arrive.
         stage
             .apply_inventory("next", Stage::whole(account, json!({"scope": "Instance", "instanceId": one})))
             .await?;
@@ -192,12 +192,12 @@ async fn a_request_is_a_listing_at_once() -> Result<()> {
         stage.request_now("bkinv", account, "one").await?;
         stage.until_handled("bkinv", account, "one").await?;
         ensure!(stage.calls(list) == before + 1, "{} listings", stage.calls(list) - before);
-        // Also when it fails, which is told only when the facts are stale.
+        // A failed listing counts as handled; a failure changes the condition only when the facts are stale.
         stage.fault(list, Some(1), boom())?;
         stage.request_now("bkinv", account, "two").await?;
         let inventory = stage.until_handled("bkinv", account, "two").await?;
         expect(&inventory, "True", "Listed", With::Nothing)?;
-        // What comes meanwhile is in the next one.
+        // Requests that arrive during a listing are served by the next one.
         stage.wait("the next try", || stage.calls(list) == before + 3).await?;
         match account {
             "prod" => stage.add_backup("b-more", 1.0)?,
@@ -230,7 +230,7 @@ async fn what_is_suspended_is_not_asked_for() -> Result<()> {
     ensure!(of_all() == before, "{} listings", of_all() - before);
     let inventory = stage.get("bkinv", "all").await?;
     ensure!(inventory["status"]["lastHandledReconcileAt"].is_null(), "{inventory:#}");
-    // The whole account.
+    // Scope Account.
     stage.patch_inventory("all", json!({"suspend": false})).await?;
     stage.until_inventory("all", "Listed").await?;
     stage.until_handled("bkinv", "all", "unhandled").await?;

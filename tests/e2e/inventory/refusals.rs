@@ -1,4 +1,4 @@
-//! What the cloud refuses an inventory is told, and looked at again.
+//! Refusals of the cloud: the inventory reports each one and retries.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::Effect;
@@ -64,7 +64,7 @@ async fn what_was_listed_once_is_not_called_listed_until_it_is_again() -> Result
         ensure!(denied["status"]["total"] == 100, "what was found stays: {denied:#}");
         stage.until_handled("bkinv", account, "one").await?;
         let before = writes(&stage, &format!("{account}-before")).await?.len();
-        // The answer takes its time: what is said until then is seen.
+        // The delayed answer leaves time to observe the statuses written before it.
         let delay = stage.fault(list, None, Effect::Delay { seconds: 1.5 })?;
         stage.request_now("bkinv", account, "two").await?;
         let mut said = Vec::new();

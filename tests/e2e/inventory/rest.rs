@@ -1,4 +1,4 @@
-//! At rest: a world that does not change is listed, and nothing is written.
+//! Steady state: an unchanged environment is listed again, and nothing is written.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::rest::writes;
 
 const ROUNDS: u64 = 10;
 
-/// Every kind of inventory, listed.
+/// Applies inventories of every kind and waits until each has its final status.
 async fn all_kinds(stage: &Stage<'_>) -> Result<()> {
     stage.fill()?;
     stage.fill_tencent()?;
@@ -28,7 +28,7 @@ async fn all_kinds(stage: &Stage<'_>) -> Result<()> {
             stage.listed(&format!("{account}-{name}"), Stage::whole(account, spec)).await?;
         }
     }
-    // Refused, and looked at again and again.
+    // Inventories that the cloud refuses; the operator retries them.
     let lacks = Stage::whole("tencent", json!({"filter": {"projectName": "p"}}));
     stage.apply_inventory("refused", lacks).await?;
     stage.until_inventory("refused", "InvalidRequest").await?;
@@ -39,8 +39,8 @@ async fn all_kinds(stage: &Stage<'_>) -> Result<()> {
 }
 
 impl Stage<'_> {
-    /// So many rounds more: three inventories of each account. Of Tencent's one lists twice; Volcengine's two of the whole
-    /// account share a listing.
+    /// Waits for this many more listings of every inventory. Per round, Tencent Cloud's three inventories take four
+    /// calls, since one lists twice; Volcengine's take two, since the two of scope Account share a listing.
     async fn rounds(&self, rounds: u64) -> Result<()> {
         let (volcengine, tencent) = (self.calls(LIST), self.calls(T_LIST));
         self.wait("rounds of listings", || {
@@ -57,7 +57,7 @@ async fn an_unchanged_world_causes_no_write_also_after_a_restart() -> Result<()>
     let before = writes(&stage, "marker-before").await?;
     let status = |name: &str| before.iter().filter(|e| e.name == name && e.subresource == "status").count();
     for name in ["prod-all", "tencent-all", "prod-some", "tencent-some", "prod-one", "tencent-one"] {
-        // Listing, and Listed.
+        // One write for Listing, one for Listed.
         ensure!(status(name) == 2, "{name}: {} status writes", status(name));
     }
     stage.rounds(ROUNDS).await?;

@@ -1,4 +1,4 @@
-//! What cannot be meant is refused at `kubectl apply`; what is just within the bounds is taken.
+//! Validation of inventories at `kubectl apply`: invalid specs are refused, and values at the bounds are accepted.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::validation::refused;
 
 const ID: &str = "redis-cn0a1b2c3d4e5f6";
 
-/// Of scope Instance, with `filter`.
+/// Returns a spec of scope Instance with `filter`.
 fn of_instance(filter: Value) -> Value {
     json!({"scope": "Instance", "instanceId": ID, "filter": filter})
 }

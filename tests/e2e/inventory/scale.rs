@@ -1,5 +1,5 @@
-//! 100 000 backups over 2000 instances: as many list calls as there are pages, a status below 256 KiB, and memory that does
-//! not grow with what is read.
+//! 100 000 backups over 2000 instances: one list call per page, a status below 256 KiB, and memory that does not grow
+//! with the number of backups.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{
@@ -17,12 +17,12 @@ const ALL_BACKUPS: usize = 100_000;
 const STATUS_MAX: usize = 256 << 10;
 const GROWTH_MAX_KIB: u64 = 64 << 10;
 
-/// As long as the schema lets one be.
+/// Returns an instance id of the maximum length in the schema.
 fn instance(number: usize) -> String {
     format!("redis-{number:058}")
 }
 
-/// Longer than a status shows, and three bytes a character.
+/// Returns a text longer than a status shows, with three bytes a character.
 fn long(number: usize) -> String {
     format!("{number:06}{}", "名".repeat(128))
 }
@@ -64,7 +64,7 @@ fn tencent_world() -> Seed {
     Seed { tencent, ..Seed::default() }
 }
 
-/// Lists it all once and holds status, calls and memory to what they may be.
+/// Lists all backups once and checks the limits of status, calls and memory.
 async fn list_all(stage: &mut Stage<'_>, list: &str, spec: Value) -> Result<Value> {
     stage.until_account("CredentialsVerified").await?;
     let before = stage.memory_kib("VmRSS")?;
@@ -90,7 +90,7 @@ async fn a_large_account_of_volcengine() -> Result<()> {
     stage.apply_account().await?;
     stage.start_operator().await?;
     let status = list_all(&mut stage, LIST, json!({"limit": 300})).await?;
-    // The instance that every stage has is one more.
+    // Every stage adds one instance of its own.
     ensure!(stage.calls(DESCRIBE) == ALL_INSTANCES as u64 + 1, "{} descriptions", stage.calls(DESCRIBE));
     // Three pages of instances, and one instance for the account.
     ensure!(stage.calls(INSTANCES) == 4, "{}", stage.calls(INSTANCES));

@@ -1,4 +1,4 @@
-//! What kubectl shows of inventories: defaults, columns, selectors, categories.
+//! Output of kubectl for inventories: defaults, columns, selectors, categories.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{INSTANCE, Stage};
 
-/// The cells of each row, by the column's name: columns begin where their names do.
+/// Returns the cells of each row by column name; a column begins where its header does.
 fn cells(table: &str) -> Result<Vec<BTreeMap<String, String>>> {
     let mut lines = table.lines();
     let header = lines.next().context("no header")?;

@@ -1,4 +1,4 @@
-//! Answers with words that nobody knows, and without what is usually there.
+//! Responses with unknown values and without fields that are usually present.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::Effect;

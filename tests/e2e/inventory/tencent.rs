@@ -1,4 +1,4 @@
-//! Tencent Cloud: the instances' own backups.
+//! Tencent Cloud: inventories of the instances' own backups.
 
 use anyhow::{Result, ensure};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Filters of Tencent Cloud, in each of the forms that its documents give it.
+//! Filters of Tencent Cloud, in each of the forms that its documentation describes.
 
 use anyhow::{Context, Result, ensure};
 use cloud_simulator::{BackupSetKey, StatusesAllowed};
@@ -34,7 +34,7 @@ async fn stage(name: &str) -> Result<Stage<'static>> {
     Ok(stage)
 }
 
-/// Filter, what fits, and the codes that the cloud is asked for.
+/// Filter, ids of the matching backups, and the status codes in the request.
 fn cases() -> Vec<(Value, &'static [&'static str], Value)> {
     let all = json!([1, 2, 3, 4]);
     vec![
@@ -125,7 +125,7 @@ async fn what_tencent_cloud_cannot_filter_is_named_and_nothing_is_listed() -> Re
     stage.listed("name", spec(json!({}))).await.map(drop)
 }
 
-/// BeginTime and EndTime of each request, read in that zone.
+/// Returns BeginTime and EndTime of each request, parsed in this zone.
 fn spans(asked: &[Value], zone: Offset) -> Result<Vec<(Timestamp, Timestamp)>> {
     let read = |value: &Value| -> Result<Timestamp> {
         let text = value.as_str().context("no time")?;
@@ -135,7 +135,7 @@ fn spans(asked: &[Value], zone: Offset) -> Result<Vec<(Timestamp, Timestamp)>> {
     asked.iter().map(|body| Ok((read(&body["BeginTime"])?, read(&body["EndTime"])?))).collect()
 }
 
-/// Lists more than 30 days, and holds the spans to what they may be.
+/// Lists more than 30 days and checks the time spans of the requests.
 async fn spans_in(stage: &Stage<'_>, name: &str, zone: Offset) -> Result<()> {
     let (start, end) = ("2025-02-01T00:00:00Z", "2025-04-20T00:00:00Z");
     let filter = json!({"startTime": start, "endTime": end});
@@ -179,13 +179,13 @@ async fn every_form_of_the_documents_is_understood() -> Result<()> {
     let status = stage.listed("key", spec(json!({}))).await?;
     expect_found(&status, ALL)?;
 
-    // Where statuses are refused, those that every document has are asked for.
+    // When the cloud refuses some status codes, the operator requests those that every document lists.
     stage.tencent_settings(|settings| settings.statuses_allowed = StatusesAllowed::Newest);
     let (status, asked) = stage.list_with("newest", spec(json!({})), T_LIST).await?;
     expect_found(&status, &basic)?;
     let statuses: Vec<_> = asked.iter().map(|body| body["Status"].clone()).collect();
     ensure!(statuses == [json!([1, 2, 3, 4]), json!([1, 2])], "{asked:#?}");
-    // What was chosen is not left out silently.
+    // Statuses that the user selected are not dropped silently.
     for (name, statuses) in [("exported", json!(["Exported"])), ("some", json!(["Available", "Exported"]))] {
         stage.apply_inventory(name, spec(json!({"statuses": statuses}))).await?;
         let refused = stage.until_inventory(name, "InvalidRequest").await?;
@@ -193,7 +193,7 @@ async fn every_form_of_the_documents_is_understood() -> Result<()> {
         ensure!(message(&refused).contains("filter.statuses"), "{refused:#}");
     }
 
-    // Where an instance is needed, they are listed one by one.
+    // When the cloud requires an instance id, the operator lists instance by instance.
     stage.tencent_settings(|settings| settings.require_instance_id = true);
     let (status, asked) = stage.list_with("by-instance", spec(json!({})), T_LIST).await?;
     expect_found(&status, ALL)?;

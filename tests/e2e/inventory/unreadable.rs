@@ -30,7 +30,7 @@ async fn an_inventory_that_cannot_be_read_is_told_and_holds_nothing_up() -> Resu
     for field in ["total", "items", "newest", "instances", "unprotected", "byStatus"] {
         ensure!(told["status"][field] == before[field], "{field}: {told:#}");
     }
-    // Others are listed, also with an operator that has just started.
+    // Other inventories are listed, also by an operator that has just started.
     stage.operator().terminate(LIMIT).await?;
     stage.start_operator().await?;
     stage.listed("other", json!({})).await?;
@@ -41,7 +41,7 @@ async fn an_inventory_that_cannot_be_read_is_told_and_holds_nothing_up() -> Resu
     stage.wait("listings of the other", || stage.calls(LIST) >= listings + 3).await?;
     let still: Value = stage.get("bkinv", "strange").await?;
     ensure!(still["status"] == told["status"], "{still:#}");
-    // Readable again.
+    // With a readable spec again.
     stage.patch_inventory("strange", json!({"filter": {"statuses": ["Available"]}})).await?;
     stage.until_inventory("strange", "Listed").await.map(drop)
 }

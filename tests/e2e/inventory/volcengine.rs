@@ -1,4 +1,4 @@
-//! Volcengine: the copies in other regions.
+//! Volcengine: inventories of the cross-region copies.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{InstanceSpec, Policy};
@@ -44,7 +44,7 @@ async fn an_account_s_backups_instances_and_what_no_policy_protects() -> Result<
     let item = json!({"instanceId": "redis-off", "instanceName": "name-of-redis-off"});
     ensure!(unprotected["total"] == 1 && unprotected["items"] == json!([item]), "{status:#}");
     ensure!(unprotected["unsupported"] == 1 && unprotected["unknown"] == 0, "{status:#}");
-    // Listed again and again, no policy is described anew within the hour.
+    // Repeated listings describe no policy again within the hour.
     let listings = stage.calls(LIST);
     stage.wait("more listings", || stage.calls(LIST) >= listings + 3).await?;
     ensure!(stage.calls(DESCRIBE) == 2, "{} descriptions", stage.calls(DESCRIBE));
@@ -77,7 +77,7 @@ async fn all_inventories_of_an_account_and_region_share_one_listing() -> Result<
         ensure!(inventory["status"]["total"] == *total, "{name}: {inventory:#}");
         ensure!(inventory["status"]["instances"][0]["total"] == 301, "{name}: {inventory:#}");
     }
-    // The first page of each listing, then the others side by side.
+    // Each listing requests its first page, then the others in parallel.
     let listings = |number: usize| {
         let read = pages(&stage.asked(LIST));
         let is_one = |listing: &[i64]| {
@@ -89,7 +89,7 @@ async fn all_inventories_of_an_account_and_region_share_one_listing() -> Result<
         Ok(())
     };
     listings(1)?;
-    // One that comes later, or asks, is listed for alone: the others have what they need.
+    // A new inventory, or one with a reconcile request, is listed alone: the facts of the others are recent enough.
     stage.listed("later", json!({})).await?;
     stage.request_now("bkinv", "recent", "now").await?;
     stage.until_handled("bkinv", "recent", "now").await?;

@@ -1,4 +1,5 @@
-//! A small world of backups that each filter divides in another way. Sizes are powers of two: their sum tells which they are.
+//! A small set of backups that each filter divides differently. Sizes are powers of two, so that a sum identifies its
+//! backups.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ pub const OTHER: &str = "redis-zother";
 pub const T_A: &str = "crs-aaaaaaaa";
 pub const T_B: &str = "crs-bbbbbbbb";
 
-/// One backup: id, instance, day of its start, what it is for an inventory, size.
+/// One backup: id, instance, day of its start, status in an inventory, size.
 pub struct Row {
     pub id: &'static str,
     pub instance: &'static str,
@@ -29,7 +30,7 @@ const fn row(
     Row { id, instance, start, status, size }
 }
 
-/// Name, project and strategy beside it.
+/// Backups with name, project and strategy.
 const VOLCENGINE: [(Row, &str, &str, &str); 6] = [
     (row("b-1", INSTANCE, "2025-03-01T00:00:00Z", "Available", 1), "nightly-1", "default", "AutomatedBackup"),
     (row("b-2", INSTANCE, "2025-03-02T00:00:00Z", "Creating", 2), "nightly-2", "default", "AutomatedBackup"),
@@ -39,7 +40,7 @@ const VOLCENGINE: [(Row, &str, &str, &str); 6] = [
     (row("b-6", OTHER, "2025-03-06T00:00:00Z", "Deleting", 32), "nightly-4", "shop", "AutomatedBackup"),
 ];
 
-/// Status, whether it is running, and BackupType beside it.
+/// Backups with the cloud's status code, whether the backup is running, and BackupType.
 const TENCENT: [(Row, i64, bool, &str); 8] = [
     (row("t-8", T_A, "2025-02-01T00:00:00Z", "Available", 128), 2, false, "2"),
     (row("t-1", T_A, "2025-03-01T00:00:00Z", "Available", 1), 2, false, "1"),
@@ -52,7 +53,7 @@ const TENCENT: [(Row, i64, bool, &str); 8] = [
 ];
 
 impl Stage<'_> {
-    /// `INSTANCE` and `OTHER`, which is protected, with their backups.
+    /// Adds `INSTANCE` and `OTHER`, which is protected, with their backups.
     pub fn fill(&self) -> Result<()> {
         self.cloud.put_instance(serde_json::from_value(json!({
             "instanceId": OTHER, "instanceName": "other", "policy": {"active": true, "region": "cn-shanghai", "ttl": 7},
@@ -79,7 +80,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Lists with that spec; gives status and what was asked of `action` for it.
+    /// Lists with this spec; returns the status and the request bodies of `action` that the listing sent.
     pub async fn list_with(&self, name: &str, spec: Value, action: &str) -> Result<(Value, Vec<Value>)> {
         let before = self.asked(action).len();
         let status = self.listed(name, spec).await?;
@@ -87,7 +88,7 @@ impl Stage<'_> {
     }
 }
 
-/// Holds counts, sizes, newest and items to these backups of the world, the newest first.
+/// Checks counts, sizes, newest and items against these backups, newest first.
 pub fn expect_found(status: &Value, wanted: &[&str]) -> Result<()> {
     let world = VOLCENGINE.iter().map(|b| &b.0).chain(TENCENT.iter().map(|b| &b.0));
     let rows: Vec<_> = world.filter(|row| wanted.contains(&row.id)).collect();
@@ -110,7 +111,7 @@ pub fn expect_found(status: &Value, wanted: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What scope Account tells of instances, whatever the filter.
+/// Checks status.instances and status.unprotected of scope Account, which no filter changes.
 pub fn expect_all_instances(status: &Value) -> Result<()> {
     let of = |id: &str, name: &str, newest: &str, active: bool| json!({"instanceId": id, "instanceName": name, "total": 3, "newestBackup": newest, "policyActive": active});
     let name = format!("name-of-{INSTANCE}");
@@ -126,7 +127,7 @@ pub fn expect_all_instances(status: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The same of Tencent Cloud, which lists what is expired or deleted only where it is asked for.
+/// Checks status.instances of Tencent Cloud, which lists expired and deleted backups only on request.
 pub fn expect_all_tencent_instances(status: &Value) -> Result<()> {
     let of = |id: &str, total: i64, newest: &str| {
         let name = format!("name-of-{id}");

@@ -1,4 +1,4 @@
-//! Tokens and temporary credentials: they are shown nowhere.
+//! Tokens and temporary credentials appear in no output.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, FaultSpec, KeyStatus};
@@ -9,7 +9,7 @@ use super::scene::{By, SECRET_KEY, Scene};
 use crate::canary::{EVERYTHING, forms};
 use crate::harness::{POLICY, Stage, condition};
 
-/// Holds a text to showing none of the values, in whatever form.
+/// Checks that a text contains none of the values, in any encoding.
 fn hides(place: &str, text: &str, values: &[String]) -> Result<()> {
     for form in values.iter().flat_map(|value| forms(value)) {
         let line = text.lines().find(|line| line.contains(&form));
@@ -25,7 +25,7 @@ async fn logs_as_json_status_and_events_hide_tokens_and_what_they_lead_to() -> R
     scene.put_account(json!({"assumeRole": assume})).await?;
     scene.put_resource().await?;
     scene.until_good().await?;
-    // The cloud repeats them: what signed the call, and in a code of its own making the token.
+    // The cloud repeats them: the credentials that signed the call, and the token in an unknown error code.
     for (number, form) in forms(TOKEN).into_iter().enumerate() {
         let below = scene.issued_for("trusted").pop();
         let between = below.map(|key| key.access_key_id).unwrap_or_default();
@@ -79,7 +79,7 @@ async fn logs_as_text_hide_what_a_secret_leads_to() -> Result<()> {
         stage.cloud.set_key_status(&key.access_key_id, KeyStatus::Revoked)?;
     }
     stage.more_looks(3).await?;
-    // The STS repeats the key that asks, and refuses.
+    // The STS refuses, and repeats in its message the key that signed the request.
     let message = format!("{} {}", crate::harness::KEY_ID, crate::harness::SECRET_KEY);
     let effect = Effect::Error { status: 403, code: "AccessDenied".to_owned(), message, code_n: None };
     stage.fault("AssumeRole", None, effect)?;

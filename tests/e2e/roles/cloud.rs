@@ -1,4 +1,4 @@
-//! What of the cloud belongs to a scene: its roles, what STS gave for them, and what was asked.
+//! Cloud side of a scene: its roles, the credentials that STS issued for them, and the requests.
 
 use anyhow::Result;
 use cloud_simulator::{Effect, FaultSpec, KeySpec, KeyStatus, OidcSpec, RequestRecord, RoleSpec};
@@ -22,7 +22,7 @@ impl Scene {
         Ok(self.cloud.put_role(role)?)
     }
 
-    /// Has the role `trusted` accept these tokens alone.
+    /// Makes the role `trusted` accept only these tokens.
     pub fn trust(&self, tokens: &[&str]) -> Result<()> {
         let provider_id = self.tencent.then(|| format!("cls-{}", self.name));
         let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
@@ -30,7 +30,7 @@ impl Scene {
         self.put_role(RoleSpec { oidc, ..self.new_role("trusted") })
     }
 
-    /// The keys that STS gave, the oldest first.
+    /// Returns the keys that STS issued, oldest first.
     pub fn issued(&self) -> Vec<KeySpec> {
         let mut keys = self.cloud.keys();
         keys.retain(|key| key.account_id == self.account_id && key.access_key_id != self.key);
@@ -44,7 +44,7 @@ impl Scene {
         keys
     }
 
-    /// Requests that were signed with a key of the scene's account.
+    /// Returns the requests that were signed with a key of the scene's account.
     pub fn signed(&self) -> Vec<RequestRecord> {
         let ids: Vec<_> =
             self.issued().into_iter().map(|key| key.access_key_id).chain([self.key.clone()]).collect();
@@ -53,7 +53,7 @@ impl Scene {
         all
     }
 
-    /// What the Secret's key has asked for.
+    /// Returns the number of requests of this action that the Secret's key signed.
     pub fn asked(&self, action: &str) -> usize {
         let of = |r: &&RequestRecord| {
             r.access_key_id.as_ref() == Some(&self.key) && r.action.as_deref() == Some(action)
@@ -61,14 +61,14 @@ impl Scene {
         self.cloud.requests().iter().filter(of).count()
     }
 
-    /// Requests to the Redis API.
+    /// Returns the requests to the Redis API.
     pub fn calls(&self) -> Vec<RequestRecord> {
         let mut all = self.signed();
         all.retain(|r| r.action.as_deref().is_some_and(|action| !action.starts_with("AssumeRole")));
         all
     }
 
-    /// Revokes all that STS gave.
+    /// Revokes all keys that STS issued.
     pub fn revoke(&self) -> Result<()> {
         self.issued()
             .iter()
@@ -76,12 +76,12 @@ impl Scene {
         Ok(())
     }
 
-    /// Spoils each AssumeRole with the Secret's key.
+    /// Injects this fault into each AssumeRole that the Secret's key signs.
     pub fn spoil(&self, effect: Effect) -> Result<u64> {
         Ok(self.cloud.place_fault(FaultSpec::new(effect).on_action("AssumeRole").on_key(&self.key))?)
     }
 
-    /// How many requests a fault has spoilt.
+    /// Returns how many requests a fault has affected.
     pub fn spoilt(&self, fault: u64) -> u64 {
         self.cloud.faults().iter().find(|f| f.id == fault).map_or(0, |f| f.fired)
     }

@@ -1,4 +1,4 @@
-//! The operator's own identity, in shared accounts.
+//! The operator's own identity as the credentials of shared accounts.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::RoleSpec;
@@ -54,7 +54,7 @@ async fn tencent_cloud_trusts_the_operators_token_and_the_one_that_follows() -> 
     let scene = Scene::new("identity-tencent", true, By::Identity).await?;
     let file = scene.tencent_token().await?;
     its_role_signs_and_the_one_on_top_where_there_is_one(&scene).await?;
-    // Rotated: the former token is not taken any more, and the next exchange has the new one.
+    // After the rotation the former token is rejected, and the next exchange sends the new one.
     let next = format!("{TOKEN}2");
     std::fs::write(&*file, &next)?;
     scene.trust(&[&next])?;
@@ -99,7 +99,7 @@ async fn a_token_reaches_no_host_that_is_not_named_exactly() -> Result<()> {
     scene.until_good().await?;
     ensure!(scene.unnamed.connections() == 0 && scene.issued().len() == 1);
 
-    // What a signed call may ask, a token may not.
+    // A signed call may go to an STS endpoint that a token may not go to.
     let signed = Scene::new("identity-signed", false, By::Secret).await?;
     signed.put_account(json!({"stsEndpoint": "https://sts.wild.example"})).await?;
     let unresolved = "AssumeRole: name not resolved: there is no address for sts.wild.example";
@@ -112,7 +112,7 @@ async fn the_environments_sts_is_asked_where_the_account_names_none() -> Result<
     let scene = Scene::new("identity-environment", false, By::Identity).await?;
     scene.put_account(json!({"stsEndpoint": null})).await?;
     scene.put_resource().await?;
-    // It speaks no TLS.
+    // The listener does not speak TLS.
     let text = |o: &serde_json::Value| crate::checks::message(o).to_owned();
     let account = scene
         .until(scene.kind(), "a connection that fails", |o| {

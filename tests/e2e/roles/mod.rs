@@ -1,4 +1,4 @@
-//! Temporary credentials: roles that are assumed with a Secret's key or with the operator's own identity.
+//! Temporary credentials: roles assumed with a Secret's key or with the operator's own identity.
 
 mod canary;
 mod cloud;
@@ -22,25 +22,25 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use crate::canary::EVERYTHING;
 use crate::harness::{OPERATOR_NAMESPACE, install, operator_binary};
 
-/// As the kubelet and editors leave it in the file, but for the newline at the end.
+/// Content of the token file without its final newline, with characters that need escaping.
 pub const TOKEN: &str = r#"eyTk9+Vw.7-Jf/2Lq_8~Vd&Gp<4>Tm5='Wz3%Rn=="#;
 
-/// A control plane of its own, a cloud, and the one operator, which watches all namespaces and comes by itself once an hour:
-/// what happens within a minute is caused by something.
+/// A control plane of its own, a cloud, and one operator that watches all namespaces and polls once an hour: any change
+/// within a minute has another cause than a poll.
 pub struct World {
     pub plane: ControlPlane,
     pub cloud: Simulator,
     pub endpoint: String,
     pub operator: Process,
-    /// Of TKE_WEB_IDENTITY_TOKEN_FILE. No test changes the other one.
+    /// Path in TKE_WEB_IDENTITY_TOKEN_FILE. No test changes the file of the other provider.
     tencent_token: Mutex<PathBuf>,
-    /// What VOLCENGINE_OIDC_STS_ENDPOINT names.
+    /// Endpoint in VOLCENGINE_OIDC_STS_ENDPOINT.
     pub of_environment: Ear,
-    /// What nothing names.
+    /// Endpoint that no configuration names.
     pub unnamed: Ear,
 }
 
-/// Something that listens, and understands nothing.
+/// A listener that counts connections and never answers.
 pub struct Ear {
     pub address: String,
     connections: Arc<AtomicUsize>,
@@ -53,7 +53,7 @@ impl Ear {
         let connections = Arc::<AtomicUsize>::default();
         let count = connections.clone();
         std::thread::spawn(move || {
-            // Each connection ends as soon as it is counted.
+            // Each connection is closed as soon as it is counted.
             for _connection in listener.incoming() {
                 count.fetch_add(1, Ordering::SeqCst);
             }
@@ -66,7 +66,7 @@ impl Ear {
     }
 }
 
-/// The world of all tests of this module. It ends with the process.
+/// Returns the environment that all tests of this module share. It lasts until the process ends.
 pub async fn world() -> Result<&'static World> {
     static WORLD: OnceCell<Result<World, String>> = OnceCell::const_new();
     let start = || async { World::start().await.map_err(|error| format!("{error:#}")) };
@@ -104,7 +104,7 @@ impl World {
         Ok(Self { plane, cloud, endpoint, operator, tencent_token, of_environment, unnamed })
     }
 
-    /// The file of Tencent Cloud's token, for one test at a time; it holds [`TOKEN`].
+    /// Locks the file of Tencent Cloud's token for one test at a time; it holds [`TOKEN`].
     pub async fn tencent_token(&self) -> Result<MutexGuard<'_, PathBuf>> {
         let file = self.tencent_token.lock().await;
         std::fs::write(&*file, format!("{TOKEN}\n"))?;
@@ -119,7 +119,7 @@ fn serve(cloud: Simulator) -> Result<String> {
     std::thread::spawn(move || {
         runtime.block_on(async {
             let server = Server::start(cloud).await;
-            // Whoever waits for it is told by the end of the channel where there is none.
+            // Without a server the receiver gets `None` and fails the test.
             let _ = tell.send(server.as_ref().ok().map(Server::url));
             std::future::pending::<()>().await;
         });

@@ -1,4 +1,4 @@
-//! Credentials that end, are revoked, or cannot be renewed, under resources at work.
+//! Credentials that expire, are revoked, or cannot be renewed while resources use them.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::Effect;
@@ -10,7 +10,7 @@ use crate::checks::{With, message};
 use crate::harness::{LIMIT, condition};
 
 impl Scene {
-    /// Has the resource look, which takes at least one call.
+    /// Makes the operator poll the resource, which takes at least one call.
     async fn look(&self, value: &str) -> Result<Value> {
         let before = self.calls().len();
         let seen = self.ask(self.resource(), value).await?;
@@ -59,12 +59,12 @@ async fn an_sts_that_is_down_when_others_are_needed_is_told_and_its_return_heals
     let fault = scene.spoil(error(503, "ServiceUnavailableTemp"))?;
     scene.revoke()?;
     scene.ask(scene.resource(), "down").await?;
-    // What was seen is believed for a while.
+    // Observed facts stay valid for a while, so that the conditions do not change yet.
     scene.unmoved_since(&account).await?;
     scene.unmoved_since(&policy).await?;
     let rejected = scene.calls().iter().filter(|call| call.authentic == Some(false)).count();
     ensure!(rejected == 1, "revoked ones are not used again: {rejected}");
-    // A new spec's outcome is told at once.
+    // The outcome of a new spec is reported at once.
     scene.put_resource_with(json!({"backups": {"limit": 7}})).await?;
     let says = |o: &Value| condition(o, "Ready")["reason"] == "CloudUnavailable";
     let policy = scene.until(scene.resource(), "CloudUnavailable", says).await?;
@@ -93,7 +93,8 @@ async fn a_role_that_is_withdrawn_is_told_when_others_are_needed_and_heals() -> 
     scene.until_good().await.map(drop)
 }
 
-/// Tencent Cloud tells when they end, and not when that was said: a clock of its that is ahead makes their life short.
+/// Tencent Cloud reports when the credentials expire, but not its own time: with a cloud clock that is ahead they last
+/// only for seconds.
 #[tokio::test]
 async fn a_life_of_seconds_is_renewed_in_time_and_its_end_is_respected() -> Result<()> {
     let scene = Scene::new("outage-short", true, By::Secret).await?;
@@ -106,7 +107,7 @@ async fn a_life_of_seconds_is_renewed_in_time_and_its_end_is_respected() -> Resu
     scene.wait("a renewal", || scene.issued().len() >= 2).await?;
     scene.look("renewed").await?;
 
-    // From now on there are none, and what there is ends within seconds.
+    // From now on STS issues none, and the current credentials expire within seconds.
     let down = scene.spoil(error(500, "InternalError"))?;
     scene.wait("a renewal that fails", || scene.spoilt(down) > 0).await?;
     scene.look("held").await?;

@@ -1,4 +1,4 @@
-//! One test's part of the world: a namespace, an account of the cloud with roles, and an instance.
+//! One test's own part of the shared environment: a namespace, a cloud account with roles, and an instance.
 
 use std::ops::Deref;
 
@@ -16,7 +16,7 @@ use crate::harness::{LIMIT, POLICY, condition, settled};
 
 pub const SECRET_KEY: &str = "Um9sZVNlY3JldEtleU11c3ROb3RBcHBlYXI=";
 
-/// How its account comes to credentials.
+/// Source of the account's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// A CloudAccount with a Secret of its namespace.
@@ -31,10 +31,10 @@ pub struct Scene {
     pub name: String,
     pub tencent: bool,
     pub by: By,
-    /// Of the Secret.
+    /// Access key id in the Secret.
     pub key: String,
     pub instance: String,
-    /// The cloud's account that all of it belongs to: no other test's.
+    /// Cloud account that owns the key, the roles and the instance; no other test uses it.
     pub account_id: u64,
 }
 
@@ -47,7 +47,8 @@ impl Deref for Scene {
 }
 
 impl Scene {
-    /// With the roles `assumed`, which keys of the account may assume, and `trusted`, which trusts the operator's identity.
+    /// Creates the scene with the roles `assumed`, which keys of the account may assume, and `trusted`, which trusts
+    /// the operator's identity.
     pub async fn new(name: &str, tencent: bool, by: By) -> Result<Self> {
         let world = world().await?;
         let number = name.bytes().fold(7_u64, |n, b| n.wrapping_mul(131).wrapping_add(u64::from(b)));
@@ -109,7 +110,7 @@ impl Scene {
         if self.by == By::Secret { "CloudAccount" } else { "ClusterCloudAccount" }
     }
 
-    /// The account's name is that of the scene. `more` is merged over its spec.
+    /// Returns the account, named like the scene; `more` is merged over its spec.
     pub fn account(&self, more: Value) -> Value {
         let mut spec = json!({
             "provider": if self.tencent { "Tencent" } else { "Volcengine" },
@@ -140,12 +141,12 @@ impl Scene {
         self.put(self.account(more)).await
     }
 
-    /// A policy, at Tencent Cloud an inventory, on the account.
+    /// Applies the resource that uses the account: a policy, or an inventory at Tencent Cloud.
     pub async fn put_resource(&self) -> Result<()> {
         self.put_resource_with(json!({})).await
     }
 
-    /// With `more` merged over its spec.
+    /// Applies the resource with `more` merged over its spec.
     pub async fn put_resource_with(&self, more: Value) -> Result<()> {
         let mut spec = json!({
             "accountRef": {"kind": self.kind(), "name": self.name}, "instanceId": self.instance,
@@ -172,7 +173,7 @@ impl Scene {
         if self.tencent { "Listed" } else { "InSync" }
     }
 
-    /// Asks for a look now, and waits until that was acted on.
+    /// Requests a reconcile, and waits until it was handled.
     pub async fn ask(&self, kind: &str, value: &str) -> Result<Value> {
         let name = self.name_of(kind);
         let annotations = json!({"crossregionbackup.io/reconcile-requested-at": value});
@@ -182,7 +183,7 @@ impl Scene {
             .await
     }
 
-    /// Has the account's controller look now.
+    /// Requests a reconcile of the account, and waits until it was handled.
     pub async fn ask_account(&self, value: &str) -> Result<Value> {
         self.ask(self.kind(), value).await
     }
@@ -209,13 +210,14 @@ impl Scene {
         found.await.with_context(|| format!("{}: last seen: {last:#}\n{}", self.name, self.log_tail()))
     }
 
-    /// Waits for something that is no object.
+    /// Waits for a condition that no object shows.
     pub async fn wait(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
         let found = wait_until(LIMIT, what, async || Ok(holds().then_some(())));
         found.await.with_context(|| self.log_tail())
     }
 
-    /// Waits until the account says exactly this of its present spec, and holds it to the contract.
+    /// Waits until the account's Ready has this reason and exactly this message for the current generation, and checks
+    /// the contract.
     pub async fn until_account(&self, reason: &str, with: With, text: &str) -> Result<Value> {
         let holds = |o: &Value| settled(o) && condition(o, "Ready")["reason"] == reason && message(o) == text;
         let account = self.until(self.kind(), &format!("{reason}: {text}"), holds).await?;
@@ -223,21 +225,21 @@ impl Scene {
         Ok(account)
     }
 
-    /// Waits until the account's resource says exactly this, after the account's kind and name.
+    /// Waits until the resource's Ready has exactly this message after the account's kind and name.
     pub async fn until_resource(&self, reason: &str, text: &str) -> Result<Value> {
         let text = format!("{} {}: {text}", self.kind(), self.name);
         let holds = |o: &Value| settled(o) && condition(o, "Ready")["reason"] == reason && message(o) == text;
         self.until(self.resource(), &format!("{reason}: {text}"), holds).await
     }
 
-    /// Waits until account and resource are as they should be.
+    /// Waits until account and resource are healthy.
     pub async fn until_good(&self) -> Result<Value> {
         let says = |o: &Value, reason: &str| settled(o) && condition(o, "Ready")["reason"] == reason;
         self.until(self.kind(), "CredentialsVerified", |o| says(o, "CredentialsVerified")).await?;
         self.until(self.resource(), self.good(), |o| says(o, self.good())).await
     }
 
-    /// With account and resource that are as they should be.
+    /// Creates a scene whose account and resource are healthy.
     pub async fn good_with(name: &str, tencent: bool, by: By, more: Value) -> Result<Self> {
         let scene = Self::new(name, tencent, by).await?;
         scene.put_account(more).await?;
@@ -246,7 +248,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// All that the scene's tenants, and all, can see of it.
+    /// Returns everything about the scene that its tenants and all users can read.
     pub async fn shown(&self) -> Result<String> {
         let mut all = String::new();
         for kind in
@@ -255,7 +257,7 @@ impl Scene {
             let list = self.api(kind).list(&ListParams::default()).await?;
             all.push_str(&serde_json::to_string(&list)?);
         }
-        // Those about what has no namespace.
+        // Events about cluster-scoped objects.
         let events = self.api_in("Event", "default").list(&ListParams::default()).await?;
         all.push_str(&serde_json::to_string(&events)?);
         ensure!(all.contains(&format!("\"{}\"", self.name)) && all.contains("AccountVerified"), "{all}");
@@ -274,7 +276,7 @@ impl Scene {
         format!("the operator about it:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"))
     }
 
-    /// Holds an object to saying what it said before: a condition that was another one meanwhile has another transition time.
+    /// Checks that the conditions have not changed: one that changed and returned has another transition time.
     pub async fn unmoved_since(&self, before: &Value) -> Result<()> {
         let kind = before["kind"].as_str().unwrap_or_default();
         let now = self.get(kind).await?;

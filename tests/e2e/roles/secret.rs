@@ -1,4 +1,4 @@
-//! A role on top of a Secret, in a namespace of its own.
+//! A role assumed with the key of a Secret, in a namespace of its own.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{KeyStatus, RoleSpec};

@@ -1,4 +1,5 @@
-//! What is wrong with a role, a token or an STS: the account names it, its resources say what they may know, and each heals.
+//! Errors of a role, a token or an STS: the account names the cause, its resources show only what their users may see,
+//! and each error clears after its correction.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{Effect, Malformed, RoleSpec};
@@ -13,7 +14,7 @@ pub fn error(status: u16, code: &str) -> Effect {
     Effect::Error { status, code: code.to_owned(), message, code_n: None }
 }
 
-/// What the resource says of an account in that state, after its name.
+/// Returns reason and message of the resource, after the account's name, for an account in this state.
 fn through(reason: &str, text: &str) -> (&'static str, String) {
     match reason {
         "CredentialsRejected" => ("CredentialsRejected", text.to_owned()),
@@ -24,7 +25,7 @@ fn through(reason: &str, text: &str) -> (&'static str, String) {
 }
 
 impl Scene {
-    /// Account and resource say what is wrong, and nothing that they must not.
+    /// Waits until account and resource report the error, and checks that the resource discloses nothing else.
     async fn until_wrong(&self, reason: &str, text: &str) -> Result<()> {
         let with = match reason {
             "EndpointUnreachable" | "CredentialsMissing" => With::Reconciling,
@@ -40,7 +41,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Says it, and heals as soon as the account is looked at.
+    /// Waits for the error, corrects it, and waits until the next reconcile of the account clears it.
     async fn wrong_until(&self, reason: &str, text: &str, mend: impl FnOnce() -> Result<()>) -> Result<()> {
         self.put_resource().await?;
         self.until_wrong(reason, text).await?;
@@ -51,7 +52,7 @@ impl Scene {
     }
 }
 
-/// One wrong thing about a role on top of a Secret.
+/// Tests one error in a role that a Secret's key assumes.
 async fn wrong_role(
     name: &str,
     tencent: bool,
@@ -94,13 +95,13 @@ async fn a_role_that_does_not_trust_the_key_or_its_external_id_refuses() -> Resu
 #[tokio::test]
 async fn a_duration_beyond_the_roles_is_named() -> Result<()> {
     let shorter = |role: RoleSpec| Some(RoleSpec { max_duration_seconds: 3600, ..role });
-    // No document of Volcengine has a code for it, so that whatever it says is unknown, and shown.
+    // No document of Volcengine has a code for this error; the operator treats any code as unknown and shows it.
     wrong_role("words-long", false, shorter, "EndpointUnreachable", "InvalidParameter").await?;
     let code = "InvalidParameter.OverTimeError";
     wrong_role("words-long-tencent", true, shorter, "CredentialsRejected", code).await
 }
 
-/// An STS that answers so.
+/// Tests an STS that fails with this effect.
 async fn wrong_sts(name: &str, effect: Effect, reason: &str, code: &str) -> Result<()> {
     let scene = Scene::new(name, false, By::Secret).await?;
     let fault = scene.spoil(effect)?;
@@ -126,7 +127,7 @@ async fn an_sts_that_is_down_or_slow_is_unreachable() -> Result<()> {
     let down = error(500, "InternalError");
     wrong_sts("words-down", down, "EndpointUnreachable", "InternalError").await?;
     let slow = Effect::Delay { seconds: 30.0 };
-    // The STS is at an address, which no message names.
+    // The message does not name the address of the STS.
     let words = "timeout: the endpoint gave no answer within 2s";
     wrong_sts("words-slow", slow, "EndpointUnreachable", words).await
 }
@@ -156,12 +157,12 @@ async fn a_token_that_is_not_taken_is_named_by_the_clouds_code() -> Result<()> {
     let scene = Scene::new("words-oidc", false, By::Identity).await?;
     scene.trust(&["another"])?;
     scene.put_account(json!({})).await?;
-    // No document of Volcengine has a code for it.
+    // No document of Volcengine has a code for this error.
     let text = "AssumeRoleWithOIDC: InvalidOIDCToken";
     scene.wrong_until("EndpointUnreachable", text, || scene.trust(&[TOKEN])).await
 }
 
-/// A JWT of no issuer, valid from and to these seconds from now.
+/// Returns a JWT without an issuer, valid from and until these offsets from now, in seconds.
 fn jwt(from: i64, to: i64) -> String {
     use base64::Engine;
     let now = jiff::Timestamp::now().as_second();

@@ -23,14 +23,14 @@ fn finalizers(object: &Value) -> Vec<&str> {
     object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// The policy's deletion ended by switching the instance off.
+/// Waits until the policy is gone, and checks that its deletion disabled the instance.
 async fn until_disabled(scene: &Scene) -> Result<()> {
     scene.until_gone(CRBP, POLICY).await?;
     ensure!(!scene.held()?.active && scene.modifies() == 2);
     scene.until_event(POLICY, "DisabledOnDelete").await.map(drop)
 }
 
-/// Another policy of the scene becomes ready: whatever was to be sent before has been sent.
+/// Waits until another policy of the scene is ready: the operator has then sent all earlier requests.
 async fn until_another_is_ready(scene: &Scene) -> Result<()> {
     let name = format!("after-{}", scene.namespace);
     let (instance, key) = (format!("redis-{name}"), format!("AKLT{}0000000055", name.replace('-', "")));
@@ -102,7 +102,7 @@ async fn without_its_secret_it_goes_on_with_the_credentials_last_seen() -> Resul
     until_disabled(&scene).await
 }
 
-/// Holds a policy that is being deleted to doing nothing, until it is released by `deletionPolicy: Retain`.
+/// Checks that a policy in deletion causes no request, until `deletionPolicy: Retain` releases it.
 async fn is_never_served(scene: &Scene) -> Result<()> {
     let sent = scene.sent();
     scene.delete(CRBP, POLICY).await?;
@@ -127,7 +127,7 @@ async fn a_namespace_that_was_not_allowed_at_the_end_gets_no_credentials_last_se
     is_never_served(&scene).await
 }
 
-/// The account's last change and its deletion come while the operator is busy with the account: they are one event.
+/// The account's last change and its deletion arrive as one event, since the operator is busy with the account.
 #[tokio::test]
 async fn an_account_that_ceases_to_allow_a_namespace_and_goes_leaves_it_no_credentials() -> Result<()> {
     let scene = synced("last-word").await?;
@@ -139,7 +139,7 @@ async fn an_account_that_ceases_to_allow_a_namespace_and_goes_leaves_it_no_crede
     is_never_served(&scene).await
 }
 
-/// Returns while a verification of the account is under way that takes seconds.
+/// Starts a verification of the account that takes seconds, and returns while it is in flight.
 async fn verifies_slowly(scene: &Scene) -> Result<()> {
     let mut fault = FaultSpec::new(Effect::Delay { seconds: 4.0 }).on_action(VERIFY);
     fault.access_key_id = Some(scene.key.clone());
@@ -176,7 +176,7 @@ async fn what_the_cloud_says_to_the_credentials_last_seen_is_not_repeated_either
     let denied = scene.refuse(DESCRIBE, 403, "AccessDenied", &said)?;
     scene.delete(CRBP, POLICY).await?;
     scene.wait("a look", || fired(&scene, denied) > 0).await?;
-    // A new generation is told at once.
+    // The outcome for a new generation is reported at once.
     scene.patch(CRBP, POLICY, json!({"spec": {"resyncInterval": "30m"}})).await?;
     let policy = scene.until(CRBP, POLICY, "a status of its own", |o| {
         o["status"]["observedGeneration"] == o["metadata"]["generation"]

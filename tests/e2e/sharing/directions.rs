@@ -1,4 +1,4 @@
-//! What is allowed and what not any more takes effect at once, in both directions: the operator comes by itself once an hour.
+//! Granting and withdrawing access to a shared account take effect at once: the operator polls only once an hour.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::Policy;
@@ -12,7 +12,7 @@ const CRBP: &str = "CrossRegionBackupPolicy";
 const BKINV: &str = "BackupInventory";
 const NOT_THIS_NAMESPACE: &str = "it does not allow this namespace";
 
-/// What was observed, and not what is said about it.
+/// Returns the status without the parts that describe the outcome: observed facts only.
 fn facts(object: &Value) -> Value {
     let mut status = object["status"].clone();
     for field in ["conditions", "observedGeneration", "lastHandledReconcileAt"] {
@@ -21,8 +21,8 @@ fn facts(object: &Value) -> Value {
     status
 }
 
-/// Takes the way from policy and inventory by `close` and gives it back by `open`. In between nothing is sent, neither at a
-/// request nor for a new spec, and what was observed stays.
+/// Withdraws access from policy and inventory by `close` and restores it by `open`. In between the operator sends
+/// nothing, neither for a reconcile request nor for a new spec, and the observed facts stay.
 async fn closes_and_opens(
     scene: &Scene,
     close: impl AsyncFn() -> Result<()>,
@@ -33,7 +33,7 @@ async fn closes_and_opens(
     scene.until_not_allowed(CRBP, POLICY, NOT_THIS_NAMESPACE).await?;
     scene.until_not_allowed(BKINV, "one", NOT_THIS_NAMESPACE).await?;
     let sent = scene.sent();
-    // What would be looked at, corrected and listed if it were allowed.
+    // With access the operator would observe this drift, correct it, and list the backups.
     scene.cloud.set_policy(&scene.instance, Policy::default())?;
     let request = format!("closed after {sent}");
     let policy = scene.ask(CRBP, POLICY, &request).await?;
@@ -69,7 +69,7 @@ async fn a_namespaces_label_opens_and_closes() -> Result<()> {
         async || scene.allow_namespace(true).await,
     )
     .await?;
-    // Another value is no better than none.
+    // A label with another value grants no more than a missing label.
     closes_and_opens(
         &scene,
         async || scene.put_namespace(&scene.namespace, "another").await,
@@ -111,7 +111,7 @@ async fn without_manage_only_observe_works() -> Result<()> {
     scene.ask(CRBP, POLICY, "closed").await?;
     ensure!(scene.sent() == sent, "not even to look");
 
-    // An inventory of the instance, and a policy that observes, read.
+    // An inventory of the instance and a policy that observes only need read access.
     scene.put_inventory("one", json!({})).await?;
     scene.until_reason(BKINV, "one", "Listed").await?;
     scene.patch(CRBP, POLICY, json!({"spec": {"managementPolicy": "Observe"}})).await?;
@@ -133,7 +133,7 @@ async fn without_account_inventory_no_whole_account_is_listed() -> Result<()> {
     let why = "it allows no inventories of scope Account: permissions.accountInventory is false";
     scene.put_inventory("all", json!({"scope": "Account"})).await?;
     scene.until_not_allowed(BKINV, "all", why).await?;
-    // Shows that the account works, and is listed after what must not be.
+    // Shows that the account works; the operator lists it after the inventory that must not be listed.
     scene.put_inventory("one", json!({})).await?;
     scene.until_reason(BKINV, "one", "Listed").await?;
     let of_account = || {
@@ -160,7 +160,7 @@ async fn without_account_inventory_no_whole_account_is_listed() -> Result<()> {
     Ok(())
 }
 
-/// The check is made again right before each call, also within an attempt that is under way.
+/// The permission is checked again right before each call, also within an attempt that has started.
 #[tokio::test]
 async fn an_attempt_that_has_begun_ends_with_the_permission() -> Result<()> {
     let scene = Scene::shared("attempt").await?;
@@ -178,7 +178,7 @@ async fn an_attempt_that_has_begun_ends_with_the_permission() -> Result<()> {
     Ok(())
 }
 
-/// What the account caused is not said any more once it is over, whatever the cloud answers then.
+/// A refusal caused by the account disappears once access is restored, whatever error the cloud returns then.
 #[tokio::test]
 async fn a_refusal_is_not_said_any_longer_than_it_holds() -> Result<()> {
     let scene = with_both("said").await?;
@@ -200,7 +200,7 @@ async fn a_refusal_is_not_said_any_longer_than_it_holds() -> Result<()> {
 async fn a_namespace_that_has_just_been_made_is_never_said_to_be_refused() -> Result<()> {
     let scene = Scene::shared("fresh").await?;
     let names: Vec<_> = (0..6).map(|number| format!("fresh-{number}")).collect();
-    // In one breath: namespace and policy are brought by two watches.
+    // All at once: namespaces and policies arrive through separate watches.
     let all = names.iter().map(async |name| -> Result<()> {
         let instance = format!("redis-{name}");
         scene.add_instance(&instance)?;

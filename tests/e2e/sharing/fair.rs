@@ -1,4 +1,4 @@
-//! The request budget of a shared account is shared by namespaces first.
+//! The request budget of a shared account is divided by namespace first.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{InstanceSpec, Policy};
@@ -27,7 +27,7 @@ async fn a_namespace_with_one_policy_does_not_wait_for_another_one_s_fifty() -> 
             .await?;
     }
     add("redis-fair-one")?;
-    // One call for each policy: some 6 s for the many.
+    // One call per policy takes some 6 s for the many.
     let mut account = scene.account_manifest();
     account["spec"]["requestBudget"] = json!({"requestsPerSecond": 8, "burst": 1});
     scene.put_secret(json!({"accessKeyId": scene.key, "secretAccessKey": super::scene::SECRET_KEY})).await?;
@@ -39,12 +39,12 @@ async fn a_namespace_with_one_policy_does_not_wait_for_another_one_s_fifty() -> 
     let place = || all().iter().position(|r| r.instance_id.as_deref() == Some("redis-fair-one"));
     scene.wait("a look at the one", || place().is_some()).await?;
     let turns = place().unwrap_or_default().saturating_sub(before);
-    // Those that pass while the operator is told of it, and one.
+    // Requests that pass until the operator has received the policy, and one more.
     ensure!(turns <= 8, "the many had {turns} turns before its first");
     let looks = scene.asked(DESCRIBE);
     ensure!(looks < MANY, "the many were done before it");
     let in_sync = |o: &serde_json::Value| super::scene::says(o, "InSync");
     scene.until_in("fair-one", "CrossRegionBackupPolicy", "one", "InSync", in_sync).await?;
-    // And they all come to their turn.
+    // Every policy of the other namespace is polled too.
     scene.wait("a look at each", || scene.asked(DESCRIBE) > MANY).await
 }

@@ -1,4 +1,4 @@
-//! The Secret of a shared account, in the operator's namespace: rotated, missing, wrong. The account names it, and nobody else.
+//! Secret of a shared account, in the operator's namespace: rotated, missing, wrong. Only the account names it.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::KeyStatus;
@@ -11,7 +11,7 @@ use crate::harness::{OPERATOR_NAMESPACE, POLICY};
 const CRBP: &str = "CrossRegionBackupPolicy";
 const BKINV: &str = "BackupInventory";
 
-/// Waits until the account says this, and what refers to it, in its words for others, that.
+/// Waits until the account has the message `own`, and the resources that use it have the message `others`.
 async fn until_told(scene: &Scene, reason: &str, own: &str, others: &str, with: With) -> Result<()> {
     let told = |o: &Value, text: &str| says(o, reason) && message(o) == text;
     let account = scene.until("ClusterCloudAccount", &scene.account, own, |o| told(o, own)).await?;
@@ -24,7 +24,7 @@ async fn until_told(scene: &Scene, reason: &str, own: &str, others: &str, with: 
     Ok(())
 }
 
-/// Policy, inventory and account are well.
+/// Waits until policy, inventory and account are healthy.
 async fn until_well(scene: &Scene) -> Result<()> {
     scene.until_account("CredentialsVerified").await?;
     scene.until_policy("InSync").await?;
@@ -46,7 +46,7 @@ async fn a_rotation_in_the_operators_namespace_is_noticed_by_no_condition() -> R
     let before = scene.get(CRBP, POLICY).await?;
     let account = scene.get("ClusterCloudAccount", &scene.account).await?;
     scene.put_key(NEW, "rotated-secret")?;
-    // Replaced at once, as an edit does: never missing in between.
+    // The Secret is replaced in one write, as by an edit, and never missing.
     let data = json!({"accessKeyId": NEW, "secretAccessKey": "rotated-secret"});
     scene.put(secret_manifest(OPERATOR_NAMESPACE, &scene.secret, data)).await?;
     scene.wait("a verification with the new key", || scene.sent_with(NEW, VERIFY) > 0).await?;
@@ -74,7 +74,7 @@ async fn what_is_missing_is_named_by_the_account_alone() -> Result<()> {
     scene.put_secret(json!({"accessKeyId": "", "secretAccessKey": SECRET_KEY})).await?;
     let empty = format!("Secret {name}, key accessKeyId: the value is empty");
     until_told(&scene, reason, &empty, others, with).await?;
-    // Whoever may read Events in `default` sees those of cluster-scoped objects.
+    // Every reader of Events in `default` sees those of cluster-scoped objects.
     let events = scene.events_in("default", &scene.account).await?;
     let told = "ReconcileFailed: CredentialsMissing: the account's condition says why";
     ensure!(events.iter().any(|e| e == told) && !events.iter().any(|e| e.contains(name)), "{events:#?}");

@@ -1,4 +1,4 @@
-//! Accounts that are shared: `ClusterCloudAccount`, the namespaces that it allows, and those that it does not.
+//! Shared accounts: `ClusterCloudAccount`, and namespaces with and without access.
 
 mod deletion;
 mod directions;
@@ -23,8 +23,8 @@ use tokio::sync::OnceCell;
 
 use crate::harness::{OPERATOR_NAMESPACE, install, operator_binary};
 
-/// A control plane of its own, a cloud, and the one operator, which watches all namespaces and comes by itself once an hour:
-/// what happens within a minute is caused by something.
+/// A control plane of its own, a cloud, and one operator that watches all namespaces and polls once an hour: any change
+/// within a minute has another cause than a poll.
 pub struct World {
     pub plane: ControlPlane,
     pub cloud: Simulator,
@@ -32,7 +32,7 @@ pub struct World {
     pub operator: Process,
 }
 
-/// The world of all tests of this module. It ends with the process.
+/// Returns the environment that all tests of this module share. It lasts until the process ends.
 pub async fn world() -> Result<&'static World> {
     static WORLD: OnceCell<Result<World, String>> = OnceCell::const_new();
     let start = || async { World::start().await.map_err(|error| format!("{error:#}")) };
@@ -64,7 +64,7 @@ fn serve(cloud: Simulator) -> Result<String> {
     std::thread::spawn(move || {
         runtime.block_on(async {
             let server = Server::start(cloud).await;
-            // Whoever waits for it is told by the end of the channel where there is none.
+            // Without a server the receiver gets `None` and fails the test.
             let _ = tell.send(server.as_ref().ok().map(Server::url));
             std::future::pending::<()>().await;
         });

@@ -1,4 +1,5 @@
-//! Operators that are started otherwise: limited to namespaces, read-only, again; and accounts that this version cannot read.
+//! Operators with other settings: limited to namespaces, read-only, restarted; and accounts that this version cannot
+//! read.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -12,7 +13,8 @@ use crate::harness::{
 };
 use crate::unreadable::relax;
 
-/// A control plane for one test at a time: an operator that watches all namespaces would meet another test's.
+/// Locks a control plane for one test at a time: an operator that watches all namespaces would see another test's
+/// objects.
 async fn plane() -> Result<MutexGuard<'static, ControlPlane>> {
     static PLANE: OnceCell<Result<Mutex<ControlPlane>, String>> = OnceCell::const_new();
     let start = || async {
@@ -24,7 +26,7 @@ async fn plane() -> Result<MutexGuard<'static, ControlPlane>> {
     Ok(plane.as_ref().map_err(|error| anyhow::anyhow!("no plane: {error}"))?.lock().await)
 }
 
-/// A stage whose namespace has the label that its shared account asks for. The account is named as the namespace.
+/// Starts a stage whose namespace has the label that its shared account requires. The account has the namespace's name.
 async fn stage<'a>(plane: &'a ControlPlane, name: &str) -> Result<Stage<'a>> {
     let mut stage = Stage::on(plane, name).await?;
     stage.watches_all = true;
@@ -40,7 +42,7 @@ async fn stage<'a>(plane: &'a ControlPlane, name: &str) -> Result<Stage<'a>> {
     Ok(stage)
 }
 
-/// Of each test another: what one has left behind would compete with the next one's.
+/// Returns a name that is unique per test: objects left by one test would compete with those of the next.
 fn instance_of(stage: &Stage<'_>) -> String {
     format!("redis-{}", stage.namespace)
 }
@@ -98,7 +100,7 @@ async fn limited_to_namespaces_it_uses_no_shared_account_and_says_so() -> Result
     stage.until_gone("crbp", POLICY).await?;
     stage.until_event(POLICY, "DisableSkipped: AccountNotAllowed").await?;
     ensure!(stage.cloud.counters().requests == 0);
-    // An account of the namespace's own serves, also by the same name.
+    // A CloudAccount of the namespace works, also under the same name.
     stage.apply_account().await?;
     stage.apply_policy(json!({})).await?;
     stage.until_reason("InSync").await?;
@@ -143,7 +145,7 @@ async fn after_a_start_nothing_is_sent_for_who_is_not_allowed_any_more() -> Resu
         |reason: &'static str| move |o: &Value| settled(o) && condition(o, "Ready")["reason"] == reason;
     stage.until_in("again-other", "crbp", POLICY, "InSync", says("InSync")).await?;
 
-    // It looks every second: at the one that is allowed, and at the other no more.
+    // The operator polls every second: the allowed namespace, and no longer the other.
     stage.apply(namespace("again-other", "nobody")).await?;
     stage.until_in("again-other", "crbp", POLICY, "a refusal", says("AccountNotAllowed")).await?;
     let sent_about = |instance: &str| {
@@ -168,7 +170,7 @@ async fn after_a_start_nothing_is_sent_for_who_is_not_allowed_any_more() -> Resu
     stage.until_in("again-other", "crbp", POLICY, "a refusal", says("AccountNotAllowed")).await?;
     stage.wait("looks at the one that is allowed", || sent_about(&stage, &own) >= seen + 3).await?;
     ensure!(sent_about(&stage, "redis-again-other") == sent, "it was looked at after the start");
-    // The one that is allowed never noticed.
+    // The status of the allowed namespace never changed.
     ensure!(stage.policy().await?["status"] == before["status"]);
     let changed = |line: &&str| line.contains("Ready has changed") && line.contains("namespace=again ");
     ensure!(!stage.log().lines().any(|line| changed(&line)), "{}", stage.log_tail());
@@ -203,7 +205,8 @@ async fn a_shared_account_that_cannot_be_read_is_told_to_its_owner_and_admits_no
     ensure!(message(&policy) == "ClusterCloudAccount strange: it cannot be used", "{}", message(&policy));
     ensure!(policy["status"]["policy"] == before["status"]["policy"], "{policy:#}");
 
-    // Nothing is sent for it, neither by request nor for its deletion, and nothing else is held up.
+    // The unreadable account causes no request, neither for a reconcile request nor for a deletion, and delays nothing
+    // else.
     let sent = stage.cloud.counters().requests;
     stage.request_now("crbp", POLICY, "now").await?;
     stage.until_handled("crbp", POLICY, "now").await?;
@@ -214,7 +217,7 @@ async fn a_shared_account_that_cannot_be_read_is_told_to_its_owner_and_admits_no
     stage.until_reason_of("other", "InSync").await?;
     ensure!(stage.modifies_of(&own) == 1 && stage.cloud.policy(&own)?.current.active);
 
-    // Readable again, the deletion goes on.
+    // Once the account is readable, the deletion continues.
     stage.apply(account(&stage)).await?;
     stage.until_gone("crbp", POLICY).await?;
     stage.until_event(POLICY, "DisabledOnDelete").await?;

@@ -1,4 +1,4 @@
-//! One test's part of the world: a namespace, a shared account with its Secret, a key and an instance, all of its own.
+//! One test's own part of the shared environment: a namespace, a shared account with its Secret, a key and an instance.
 
 use std::ops::Deref;
 
@@ -14,7 +14,7 @@ use crate::checks::{DESCRIBE, MODIFY};
 use crate::client;
 use crate::harness::{OPERATOR_NAMESPACE, POLICY, condition, settled};
 
-/// Namespaces are allowed by this label: its value is the account's name.
+/// Label that grants a namespace access; its value is the account's name.
 pub const LABEL: &str = "uses-account";
 pub const SECRET_KEY: &str = "U2hhcmVkU2VjcmV0S2V5TXVzdE5vdEFwcGVhcg==";
 
@@ -22,13 +22,13 @@ pub struct Scene {
     world: &'static World,
     pub client: kube::Client,
     pub namespace: String,
-    /// The ClusterCloudAccount.
+    /// Name of the ClusterCloudAccount.
     pub account: String,
-    /// Its Secret, in the operator's namespace.
+    /// Name of its Secret, in the operator's namespace.
     pub secret: String,
     pub key: String,
     pub instance: String,
-    /// The cloud's account that key and instance belong to: no other test's.
+    /// Cloud account that owns key and instance; no other test uses it.
     pub account_id: u64,
 }
 
@@ -41,7 +41,7 @@ impl Deref for Scene {
 }
 
 impl Scene {
-    /// A namespace that carries the label, and a key and an instance in the cloud. Names are made of `name`.
+    /// Creates a namespace with the label, and a key and an instance in the cloud. All names derive from `name`.
     pub async fn new(name: &str) -> Result<Self> {
         let world = world().await?;
         let number =
@@ -62,7 +62,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// With Secret and account too.
+    /// Creates a scene with the Secret and the account.
     pub async fn shared(name: &str) -> Result<Self> {
         let scene = Self::new(name).await?;
         scene.put_secret(json!({"accessKeyId": scene.key, "secretAccessKey": SECRET_KEY})).await?;
@@ -70,7 +70,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// With a policy that is in sync.
+    /// Creates a scene with a policy that is in sync.
     pub async fn synced(name: &str, spec: Value) -> Result<Self> {
         let scene = Self::shared(name).await?;
         scene.put_policy(POLICY, spec).await?;
@@ -90,7 +90,7 @@ impl Scene {
         Ok(self.cloud.put_instance(InstanceSpec { account_id, ..InstanceSpec::new(id, "cn-beijing") })?)
     }
 
-    /// Spoils every call of an action about the instance with this error.
+    /// Makes the cloud refuse every call of an action about the instance with this error.
     pub fn refuse(&self, action: &str, status: u16, code: &str, message: &str) -> Result<u64> {
         let (code, message) = (code.to_owned(), message.to_owned());
         let effect = Effect::Error { status, code, message, code_n: None };
@@ -108,7 +108,7 @@ impl Scene {
         all
     }
 
-    /// How many requests were sent about an instance.
+    /// Returns the number of requests about an instance.
     pub fn sent_about(&self, instance: &str) -> usize {
         self.requests(|r| r.instance_id.as_deref() == Some(instance)).len()
     }
@@ -117,7 +117,7 @@ impl Scene {
         self.sent_about(&self.instance)
     }
 
-    /// How many requests of an action were signed with the scene's key.
+    /// Returns the number of requests of an action that the scene's key signed.
     pub fn asked(&self, action: &str) -> usize {
         self.sent_with(&self.key, action)
     }
@@ -133,7 +133,7 @@ impl Scene {
         self.asked(MODIFY)
     }
 
-    // Kubernetes, as the administrator. Writes and looks by the client: kubectl is what the tenants use, and takes longer.
+    // Kubernetes, as the administrator. The kube client is faster than kubectl, which the tenants use.
 
     pub fn kubectl(&self) -> &Kubectl {
         self.plane.kubectl()
@@ -161,7 +161,7 @@ impl Scene {
         self.put(namespace(name, label)).await
     }
 
-    /// Gives the namespace the label, or takes it off.
+    /// Adds the label to the namespace, or removes it.
     pub async fn allow_namespace(&self, allowed: bool) -> Result<()> {
         let value = if allowed { json!(self.account) } else { Value::Null };
         let patch = json!({"metadata": {"labels": {LABEL: value}}});
@@ -193,7 +193,7 @@ impl Scene {
         })
     }
 
-    /// A CloudAccount of a namespace, with a Secret of the same name.
+    /// Returns a CloudAccount of a namespace, with a Secret of the same name.
     pub fn own_account(&self, namespace: &str, name: &str) -> Value {
         let mut manifest = self.account_manifest();
         manifest["kind"] = json!("CloudAccount");
@@ -205,7 +205,7 @@ impl Scene {
         manifest
     }
 
-    /// An active policy to cn-shanghai on the shared account; `spec` is merged over it.
+    /// Returns an active policy to cn-shanghai on the shared account; `spec` is merged over its spec.
     pub fn policy(&self, namespace: &str, name: &str, spec: Value) -> Value {
         let base = json!({
             "accountRef": {"kind": "ClusterCloudAccount", "name": self.account}, "region": "cn-beijing",
@@ -214,7 +214,7 @@ impl Scene {
         manifest("CrossRegionBackupPolicy", namespace, name, base, spec)
     }
 
-    /// An inventory of the instance; `spec` is merged over it.
+    /// Returns an inventory of the instance; `spec` is merged over its spec.
     pub fn inventory(&self, namespace: &str, name: &str, spec: Value) -> Value {
         let mut base = json!({
             "accountRef": {"kind": "ClusterCloudAccount", "name": self.account}, "region": "cn-beijing",
@@ -234,7 +234,7 @@ impl Scene {
         self.put(self.inventory(&self.namespace, name, spec)).await
     }
 
-    /// Merges `patch` into a stored object of the scene's namespace, or of none.
+    /// Merges `patch` into a stored object of the scene's namespace, or a cluster-scoped one.
     pub async fn patch(&self, kind: &str, name: &str, patch: Value) -> Result<()> {
         self.of(kind).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         Ok(())
@@ -244,13 +244,13 @@ impl Scene {
         self.patch("ClusterCloudAccount", &self.account, json!({"spec": spec})).await
     }
 
-    /// Asks for a look now.
+    /// Requests a reconcile.
     pub async fn ask_only(&self, kind: &str, name: &str, value: &str) -> Result<()> {
         let annotations = json!({"crossregionbackup.io/reconcile-requested-at": value});
         self.patch(kind, name, json!({"metadata": {"annotations": annotations}})).await
     }
 
-    /// Asks for a look now, and waits until that was acted on.
+    /// Requests a reconcile, and waits until it was handled.
     pub async fn ask(&self, kind: &str, name: &str, value: &str) -> Result<Value> {
         self.ask_only(kind, name, value).await?;
         self.until(kind, name, "the request to be handled", |o| {
@@ -259,7 +259,7 @@ impl Scene {
         .await
     }
 
-    /// Asks for the deletion of what may be gone already. Secrets are those of the operator's namespace.
+    /// Requests the deletion of an object that may be gone already. Secrets are those of the operator's namespace.
     pub async fn delete(&self, kind: &str, name: &str) -> Result<()> {
         let api = if kind == "Secret" { self.api(kind, OPERATOR_NAMESPACE) } else { self.of(kind) };
         match api.delete(name, &DeleteParams::default()).await {
@@ -268,14 +268,14 @@ impl Scene {
         }
     }
 
-    /// Describes of the instance with the scene's key.
+    /// Returns the number of describes of the instance with the scene's key.
     pub fn looks(&self) -> usize {
         self.asked(DESCRIBE)
     }
 }
 
 impl Drop for Scene {
-    /// No test leads the operator to something that deploy/ gives it no right to.
+    /// Checks that no test made the operator use a right that deploy/ does not grant.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let log = self.operator.log().to_lowercase();
@@ -285,7 +285,7 @@ impl Drop for Scene {
     }
 }
 
-/// Whether Ready says this of the present generation.
+/// Returns whether Ready has this reason for the current generation.
 pub fn says(object: &Value, reason: &str) -> bool {
     settled(object) && condition(object, "Ready")["reason"] == reason
 }

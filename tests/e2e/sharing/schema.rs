@@ -1,4 +1,5 @@
-//! What cannot be meant is refused at `kubectl apply`, with a message that names the field; and what only the operator can see is told.
+//! Validation of shared accounts: invalid specs are refused at `kubectl apply` with a message that names the field;
+//! errors that only the operator can detect are reported in status.
 
 use anyhow::{Context, Result, bail, ensure};
 use kube::api::{Patch, PatchParams, ValidationDirective};
@@ -30,7 +31,7 @@ fn assume(more: Value) -> Value {
     json!({"assumeRole": role})
 }
 
-/// Merges as kubectl does: `null` takes away.
+/// Merges as kubectl does: `null` removes a field.
 fn with(mut manifest: Value, spec: Value) -> Value {
     for (field, value) in spec.as_object().into_iter().flatten() {
         manifest["spec"][field] = value.clone();
@@ -41,7 +42,7 @@ fn with(mut manifest: Value, spec: Value) -> Value {
     manifest
 }
 
-/// Why the API server does not take a manifest.
+/// Returns the API server's reason for refusing a manifest.
 async fn refusal(scene: &Scene, manifest: &Value) -> Result<String> {
     let kind = manifest["kind"].as_str().unwrap_or_default();
     let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
@@ -54,7 +55,7 @@ async fn refusal(scene: &Scene, manifest: &Value) -> Result<String> {
     }
 }
 
-/// Each of these changes of a good manifest is refused with these words.
+/// Checks that each change of a valid manifest is refused with these words.
 async fn refused(scene: &Scene, good: &Value, cases: Vec<(Value, &[&str])>) -> Result<()> {
     for (spec, words) in cases {
         let told = refusal(scene, &with(good.clone(), spec.clone())).await?;
@@ -82,7 +83,7 @@ async fn whom_an_account_is_shared_with_is_to_be_said() -> Result<()> {
     refused(&scene, &scene.account_manifest(), cases).await?;
     let mut long = scene.account_manifest();
     long["metadata"]["name"] = json!("a".repeat(64));
-    // This one as a user does it.
+    // Applies this manifest with kubectl, as a user does.
     let told = format!("{:#}", scene.kubectl().apply(&long.to_string()).await.err().context("was taken")?);
     ensure!(told.contains("metadata.name must be at most 63 characters"), "{told}");
 
@@ -131,7 +132,7 @@ async fn where_the_credentials_come_from_is_one_thing() -> Result<()> {
     ];
     refused(&scene, &scene.account_manifest(), cases).await?;
 
-    // A namespace's own account cannot be the operator's own identity.
+    // A namespace's own account cannot use the operator's own identity.
     let own = scene.own_account(&scene.namespace, "own");
     let cases: Vec<(Value, &[&str])> = vec![
         (
@@ -169,7 +170,7 @@ async fn a_role_is_taken_on_within_bounds() -> Result<()> {
     refused(&scene, &scene.account_manifest(), cases.clone()).await?;
     refused(&scene, &scene.own_account(&scene.namespace, "own"), cases).await?;
 
-    // What may be, is stored with its defaults. Suspended: it is not about what is sent.
+    // Valid specs are stored with their defaults. They are suspended, since this test is not about requests.
     for (number, duration) in ["15m", "12h"].iter().enumerate() {
         let mut account = with(scene.account_manifest(), assume(json!({"duration": duration})));
         account["metadata"]["name"] = json!(format!("{}-{number}", scene.account));

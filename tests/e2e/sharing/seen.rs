@@ -1,4 +1,4 @@
-//! What a scene is waited for to show: objects, Events, and what the operator logs.
+//! Waits for the visible effects of a scene: objects, Events, and the operator's log.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -52,7 +52,7 @@ impl Scene {
         found.await.with_context(|| format!("last seen: {last:#}\n{}", self.log_tail()))
     }
 
-    /// Waits for Ready's reason at the present generation.
+    /// Waits until Ready has this reason for the current generation.
     pub async fn until_reason(&self, kind: &str, name: &str, reason: &str) -> Result<Value> {
         self.until(kind, name, reason, |o| says(o, reason)).await
     }
@@ -65,7 +65,7 @@ impl Scene {
         self.until_reason("ClusterCloudAccount", &self.account, reason).await
     }
 
-    /// Waits until the object is refused the account, and holds it to the contract: this is all that it says.
+    /// Waits until the object is refused the account, and checks that it reports only what the contract allows.
     pub async fn until_not_allowed(&self, kind: &str, name: &str, why: &str) -> Result<Value> {
         let object = self.until_reason(kind, name, "AccountNotAllowed").await?;
         expect(&object, "False", "AccountNotAllowed", With::Stalled)?;
@@ -74,13 +74,13 @@ impl Scene {
         Ok(object)
     }
 
-    /// Waits for something that is no object.
+    /// Waits for a condition that no object shows.
     pub async fn wait(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
         let found = wait_until(LIMIT, what, async || Ok(holds().then_some(())));
         found.await.with_context(|| self.log_tail())
     }
 
-    /// The Events of a namespace about an object, as `reason: note`.
+    /// Returns the Events of a namespace about an object, as `reason: note`.
     pub async fn events_in(&self, namespace: &str, name: &str) -> Result<Vec<String>> {
         let events = client::list(&self.client, "Event", Some(namespace)).await?;
         Ok(events.iter().filter(|e| e["regarding"]["name"] == name).map(client::event_text).collect())
@@ -95,7 +95,7 @@ impl Scene {
         found.await.with_context(|| format!("seen: {seen:#?}\n{}", self.log_tail()))
     }
 
-    /// The lines of the operator's log that hold all these words.
+    /// Returns the lines of the operator's log that contain all these words.
     pub fn logged(&self, words: &[&str]) -> Vec<String> {
         let log = self.operator.log();
         let of = |line: &&str| words.iter().all(|word| line.contains(word));

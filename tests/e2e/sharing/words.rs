@@ -1,4 +1,5 @@
-//! What the cloud itself says may name hosts, roles and keys of a shared account: its users are told code and action alone.
+//! The cloud's own messages may name hosts, roles and keys of a shared account: users of the account see code and
+//! action only.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -9,11 +10,11 @@ use crate::harness::POLICY;
 
 const CRBP: &str = "CrossRegionBackupPolicy";
 const BKINV: &str = "BackupInventory";
-/// A cloud may repeat anything of a request.
+/// Host in the cloud's messages: a cloud may repeat any part of a request.
 pub const HOST: &str = "redis.hidden-host.example";
 pub const ROLE: &str = "trn:iam::2100000000:role/hidden-role";
 
-/// All that a namespace shows of its own resources.
+/// Returns everything that a namespace shows of its own resources.
 async fn shown(scene: &Scene) -> Result<String> {
     let mut all = String::new();
     for args in [
@@ -35,7 +36,7 @@ async fn says_what_the_cloud_says(name: &str, code: &str, status: u16, reason: &
     let looked = format!("{DESCRIBE}: {code}");
     let listed = format!("{BACKUPS}: {code}");
 
-    // On an account of its own the namespace is told in the cloud's words: the same fault.
+    // On an account of its own the namespace sees the cloud's message for the same fault.
     let secret = json!({"accessKeyId": scene.key, "secretAccessKey": SECRET_KEY});
     scene.put(secret_manifest(&scene.namespace, "own", secret)).await?;
     scene.put(scene.own_account(&scene.namespace, "own")).await?;
@@ -88,7 +89,7 @@ async fn of_what_is_not_supported_the_code_alone_is_told() -> Result<()> {
     says_what_the_cloud_says("words-unsupported", "InvalidOperator", 400, "NotSupported").await
 }
 
-/// Our own words are shown: what a provider lacks is no secret.
+/// The operator's own messages are shown: the features that a provider lacks are no secret.
 #[tokio::test]
 async fn what_the_operator_itself_refuses_is_told_in_full() -> Result<()> {
     let scene = Scene::new("words-own").await?;

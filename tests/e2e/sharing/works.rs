@@ -1,4 +1,4 @@
-//! What an allowed namespace does with a shared account.
+//! Uses of a shared account by an allowed namespace.
 
 use anyhow::{Result, ensure};
 use cloud_simulator::{BackupSpec, Policy};
@@ -136,7 +136,7 @@ async fn a_suspended_account_suspends_its_resources_and_they_come_back_at_once()
         .patch("CrossRegionBackupPolicy", POLICY, json!({"spec": {"crossBackupRegion": "cn-guangzhou"}}))
         .await?;
     scene.until_policy("Suspended").await?;
-    // Who is not allowed any more is told no more than that.
+    // Without access the policy still reports only Suspended.
     scene.allow_namespace(false).await?;
     scene.patch("CrossRegionBackupPolicy", POLICY, json!({"spec": {"resyncInterval": "20m"}})).await?;
     scene.until_policy("Suspended").await?;

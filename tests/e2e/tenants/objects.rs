@@ -54,7 +54,7 @@ async fn a_backup_inventory_with_absurd_times_is_refused_and_stops_nobody() -> R
         .await
 }
 
-/// What any writer of an object may put into its metadata, and no client's types for times read.
+/// Metadata that any writer of an object may set, and that a client's types for timestamps cannot parse.
 #[tokio::test]
 async fn a_managed_field_of_the_year_minus_1_stops_no_watch() -> Result<()> {
     let mut stage = TenantStage::start("managed-fields").await?;
@@ -85,7 +85,7 @@ async fn a_managed_field_of_the_year_minus_1_stops_no_watch() -> Result<()> {
             stage.until("cacct", "old", "its Secret to be missing", |o| says(o, "CredentialsMissing")).await?;
             let stored = stage.run(&["get", "bkinv", "old", "-o", "yaml", "--show-managed-fields"]).await?;
             println!("{stored}");
-            // The first list of a watch is another way to read them.
+            // The first list of a watch parses them on another path.
             stage.honest.operator().terminate(LIMIT).await?;
             stage.honest.start_operator().await?;
             Ok(())

@@ -1,4 +1,4 @@
-//! Secrets that a tenant stores to use up memory and time, or to change what others are told.
+//! Secrets that a tenant stores to use up memory and time, or to change the messages of others.
 
 use anyhow::{Context, Result, ensure};
 use cloud_simulator::{Effect, FaultSpec, RequestRecord};
@@ -33,7 +33,7 @@ const WORDS: [&str; 12] = [
     "crossregionbackup.io",
 ];
 
-/// An account of the attacker's, with the Secret of the same name.
+/// Returns an account of the attacker, with the Secret of the same name.
 fn account(stage: &TenantStage, name: &str, [id, secret, token]: [&str; 3]) -> [Value; 2] {
     let mut account = stage.honest.account_manifest();
     account["metadata"] = json!({"name": name});
@@ -49,7 +49,7 @@ fn is_rejected(account: &Value) -> bool {
     settled(account) && condition(account, "Ready")["reason"] == "CredentialsRejected"
 }
 
-/// Waits for one more good look at an honest tenant's instance.
+/// Waits for one more successful poll of an honest tenant's instance.
 async fn another_look(stage: &TenantStage) -> Result<()> {
     let good = || {
         let of = |r: &&RequestRecord| {
@@ -78,7 +78,7 @@ async fn secrets_of_three_long_values_cost_no_memory_and_hold_up_nobody() -> Res
                     manifests.extend(account(stage, &format!("long-{number}"), values.each_ref().map(String::as_str)));
                 }
                 stage.apply(&manifests).await?;
-                // Each of them has been read and tried.
+                // The operator has read and tried every Secret.
                 let tried = || stage.honest.calls(VERIFY) >= verified + SECRETS as u64;
                 stage.honest.wait("the Secrets to be tried", tried).await?;
             }
@@ -108,7 +108,7 @@ async fn a_secret_of_the_operators_own_words_changes_nothing_for_others() -> Res
                 stage.until("cacct", &format!("word-{number}"), "CredentialsRejected", is_rejected).await?;
             }
 
-            // A decision: the clock is corrected by the code that says that it is wrong.
+            // A decision by error code: the clock is corrected when the code reports that it is wrong.
             let skew =
                 stage.honest.place(FaultSpec::new(Effect::ClockSkew { seconds: 3600.0 }).on_key(KEY_ID))?;
             another_look(stage).await?;
@@ -117,7 +117,7 @@ async fn a_secret_of_the_operators_own_words_changes_nothing_for_others() -> Res
             let refused = stage.honest.cloud.counters().by_outcome.get("InvalidTimestamp").copied();
             ensure!(refused.is_some_and(|refused| refused >= 2), "the clock was wrong: {refused:?}");
 
-            // A condition and an Event in the cloud's words.
+            // A condition and an Event with the cloud's message.
             let said = "redis-honest-1 may not be described by this user";
             let effect = Effect::Error {
                 status: 403,

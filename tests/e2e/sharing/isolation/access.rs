@@ -1,4 +1,4 @@
-//! What the API server refuses a tenant.
+//! Requests of a tenant that the API server refuses.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -45,7 +45,7 @@ async fn it_cannot_read_or_write_shared_accounts() -> Result<()> {
     ] {
         tenant.is_forbidden(args).await?;
     }
-    // It may use what it cannot read: that is what sharing means.
+    // A tenant may use a shared account that it cannot read.
     owner.add_instance("redis-write-tenant")?;
     tenant
         .apply(&[owner.policy("write-tenant", POLICY, json!({"instanceId": "redis-write-tenant"}))])
@@ -72,7 +72,7 @@ async fn it_cannot_label_its_namespace_into_an_account() -> Result<()> {
     ] {
         tenant.is_forbidden(args).await?;
     }
-    // The administrator's label does what its own would have.
+    // The administrator's label has the effect that the tenant's own would have had.
     let sent = owner.sent_with(&owner.key, "*");
     tenant.proves_that_the_operator_works(&owner).await?;
     ensure!(owner.sent_with(&owner.key, "*") == sent);
@@ -84,7 +84,7 @@ async fn it_cannot_label_its_namespace_into_an_account() -> Result<()> {
 async fn it_cannot_forge_status() -> Result<()> {
     let owner = Scene::synced("forge-owner", json!({})).await?;
     let tenant = Tenant::with_account(&owner, "forge-tenant", "nobody").await?;
-    // What would prove access to the owner's instance, in the time of the owner's grandfather.
+    // Forged status that would prove access to the owner's instance.
     let status = json!({
         "observedGeneration": 1, "syncedGeneration": 1,
         "policy": {"active": true, "crossBackupRegion": "cn-shanghai"}, "conditions": [],
@@ -113,7 +113,7 @@ async fn it_cannot_forge_status() -> Result<()> {
             ensure!(said.trim() == "no", "{verb} {plural}/status: {said}");
         }
     }
-    // A write beside it changes nothing of status either.
+    // A write to the main resource does not change status either.
     tenant.run(&["patch", "crbp", POLICY, "--type=merge", "-p", &patch]).await?;
     tenant.proves_that_the_operator_works(&owner).await?;
     ensure!(owner.get_in("forge-tenant", CRBP, POLICY).await?["status"]["policy"].is_null());

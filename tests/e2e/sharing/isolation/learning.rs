@@ -1,4 +1,4 @@
-//! What a tenant would learn of a shared account while it is broken.
+//! Data of a broken shared account that a tenant could learn.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -11,7 +11,8 @@ use crate::sharing::words::{HOST, ROLE};
 
 const KEY_NAME: &str = "hiddenKeyInTheSecret";
 
-/// A tenant that the account allows, with a policy, which would switch off, and inventories of both scopes.
+/// Creates a tenant that the account allows, with a policy that would disable on deletion, and inventories of both
+/// scopes.
 async fn with_everything(scene: &Scene, name: &str) -> Result<Tenant> {
     let tenant = Tenant::of(scene, name, &scene.account).await?;
     tenant
@@ -24,7 +25,8 @@ async fn with_everything(scene: &Scene, name: &str) -> Result<Tenant> {
     Ok(tenant)
 }
 
-/// Waits until all of it says this, and holds all that the tenant can read to naming nothing.
+/// Waits until all its resources have this reason, and checks that nothing the tenant can read names the account's
+/// data.
 async fn learns_only(scene: &Scene, tenant: &Tenant, reason: &str) -> Result<()> {
     for (kind, name) in [(CRBP, POLICY), (BKINV, "one"), (BKINV, "all")] {
         tenant.until(scene, kind, name, reason).await?;
@@ -89,11 +91,11 @@ async fn it_cannot_learn_it_while_credentials_are_rejected() -> Result<()> {
 async fn it_cannot_learn_it_while_the_endpoint_is_refused_or_cannot_be_reached() -> Result<()> {
     let scene = shared("learn-endpoint").await?;
     let tenant = with_everything(&scene, "learn-endpoint-tenant").await?;
-    // First the endpoint: an account that was once verified is not said to be unreachable.
+    // The endpoint changes first: an account that was verified once is not reported as unreachable.
     scene.patch_account(json!({"endpoint": format!("https://{HOST}")})).await?;
     scene.put_secret(json!({"accessKeyId": scene.key, KEY_NAME: SECRET_KEY})).await?;
     learns_only(&scene, &tenant, "EndpointNotAllowed").await?;
-    // Its name is allowed, and does not exist.
+    // The host name is allowed and does not exist.
     scene.patch_account(json!({"endpoint": "https://hidden-name.volcengineapi.com"})).await?;
     learns_only(&scene, &tenant, "AccountNotReady").await?;
     tenant.run(&["delete", "crbp", POLICY, "--wait=false"]).await?;
@@ -111,7 +113,7 @@ async fn cloud_says(name: &str, status: u16, code: &str, reason: &str) -> Result
     scene.put_secret(json!({"accessKeyId": scene.key, KEY_NAME: SECRET_KEY})).await?;
     let tenant = with_everything(&scene, &format!("{name}-tenant")).await?;
     learns_only(&scene, &tenant, reason).await?;
-    // Nor by a deletion, whose reasons are told in an Event.
+    // A deletion, which reports its reasons in an Event, discloses nothing either.
     let looks = scene.looks();
     tenant.run(&["delete", "crbp", POLICY, "--wait=false"]).await?;
     tenant

@@ -1,4 +1,4 @@
-//! What a tenant tries who may write everything in a namespace of its own, and nothing else.
+//! Attacks of a tenant that may write everything in its own namespace, and nothing elsewhere.
 
 mod access;
 mod learning;
@@ -19,13 +19,13 @@ const BKINV: &str = "BackupInventory";
 struct Tenant {
     namespace: String,
     kubectl: Kubectl,
-    /// What it has of its own in the cloud.
+    /// Access key id of its own cloud account.
     key: String,
     instance: String,
 }
 
 impl Tenant {
-    /// In the namespace of that name, which no account allows unless `label` says so.
+    /// Creates the namespace of this name, which no account allows unless `label` does.
     async fn of(scene: &Scene, name: &str, label: &str) -> Result<Self> {
         scene.put_namespace(name, label).await?;
         let kubectl = namespace_admin(&scene.plane, name).await?;
@@ -37,7 +37,7 @@ impl Tenant {
         })
     }
 
-    /// With a key, an instance and an account `own` of its own, all of which it may use as it likes.
+    /// Adds a key, an instance and a CloudAccount `own`, which the tenant may use freely.
     async fn with_account(scene: &Scene, name: &str, label: &str) -> Result<Self> {
         let tenant = Self::of(scene, name, label).await?;
         let account_id = scene.account_id + 1;
@@ -63,7 +63,7 @@ impl Tenant {
         self.kubectl.run(["-n", &self.namespace].iter().chain(args)).await
     }
 
-    /// Tries what must be forbidden, and that word must be why it fails.
+    /// Runs kubectl and checks that the API server forbids the request.
     async fn is_forbidden(&self, args: &[&str]) -> Result<()> {
         let output = self.kubectl.output(args).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -78,7 +78,8 @@ impl Tenant {
         Ok(said.trim() == "yes")
     }
 
-    /// Its account and its policy on its own instance are well: whatever the operator had to do before, it has done.
+    /// Waits for a policy on the tenant's own account and instance to be in sync: the operator has then done all
+    /// earlier work.
     async fn proves_that_the_operator_works(&self, scene: &Scene) -> Result<()> {
         let spec = json!({"accountRef": {"name": "own"}, "instanceId": self.instance});
         self.apply(&[scene.policy(&self.namespace, "proof", spec)]).await?;
@@ -90,7 +91,7 @@ impl Tenant {
         scene.until_in(&self.namespace, kind, name, reason, holds).await
     }
 
-    /// All that it can read of its own namespace, in every way that kubectl shows it.
+    /// Returns everything that the tenant can read of its own namespace, in every output format of kubectl.
     async fn reads(&self) -> Result<String> {
         let mut all = String::new();
         for args in [
@@ -106,7 +107,7 @@ impl Tenant {
     }
 }
 
-/// Neither of these words is in the text.
+/// Checks that the text contains none of these words.
 fn names_none_of(text: &str, words: &[&str]) -> Result<()> {
     for word in words {
         let around: Vec<_> = text.lines().filter(|line| line.contains(word)).take(3).collect();

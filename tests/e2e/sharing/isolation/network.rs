@@ -1,4 +1,4 @@
-//! Addresses inside the cluster, to which a tenant would have the operator send something.
+//! Cluster-internal addresses to which a tenant tries to make the operator send requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use super::{CRBP, Tenant};
 use crate::harness::{POLICY, condition, settled};
 use crate::sharing::scene::Scene;
 
-/// A socket that counts who connects.
+/// A listener that counts connections.
 struct Trap {
     port: u16,
     connections: Arc<AtomicUsize>,
@@ -30,7 +30,7 @@ impl Trap {
         Ok(Self { port, connections })
     }
 
-    /// Nobody has connected; and who connects is counted.
+    /// Checks that nothing has connected so far, and that the trap does count a connection.
     async fn is_untouched(&self, scene: &Scene) -> Result<()> {
         let touched = self.connections.load(Ordering::SeqCst);
         ensure!(touched == 0, "{touched} connections");
@@ -39,7 +39,7 @@ impl Trap {
     }
 }
 
-/// Where nothing may be sent, in every form that the schema lets through.
+/// Returns forbidden addresses in every form that the schema accepts.
 fn addresses(trap: &Trap, api_server: &str) -> Vec<String> {
     let port = trap.port;
     let mut all = vec![api_server.to_owned(), api_server.replace("127.0.0.1", "localhost")];
@@ -107,7 +107,7 @@ async fn refused_everywhere(scene: &Scene, tenant: &Tenant, accounts: Vec<Value>
     Ok(())
 }
 
-/// The API server takes none of them, and names these fields for each.
+/// Checks that the API server refuses every account and names these fields for each.
 async fn all_are_refused(tenant: &Tenant, accounts: Vec<Value>, fields: &[&str]) -> Result<()> {
     let refused = tenant.apply(&accounts).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
     let told: Vec<&str> = refused.split(" is invalid: ").skip(1).collect();
@@ -141,7 +141,7 @@ async fn it_cannot_have_a_request_sent_into_the_cluster_by_an_endpoint() -> Resu
         .map(|(number, endpoint)| account(&scene, &tenant, number, json!({"endpoint": endpoint})))
         .collect();
     refused_everywhere(&scene, &tenant, accounts).await?;
-    // What refers to such an account is told so, and has nothing sent either.
+    // A policy on such an account reports the refusal, and causes no request either.
     let spec = json!({"accountRef": {"name": "probe-3"}, "deletionPolicy": "Disable"});
     tenant.apply(&[scene.policy(&tenant.namespace, POLICY, spec)]).await?;
     tenant.until(&scene, CRBP, POLICY, "EndpointNotAllowed").await?;
@@ -212,7 +212,7 @@ async fn a_host_under_an_allowed_suffix_that_does_not_exist_is_sent_nothing() ->
         let name = format!("probe-{number}");
         let told = scene.until_in(&tenant.namespace, "CloudAccount", &name, "a verdict", settled).await?;
         ensure!(condition(&told, "Ready")["reason"] == "EndpointUnreachable", "{told:#}");
-        // It is the tenant's own account: its host may be named, and no address.
+        // The message on the tenant's own account may name its host, but no address.
         let text = condition(&told, "Ready")["message"].as_str().unwrap_or_default().to_owned();
         let unresolved = "DescribeDBInstances: name not resolved";
         ensure!(text.starts_with(unresolved) && text.ends_with(".volcengineapi.com"), "{text}");

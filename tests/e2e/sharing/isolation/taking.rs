@@ -1,4 +1,4 @@
-//! What a tenant would take from others: their accounts, their Secrets, their instances, and what is remembered of them.
+//! Accounts, Secrets, instances and in-memory state of others that a tenant tries to use.
 
 use anyhow::{Context, Result, ensure};
 use cloud_simulator::Policy;
@@ -81,7 +81,7 @@ async fn it_cannot_use_a_secret_of_another_namespace() -> Result<()> {
     elsewhere["spec"]["credentials"]["secretRef"]["namespace"] = json!(owner.namespace);
     ensure!(tenant.apply(&[elsewhere]).await.is_err(), "a namespace is no part of a reference");
 
-    // The same names in its own namespace mean its own Secrets.
+    // A name in its own namespace refers to its own Secret.
     for (name, secret) in [("of-owner", "prod"), ("of-operator", owner.secret.as_str())] {
         tenant.apply(&[account(name, secret)]).await?;
         let told = tenant.until(&owner, "CloudAccount", name, "CredentialsMissing").await?;
@@ -118,7 +118,7 @@ async fn it_cannot_use_a_shared_account_that_does_not_allow_it() -> Result<()> {
         let wanted = format!("ClusterCloudAccount {}: it does not allow this namespace", owner.account);
         ensure!(message(&object) == wanted, "{}", message(&object));
     }
-    // Requests, which would make an allowed one look at once.
+    // Reconcile requests, which make the operator poll at once where access is allowed.
     let now = "crossregionbackup.io/reconcile-requested-at=now";
     tenant.run(&["annotate", "crbp,bkinv", "--all", now]).await?;
     for (kind, name) in all {
@@ -138,7 +138,7 @@ async fn it_cannot_use_a_shared_account_that_does_not_allow_it() -> Result<()> {
 #[tokio::test]
 async fn it_cannot_take_over_an_instance_that_its_own_key_does_not_reach() -> Result<()> {
     let owner = Scene::shared("take-owner").await?;
-    // It is there first, and older: of two that reach the instance, it would manage.
+    // The tenant's policy is older: among policies with access to the instance, the oldest would manage.
     let tenant = Tenant::with_account(&owner, "take-tenant", "nobody").await?;
     let mine = |name: &str| {
         let spec = json!({"accountRef": {"name": "own"}, "crossBackupRegion": "cn-guangzhou", "deletionPolicy": "Disable"});
@@ -157,7 +157,7 @@ async fn it_cannot_take_over_an_instance_that_its_own_key_does_not_reach() -> Re
     owner.until_policy("InSync").await?;
     tenant.apply(&[mine("younger")]).await?;
     tenant.until(&owner, CRBP, "younger", "InstanceNotFound").await?;
-    // Denied by name is no access either.
+    // A denied describe does not prove access either.
     owner.cloud.deny(&tenant.key, ["DescribeCrossRegionBackupPolicy".to_owned()].into())?;
     tenant.run(&["annotate", "crbp", "older", "crossregionbackup.io/reconcile-requested-at=now"]).await?;
     tenant.until(&owner, CRBP, "older", "PermissionDenied").await?;
@@ -180,7 +180,7 @@ async fn a_conflict_names_nothing_of_the_other_namespace() -> Result<()> {
     let owner = Scene::shared("rival-owner").await?;
     owner.put_policy(NAME, json!({})).await?;
     let older = owner.until_reason(CRBP, NAME, "InSync").await?;
-    // A key that reaches the same instance.
+    // A key that has access to the same instance.
     let tenant = Tenant::of(&owner, "rival-tenant", "nobody").await?;
     owner.put_key(&tenant.key, SECRET_KEY)?;
     tenant.apply(&[tenant.secret("own"), owner.own_account("rival-tenant", "own")]).await?;
@@ -214,7 +214,7 @@ async fn it_cannot_use_the_credentials_last_seen_of_an_account_that_is_gone() ->
     tenant.until(&owner, CRBP, POLICY, "AccountNotFound").await?;
     let sent = owner.sent();
     tenant.run(&["delete", "crbp", POLICY, "--wait=false"]).await?;
-    // Another that comes only now, and one with an account of its own by the name of the one that is gone.
+    // A policy that is created only now, and one on an account of the tenant's own with the name of the deleted one.
     let mut late = owner.policy("gone-tenant", "late", spec.clone());
     late["metadata"]["finalizers"] = json!([FINALIZER]);
     tenant.apply(&[late, owner.own_account("gone-tenant", &owner.account)]).await?;
@@ -228,7 +228,7 @@ async fn it_cannot_use_the_credentials_last_seen_of_an_account_that_is_gone() ->
 
     tenant.proves_that_the_operator_works(&owner).await?;
     ensure!(owner.sent() == sent && owner.held()?.active);
-    // The owner's own still can.
+    // The owner's own policies can still disable.
     owner.delete(CRBP, POLICY).await?;
     owner.delete(CRBP, "disables").await?;
     owner.until_gone(CRBP, "disables").await?;
