@@ -18,7 +18,7 @@ pub struct RequeueTimers {
 }
 
 /// Timer of one policy; dropping it cancels it.
-#[must_use = "an alarm that is dropped does not ring"]
+#[must_use = "a timer that is dropped does not fire"]
 pub struct RequeueTimer {
     timers: Arc<RequeueTimers>,
     at: Instant,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::demand::QuotaShortfall;
 use super::polling::{DEFAULT_INTERVAL, MAX_BACKOFF, NEEDS_PERSON_MAX_INTERVAL, backoff};
 use super::slow_listing::SlowListing;
-use super::{AccountReadiness, after, since};
+use super::{AccountReadiness, after, conditions, since};
 use crate::domain::{Class, ConditionStatus, Failure, Kind, Outcome, Progress, Reason};
 
 /// How long resources wait for the verification of new credentials. After that they report AccountNotReady or, if the
@@ -271,12 +271,7 @@ impl AccountMemory {
             Some(Outcome { status, reason, progress, cause: cause.to_owned(), detail: None })
         };
         if suspended {
-            return say(
-                ConditionStatus::Unknown,
-                Reason::Suspended,
-                Progress::Settled,
-                "spec.suspend is true",
-            );
+            return Some(conditions::closed(Reason::Suspended, "spec.suspend is true"));
         }
         let believed = self.ever_verified && self.last_good.is_some_and(|good| since(good, now) < staleness);
         match &self.verification {

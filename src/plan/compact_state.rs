@@ -15,7 +15,7 @@ use crate::domain::{Backup, BackupDetail, Change, Facts};
 #[derive(Debug)]
 pub enum CompactState {
     /// In sync with no operation in progress: the state of nearly all policies.
-    InSyncState(InSyncState),
+    InSync(InSyncState),
     /// An operation is in progress or has failed. Without the facts and the backups that status reports.
     WithoutFacts(Box<Memory>),
     /// Status reports other facts than the state; kept whole.
@@ -73,7 +73,7 @@ pub fn compact(
     memory.backups.known = Known::of([], missing, None);
     let settled = InSyncState { unchanged, ..InSyncState::of(&memory, told) };
     if settled.expand(told) == memory {
-        return (CompactState::InSyncState(settled), others);
+        return (CompactState::InSync(settled), others);
     }
     (CompactState::WithoutFacts(Box::new(memory)), others)
 }
@@ -82,7 +82,7 @@ impl CompactState {
     /// Expands the state. `told` and `others` are the argument and the result of [`compact`].
     pub fn expand(self, told: Facts, others: Vec<Backup>) -> Memory {
         let mut memory = match self {
-            CompactState::InSyncState(settled) => settled.expand(&told),
+            CompactState::InSync(settled) => settled.expand(&told),
             CompactState::WithoutFacts(memory) => *memory,
             CompactState::Full(memory) => return *memory,
         };

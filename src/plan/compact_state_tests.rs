@@ -85,7 +85,7 @@ fn in_sync_nothing_is_held_that_status_tells() {
     let mut memory = new(&desired());
     let told = look(&mut memory, &desired(), 10, 1);
     let (resting, others) = compact(memory.clone(), &told);
-    assert!(matches!(resting, CompactState::InSyncState(_)), "{resting:?}");
+    assert!(matches!(resting, CompactState::InSync(_)), "{resting:?}");
     assert!(others.is_empty());
     let woken = resting.expand(told.clone(), others);
     assert_eq!(woken.facts, told);
@@ -114,7 +114,7 @@ fn what_happened_between_two_seconds_is_held_no_more_than_status_can_tell_it() {
         condition.last_transition = truncate_to_seconds(condition.last_transition);
     }
     let (resting, others) = compact(memory, &told);
-    assert!(matches!(resting, CompactState::InSyncState(_)) && others.is_empty(), "{resting:?}");
+    assert!(matches!(resting, CompactState::InSync(_)) && others.is_empty(), "{resting:?}");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn backups_that_status_has_no_room_for_are_handed_out() {
     let mut memory = new(&desired());
     let told = look(&mut memory, &desired(), 42, 1);
     let (resting, others) = compact(memory.clone(), &told);
-    assert!(matches!(resting, CompactState::InSyncState(_)), "{resting:?}");
+    assert!(matches!(resting, CompactState::InSync(_)), "{resting:?}");
     assert_eq!(others.len(), 32);
     let woken = resting.expand(told, others);
     assert_eq!(lean(woken.backups.known.summary(42)), lean(memory.backups.known.summary(42)));
@@ -162,7 +162,7 @@ fn a_target_that_the_cloud_ignores_unsettles_nothing() {
     let told = look(&mut memory, &off, 3, 1);
     assert_eq!(memory.synced, Some(off.change.clone()));
     let (resting, others) = compact(memory, &told);
-    assert!(matches!(resting, CompactState::InSyncState(_)), "{resting:?}");
+    assert!(matches!(resting, CompactState::InSync(_)), "{resting:?}");
     assert_eq!(resting.expand(told, others).synced, Some(off.change));
 }
 

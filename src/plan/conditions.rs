@@ -87,12 +87,7 @@ pub(super) fn contested_until(desired: &Desired, memory: &Memory, now: Timestamp
 /// Returns the outcome of Synced and Ready; `None`: keep the stored one.
 pub fn outcome(desired: &Desired, env: &ReconcileEnv, memory: &Memory, now: Timestamp) -> Option<Outcome> {
     if desired.suspended {
-        return Some(say(
-            ConditionStatus::Unknown,
-            Reason::Suspended,
-            Progress::Settled,
-            "spec.suspend is true",
-        ));
+        return Some(closed(Reason::Suspended, "spec.suspend is true"));
     }
     match &env.readiness {
         AccountReadiness::Open => {}

@@ -53,8 +53,7 @@ pub fn manager<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Option<&'a Cl
 mod tests {
     use super::*;
 
-    fn claim(uid: &str, created: i64, refused: bool) -> Claim {
-        let refused = Refusal::known(refused);
+    fn claim(uid: &str, created: i64, refused: Refusal) -> Claim {
         Claim {
             object_key: ObjectKey::new(uid, "a", uid),
             created: Timestamp::from_second(created).unwrap(),
@@ -64,12 +63,12 @@ mod tests {
 
     #[test]
     fn the_older_manages_then_the_smaller_uid_and_the_refused_last() {
-        let old = claim("b", 10, false);
-        let new = claim("a", 20, false);
+        let old = claim("b", 10, Refusal::None);
+        let new = claim("a", 20, Refusal::None);
         assert_eq!(manager(&[new.clone(), old.clone()]), Some(&old));
-        let twin = claim("a", 10, false);
+        let twin = claim("a", 10, Refusal::None);
         assert_eq!(manager(&[old.clone(), twin.clone()]), Some(&twin));
-        let refused = claim("a", 5, true);
+        let refused = claim("a", 5, Refusal::Known);
         assert_eq!(manager(&[refused.clone(), new.clone()]), Some(&new));
         assert_eq!(manager(std::slice::from_ref(&refused)), Some(&refused));
         assert_eq!(manager(&[]), None);
@@ -77,10 +76,9 @@ mod tests {
 
     #[test]
     fn what_may_be_a_refusal_ranks_between_none_and_a_known_one() {
-        let with = |uid: &str, created, refused| Claim { refused, ..claim(uid, created, false) };
-        let known = with("a", 5, Refusal::Known);
-        let possible = with("b", 10, Refusal::Possible);
-        let none = with("c", 20, Refusal::None);
+        let known = claim("a", 5, Refusal::Known);
+        let possible = claim("b", 10, Refusal::Possible);
+        let none = claim("c", 20, Refusal::None);
         assert_eq!(manager(&[known.clone(), possible.clone()]), Some(&possible));
         assert_eq!(manager(&[known, possible, none.clone()]), Some(&none));
     }

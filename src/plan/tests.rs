@@ -257,7 +257,7 @@ impl World {
     fn compact(&mut self) {
         let lay = || compact(self.memory.clone(), &self.stored, &self.desired, self.now);
         self.laid = match lay().0 {
-            CompactState::InSyncState(settled) => Some((settled, self.desired.interval)),
+            CompactState::InSync(settled) => Some((settled, self.desired.interval)),
             _ => None,
         };
         let (resting, others) = lay();

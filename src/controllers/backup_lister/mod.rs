@@ -308,7 +308,7 @@ impl State {
         let began = recent.began;
         let Some(Instance { fingerprints, .. }) = self.instances.get_mut(instance) else { return false };
         let delivery = match found.delta(fingerprints) {
-            Some(delta) => ListingResult::BackupDelta(delta, began),
+            Some(delta) => ListingResult::Changed(delta, began),
             None => ListingResult::Unchanged(began),
         };
         mailbox.deliver_untriggered(delivery);

@@ -322,7 +322,7 @@ impl super::State {
             // The policy reports that its backups were not listed for too long, or is about to.
             let stale = subscriber.read.is_none_or(|read| since(read, now) >= subscriber.interval * 2);
             let delivery = match &delta {
-                Some(delta) => Some(ListingResult::BackupDelta(delta.clone(), began)),
+                Some(delta) => Some(ListingResult::Changed(delta.clone(), began)),
                 None => (subscriber.waits || stale).then_some(ListingResult::Unchanged(began)),
             };
             deliveries.extend(delivery.map(|delivery| (subscriber.mailbox.clone(), delivery)));

@@ -102,7 +102,7 @@ impl Drop for ServedInventories<'_> {
 mod tests {
     use super::super::testing::{at, inventory, region};
     use super::*;
-    use crate::controllers::inventory::ListingResult;
+    use crate::controllers::inventory::TallyResult;
     use crate::domain::Kind;
 
     fn uids(names: &[&str]) -> Vec<Arc<str>> {
@@ -116,7 +116,7 @@ mod tests {
     /// Number of backups in the delivered result.
     fn delivered(mailbox: &InventoryMailbox) -> Option<i64> {
         match mailbox.take() {
-            Some(ListingResult::InventoryTally { tallied, .. }) => Some(tallied.whole.total()),
+            Some(TallyResult::Complete { tallied, .. }) => Some(tallied.whole.total()),
             _ => None,
         }
     }
@@ -179,14 +179,14 @@ mod tests {
         served.answered();
         assert!(mailbox.take().is_none());
         served.failed(&failure);
-        assert!(matches!(mailbox.take(), Some(ListingResult::Failed { answered: Some(1), .. })));
+        assert!(matches!(mailbox.take(), Some(TallyResult::Failed { answered: Some(1), .. })));
         served.failed(&failure);
         assert!(
-            matches!(mailbox.take(), Some(ListingResult::Failed { answered: None, .. })),
+            matches!(mailbox.take(), Some(TallyResult::Failed { answered: None, .. })),
             "nothing but failures since"
         );
         served.answered();
-        assert!(matches!(mailbox.take(), Some(ListingResult::Resumed { answered: 2 })));
+        assert!(matches!(mailbox.take(), Some(TallyResult::Resumed { answered: 2 })));
         assert!(!mailbox.request_listing(None), "it is under way");
         drop(served);
         assert!(mailbox.request_listing(None), "it was given up");

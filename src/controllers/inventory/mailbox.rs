@@ -11,8 +11,8 @@ use crate::plan::shared_listing::InventoryTally;
 
 /// Message of a shared listing. `answered`: number of its calls that were answered; with a failure, only if a call
 /// was answered since the last failure.
-pub enum ListingResult {
-    InventoryTally {
+pub enum TallyResult {
+    Complete {
         tallied: InventoryTally,
         answered: u64,
         /// Request that was pending when the listing began.
@@ -41,7 +41,7 @@ struct State {
     pending: Option<String>,
     /// Request that the listing in progress answers; `None` if none is in progress.
     in_progress: Option<Option<String>>,
-    message: Option<ListingResult>,
+    message: Option<TallyResult>,
 }
 
 impl InventoryMailbox {
@@ -71,20 +71,20 @@ impl InventoryMailbox {
     pub fn deliver(&self, tallied: InventoryTally, answered: u64) {
         let mut state = self.state();
         let request = state.in_progress.take().flatten();
-        state.message = Some(ListingResult::InventoryTally { tallied, answered, request });
+        state.message = Some(TallyResult::Complete { tallied, answered, request });
         drop(state);
         self.trigger();
     }
 
     /// Reports a failed call of the listing; it will be retried.
     pub fn failed(&self, failure: Failure, answered: Option<u64>) {
-        self.put(ListingResult::Failed { failure, answered });
+        self.put(TallyResult::Failed { failure, answered });
         self.trigger();
     }
 
     /// Reports that a call of the listing was answered after a failure.
     pub fn resumed(&self, answered: u64) {
-        self.put(ListingResult::Resumed { answered });
+        self.put(TallyResult::Resumed { answered });
         self.trigger();
     }
 
@@ -96,14 +96,14 @@ impl InventoryMailbox {
     }
 
     /// Replaces a message that was not taken yet, unless it is the result of a complete listing.
-    fn put(&self, message: ListingResult) {
+    fn put(&self, message: TallyResult) {
         let mut state = self.state();
-        if !matches!(state.message, Some(ListingResult::InventoryTally { .. })) {
+        if !matches!(state.message, Some(TallyResult::Complete { .. })) {
             state.message = Some(message);
         }
     }
 
-    pub fn take(&self) -> Option<ListingResult> {
+    pub fn take(&self) -> Option<TallyResult> {
         self.state().message.take()
     }
 
@@ -143,7 +143,7 @@ mod tests {
         assert!(!mailbox.request_listing(Some("one".to_owned())));
         assert!(mailbox.request_listing(Some("two".to_owned())));
         mailbox.deliver(tallied(), 3);
-        let Some(ListingResult::InventoryTally { answered: 3, request, .. }) = mailbox.take() else {
+        let Some(TallyResult::Complete { answered: 3, request, .. }) = mailbox.take() else {
             panic!("it is complete")
         };
         assert_eq!(request.as_deref(), Some("one"));
@@ -165,10 +165,10 @@ mod tests {
         let mailbox = mailbox(None);
         mailbox.failed(failure(), Some(1));
         mailbox.resumed(2);
-        assert!(matches!(mailbox.take(), Some(ListingResult::Resumed { answered: 2 })));
+        assert!(matches!(mailbox.take(), Some(TallyResult::Resumed { answered: 2 })));
         mailbox.deliver(tallied(), 3);
         mailbox.failed(failure(), None);
         mailbox.resumed(1);
-        assert!(matches!(mailbox.take(), Some(ListingResult::InventoryTally { .. })));
+        assert!(matches!(mailbox.take(), Some(TallyResult::Complete { .. })));
     }
 }

@@ -37,7 +37,7 @@ pub use desired::{account_of, needs_own_listing, own_interval};
 use desired::{scope_of, wanted};
 pub use mailbox::InventoryMailbox;
 #[cfg(test)]
-pub use mailbox::ListingResult;
+pub use mailbox::TallyResult;
 use subscription::SharedListing;
 
 /// Delay before a reconcile that could not finish is repeated, and between checks for a newer object.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::desired::{own_interval, scope_of, selector_of};
-use super::mailbox::{InventoryMailbox, ListingResult};
+use super::mailbox::{InventoryMailbox, TallyResult};
 use super::{Reconcile, Slot};
 use crate::accounts::{Account, InventoryReading};
 use crate::api::inventory::Scope;
@@ -81,17 +81,17 @@ impl Reconcile<'_> {
             && let Some(subscription) = &entry.subscription
         {
             match subscription.mailbox().take() {
-                Some(ListingResult::InventoryTally { tallied, answered, request }) => {
+                Some(TallyResult::Complete { tallied, answered, request }) => {
                     entry.shared = Some(SharedListing { tallied, answered, request });
                     memory.shared_listing_arrived(now);
                 }
-                Some(ListingResult::Failed { failure, answered }) => {
+                Some(TallyResult::Failed { failure, answered }) => {
                     if let Some(answered) = answered {
                         memory.progressed(answered, now);
                     }
                     memory.failed(wanted, failure, now, fastrand::f64());
                 }
-                Some(ListingResult::Resumed { answered }) => {
+                Some(TallyResult::Resumed { answered }) => {
                     memory.progressed(answered, now);
                 }
                 None => {}

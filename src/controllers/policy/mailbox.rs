@@ -16,7 +16,7 @@ pub type DeliveredListing = (ListingResult, Option<OwnedSemaphorePermit>);
 
 /// Result of a shared listing.
 pub enum ListingResult {
-    BackupDelta(BackupDelta, Timestamp),
+    Changed(BackupDelta, Timestamp),
     Unchanged(Timestamp),
     Failed(Failure),
     /// Shared listings are not permitted: the policy has to list its own backups.
@@ -74,11 +74,11 @@ impl Mailbox {
         self.put((delivery, None));
     }
 
-    fn put(&self, laid: DeliveredListing) {
+    fn put(&self, listing: DeliveredListing) {
         let mut contents = self.contents();
-        let has_news = matches!(contents.delivery.as_deref(), Some((ListingResult::BackupDelta(..), _)));
-        if !has_news || matches!(laid.0, ListingResult::BackupDelta(..)) {
-            contents.delivery = Some(Box::new(laid));
+        let has_changes = matches!(contents.delivery.as_deref(), Some((ListingResult::Changed(..), _)));
+        if !has_changes || matches!(listing.0, ListingResult::Changed(..)) {
+            contents.delivery = Some(Box::new(listing));
         }
     }
 
@@ -88,7 +88,7 @@ impl Mailbox {
     }
 
     pub fn take_listing(&self) -> Option<DeliveredListing> {
-        self.contents().delivery.take().map(|laid| *laid)
+        self.contents().delivery.take().map(|listing| *listing)
     }
 
     fn trigger(&self) {

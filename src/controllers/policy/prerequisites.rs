@@ -107,7 +107,7 @@ impl Reconcile<'_> {
         let (delivery, apply_permit) = self.mailbox.take_listing().unzip();
         self.apply_permit = apply_permit.flatten();
         match delivery {
-            Some(ListingResult::BackupDelta(delta, at)) => match delta.complete(&memory.backups.known) {
+            Some(ListingResult::Changed(delta, at)) => match delta.complete(&memory.backups.known) {
                 Some(reading) => memory.apply_shared_listing(desired, reading, at, fastrand::f64()),
                 None => memory.backups.due = Some(now),
             },

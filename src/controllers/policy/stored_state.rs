@@ -54,7 +54,7 @@ impl StoredState {
     /// object that the watch delivers has a status of its own, equal or not.
     pub fn settled(&mut self, stored: &CompactObject<CrossRegionBackupPolicy>) -> Option<&mut InSyncState> {
         match &mut self.memory {
-            CompactState::InSyncState(settled) => {
+            CompactState::InSync(settled) => {
                 stored.status.as_ref().is_some_and(|status| status.is(&self.reported)).then_some(settled)
             }
             _ => None,

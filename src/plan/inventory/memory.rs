@@ -313,12 +313,7 @@ impl Memory {
         now: Timestamp,
     ) -> Option<Outcome> {
         if wanted.suspended {
-            return Some(say(
-                ConditionStatus::Unknown,
-                Reason::Suspended,
-                Progress::Settled,
-                "spec.suspend is true",
-            ));
+            return Some(closed(Reason::Suspended, "spec.suspend is true"));
         }
         match &env.readiness {
             AccountReadiness::Open => {}
